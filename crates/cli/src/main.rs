@@ -1,0 +1,2 @@
+//! The `diffprune` command.
+fn main() {}

@@ -1,0 +1,101 @@
+//! The trait that every method implements.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Budget, PruningContext, Selection, Signals};
+
+/// Where a method acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Between the vision encoder and the projector.
+    Vision,
+    /// Before decoder layer `i` (counted from 0) of the language model.
+    Decoder(usize),
+}
+
+/// Which position ids the kept tokens get in the language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionRule {
+    /// The ids of the full sequence, with gaps; the rule of both papers.
+    #[default]
+    Keep,
+    /// 0, 1, 2, … over the shortened sequence.
+    Reindex,
+}
+
+/// A method that chooses visual tokens.
+pub trait Pruner: Send + Sync {
+    /// Short name for tables and the command line, lower case.
+    fn name(&self) -> &str;
+
+    /// Where the method acts.
+    fn stage(&self) -> Stage {
+        Stage::Vision
+    }
+
+    /// What must be computed beside the tokens.
+    fn signals(&self) -> Signals {
+        Signals::default()
+    }
+
+    /// The position rule of the method's publication.
+    fn positions(&self) -> PositionRule {
+        PositionRule::Keep
+    }
+
+    /// Chooses at most `context.budget(row)` tokens of each image.
+    ///
+    /// # Errors
+    /// When a signal is missing or the tokens or scores are not finite.
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError>;
+}
+
+/// Why a method could not choose.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PruneError {
+    /// The budget keeps no token.
+    #[error("budget {budget} keeps none of {n_tokens} tokens, wanted at least one; give a positive count or rate")]
+    EmptyBudget {
+        /// The budget that was given.
+        budget: Budget,
+        /// Number of tokens of the image.
+        n_tokens: usize,
+    },
+    /// A signal that the method needs is absent.
+    #[error("{method} needs {signal}, which this model or data does not give; choose another method")]
+    MissingSignal {
+        /// The method.
+        method: String,
+        /// The signal.
+        signal: &'static str,
+    },
+    /// Scores or tokens contain NaN or infinity.
+    #[error("{method} met non-finite {what} in image {row}; check the weights and the image")]
+    NotFinite {
+        /// The method.
+        method: String,
+        /// What is not finite.
+        what: &'static str,
+        /// Row of the batch.
+        row: usize,
+    },
+    /// Sizes do not fit together.
+    #[error("{what}: found {found}, wanted {wanted}")]
+    Shape {
+        /// What was counted.
+        what: &'static str,
+        /// The number found.
+        found: usize,
+        /// The number wanted.
+        wanted: usize,
+    },
+}
+
+impl PruneError {
+    /// A missing signal.
+    pub fn missing(method: &str, signal: &'static str) -> Self {
+        Self::MissingSignal { method: method.to_string(), signal }
+    }
+}
