@@ -1,2 +1,42 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask <task>`. Links nothing of the family, so that it compiles in seconds; it runs cargo and
+//! the `diffprune` binary.
+
+mod check;
+mod device;
+mod run;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the DiffPrune workspace")]
+struct Flags {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that CI checks, cheapest first: tidy, format, lints, docs, tests.
+    Check(check::CheckFlags),
+    /// Only the checks that need no compiler: equations against code, leaves against leaves, machine paths.
+    Tidy,
+    /// Train, compare and report on a small (or your own) LLaVA-1.5: tables, plots, pictures.
+    Repro(run::ReproFlags),
+    /// Train the small world's model from scratch and write it under `assets/`.
+    Mini(run::MiniFlags),
+    /// Run the criterion benches.
+    Bench(run::BenchFlags),
+}
+
+fn main() -> anyhow::Result<()> {
+    let shell = xshell::Shell::new()?;
+    shell.change_dir(run::workspace_root()?);
+    match Flags::parse().task {
+        Task::Check(flags) => flags.run(&shell),
+        Task::Tidy => tidy::run(&shell),
+        Task::Repro(flags) => flags.run(&shell),
+        Task::Mini(flags) => flags.run(&shell),
+        Task::Bench(flags) => flags.run(&shell),
+    }
+}

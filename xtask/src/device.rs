@@ -1,0 +1,15 @@
+//! Which cargo feature a device name needs.
+
+use anyhow::bail;
+
+/// The cargo feature of the binary that a device name asks for; none for the CPU.
+pub fn feature(device: &str) -> anyhow::Result<Option<&'static str>> {
+    let kind = device.split(':').next().unwrap_or(device);
+    Ok(match kind {
+        "cpu" => None,
+        "wgpu" => Some("wgpu"),
+        "vulkan" => Some("vulkan"),
+        "cuda" => Some("cuda"),
+        _ => bail!("device: found `{device}`, wanted cpu, wgpu, vulkan or cuda (with an index as in cuda:1)"),
+    })
+}
