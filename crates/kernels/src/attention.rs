@@ -1,0 +1,47 @@
+//! Scaled dot-product attention on `[batch, tokens, heads, head_dim]`.
+
+use burn::tensor::{Bool, Tensor};
+
+use crate::reference;
+
+/// What [`attention`] and [`attention_rows`] may see, and how scores are scaled.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionOptions {
+    /// Factor of the scores; `None` stands for `head_dim^-0.5`.
+    pub scale: Option<f64>,
+    /// Query `i` of `n` sees only keys `j <= i + (m - n)`: the last query sees all of the `m` keys.
+    pub causal: bool,
+    /// `[b, m]`, `true` where a key may be attended; `None` where all may.
+    pub key_mask: Option<Tensor<2, Bool>>,
+}
+
+impl AttentionOptions {
+    /// The factor of the scores for heads of this width.
+    pub(crate) fn scale_for(&self, head_dim: usize) -> f64 {
+        self.scale.unwrap_or_else(|| (head_dim as f64).powf(-0.5))
+    }
+}
+
+/// Attention without a transposition before or after: `softmax(scale * q k^T + mask) v` per head.
+///
+/// There may be fewer key/value heads than query heads; head `g` of them serves query heads `g r .. (g + 1) r` with
+/// `r = h / h_kv`. Queries that see no key give zeros. Backward recomputes the weights, so that nothing of size
+/// `n x m` outlives a head.
+///
+/// # Shapes
+/// - `q`: `[b, n, h, d]`
+/// - `k`, `v`: `[b, m, h_kv, d]`, `h_kv` divides `h`
+/// - output: `[b, n, h, d]`
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
+    reference::attention(q, k, v, options)
+}
+
+/// The weights of [`attention`] themselves, meant for a few queries: a row sums to one, or is zero if it sees no key.
+///
+/// # Shapes
+/// - `q`: `[b, r, h, d]`
+/// - `k`: `[b, m, h_kv, d]`, `h_kv` divides `h`
+/// - output: `[b, h, r, m]`
+pub fn attention_rows(q: Tensor<4>, k: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
+    reference::attention_rows(q, k, options)
+}
