@@ -1,0 +1,138 @@
+//! `config.json` and `generation_config.json` as the hub has them, with every published default filled in.
+
+mod clip;
+mod generation;
+mod llama;
+mod llava;
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use clip::ClipVisionConfig;
+pub use generation::GenerationConfig;
+pub use llama::LlamaConfig;
+pub use llava::{FeatureSelect, LlavaConfig};
+
+use crate::LoadError;
+
+/// The advice given when a configuration is damaged.
+const RESTORE: &str = "restore the checkpoint's published file";
+
+/// An elementwise activation that a configuration may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x * sigmoid(1.702 x)`, the activation of the CLIP towers.
+    QuickGelu,
+    /// `x * Phi(x)` with the exact (erf) normal distribution.
+    Gelu,
+}
+
+impl Activation {
+    /// The activation that `name` stands for in a configuration file.
+    fn from_name(field: &str, name: &str) -> Result<Self, Problem> {
+        match name {
+            "quick_gelu" => Ok(Self::QuickGelu),
+            "gelu" => Ok(Self::Gelu),
+            _ => Err(Problem::new(field, name, "quick_gelu or gelu")),
+        }
+    }
+
+    /// The name that configuration files use.
+    fn name(self) -> String {
+        match self {
+            Self::QuickGelu => "quick_gelu".into(),
+            Self::Gelu => "gelu".into(),
+        }
+    }
+}
+
+/// A field with a value that cannot be honoured, before it is known which file it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("found `{field}` = {found}, wanted {wanted}")]
+pub struct Problem {
+    field: String,
+    found: String,
+    wanted: String,
+}
+
+impl Problem {
+    /// `field` holds `found`; `wanted` says what would do.
+    fn new(field: &str, found: impl ToString, wanted: &str) -> Self {
+        Self {
+            field: field.into(),
+            found: found.to_string(),
+            wanted: wanted.into(),
+        }
+    }
+
+    /// The same problem in the part of the file called `parent`.
+    fn inside(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+
+    /// The error that names the file.
+    fn at(self, path: &Path) -> LoadError {
+        LoadError::Config {
+            path: path.into(),
+            field: self.field,
+            found: self.found,
+            wanted: self.wanted,
+            remedy: RESTORE.into(),
+        }
+    }
+}
+
+/// Refuse `field` unless it is positive.
+fn positive(field: &str, value: usize) -> Result<(), Problem> {
+    if value == 0 {
+        Err(Problem::new(field, value, "a positive number"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuse `field` unless it is positive and finite.
+fn positive_real(field: &str, value: f64) -> Result<(), Problem> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(Problem::new(field, value, "a positive finite number"))
+    }
+}
+
+/// Refuse a flag that changes the computation in a way that this crate does not implement.
+fn must_be(field: &str, value: Option<bool>, wanted: bool) -> Result<(), Problem> {
+    match value {
+        Some(found) if found != wanted => {
+            Err(Problem::new(field, found, if wanted { "true" } else { "false" }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Read and parse a json file.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, wanted: &str) -> Result<T, LoadError> {
+    let bytes = std::fs::read(path).map_err(|source| LoadError::read(path, wanted, RESTORE, source))?;
+    serde_json::from_slice(&bytes).map_err(|source| LoadError::Json {
+        path: path.into(),
+        wanted: wanted.into(),
+        remedy: RESTORE.into(),
+        source,
+    })
+}
+
+/// Like [`read_json`], with `None` for a file that is not there.
+pub(crate) fn read_optional_json<T: DeserializeOwned>(
+    path: &Path,
+    wanted: &str,
+) -> Result<Option<T>, LoadError> {
+    match read_json(path, wanted) {
+        Ok(value) => Ok(Some(value)),
+        Err(LoadError::MissingFile { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,230 @@
+//! The tensors of a checkpoint folder, wherever the shard index puts them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+
+use super::convert;
+use crate::LoadError;
+use crate::config::read_json;
+
+const DOWNLOAD: &str = "download the file again; it is probably an interrupted copy";
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// All tensors of a checkpoint folder, memory-mapped: `model.safetensors`, or the shards that
+/// `model.safetensors.index.json` lists.
+///
+/// Opening reads the headers only and checks that they fit their files; values are read when asked for. A file
+/// must not be shortened by another process while it is open.
+#[derive(Debug)]
+pub struct WeightFiles {
+    root: PathBuf,
+    shards: Vec<Shard>,
+    /// Tensor name to shard, ordered by name.
+    places: BTreeMap<String, usize>,
+}
+
+impl WeightFiles {
+    /// Open the weights of the checkpoint in `dir`.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingFile`] without any weight file, [`LoadError::MissingShard`], and
+    /// [`LoadError::Weights`] for files that are empty, cut off, or at odds with the index.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let dir = dir.as_ref();
+        let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+        if single.exists() || !index.exists() {
+            let shard = Shard::open(single)?;
+            let places = shard.header.tensors().into_keys().map(|name| (name, 0)).collect();
+            return Ok(Self { root: shard.path.clone(), shards: vec![shard], places });
+        }
+        Self::open_shards(dir, index)
+    }
+
+    fn open_shards(dir: &Path, index: PathBuf) -> Result<Self, LoadError> {
+        let listed: ShardIndex = read_json(&index, "a shard index with a weight_map")?;
+        let mut files = Vec::new();
+        let mut shards = Vec::new();
+        let mut places = BTreeMap::new();
+        for (name, file) in listed.weight_map {
+            let known = files.iter().position(|known| *known == file);
+            let shard = match known {
+                Some(shard) => shard,
+                None => {
+                    shards.push(open_listed(dir, &index, &file)?);
+                    files.push(file);
+                    files.len() - 1
+                }
+            };
+            if shards[shard].header.info(&name).is_none() {
+                return Err(absent_from_shard(&index, &name, &files[shard]));
+            }
+            places.insert(name, shard);
+        }
+        if places.is_empty() {
+            return Err(damaged(&index, "a weight_map without tensors", "at least one tensor"));
+        }
+        Ok(Self { root: index, shards, places })
+    }
+
+    /// The weight file or shard index that was opened (for messages).
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Every tensor's name, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor called `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// The shape of `name`, read from the header alone.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`].
+    pub fn shape(&self, name: &str) -> Result<&[usize], LoadError> {
+        self.find(name).map(|(_, info)| info.shape.as_slice())
+    }
+
+    /// The shape and the values of `name` in row-major order, whatever its stored float type.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`], and [`LoadError::TensorDtype`] unless f16, bf16, f32 or f64 is stored.
+    pub fn tensor_f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), LoadError> {
+        let (shard, info) = self.find(name)?;
+        let values = convert::to_f32(shard.bytes(info), info.dtype)
+            .ok_or_else(|| not_a_float(&shard.path, name, info.dtype))?;
+        Ok((info.shape.clone(), values))
+    }
+
+    /// The tensor `name` as `dtype` (f16, bf16, f32 or f64), ready for `Tensor::from_data`. Where the stored type
+    /// is the wanted one the bytes are copied unchanged.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingTensor`]; [`LoadError::TensorDtype`] for types that are no floats, and for finite values
+    /// that would become infinite in a narrower type.
+    pub fn tensor_data(&self, name: &str, dtype: DType) -> Result<TensorData, LoadError> {
+        let (shard, info) = self.find(name)?;
+        let bytes = shard.bytes(info);
+        if convert::same(info.dtype, dtype) {
+            return Ok(TensorData::from_bytes_vec(bytes.to_vec(), info.shape.clone(), dtype));
+        }
+        let values = convert::to_f32(bytes, info.dtype)
+            .ok_or_else(|| not_a_float(&shard.path, name, info.dtype))?;
+        convert::from_f32(values, &info.shape, dtype).map_err(|problem| LoadError::TensorDtype {
+            path: shard.path.clone(),
+            name: name.into(),
+            found: problem,
+            wanted: format!("values that {dtype:?} can hold"),
+            remedy: "load as f32 (or bf16) instead".into(),
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<(&Shard, &TensorInfo), LoadError> {
+        let place = self.places.get(name).map(|&shard| &self.shards[shard]);
+        place.and_then(|shard| shard.header.info(name).map(|info| (shard, info))).ok_or_else(|| {
+            LoadError::MissingTensor {
+                path: self.root.clone(),
+                name: name.into(),
+                wanted: "a tensor that this model's configuration asks for".into(),
+                remedy: "check that config.json belongs to these weights".into(),
+            }
+        })
+    }
+}
+
+/// The only part of the shard index that matters.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// One mapped safetensors file.
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    map: Mmap,
+    header: Metadata,
+    /// Where the tensors' bytes begin.
+    data_start: usize,
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Self, LoadError> {
+        let wanted = "the model's weights as safetensors";
+        let remedy = "download model.safetensors (or its shards and their index), or convert the weights to it";
+        let file = File::open(&path).map_err(|source| LoadError::read(&path, wanted, remedy, source))?;
+        let is_empty = file.metadata().map(|metadata| metadata.len() == 0).unwrap_or(false);
+        if is_empty {
+            return Err(damaged(&path, "an empty file", "a safetensors file"));
+        }
+        // Safety: the map is read-only and private to this struct. Another process that truncates the file while it
+        // is mapped would make reads fault; the type's documentation rules that out.
+        let map = unsafe { Mmap::map(&file) }
+            .map_err(|source| LoadError::Io { path: path.clone(), action: "map", remedy: DOWNLOAD.into(), source })?;
+        let (n, header) = SafeTensors::read_metadata(&map)
+            .map_err(|error| damaged(&path, &format!("{error} ({} bytes)", map.len()), "a safetensors file"))?;
+        Ok(Self { path, map, header, data_start: size_of::<u64>() + n })
+    }
+
+    /// The bytes of one tensor; the header was checked against the file's length when it was opened.
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        let (start, end) = info.data_offsets;
+        &self.map[self.data_start + start..self.data_start + end]
+    }
+}
+
+/// Open a shard that the index names; names that leave the folder are refused.
+fn open_listed(dir: &Path, index: &Path, file: &str) -> Result<Shard, LoadError> {
+    let plain = Path::new(file).file_name().is_some_and(|name| name == file);
+    if !plain {
+        return Err(damaged(index, &format!("the shard name `{file}`"), "plain file names beside the index"));
+    }
+    match Shard::open(dir.join(file)) {
+        Err(LoadError::MissingFile { .. }) => Err(LoadError::MissingShard {
+            path: index.into(),
+            shard: file.into(),
+            remedy: "download every shard that the index lists".into(),
+        }),
+        other => other,
+    }
+}
+
+fn absent_from_shard(index: &Path, name: &str, file: &str) -> LoadError {
+    LoadError::MissingTensor {
+        path: index.into(),
+        name: name.into(),
+        wanted: format!("it in {file}, where the index puts it"),
+        remedy: "download index and shards of the same revision".into(),
+    }
+}
+
+fn damaged(path: &Path, found: &str, wanted: &str) -> LoadError {
+    LoadError::Weights {
+        path: path.into(),
+        found: found.into(),
+        wanted: wanted.into(),
+        remedy: DOWNLOAD.into(),
+    }
+}
+
+fn not_a_float(path: &Path, name: &str, dtype: safetensors::Dtype) -> LoadError {
+    LoadError::TensorDtype {
+        path: path.into(),
+        name: name.into(),
+        found: dtype.to_string(),
+        wanted: "F16, BF16, F32 or F64".into(),
+        remedy: "use a checkpoint that is not quantised".into(),
+    }
+}

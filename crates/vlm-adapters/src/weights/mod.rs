@@ -1,0 +1,10 @@
+//! Weight files: safetensors, whole or in shards, read in place and written atomically.
+
+mod convert;
+mod files;
+mod names;
+mod save;
+
+pub use files::WeightFiles;
+pub use names::canonical_llava_name;
+pub use save::{save_safetensors, write_atomic};
