@@ -1,1 +1,18 @@
-//! diffprune-mini
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod error;
+mod files;
+mod text;
+mod world;
+
+pub use error::MiniError;
+pub use text::{
+    ProcessorIds, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, build_tokenizer, caption,
+    existence, prompt, question_of_kind, questions, training_text, unanswerable, write_processor_files,
+};
+pub use world::{
+    Background, BackgroundKind, Box2, Colour, DenseLabels, ImageLabels, LETTERS, Object, Place, Scene,
+    SceneDataset, Shape, Sign, Size, Span, Split, WorldConfig, dense_labels, image_labels, render,
+    render_into,
+};

@@ -1,0 +1,100 @@
+//! The typed error of everything in this crate that touches files or user input.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong while a small world is configured, written or read. Every message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MiniError {
+    /// A file or folder could not be read or written.
+    #[error("{action} {path}: {source} (check that the folder exists, is writable and has free space)")]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A picture could not be encoded or decoded.
+    #[error("{action} picture {path}: {source} (delete the file and write the world again)")]
+    Picture {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The picture.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: image::ImageError,
+    },
+    /// A JSON file could not be parsed or built.
+    #[error("json {path}: {source} (delete the file and write the world again)")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A number of a configuration makes no world.
+    #[error("configuration field `{field}`: found {found}, wanted {wanted}; change the field")]
+    Config {
+        /// The field's name.
+        field: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it may hold.
+        wanted: String,
+    },
+    /// The target folder holds something else.
+    #[error(
+        "{path}: found {found}, wanted an empty or absent folder or this same world; choose another folder or remove it"
+    )]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// The asked number of questions cannot be drawn from the scenes of this configuration.
+    #[error(
+        "{set}: found {found} questions in {scenes} scenes, wanted {wanted}; ask for fewer or allow more objects and signs"
+    )]
+    TooFew {
+        /// The question set.
+        set: String,
+        /// Questions found.
+        found: usize,
+        /// Questions asked for.
+        wanted: usize,
+        /// Scenes looked at.
+        scenes: u64,
+    },
+    /// The tokenizer could not be built.
+    #[error("tokenizer: {reason} (this is a defect of the word list, please report it)")]
+    Tokenizer {
+        /// The cause, as the tokenizer library tells it.
+        reason: String,
+    },
+}
+
+impl MiniError {
+    /// Wraps an input or output error, for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    /// Wraps a JSON error, for `map_err`.
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+        move |source| Self::Json {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What is trained, on how much, and how fast.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole recipe of a small model: two stages, one after the other.
+///
+/// Stage one teaches the vision tower alone (dense labels); stage two teaches projector and language model on the
+/// frozen tower (captions and questions, loss on answers only).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainConfig {
+    /// Seed of the weights, the scenes and their order.
+    pub seed: u64,
+    /// Width of the vision tower.
+    pub d_vision: usize,
+    /// Layers of the tower that are used; the checkpoint holds one more, because LLaVA reads layer -2.
+    pub vision_layers: usize,
+    /// Width of the language model.
+    pub d_model: usize,
+    /// Layers of the language model.
+    pub language_layers: usize,
+    /// Heads of both.
+    pub n_heads: usize,
+    /// Shards of a batch; their gradients are summed in order, whatever the number of threads.
+    pub shards: usize,
+    /// Images of one shard.
+    pub images_per_shard: usize,
+    /// The tower's stage.
+    pub tower: StageConfig,
+    /// The language stage.
+    pub language: StageConfig,
+    /// Question-answer turns per image, at most.
+    pub turns: usize,
+    /// Share of the shards whose images are given as a random subset of their tokens.
+    pub subset_share: f64,
+    /// Fewest tokens of a subset.
+    pub subset_min: usize,
+    /// Most tokens of a subset.
+    pub subset_max: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Steps between lines of the log.
+    pub log_every: usize,
+}
+
+/// One stage of the training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Steps of linear warm-up.
+    pub warmup: usize,
+    /// Weight decay of matrices.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient.
+    pub clip: f64,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            d_vision: 128,
+            vision_layers: 4,
+            d_model: 128,
+            language_layers: 4,
+            n_heads: 4,
+            shards: 4,
+            images_per_shard: 8,
+            tower: StageConfig { steps: 3000, lr: 1.5e-3, warmup: 100, weight_decay: 0.02, clip: 1.0 },
+            language: StageConfig { steps: 5000, lr: 1.5e-3, warmup: 100, weight_decay: 0.02, clip: 1.0 },
+            turns: 8,
+            subset_share: 0.5,
+            subset_min: 10,
+            subset_max: 100,
+            checkpoint_every: 200,
+            log_every: 20,
+        }
+    }
+}
+
+impl PretrainConfig {
+    /// Images of one optimiser step.
+    pub fn batch(&self) -> usize {
+        self.shards * self.images_per_shard
+    }
+}

@@ -1,0 +1,21 @@
+//! Procedural scenes: what is in them, how they are drawn, and what is known about each patch.
+
+mod background;
+mod config;
+mod dataset;
+mod glyphs;
+mod kinds;
+mod labels;
+mod placement;
+mod render;
+mod scene;
+mod shapes;
+
+pub use background::{Background, BackgroundKind};
+pub use config::{Span, WorldConfig};
+pub use dataset::{SceneDataset, Split};
+pub use kinds::{Colour, LETTERS, Place, Shape, Size};
+pub use labels::{DenseLabels, ImageLabels, dense_labels, image_labels};
+pub(crate) use placement::is_popular;
+pub use render::{render, render_into};
+pub use scene::{Box2, Object, Scene, Sign};
