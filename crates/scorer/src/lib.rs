@@ -1,1 +1,13 @@
-//! diffprune-scorer
+#![doc = include_str!("../README.md")]
+
+mod block;
+mod checkpoint;
+mod config;
+mod scorer;
+
+pub use block::{Activation, SelfAttention, TransformerBlock, TransformerBlockConfig};
+pub use checkpoint::{
+    CheckpointError, FORMAT_VERSION, METADATA_FILE, Metadata, ScorerCheckpoint, TENSORS_FILE,
+};
+pub use config::{ScorerConfig, ScorerConfigError};
+pub use scorer::Scorer;
