@@ -1,0 +1,110 @@
+//! Causal attention with rotary positions and grouped keys.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Bool, Int, Tensor};
+use diffprune_kernels::{AttentionOptions, attention, attention_rows, linear3, rope_halves, rope_tables};
+
+use super::LayerCache;
+
+/// Cosines and sines of the positions of a batch, each `[b, n, head_dim / 2]`, shared by all layers.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// Cosines.
+    pub cos: Tensor<3>,
+    /// Sines.
+    pub sin: Tensor<3>,
+}
+
+impl Rope {
+    /// Tables for position ids `[b, n]`.
+    pub fn new(position_ids: Tensor<2, Int>, head_dim: usize, theta: f64) -> Self {
+        let (cos, sin) = rope_tables(position_ids, head_dim, theta);
+        Self { cos, sin }
+    }
+
+    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        rope_halves(x, self.cos.clone(), self.sin.clone())
+    }
+
+    fn last(&self, n: usize) -> Self {
+        let start = self.cos.dims()[1] - n;
+        Self {
+            cos: self.cos.clone().narrow(1, start, n),
+            sin: self.sin.clone().narrow(1, start, n),
+        }
+    }
+}
+
+/// Self-attention of a decoder layer. Key head `g` serves the queries `g * r .. (g + 1) * r` with `r` queries per key.
+#[derive(Module, Debug)]
+pub struct LlamaAttention {
+    /// Queries, `[d_model, n_heads * head_dim]`.
+    pub q_proj: Linear,
+    /// Keys, `[d_model, n_kv_heads * head_dim]`.
+    pub k_proj: Linear,
+    /// Values, `[d_model, n_kv_heads * head_dim]`.
+    pub v_proj: Linear,
+    /// Output, `[n_heads * head_dim, d_model]`.
+    pub o_proj: Linear,
+    pub(super) head_dim: usize,
+}
+
+impl LlamaAttention {
+    /// # Shapes
+    /// - x: the normed input, `[b, n, d_model]`
+    /// - key_mask: of all slots, `[b, m]`, true = may be attended
+    /// - output: `[b, n, d_model]`
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<3> {
+        let [batch, n_tokens, _] = x.dims();
+        let q = rope.apply(self.heads(linear3(&self.q_proj, x.clone())));
+        let k = rope.apply(self.heads(linear3(&self.k_proj, x.clone())));
+        let v = self.heads(linear3(&self.v_proj, x));
+        let (k, v) = match cache {
+            Some(cache) => cache.append(k, v),
+            None => (k, v),
+        };
+        let [_, _, n_heads, head_dim] = q.dims();
+        let options = AttentionOptions {
+            causal: true,
+            key_mask,
+            ..Default::default()
+        };
+        let attended = attention(q, k, v, &options).reshape([batch, n_tokens, n_heads * head_dim]);
+        linear3(&self.o_proj, attended)
+    }
+
+    /// Attention weights of the last `n_rows` queries of a pass without a cache.
+    ///
+    /// # Shapes
+    /// - x: the normed input, `[b, n, d_model]`
+    /// - output: `[b, n_heads, n_rows, n]`
+    pub fn attention_rows(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        n_rows: usize,
+    ) -> Tensor<4> {
+        let start = x.dims()[1] - n_rows;
+        let q = self.heads(linear3(&self.q_proj, x.clone().narrow(1, start, n_rows)));
+        let k = rope.apply(self.heads(linear3(&self.k_proj, x)));
+        let options = AttentionOptions {
+            causal: true,
+            key_mask,
+            ..Default::default()
+        };
+        attention_rows(rope.last(n_rows).apply(q), k, &options)
+    }
+
+    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, n_tokens, width] = x.dims();
+        x.reshape([batch, n_tokens, width / self.head_dim, self.head_dim])
+    }
+}

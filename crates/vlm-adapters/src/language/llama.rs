@@ -1,0 +1,295 @@
+//! The decoder of Llama and Mistral: RMSNorm, rotary positions, grouped keys, SwiGLU.
+
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::tensor::{Bool, Device, Int, Tensor};
+use diffprune_kernels::{linear3, rms_norm, swiglu};
+
+use super::{KvCache, LayerCache, LlamaAttention, Rope};
+use crate::LlamaConfig;
+
+/// Standard deviation of freshly drawn weights, as in GPT-2 and Llama.
+const INIT_STD: f64 = 0.02;
+
+/// A decoder-only language model.
+#[derive(Module, Debug)]
+pub struct Llama {
+    /// Token embeddings, `[vocab, d_model]`.
+    pub embed_tokens: Embedding,
+    /// The blocks.
+    pub layers: Vec<LlamaLayer>,
+    /// Final norm.
+    pub norm: RmsNorm,
+    /// Head, `[d_model, vocab]`; `None` when it is the embedding matrix.
+    pub lm_head: Option<Linear>,
+    head_dim: usize,
+    n_kv_heads: usize,
+    rope_theta: f64,
+    max_positions: usize,
+}
+
+/// One block of [`Llama`]: `x + Attn(norm(x))`, then `x + MLP(norm(x))`.
+#[derive(Module, Debug)]
+pub struct LlamaLayer {
+    /// Norm before the attention.
+    pub input_layernorm: RmsNorm,
+    /// Attention.
+    pub self_attn: LlamaAttention,
+    /// Norm before the MLP.
+    pub post_attention_layernorm: RmsNorm,
+    /// MLP.
+    pub mlp: LlamaMlp,
+}
+
+/// `W_down (silu(W_gate x) * W_up x)`.
+#[derive(Module, Debug)]
+pub struct LlamaMlp {
+    /// Gate, `[d_model, d_inner]`.
+    pub gate_proj: Linear,
+    /// Up, `[d_model, d_inner]`.
+    pub up_proj: Linear,
+    /// Down, `[d_inner, d_model]`.
+    pub down_proj: Linear,
+}
+
+impl LlamaConfig {
+    /// A language model with random weights.
+    ///
+    /// # Panics
+    /// When the heads are not a multiple of the key heads, or the head width is odd.
+    pub fn init(&self, device: &Device) -> Llama {
+        let head_dim = self.head_dim;
+        assert_eq!(
+            self.num_attention_heads % self.num_key_value_heads,
+            0,
+            "heads must be a multiple of the key heads"
+        );
+        assert_eq!(head_dim % 2, 0, "rotary positions need an even head width");
+        let embeddings = EmbeddingConfig::new(self.vocab_size, self.hidden_size);
+        let head = || linear(self.hidden_size, self.vocab_size, INIT_STD, device);
+        Llama {
+            embed_tokens: embeddings.with_initializer(normal(INIT_STD)).init(device),
+            layers: (0..self.num_hidden_layers)
+                .map(|_| self.init_layer(device))
+                .collect(),
+            norm: self.norm(device),
+            lm_head: (!self.tie_word_embeddings).then(head),
+            head_dim,
+            n_kv_heads: self.num_key_value_heads,
+            rope_theta: self.rope_theta,
+            max_positions: self.max_position_embeddings,
+        }
+    }
+
+    fn init_layer(&self, device: &Device) -> LlamaLayer {
+        let (width, inner, head_dim) = (self.hidden_size, self.intermediate_size, self.head_dim);
+        let (q_width, kv_width) = (
+            self.num_attention_heads * head_dim,
+            self.num_key_value_heads * head_dim,
+        );
+        // Residual branches start small, so that depth does not blow up the sum (GPT-2).
+        let residual_std = INIT_STD / (2.0 * self.num_hidden_layers as f64).sqrt();
+        LlamaLayer {
+            input_layernorm: self.norm(device),
+            self_attn: LlamaAttention {
+                q_proj: linear(width, q_width, INIT_STD, device),
+                k_proj: linear(width, kv_width, INIT_STD, device),
+                v_proj: linear(width, kv_width, INIT_STD, device),
+                o_proj: linear(q_width, width, residual_std, device),
+                head_dim,
+            },
+            post_attention_layernorm: self.norm(device),
+            mlp: LlamaMlp {
+                gate_proj: linear(width, inner, INIT_STD, device),
+                up_proj: linear(width, inner, INIT_STD, device),
+                down_proj: linear(inner, width, residual_std, device),
+            },
+        }
+    }
+
+    fn norm(&self, device: &Device) -> RmsNorm {
+        RmsNormConfig::new(self.hidden_size)
+            .with_epsilon(self.rms_norm_eps)
+            .init(device)
+    }
+}
+
+impl Llama {
+    /// Final hidden states (after the last norm).
+    ///
+    /// Sequence order decides who sees whom (causal); position ids only turn the keys and queries.
+    ///
+    /// # Shapes
+    /// - embeds: `[b, n, d_model]`
+    /// - position_ids: `[b, n]`
+    /// - key_mask: of the new tokens, `[b, n]`, true = may be attended; `None` = all
+    /// - output: `[b, n, d_model]`
+    pub fn forward(
+        &self,
+        embeds: Tensor<3>,
+        position_ids: Tensor<2, Int>,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        self.normalize(self.layers(embeds, position_ids, key_mask, cache))
+    }
+
+    /// As [`Self::forward`], without the last norm.
+    pub fn layers(
+        &self,
+        embeds: Tensor<3>,
+        position_ids: Tensor<2, Int>,
+        key_mask: Option<Tensor<2, Bool>>,
+        mut cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let rope = self.rope(position_ids);
+        let [batch, n_tokens, _] = embeds.dims();
+        let key_mask = match cache.as_deref_mut() {
+            Some(cache) => cache.extend_mask(key_mask, [batch, n_tokens]),
+            None => key_mask,
+        };
+        let mut hidden = embeds;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let slots = cache.as_deref_mut().map(|cache| cache.layer(i));
+            hidden = layer.forward(hidden, &rope, key_mask.clone(), slots);
+        }
+        hidden
+    }
+
+    /// The input of every layer and the output of the last one (before the last norm), each `[b, n, d_model]`.
+    pub fn hidden_states(
+        &self,
+        embeds: Tensor<3>,
+        position_ids: Tensor<2, Int>,
+        key_mask: Option<Tensor<2, Bool>>,
+    ) -> Vec<Tensor<3>> {
+        let rope = self.rope(position_ids);
+        let mut states = vec![embeds];
+        for layer in &self.layers {
+            let next = layer.forward(states[states.len() - 1].clone(), &rope, key_mask.clone(), None);
+            states.push(next);
+        }
+        states
+    }
+
+    /// Embeddings of token ids.
+    ///
+    /// # Shapes
+    /// - ids: `[b, n]`
+    /// - output: `[b, n, d_model]`
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_tokens.forward(ids)
+    }
+
+    /// The last norm.
+    pub fn normalize<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
+        norm(&self.norm, hidden)
+    }
+
+    /// Scores of the next token.
+    ///
+    /// # Shapes
+    /// - hidden: normed, `[rows, d_model]`
+    /// - output: `[rows, vocab]`
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => hidden.matmul(self.embed_tokens.weight.val().transpose()),
+        }
+    }
+
+    /// Rotary tables for position ids `[b, n]`.
+    pub fn rope(&self, position_ids: Tensor<2, Int>) -> Rope {
+        Rope::new(position_ids, self.head_dim, self.rope_theta)
+    }
+
+    /// An empty cache for `batch` sequences of at most `capacity` tokens.
+    pub fn cache(&self, batch: usize, capacity: usize) -> KvCache {
+        let weight = self.embed_tokens.weight.val();
+        let shape = [batch, capacity, self.n_kv_heads, self.head_dim];
+        KvCache::new(self.layers.len(), shape, weight.dtype(), &weight.device())
+    }
+
+    /// Width of the model, `d_model`.
+    pub fn d_model(&self) -> usize {
+        self.embed_tokens.weight.shape().dims::<2>()[1]
+    }
+
+    /// Number of rows of the vocabulary.
+    pub fn vocab_size(&self) -> usize {
+        self.embed_tokens.weight.shape().dims::<2>()[0]
+    }
+
+    /// Number of positions that the model was made for.
+    pub fn max_positions(&self) -> usize {
+        self.max_positions
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> Device {
+        self.embed_tokens.weight.val().device()
+    }
+}
+
+impl LlamaLayer {
+    /// # Shapes
+    /// - x: `[b, n, d_model]`
+    /// - key_mask: of all slots, `[b, m]`, true = may be attended
+    /// - output: `[b, n, d_model]`
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut LayerCache>,
+    ) -> Tensor<3> {
+        let attended = self
+            .self_attn
+            .forward(norm(&self.input_layernorm, x.clone()), rope, key_mask, cache);
+        let x = x + attended;
+        let normed = norm(&self.post_attention_layernorm, x.clone());
+        x + self.mlp.forward(normed)
+    }
+
+    /// Attention weights of the last `n_rows` queries of this layer, without a cache.
+    ///
+    /// # Shapes
+    /// - x: the layer's input, `[b, n, d_model]`
+    /// - output: `[b, n_heads, n_rows, n]`
+    pub fn attention_rows(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        n_rows: usize,
+    ) -> Tensor<4> {
+        self.self_attn
+            .attention_rows(norm(&self.input_layernorm, x), rope, key_mask, n_rows)
+    }
+}
+
+impl LlamaMlp {
+    /// # Shapes
+    /// - x: `[b, n, d_model]`
+    /// - output: `[b, n, d_model]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let gate = linear3(&self.gate_proj, x.clone());
+        let up = linear3(&self.up_proj, x);
+        linear3(&self.down_proj, swiglu(gate, up))
+    }
+}
+
+fn norm<const D: usize>(layer: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
+    rms_norm(x, layer.gamma.val(), layer.epsilon)
+}
+
+fn normal(std: f64) -> Initializer {
+    Initializer::Normal { mean: 0.0, std }
+}
+
+fn linear(d_input: usize, d_output: usize, std: f64, device: &Device) -> Linear {
+    LinearConfig::new(d_input, d_output)
+        .with_bias(false)
+        .with_initializer(normal(std))
+        .init(device)
+}

@@ -1,0 +1,5 @@
+//! Vision encoders.
+
+mod clip;
+
+pub use clip::{ClipEncoding, ClipLayer, ClipVision};
