@@ -1,0 +1,112 @@
+//! The throttler: how much of each token passes, and what fills the rest.
+
+use burn::config::Config;
+use burn::tensor::{Bool, Tensor};
+
+use crate::gate::{GateFamily, Gates, gates};
+use crate::scale::{channel_std, token_std};
+
+/// What a gate does with the part of a token that does not pass.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum GateKind {
+    /// Replaces it by noise and keeps the variance: `sqrt(alpha) x + sqrt(beta) eps`. Limits the
+    /// information that can pass, whatever the next layer does.
+    VpNoise,
+    /// Drops it: `alpha x`. A layer after it can undo the scaling: the ablation.
+    Scale,
+}
+
+/// How strong the noise of [`GateKind::VpNoise`] is.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum NoiseScale {
+    /// As given, standard normal: right for tokens that are already normalised.
+    Unit,
+    /// Times the standard deviation of the image's tokens over all channels (one number per image).
+    TokenStd,
+    /// Times the standard deviation of each channel over the image's tokens: for features in which a few
+    /// channels are much larger than the rest.
+    ChannelStd,
+}
+
+/// Configuration of a [`Throttler`].
+#[derive(Config, Debug, PartialEq)]
+pub struct ThrottlerConfig {
+    /// What fills a closed gate. Default: noise.
+    #[config(default = "GateKind::VpNoise")]
+    pub gate: GateKind,
+    /// Strength of the noise. Default: the tokens' standard deviation. Too weak lets a closed token be
+    /// read through the noise; too strong makes the input of the next layer unlike what it knows.
+    #[config(default = "NoiseScale::TokenStd")]
+    pub noise_scale: NoiseScale,
+}
+
+impl ThrottlerConfig {
+    /// Builds the throttler. It has no parameters and lives on no device.
+    pub fn init(&self) -> Throttler {
+        Throttler {
+            gate: self.gate,
+            noise_scale: self.noise_scale,
+        }
+    }
+}
+
+/// What [`Throttler::forward`] takes.
+#[derive(Debug, Clone)]
+pub struct ThrottlerInput {
+    /// `[batch, n_tokens, d]`
+    pub tokens: Tensor<3>,
+    /// `alpha`, `[batch, n_tokens]`, in `[0, 1]`.
+    pub weights: Tensor<2>,
+    /// `beta = 1 - alpha`, `[batch, n_tokens]`, without cancellation.
+    pub complement: Tensor<2>,
+    /// `u` with `alpha = f(u)`, `[batch, n_tokens]`: the noise gate's gradient runs through it.
+    pub argument: Tensor<2>,
+    /// The curve `f`.
+    pub family: GateFamily,
+    /// Standard normal, `[batch, n_tokens, d]`, e.g. from [`noise`](crate::noise). Unused by the scale gate.
+    pub noise: Tensor<3>,
+    /// `[batch, n_tokens]`, true = real token: whom the noise scale is measured on. `None`: all.
+    pub mask: Option<Tensor<2, Bool>>,
+}
+
+/// Lets token `i` through in proportion to its weight and fills the rest with noise.
+///
+/// `x~ = sqrt(alpha) x + sqrt(beta) sigma eps`, so that the second moment of a token with mean 0 and
+/// deviation `sigma` stays what it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Throttler {
+    gate: GateKind,
+    noise_scale: NoiseScale,
+}
+
+impl Throttler {
+    /// Gates every token: Eq. (7) of docs/method.md.
+    ///
+    /// Gradients go to the tokens and, for the noise gate, to `argument` (not to `weights` or `complement`,
+    /// where they would be infinite at 0); for the scale gate to `weights`. The noise scale is a constant of
+    /// the step. Masked tokens should come with weight 0: they turn into noise (0 with the scale gate).
+    ///
+    /// # Shapes
+    /// - output: `[batch, n_tokens, d]`, in the precision of the tokens
+    pub fn forward(&self, input: ThrottlerInput) -> Tensor<3> {
+        let dtype = input.tokens.dtype();
+        let [batch, n_tokens, _] = input.tokens.dims();
+        let column = |x: Tensor<2>| x.reshape([batch, n_tokens, 1]);
+        if self.gate == GateKind::Scale {
+            return input.tokens * column(input.weights).cast(dtype);
+        }
+        let Gates { open, closed } = gates(input.family, input.weights, input.complement, input.argument);
+        let (open, mut closed) = (column(open).cast(dtype), column(closed));
+        let mut noise = input.noise.cast(dtype);
+        match self.noise_scale {
+            NoiseScale::Unit => {}
+            NoiseScale::TokenStd => {
+                closed = closed.clone() * token_std(&input.tokens, input.mask.as_ref()).cast(closed.dtype());
+            }
+            NoiseScale::ChannelStd => {
+                noise = noise * channel_std(&input.tokens, input.mask.as_ref()).cast(dtype);
+            }
+        }
+        input.tokens * open + noise * closed.cast(dtype)
+    }
+}
