@@ -78,6 +78,22 @@ pub enum MiniError {
         /// The cause, as the tokenizer library tells it.
         reason: String,
     },
+    /// Training lost its footing.
+    #[error(
+        "{stage}, step {step}: found a loss or gradient that is not finite; lower the learning rate and start anew"
+    )]
+    Diverged {
+        /// The stage.
+        stage: String,
+        /// The step, counted from 0.
+        step: usize,
+    },
+    /// Training state could not be written or read.
+    #[error(transparent)]
+    Training(#[from] diffprune_training::TrainingError),
+    /// The model's files or sizes are wrong.
+    #[error(transparent)]
+    Model(#[from] diffprune_vlm::LoadError),
 }
 
 impl MiniError {

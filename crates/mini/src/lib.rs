@@ -2,11 +2,15 @@
 #![deny(missing_docs)]
 
 mod error;
+mod export;
 mod files;
+mod pretrain;
 mod text;
 mod world;
 
 pub use error::MiniError;
+pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};
+pub use pretrain::{PretrainConfig, Pretrained, StageConfig, pretrain};
 pub use text::{
     ProcessorIds, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, build_tokenizer, caption,
     existence, prompt, question_of_kind, questions, training_text, unanswerable, write_processor_files,

@@ -27,7 +27,11 @@ pub fn draw_subset(source: &SubsetSource, k: usize, rng: &mut impl Rng) -> Vec<u
         add(&mut scores, &random_direction(source.tokens, n_tokens, rng), sign);
     }
     if rng.random_bool(0.4) {
-        let weight = if rng.random_bool(0.8) { rng.random_range(0.5..4.0) } else { -2.0 };
+        let weight = if rng.random_bool(0.8) {
+            rng.random_range(0.5..4.0)
+        } else {
+            -2.0
+        };
         add(&mut scores, source.coverage, weight);
     }
     let mut places: Vec<usize> = (0..n_tokens).collect();
@@ -47,14 +51,21 @@ fn add(scores: &mut [f32], term: &[f32], weight: f32) {
 fn nearness((rows, cols): (usize, usize), rng: &mut impl Rng) -> Vec<f32> {
     let n_centres = rng.random_range(1..=4);
     let centres: Vec<(f32, f32)> = (0..n_centres)
-        .map(|_| (rng.random_range(0.0..rows as f32), rng.random_range(0.0..cols as f32)))
+        .map(|_| {
+            (
+                rng.random_range(0.0..rows as f32),
+                rng.random_range(0.0..cols as f32),
+            )
+        })
         .collect();
     let scale = 3.0 / rows.max(cols) as f32;
     let distance = |row: usize, col: usize| {
         let to = |&(r, c): &(f32, f32)| (row as f32 + 0.5 - r).hypot(col as f32 + 0.5 - c);
         centres.iter().map(to).fold(f32::INFINITY, f32::min)
     };
-    (0..rows * cols).map(|place| -scale * distance(place / cols, place % cols)).collect()
+    (0..rows * cols)
+        .map(|place| -scale * distance(place / cols, place % cols))
+        .collect()
 }
 
 /// The tokens along a random direction, standardised.
@@ -65,7 +76,9 @@ fn random_direction(tokens: &[f32], n_tokens: usize, rng: &mut impl Rng) -> Vec<
     let mut values: Vec<f32> = tokens.chunks_exact(width.max(1)).map(along).collect();
     let mean = values.iter().sum::<f32>() / n_tokens as f32;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n_tokens as f32;
-    values.iter_mut().for_each(|v| *v = (*v - mean) / (variance + 1e-6).sqrt());
+    values
+        .iter_mut()
+        .for_each(|v| *v = (*v - mean) / (variance + 1e-6).sqrt());
     values
 }
 
@@ -85,7 +98,11 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let tokens: Vec<f32> = (0..144 * 4).map(|i| (i % 17) as f32).collect();
         let coverage: Vec<f32> = (0..144).map(|i| if i < 10 { 1.0 } else { 0.0 }).collect();
-        let source = SubsetSource { grid: (12, 12), tokens: &tokens, coverage: &coverage };
+        let source = SubsetSource {
+            grid: (12, 12),
+            tokens: &tokens,
+            coverage: &coverage,
+        };
         let mut seen = [false; 144];
         for k in [1, 10, 57, 144].repeat(30) {
             let subset = draw_subset(&source, k, &mut rng);

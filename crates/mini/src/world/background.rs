@@ -65,11 +65,14 @@ impl Background {
         let mut field = vec![0u16; size];
         for (y, row) in pixels.chunks_exact_mut(3 * size).enumerate() {
             pattern.row(y, &mut field);
-            for (pixel, value) in row.chunks_exact_mut(3).zip(&field) {
-                // 0 to 15 steps of grain around the pattern.
-                let grain = (random.next() >> 60) as usize;
-                let rgb = tones[(*value as usize + 3 * grain).min(tones.len() - 1)];
-                pixel.copy_from_slice(&rgb);
+            // Four random bits per pixel: 0 to 15 steps of grain on top of the pattern.
+            for (pixels, values) in row.chunks_mut(3 * 16).zip(field.chunks(16)) {
+                let mut bits = random.next();
+                for (pixel, value) in pixels.chunks_exact_mut(3).zip(values) {
+                    let tone = *value as usize + 3 * (bits & 15) as usize;
+                    pixel.copy_from_slice(&tones[tone.min(300)]);
+                    bits >>= 4;
+                }
             }
         }
     }

@@ -37,6 +37,9 @@ pub struct WorldConfig {
     pub min_gap: f32,
     /// Least free space between a thing and the image's border.
     pub edge_margin: f32,
+    /// How far beyond the border places are drawn before they are pushed back inside, so that things also lie right
+    /// at the border and its patches are not always empty.
+    pub edge_pull: f32,
     /// Chance that an object repeats the shape or the colour of an earlier one. Without repetition there is
     /// nothing to count, and no adversarial question.
     pub repeat_probability: f64,
@@ -52,6 +55,8 @@ pub struct WorldConfig {
     pub glyph_scale: u32,
     /// Free pixels between two letters.
     pub letter_gap: u32,
+    /// Signs stand so that each letter lies within one patch (when its width plus the gap is the patch size).
+    pub snap_letters: bool,
     /// Free pixels between the letters and the sign's border.
     pub sign_padding: u32,
     /// Width of the sign's dark border.
@@ -75,13 +80,15 @@ impl Default for WorldConfig {
             large: Span { min: 39.0, max: 44.0 },
             min_gap: 4.0,
             edge_margin: 1.0,
+            edge_pull: 12.0,
             repeat_probability: 0.35,
             popular_weight: 2.0,
             sign_probability: 0.5,
             n_letters: 10,
             letters_per_sign: 3,
             glyph_scale: 2,
-            letter_gap: 4,
+            letter_gap: 2,
+            snap_letters: true,
             sign_padding: 5,
             sign_border: 2,
             position_margin: 6.0,

@@ -109,7 +109,11 @@ fn free_box(config: &WorldConfig, span: Span, taken: &[Box2], rng: &mut impl Rng
         let side = between(span.min, span.max, rng);
         let low = config.edge_margin + side / 2.0;
         let high = config.image_size as f32 - low;
-        let bbox = Box2::around([between(low, high, rng), between(low, high, rng)], side, side);
+        let bbox = Box2::around(
+            [pulled(low, high, config, rng), pulled(low, high, config, rng)],
+            side,
+            side,
+        );
         taken
             .iter()
             .all(|other| !bbox.is_near(other, config.min_gap))
@@ -117,12 +121,22 @@ fn free_box(config: &WorldConfig, span: Span, taken: &[Box2], rng: &mut impl Rng
     })
 }
 
-/// A sign anywhere, on whole pixels so that its letters are crisp.
+/// A sign anywhere, on whole pixels so that its letters are crisp; with `snap_letters` so that no letter is cut by the
+/// border of a patch.
 fn place_sign(config: &WorldConfig, text: &str, rng: &mut impl Rng) -> Sign {
     let (width, height) = config.sign_size();
-    let margin = config.edge_margin.ceil() as u32;
-    let x = rng.random_range(margin..=config.image_size - margin - width);
-    let y = rng.random_range(margin..=config.image_size - margin - height);
+    let x = sign_start(
+        config,
+        width,
+        config.patch_size.saturating_sub(6 * config.glyph_scale),
+        rng,
+    );
+    let y = sign_start(
+        config,
+        height,
+        config.patch_size.saturating_sub(7 * config.glyph_scale),
+        rng,
+    );
     let inset = config.sign_border + config.sign_padding;
     let (w, h) = (6 * config.glyph_scale, 7 * config.glyph_scale);
     let letters = (0..text.chars().count() as u32).map(|i| {
@@ -147,6 +161,24 @@ fn place_sign(config: &WorldConfig, text: &str, rng: &mut impl Rng) -> Sign {
         scale: config.glyph_scale,
         border: config.sign_border,
     }
+}
+
+/// First pixel of a sign of `length` along one axis; `play` is the free room of a letter in its patch.
+fn sign_start(config: &WorldConfig, length: u32, play: u32, rng: &mut impl Rng) -> u32 {
+    let margin = config.edge_margin.ceil() as u32;
+    let last = config.image_size - margin - length;
+    if !config.snap_letters {
+        return rng.random_range(margin..=last);
+    }
+    let inset = config.sign_border + config.sign_padding;
+    let jitter = rng.random_range(0..=play);
+    let patches = (margin + inset).div_ceil(config.patch_size)..=(last + inset - jitter) / config.patch_size;
+    rng.random_range(patches) * config.patch_size + jitter - inset
+}
+
+/// Uniform in `[low, high]` widened by `edge_pull`, then pushed back to the nearest end.
+fn pulled(low: f32, high: f32, config: &WorldConfig, rng: &mut impl Rng) -> f32 {
+    between(low - config.edge_pull, high + config.edge_pull, rng).clamp(low, high)
 }
 
 /// Uniform in `[low, high)`; 24 random bits, so the same on every platform.

@@ -1,0 +1,280 @@
+//! All sets of one small world, written once.
+
+use super::boxes::Boxes;
+use super::plan::{Picture, Plan};
+use super::{captions, gqa, pope, textvqa};
+use crate::MiniError;
+use crate::files::{write_bytes, write_text};
+use crate::world::{SceneDataset, Split, WorldConfig, render};
+use image::ImageEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Raised when the same parameters give other files.
+const VERSION: u32 = 1;
+/// Each benchmark draws from its own numbers of test scenes.
+const NUMBERS_PER_SET: u64 = 1_000_000;
+const MANIFEST: &str = "manifest.json";
+const UNFINISHED: &str = "unfinished.json";
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MiniCounts {
+    /// Pictures of POPE; each has up to six questions in each of the three sets.
+    pub pope_images: usize,
+    /// Questions of GQA per kind (colour, shape, position, count, relation, multiple choice); a ninth of their sum
+    /// of unanswerable ones comes on top.
+    pub gqa_per_kind: usize,
+    /// Questions of TextVQA, one per picture.
+    pub textvqa_questions: usize,
+    /// Captioned pictures to train on.
+    pub train_captions: usize,
+    /// Captioned pictures to validate on.
+    pub val_captions: usize,
+}
+
+impl Default for MiniCounts {
+    fn default() -> Self {
+        Self {
+            pope_images: 60,
+            gqa_per_kind: 100,
+            textvqa_questions: 100,
+            train_captions: 4000,
+            val_captions: 256,
+        }
+    }
+}
+
+/// A small world as files: benchmarks in their official formats, captions, and the truth.
+///
+/// ```text
+/// pope/     coco/coco_pope_{random,popular,adversarial}.json  llava_pope_test.jsonl  val2014/COCO_val2014_*.png
+/// gqa/      data/questions1.2/testdev_balanced_questions.json  llava_gqa_testdev_balanced.jsonl  data/images/n*.png
+/// textvqa/  TextVQA_0.5.1_val.json  TextVQA_Rosetta_OCR_v0.2_val.json  llava_textvqa_val_v051_ocr.jsonl  train_images/*.png
+/// captions/ {train,val}/captions.jsonl  {train,val}/images/*.png
+/// boxes.json  manifest.json
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MiniWorld {
+    /// How scenes look.
+    pub config: WorldConfig,
+    /// How many there are.
+    pub counts: MiniCounts,
+    /// The seed of everything.
+    pub seed: u64,
+}
+
+/// `manifest.json`: which world this is.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    format: String,
+    version: u32,
+    world: MiniWorld,
+}
+
+/// How far the writing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Pictures written or found.
+    pub done: usize,
+    /// Pictures in total.
+    pub total: usize,
+}
+
+/// What [`MiniWorld::write`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The folder held this very world already.
+    AlreadyThere,
+    /// The world is new; so many pictures were drawn, the others were left from an interrupted run.
+    New {
+        /// Pictures drawn now.
+        drawn: usize,
+    },
+}
+
+impl MiniWorld {
+    /// Writes the world to `dir`. Everything is written to a hidden folder beside it that is renamed at the end, so
+    /// `dir` is complete or absent; an interrupted run is taken up where it stopped; the same world is not written twice.
+    ///
+    /// # Errors
+    /// [`MiniError::Config`] and [`MiniError::TooFew`] for impossible wishes, [`MiniError::Occupied`] if `dir` holds
+    /// anything else, [`MiniError::Io`] if a file cannot be written.
+    pub fn write(&self, dir: &Path, progress: &(dyn Fn(Progress) + Sync)) -> Result<Written, MiniError> {
+        self.config.validate()?;
+        if self.is_at(dir)? {
+            return Ok(Written::AlreadyThere);
+        }
+        let unfinished = self.open_unfinished(dir)?;
+        let plan = self.plan()?;
+        let drawn = write_plan(&plan, &unfinished, progress)?;
+        self.write_manifest(&unfinished.join(MANIFEST))?;
+        let marker = unfinished.join(UNFINISHED);
+        fs::remove_file(&marker).map_err(MiniError::io("remove", &marker))?;
+        if dir.exists() {
+            fs::remove_dir(dir).map_err(MiniError::io("replace the empty folder", dir))?;
+        }
+        fs::rename(&unfinished, dir).map_err(MiniError::io("rename to", dir))?;
+        Ok(Written::New { drawn })
+    }
+
+    /// The scenes of a split of this world.
+    ///
+    /// # Errors
+    /// [`MiniError::Config`] if no scene can be drawn.
+    pub fn scenes(&self, split: Split) -> Result<SceneDataset, MiniError> {
+        SceneDataset::new(self.config.clone(), self.seed, split)
+    }
+
+    /// Every file of the world.
+    fn plan(&self) -> Result<Plan, MiniError> {
+        let test = self.scenes(Split::Test)?;
+        let numbers = |set: u64| set * NUMBERS_PER_SET..(set + 1) * NUMBERS_PER_SET;
+        let of = |set: u64, enough: usize| {
+            let range = numbers(set);
+            range.start..range.end.min(range.start + 1000 + 100 * enough as u64)
+        };
+        let counts = &self.counts;
+        let mut plan = pope::plan(&test, numbers(0).take(counts.pope_images))?;
+        plan.extend(gqa::plan(&test, of(1, counts.gqa_per_kind), counts.gqa_per_kind)?);
+        plan.extend(textvqa::plan(
+            &test,
+            of(2, counts.textvqa_questions),
+            counts.textvqa_questions,
+        )?);
+        plan.extend(captions::plan(
+            &self.scenes(Split::Train)?,
+            counts.train_captions,
+        )?);
+        plan.extend(captions::plan(&self.scenes(Split::Val)?, counts.val_captions)?);
+        let boxes = Boxes::of(&plan.pictures, self.config.image_size, self.config.grid());
+        plan.json("boxes.json", &boxes)?;
+        Ok(plan)
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            format: "diffprune-mini-world".to_owned(),
+            version: VERSION,
+            world: self.clone(),
+        }
+    }
+
+    fn write_manifest(&self, path: &Path) -> Result<(), MiniError> {
+        let text = serde_json::to_string_pretty(&self.manifest()).map_err(MiniError::json(path))?;
+        write_text(path, &text)
+    }
+
+    /// Whether the file says that this is the world beside it.
+    fn is_named_by(&self, path: &Path) -> bool {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        serde_json::from_str::<Manifest>(&text).is_ok_and(|found| found == self.manifest())
+    }
+
+    /// `true` if `dir` holds this world, `false` if it is free.
+    fn is_at(&self, dir: &Path) -> Result<bool, MiniError> {
+        let manifest = dir.join(MANIFEST);
+        if self.is_named_by(&manifest) {
+            return Ok(true);
+        }
+        let occupied = |found: &str| {
+            Err(MiniError::Occupied {
+                path: dir.to_path_buf(),
+                found: found.to_owned(),
+            })
+        };
+        if manifest.exists() {
+            occupied("a small world with other parameters")
+        } else if dir.exists() && !dir.is_dir() {
+            occupied("a file")
+        } else if dir.exists() && !is_empty(dir)? {
+            occupied("other files")
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// The hidden folder beside `dir`, with what an interrupted run of the same world left in it.
+    fn open_unfinished(&self, dir: &Path) -> Result<PathBuf, MiniError> {
+        let name = dir.file_name().unwrap_or("world".as_ref()).to_string_lossy();
+        let folder = dir.with_file_name(format!(".{name}.unfinished"));
+        let marker = folder.join(UNFINISHED);
+        if folder.exists() && !self.is_named_by(&marker) {
+            if !marker.exists() && !is_empty(&folder)? {
+                return Err(MiniError::Occupied {
+                    path: folder,
+                    found: "other files".to_owned(),
+                });
+            }
+            fs::remove_dir_all(&folder).map_err(MiniError::io("remove the old", &folder))?;
+        }
+        fs::create_dir_all(&folder).map_err(MiniError::io("create", &folder))?;
+        self.write_manifest(&marker)?;
+        Ok(folder)
+    }
+}
+
+fn is_empty(dir: &Path) -> Result<bool, MiniError> {
+    let mut entries = fs::read_dir(dir).map_err(MiniError::io("list", dir))?;
+    Ok(entries.next().is_none())
+}
+
+/// Writes pictures (those that are missing) and texts under `root`; returns how many pictures were drawn.
+fn write_plan(plan: &Plan, root: &Path, progress: &(dyn Fn(Progress) + Sync)) -> Result<usize, MiniError> {
+    for path in plan
+        .pictures
+        .iter()
+        .map(|p| &p.path)
+        .chain(plan.texts.iter().map(|t| &t.path))
+    {
+        let folder = root
+            .join(path)
+            .parent()
+            .map_or(root.to_path_buf(), Path::to_path_buf);
+        if !folder.is_dir() {
+            fs::create_dir_all(&folder).map_err(MiniError::io("create", &folder))?;
+        }
+    }
+    let total = plan.pictures.len();
+    let (done, drawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    plan.pictures.par_iter().try_for_each(|picture| {
+        let path = root.join(&picture.path);
+        if !path.exists() {
+            draw(picture, &path)?;
+            drawn.fetch_add(1, Ordering::Relaxed);
+        }
+        progress(Progress {
+            done: done.fetch_add(1, Ordering::Relaxed) + 1,
+            total,
+        });
+        Ok::<(), MiniError>(())
+    })?;
+    for text in &plan.texts {
+        write_text(&root.join(&text.path), &text.text)?;
+    }
+    Ok(drawn.into_inner())
+}
+
+fn draw(picture: &Picture, path: &Path) -> Result<(), MiniError> {
+    let image = render(&picture.scene);
+    let mut bytes = Vec::new();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Sub)
+        .write_image(
+            &image,
+            image.width(),
+            image.height(),
+            image::ExtendedColorType::Rgb8,
+        )
+        .map_err(|source| MiniError::Picture {
+            action: "encode",
+            path: path.to_path_buf(),
+            source,
+        })?;
+    write_bytes(path, &bytes)
+}
