@@ -1,7 +1,9 @@
 //! Activations, one pass over memory each.
 
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+use crate::fused::{self, Activation, FusedOps};
 use crate::reference;
 
 /// Slope inside the sigmoid of [`quick_gelu`], as published with the CLIP models.
@@ -12,7 +14,10 @@ pub(crate) const QUICK_GELU_SLOPE: f64 = 1.702;
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    reference::gelu(x)
+    if !fused::serves(&x) {
+        return reference::gelu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Gelu))
 }
 
 /// The sigmoid approximation of [`gelu`] that CLIP uses: `x * sigmoid(1.702 x)`.
@@ -20,7 +25,13 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    reference::quick_gelu(x)
+    if !fused::serves(&x) {
+        return reference::quick_gelu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_activation(
+        x.into_dispatch(),
+        Activation::QuickGelu,
+    ))
 }
 
 /// Sigmoid linear unit: `x * sigmoid(x)`.
@@ -28,7 +39,10 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    reference::silu(x)
+    if !fused::serves(&x) {
+        return reference::silu(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Silu))
 }
 
 /// Gated unit of the Llama family: `silu(gate) * up`, without keeping `silu(gate)`.
@@ -36,5 +50,8 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `gate`, `up` and output: any, the same (no broadcasting)
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    reference::swiglu(gate, up)
+    if !(fused::serves(&gate) && fused::serves(&up) && gate.dims() == up.dims()) {
+        return reference::swiglu(gate, up);
+    }
+    Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()))
 }

@@ -1,7 +1,9 @@
 //! Scaled dot-product attention on `[batch, tokens, heads, head_dim]`.
 
+use burn::backend::Dispatch;
 use burn::tensor::{Bool, Tensor};
 
+use crate::fused::{self, AttentionForm, FusedOps};
 use crate::reference;
 
 /// What [`attention`] and [`attention_rows`] may see, and how scores are scaled.
@@ -32,8 +34,24 @@ impl AttentionOptions {
 /// - `q`: `[b, n, h, d]`
 /// - `k`, `v`: `[b, m, h_kv, d]`, `h_kv` divides `h`
 /// - output: `[b, n, h, d]`
+///
+/// # Panics
+/// If the shapes do not fit one another.
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
-    reference::attention(q, k, v, options)
+    check_shapes(q.dims(), k.dims(), options);
+    assert_eq!(k.dims(), v.dims(), "keys and values must have one shape");
+    if !(fused::serves(&q) && fused::serves(&k) && fused::serves(&v)) {
+        return reference::attention(q, k, v, options);
+    }
+    let form = AttentionForm {
+        scale: options.scale_for(q.dims()[3]) as f32,
+        causal: options.causal,
+    };
+    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+    Tensor::from_dispatch(match options.key_mask.clone() {
+        None => Dispatch::fused_attention(q, k, v, form),
+        Some(mask) => Dispatch::fused_masked_attention(q, k, v, mask.into_dispatch(), form),
+    })
 }
 
 /// The weights of [`attention`] themselves, meant for a few queries: a row sums to one, or is zero if it sees no key.
@@ -43,5 +61,21 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOp
 /// - `k`: `[b, m, h_kv, d]`, `h_kv` divides `h`
 /// - output: `[b, h, r, m]`
 pub fn attention_rows(q: Tensor<4>, k: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
+    check_shapes(q.dims(), k.dims(), options);
     reference::attention_rows(q, k, options)
+}
+
+fn check_shapes(q: [usize; 4], k: [usize; 4], options: &AttentionOptions) {
+    let ([batch, _, heads, d], [batch_kv, m, heads_kv, d_kv]) = (q, k);
+    assert!(
+        batch == batch_kv && d == d_kv,
+        "queries {q:?} and keys {k:?} must share batch and head width"
+    );
+    assert!(
+        heads_kv > 0 && heads.is_multiple_of(heads_kv),
+        "{heads_kv} key/value heads must divide {heads} query heads"
+    );
+    if let Some(mask) = &options.key_mask {
+        assert_eq!(mask.dims(), [batch, m], "the key mask must be [batch, keys]");
+    }
 }

@@ -1,7 +1,9 @@
 //! Negative log-likelihood of one class per row.
 
-use burn::tensor::{Int, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Int, Tensor};
 
+use crate::fused::{self, FusedOps};
 use crate::reference;
 
 /// Cross entropy per row, not averaged: `log sum_j exp(logits_j) - logits_target`, in f32 (in f64 for f64 logits).
@@ -10,6 +12,16 @@ use crate::reference;
 /// - `logits`: `[rows, vocab]`
 /// - `targets`: `[rows]`, each in `0..vocab`
 /// - output: `[rows]`
+///
+/// # Panics
+/// On the CPU if a target is outside the vocabulary.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    reference::cross_entropy(logits, targets)
+    let readable = matches!(targets.dtype(), DType::I32 | DType::I64) && targets.dims() == [logits.dims()[0]];
+    if !(readable && fused::serves(&logits)) {
+        return reference::cross_entropy(logits, targets);
+    }
+    Tensor::from_dispatch(Dispatch::fused_cross_entropy(
+        logits.into_dispatch(),
+        targets.into_dispatch(),
+    ))
 }

@@ -1,7 +1,9 @@
 //! Softmax of the last axis.
 
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+use crate::fused::{self, FusedOps};
 use crate::reference;
 
 /// Softmax over the last axis: `exp(x_j - max x) / sum_i exp(x_i - max x)`, sums in f32.
@@ -9,5 +11,8 @@ use crate::reference;
 /// # Shapes
 /// - `x` and output: `[.., d]`
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    reference::softmax(x)
+    if !fused::serves(&x) {
+        return reference::softmax(x);
+    }
+    Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()))
 }

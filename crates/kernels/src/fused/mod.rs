@@ -1,0 +1,37 @@
+//! The fused operators: what they are ([`ops`]), how they run on the CPU ([`cpu`]) and their gradients ([`autodiff`]).
+
+mod attention;
+mod autodiff;
+mod buffer;
+mod cpu;
+mod elementwise;
+mod matmul;
+mod ops;
+mod parallel;
+mod rows;
+mod simd;
+
+pub(crate) use attention::AttentionForm;
+pub(crate) use ops::{Activation, FusedOps};
+
+use burn::tensor::{DType, Device, Tensor};
+
+/// Whether the fused form serves this tensor: f32, on the flex device, and not empty.
+pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && x.shape().num_elements() > 0 && x.device() == Device::flex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::FloatDType;
+
+    #[test]
+    fn f32_on_the_cpu_is_served_with_and_without_autodiff() {
+        let x = Tensor::<2>::ones([2, 3], &Device::flex());
+        assert!(serves(&x));
+        assert!(serves(&Tensor::<2>::ones([2, 3], &Device::flex().autodiff())));
+        assert!(!serves(&x.clone().cast(FloatDType::F16)));
+        assert!(!serves(&x.slice([0..0, 0..3])));
+    }
+}
