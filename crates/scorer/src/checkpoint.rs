@@ -1,22 +1,4 @@
 //! The checkpoint of a scorer: a folder with two files.
-//!
-//! `diffprune.json` holds [`Metadata`], `model.safetensors` the parameters in f32, named and laid out as
-//! PyTorch would (a linear weight is `[out, in]`):
-//!
-//! | tensor | shape |
-//! |---|---|
-//! | `input_norm.weight`, `input_norm.bias` (if the scorer has it) | `[d_model]` |
-//! | `blocks.{i}.norm1.weight`, `.bias` | `[d_model]` |
-//! | `blocks.{i}.attn.{q_proj,k_proj,v_proj,out_proj}.weight` | `[d_model, d_model]` |
-//! | `blocks.{i}.attn.{q_proj,k_proj,v_proj,out_proj}.bias` | `[d_model]` |
-//! | `blocks.{i}.norm2.weight`, `.bias` | `[d_model]` |
-//! | `blocks.{i}.linear1.weight`, `.bias` | `[d_ff, d_model]`, `[d_ff]` |
-//! | `blocks.{i}.linear2.weight`, `.bias` | `[d_model, d_ff]`, `[d_model]` |
-//! | `final_norm.weight`, `final_norm.bias` | `[d_model]` |
-//! | `head.weight` | `[1, d_model]` |
-//! | `denoiser.*` (optional, not read with the scorer) | as the denoiser has them |
-//!
-//! Files in f16 or bf16 are read too.
 
 mod error;
 mod file;

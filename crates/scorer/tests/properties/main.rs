@@ -1,0 +1,4 @@
+//! What must hold for every scorer and every checkpoint.
+
+mod checkpoint;
+mod scorer;
