@@ -1,0 +1,29 @@
+//! Random tokens that cover the picture evenly.
+
+use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
+
+use crate::cells::cells;
+use crate::draw::{one_of, stream};
+
+/// Keeps one random token of each of K compact cells of the grid.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stratified;
+
+impl Pruner for Stratified {
+    fn name(&self) -> &str {
+        "stratified"
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        let row = |row: usize| {
+            let grid = context.grids[row];
+            let mut rng = stream(2, context.seed, context.sample_ids[row]);
+            let cells = cells(grid, context.budget(row));
+            cells
+                .iter()
+                .map(|cell| cell.token(one_of(cell.len(), &mut rng), grid))
+                .collect()
+        };
+        Ok(Selection::keep((0..context.batch()).map(row).collect()))
+    }
+}

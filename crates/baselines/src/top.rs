@@ -1,0 +1,75 @@
+//! Scores to the host, and the indices of the best.
+
+use burn::tensor::{DType, Tensor};
+use diffprune_pruner::{PruneError, PruningContext};
+
+/// The scores of each image's real tokens, in f32.
+///
+/// # Shapes
+/// - scores: `[b, n]`
+///
+/// # Errors
+/// [`PruneError::Shape`] when the scores do not belong to these tokens, [`PruneError::NotFinite`] when a real token has
+/// no finite score.
+pub(crate) fn host_scores(
+    context: &PruningContext,
+    scores: Tensor<2>,
+    method: &str,
+    what: &'static str,
+) -> Result<Vec<Vec<f32>>, PruneError> {
+    let [batch, width] = scores.dims();
+    let [wanted_batch, wanted_width, _] = context.tokens.dims();
+    if batch != wanted_batch {
+        return Err(PruneError::Shape {
+            what: "rows of scores",
+            found: batch,
+            wanted: wanted_batch,
+        });
+    }
+    if width != wanted_width {
+        return Err(PruneError::Shape {
+            what: "scores of an image",
+            found: width,
+            wanted: wanted_width,
+        });
+    }
+    let values: Vec<f32> = scores
+        .into_data()
+        .convert_dtype(DType::F32)
+        .iter::<f32>()
+        .collect();
+    let rows: Vec<Vec<f32>> = (0..batch)
+        .map(|row| values[row * width..row * width + context.n_tokens(row)].to_vec())
+        .collect();
+    match rows
+        .iter()
+        .position(|row| row.iter().any(|score| !score.is_finite()))
+    {
+        Some(row) => Err(PruneError::NotFinite {
+            method: method.to_string(),
+            what,
+            row,
+        }),
+        None => Ok(rows),
+    }
+}
+
+/// The `k` places with the highest scores; among equals those that stand first in `ties`.
+pub(crate) fn highest(scores: &[f32], k: usize, mut ties: Vec<usize>) -> Vec<usize> {
+    ties.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    ties.truncate(k);
+    ties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_first_named() {
+        let scores = [1.0, 3.0, 3.0, 2.0, 3.0];
+        assert_eq!(highest(&scores, 2, (0..5).collect()), [1, 2]);
+        assert_eq!(highest(&scores, 2, (0..5).rev().collect()), [4, 2]);
+        assert_eq!(highest(&scores, 4, (0..5).collect()), [1, 2, 4, 3]);
+    }
+}

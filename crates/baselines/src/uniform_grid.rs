@@ -1,0 +1,26 @@
+//! An even lattice of tokens.
+
+use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
+
+use crate::cells::cells;
+
+/// Keeps the middle token of each of K compact cells of the grid.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UniformGrid;
+
+impl Pruner for UniformGrid {
+    fn name(&self) -> &str {
+        "uniform-grid"
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        let row = |row: usize| {
+            let grid = context.grids[row];
+            cells(grid, context.budget(row))
+                .iter()
+                .map(|cell| cell.middle(grid))
+                .collect()
+        };
+        Ok(Selection::keep((0..context.batch()).map(row).collect()))
+    }
+}
