@@ -115,12 +115,12 @@ impl MiniWorld {
         let plan = self.plan()?;
         let drawn = write_plan(&plan, &unfinished, progress)?;
         self.write_manifest(&unfinished.join(MANIFEST))?;
-        let marker = unfinished.join(UNFINISHED);
-        fs::remove_file(&marker).map_err(MiniError::io("remove", &marker))?;
         if dir.exists() {
             fs::remove_dir(dir).map_err(MiniError::io("replace the empty folder", dir))?;
         }
         fs::rename(&unfinished, dir).map_err(MiniError::io("rename to", dir))?;
+        let marker = dir.join(UNFINISHED);
+        fs::remove_file(&marker).map_err(MiniError::io("remove", &marker))?;
         Ok(Written::New { drawn })
     }
 
@@ -202,7 +202,13 @@ impl MiniWorld {
 
     /// The hidden folder beside `dir`, with what an interrupted run of the same world left in it.
     fn open_unfinished(&self, dir: &Path) -> Result<PathBuf, MiniError> {
-        let name = dir.file_name().unwrap_or("world".as_ref()).to_string_lossy();
+        let Some(name) = dir.file_name().map(|name| name.to_string_lossy()) else {
+            let found = "a path that does not end in a name".to_owned();
+            return Err(MiniError::Occupied {
+                path: dir.to_path_buf(),
+                found,
+            });
+        };
         let folder = dir.with_file_name(format!(".{name}.unfinished"));
         let marker = folder.join(UNFINISHED);
         if folder.exists() && !self.is_named_by(&marker) {

@@ -1,6 +1,7 @@
 //! Noun phrases and the objects that they mean.
 
-use crate::world::{Colour, Object, Scene, Shape, Size};
+use crate::world::{Colour, Object, Scene, Shape, Size, WorldConfig};
+use rand::{Rng, RngExt};
 
 /// A noun phrase about objects: any of size, colour and shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,7 +86,7 @@ impl Mention {
 }
 
 /// The shortest of `plain`, else `plain` with the size, that means only object `i`.
-pub(super) fn unique(scene: &Scene, i: usize, plain: Mention) -> Option<Mention> {
+fn unique(scene: &Scene, i: usize, plain: Mention) -> Option<Mention> {
     let sized = Mention {
         size: Some(scene.objects[i].size),
         ..plain
@@ -93,4 +94,35 @@ pub(super) fn unique(scene: &Scene, i: usize, plain: Mention) -> Option<Mention>
     [plain, sized]
         .into_iter()
         .find(|mention| mention.the_one(scene) == Some(i))
+}
+
+/// Each object with the phrase that means only it, where there is one.
+pub(super) fn referents(scene: &Scene, plain: impl Fn(&Object) -> Mention) -> Vec<(usize, Mention)> {
+    let objects = scene.objects.iter().enumerate();
+    objects
+        .filter_map(|(i, object)| Some((i, unique(scene, i, plain(object))?)))
+        .collect()
+}
+
+/// The shapes of this world.
+pub(super) fn shapes(config: &WorldConfig) -> &'static [Shape] {
+    &Shape::ALL[..config.n_shapes.min(Shape::ALL.len())]
+}
+
+/// The colours of this world.
+pub(super) fn colours(config: &WorldConfig) -> &'static [Colour] {
+    &Colour::ALL[..config.n_colours.min(Colour::ALL.len())]
+}
+
+/// Every pair of the two.
+pub(super) fn pairs(config: &WorldConfig) -> Vec<Mention> {
+    shapes(config)
+        .iter()
+        .flat_map(|s| colours(config).iter().map(|c| Mention::pair(*s, *c)))
+        .collect()
+}
+
+/// A random element.
+pub(super) fn pick<T: Copy>(items: &[T], rng: &mut impl Rng) -> Option<T> {
+    (!items.is_empty()).then(|| items[rng.random_range(0..items.len() as u32) as usize])
 }

@@ -1,6 +1,8 @@
 //! Words about scenes: captions, questions, and the tokenizer that knows every one of them.
 
+mod absent;
 mod caption;
+mod existence;
 mod form;
 mod mention;
 mod processor;
@@ -10,7 +12,8 @@ mod tokenizer;
 mod words;
 
 pub use caption::caption;
+pub use existence::existence;
 pub use processor::{ProcessorIds, write_processor_files};
 pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
-pub use question::{Question, QuestionKind, existence, question_of_kind, questions, unanswerable};
+pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
 pub use tokenizer::build_tokenizer;

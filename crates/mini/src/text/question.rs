@@ -1,6 +1,7 @@
 //! Questions with their answers, by kind.
 
-use super::form;
+use super::existence::existence;
+use super::{absent, form};
 use crate::world::{Scene, WorldConfig};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
@@ -169,17 +170,6 @@ pub fn question_of_kind(
     }
 }
 
-/// An existence question with the given answer. `None` if `kind` is no existence kind, or nothing fits.
-pub fn existence(
-    scene: &Scene,
-    config: &WorldConfig,
-    kind: QuestionKind,
-    yes: bool,
-    rng: &mut impl Rng,
-) -> Option<Question> {
-    form::existence(scene, config, kind, yes, rng)
-}
-
 /// A question of the given form about something that is not there. `None` if everything is there, or if the form
 /// always has an answer (existence).
 pub fn unanswerable(
@@ -188,7 +178,7 @@ pub fn unanswerable(
     form: QuestionKind,
     rng: &mut impl Rng,
 ) -> Option<Question> {
-    form::absent(scene, config, form, rng).map(Question::without_answer)
+    absent::absent(scene, config, form, rng).map(Question::without_answer)
 }
 
 /// Up to `n` different questions about the scene, kinds as even as the scene allows.

@@ -99,7 +99,7 @@ enum Pattern {
         folded: bool,
     },
     Blobs {
-        lattice: [[f32; CELLS + 1]; CELLS + 1],
+        lattice: Box<[[f32; CELLS + 1]; CELLS + 1]>,
         cell: f32,
     },
 }
@@ -130,7 +130,9 @@ impl Pattern {
                 }
             }
             BackgroundKind::Blobs => Self::Blobs {
-                lattice: std::array::from_fn(|_| std::array::from_fn(|_| random.unit() * 255.0)),
+                lattice: Box::new(std::array::from_fn(|_| {
+                    std::array::from_fn(|_| random.unit() * 255.0)
+                })),
                 cell: size / CELLS as f32,
             },
         }

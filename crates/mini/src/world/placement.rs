@@ -173,6 +173,9 @@ fn sign_start(config: &WorldConfig, length: u32, play: u32, rng: &mut impl Rng) 
     let inset = config.sign_border + config.sign_padding;
     let jitter = rng.random_range(0..=play);
     let patches = (margin + inset).div_ceil(config.patch_size)..=(last + inset - jitter) / config.patch_size;
+    if patches.is_empty() {
+        return rng.random_range(margin..=last);
+    }
     rng.random_range(patches) * config.patch_size + jitter - inset
 }
 
