@@ -2,16 +2,28 @@
 
 mod config;
 mod error;
+mod generate;
+mod image;
 mod language;
 mod llava15;
 mod projector;
+mod splice;
+mod text;
 mod vision;
+mod vlm;
 mod weights;
 
+pub use crate::image::{ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
 pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig};
 pub use error::LoadError;
-pub use language::{KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope};
-pub use llava15::LlavaModel;
+pub use generate::{GenerateOptions, Sampling};
+pub use language::{
+    KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
+};
+pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
 pub use projector::Projector;
+pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
+pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
+pub use vlm::{Encoded, PruneOptions, TextBatch, VisualInput, Vlm, VlmError, answer, prune};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};

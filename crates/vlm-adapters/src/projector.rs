@@ -28,11 +28,13 @@ impl Projector {
         }
     }
 
+    /// Tokens are cast to the type of the weights.
+    ///
     /// # Shapes
     /// - tokens: `[b, k, d_vision]`
     /// - output: `[b, k, d_model]`
     pub fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
-        let inner = linear3(&self.linear_1, tokens);
+        let inner = linear3(&self.linear_1, tokens.cast(self.linear_1.weight.dtype()));
         let inner = match self.activation {
             Activation::Gelu => gelu(inner),
             Activation::QuickGelu => quick_gelu(inner),

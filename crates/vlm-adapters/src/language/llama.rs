@@ -212,12 +212,12 @@ impl Llama {
 
     /// Width of the model, `d_model`.
     pub fn d_model(&self) -> usize {
-        self.embed_tokens.weight.shape().dims::<2>()[1]
+        self.embed_tokens.weight.lazy_shape().dims::<2>()[1]
     }
 
     /// Number of rows of the vocabulary.
     pub fn vocab_size(&self) -> usize {
-        self.embed_tokens.weight.shape().dims::<2>()[0]
+        self.embed_tokens.weight.lazy_shape().dims::<2>()[0]
     }
 
     /// Number of positions that the model was made for.

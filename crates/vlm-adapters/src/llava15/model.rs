@@ -3,7 +3,10 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::{ClipEncoding, ClipVision, FeatureSelect, Llama, LlavaConfig, Projector};
+use crate::{
+    ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Llama, LlavaConfig, Padding, Projector,
+    Spliced, TextBatch, VisualInput, VlmError, decode, next_token_nll, plan_splice, splice,
+};
 
 /// The network of LLaVA-1.5. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
 #[derive(Module, Debug)]
@@ -59,9 +62,62 @@ impl LlavaModel {
         hidden.narrow(1, first, n_tokens)
     }
 
+    /// The columns of an attention row that belong to the visual tokens.
+    ///
+    /// # Shapes
+    /// - row: `[b, n_heads, 1 + n]`
+    /// - output: `[b, n_heads, n]`, or `[b, n_heads, 1 + n]` with `[CLS]`
+    pub fn select_keys(&self, row: Tensor<3>) -> Tensor<3> {
+        let first = if self.with_class { 0 } else { 1 };
+        let n_tokens = row.dims()[2] - first;
+        row.narrow(2, first, n_tokens)
+    }
+
     /// Visual tokens of pixels, `[b, n, d_vision]`.
     pub fn tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
         self.select_tokens(self.encode(pixels, false).hidden)
+    }
+
+    /// Mean negative log-likelihood of the target tokens of a batch; see [`next_token_nll`].
+    ///
+    /// With features on an autodiff device and the model on the plain one, gradients reach the features only.
+    ///
+    /// # Errors
+    /// When placeholders and images do not agree, a sequence is too long, or there is no target.
+    pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
+        next_token_nll(&self.language, &spliced, batch)
+    }
+
+    /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].
+    ///
+    /// # Errors
+    /// When placeholders and images do not agree, or a sequence is too long.
+    pub fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let spliced = self.splice(prompts, visual, Padding::Left)?;
+        decode(&self.language, prompts, &spliced, options)
+    }
+
+    /// Prompts and features as one batch of embeddings.
+    ///
+    /// # Errors
+    /// As [`plan_splice`].
+    pub fn splice(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        padding: Padding,
+    ) -> Result<Spliced, VlmError> {
+        let plans = plan_splice(prompts, visual, self.image_token_id(), &self.language)?;
+        Ok(splice(prompts, visual, plans, padding, &self.language))
     }
 
     /// The id that stands for an image in a prompt.
@@ -84,51 +140,241 @@ impl LlavaModel {
 mod tests {
     use super::*;
     use burn::optim::GradientsParams;
-    use burn::tensor::{Distribution, Int};
+    use burn::tensor::{Distribution, Int, Tolerance};
+    use diffprune_pruner::PositionRule;
 
-    fn positions(batch: usize, n: usize, device: &Device) -> Tensor<2, Int> {
-        Tensor::<1, Int>::arange(0..n as i64, device)
-            .reshape([1, n])
-            .expand([batch, n])
+    const IMAGE: u32 = 60;
+
+    fn tiny() -> LlavaModel {
+        LlavaConfig::tiny().init(&Device::flex())
     }
 
-    /// Features of random pixels through the language model: the sum of the squared logits of the last token.
-    fn score(model: &LlavaModel, tokens: Tensor<3>) -> Tensor<1> {
-        let features = model.projector.forward(tokens);
-        let [batch, n, width] = features.dims();
-        let hidden = model
-            .language
-            .forward(features, positions(batch, n, &model.device()), None, None);
-        let last = hidden.narrow(1, n - 1, 1).reshape([batch, width]);
-        model.language.logits(last).square().sum()
+    fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Default, &Device::flex())
+    }
+
+    fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
+        a.into_data()
+            .assert_approx_eq::<f32>(&b.into_data(), Tolerance::absolute(1e-4));
+    }
+
+    /// Features of two images, three and two tokens of four kept.
+    fn visual(features: Tensor<3>) -> VisualInput {
+        VisualInput {
+            features,
+            keep_indices: vec![vec![0, 2, 3], vec![1, 2]],
+            n_full: vec![4, 4],
+            positions: PositionRule::Keep,
+        }
+    }
+
+    fn batch() -> TextBatch {
+        TextBatch {
+            ids: vec![vec![1, IMAGE, 7, 8, 9, 10], vec![1, IMAGE, 5]],
+            targets: vec![
+                vec![false, false, false, true, true, true],
+                vec![false, false, true],
+            ],
+        }
+    }
+
+    /// The part of a batch that belongs to sequence `i`.
+    fn alone(batch: &TextBatch, visual: &VisualInput, i: usize) -> (TextBatch, VisualInput) {
+        let text = TextBatch {
+            ids: vec![batch.ids[i].clone()],
+            targets: vec![batch.targets[i].clone()],
+        };
+        let kept = visual.keep_indices[i].clone();
+        let features = visual.features.clone().slice([i..i + 1, 0..kept.len()]);
+        (
+            text,
+            VisualInput {
+                features,
+                keep_indices: vec![kept],
+                n_full: vec![4],
+                positions: visual.positions,
+            },
+        )
     }
 
     #[test]
     fn every_used_parameter_learns() {
-        let device = Device::flex();
-        let model = LlavaConfig::tiny().init(&device).train();
-        let pixels = Tensor::random([2, 3, 56, 56], Distribution::Default, &device.autodiff());
-        let states = model.vision.hidden_states(pixels);
+        let model = tiny().train();
+        let device = Device::flex().autodiff();
+        let states = model
+            .vision
+            .hidden_states(random([2, 3, 56, 56]).to_device(&device).autodiff());
         let pooled = model.vision.pool(states[states.len() - 1].clone());
         let tokens = model.select_tokens(states[states.len() - 2].clone());
-        let loss = score(&model, tokens) + pooled.square().sum();
+        let visual = VisualInput::full(model.projector.forward(tokens));
+        let loss = model.loss(&batch(), Some(&visual)).unwrap() + pooled.square().sum();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
-        let n_parameters = burn::module::list_param_ids(&model).len();
-        // Only the token embeddings have no part in this loss.
-        assert_eq!(grads.len(), n_parameters - 1);
+        assert_eq!(grads.len(), burn::module::list_param_ids(&model).len());
     }
 
     #[test]
-    fn gradients_pass_through_frozen_plain_weights() {
-        let device = Device::flex();
-        let model = LlavaConfig::tiny().init(&device);
-        let tokens = Tensor::<3>::random([2, 5, 16], Distribution::Default, &device);
-        let tokens = tokens.autodiff().require_grad();
-        let loss = score(&model, tokens.clone());
-        let mut grads = loss.backward();
+    fn frozen_weights_pass_the_gradient_on_and_take_none() {
+        let model = tiny();
+        let tokens = random([2, 3, 16]).autodiff().require_grad();
+        let visual = visual(model.projector.forward(tokens.clone()));
+        let grads = model.loss(&batch(), Some(&visual)).unwrap().backward();
         let grad = tokens.grad(&grads).expect("a gradient of the tokens");
-        assert!(grad.abs().max().into_scalar::<f32>() > 0.0);
-        tokens.grad_remove(&mut grads);
+        let kept = grad.clone().slice([0..1]).abs().min().into_scalar::<f32>();
+        assert!(kept > 0.0, "every kept token matters");
+        let padding = grad.slice([1..2, 2..3]).abs().max().into_scalar::<f32>();
+        assert_eq!(padding, 0.0, "a row beyond the kept ones takes no gradient");
         assert_eq!(GradientsParams::from_grads(grads, &model).len(), 0);
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let model = tiny();
+        let features = random([2, 3, 16]);
+        let loss = |features: Tensor<3>| model.loss(&batch(), Some(&visual(features))).unwrap();
+        let tracked = features.clone().autodiff().require_grad();
+        let grad = tracked.grad(&loss(tracked.clone()).backward()).unwrap();
+        let direction = random([2, 3, 16]) - 0.5;
+        let step = 1e-2;
+        let ahead = loss(features.clone() + direction.clone() * step).into_scalar::<f32>();
+        let behind = loss(features - direction.clone() * step).into_scalar::<f32>();
+        let wanted = (ahead - behind) / (2.0 * step);
+        let found = (grad * direction).sum().into_scalar::<f32>();
+        assert!(
+            (found - wanted).abs() < 2e-3 * wanted.abs().max(0.1),
+            "{found} is not {wanted}"
+        );
+    }
+
+    #[test]
+    fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
+        let model = tiny();
+        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        let together = model.loss(&batch, Some(&visual)).unwrap().into_scalar::<f32>();
+        let mut sum = 0.0;
+        for i in 0..2 {
+            let (text, image) = alone(&batch, &visual, i);
+            let n = text.targets[0].iter().filter(|&&target| target).count() as f32;
+            sum += n * model.loss(&text, Some(&image)).unwrap().into_scalar::<f32>();
+        }
+        assert!(
+            (together - sum / 4.0).abs() < 1e-4,
+            "{together} is not {}",
+            sum / 4.0
+        );
+    }
+
+    #[test]
+    fn padding_does_not_leak() {
+        let model = tiny();
+        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        let run = |ids: &[Vec<u32>], visual: &VisualInput, padding| {
+            let spliced = model.splice(ids, Some(visual), padding).unwrap();
+            let mask = spliced.mask.clone();
+            (
+                model
+                    .language
+                    .forward(spliced.embeds.clone(), spliced.position_ids.clone(), mask, None),
+                spliced,
+            )
+        };
+        for padding in [Padding::Left, Padding::Right] {
+            let (together, spliced) = run(&batch.ids, &visual, padding);
+            let width = together.dims()[1];
+            for i in 0..2 {
+                let (text, image) = alone(&batch, &visual, i);
+                let (alone, _) = run(&text.ids, &image, padding);
+                let start = spliced.flat_index(i, 0) - i * width;
+                let own = together.clone().slice([i..i + 1, start..start + alone.dims()[1]]);
+                close(own, alone);
+            }
+        }
+    }
+
+    #[test]
+    fn cached_decoding_equals_the_full_pass() {
+        let model = tiny();
+        let visual = visual(random([2, 3, 16]));
+        let spliced = model.splice(&batch().ids, Some(&visual), Padding::Left).unwrap();
+        let (embeds, positions, mask) = (spliced.embeds, spliced.position_ids, spliced.mask.unwrap());
+        let full = model
+            .language
+            .forward(embeds.clone(), positions.clone(), Some(mask.clone()), None);
+        let [batch, width, _] = embeds.dims();
+        let mut cache = model.language.cache(batch, width);
+        let mut parts = Vec::new();
+        for range in [0..4, 4..5, 5..width] {
+            let part = |n: usize| [0..batch, range.start..range.start + n];
+            let n = range.len();
+            parts.push(model.language.forward(
+                embeds.clone().slice(part(n)),
+                positions.clone().slice(part(n)),
+                Some(mask.clone().slice(part(n))),
+                Some(&mut cache),
+            ));
+            assert_eq!(cache.len(), range.end);
+        }
+        let real = mask.unsqueeze_dim::<3>(2).expand([batch, width, 16]);
+        let hide = |x: Tensor<3>| x.mask_fill(real.clone().bool_not(), 0.0);
+        close(hide(Tensor::cat(parts, 1)), hide(full));
+    }
+
+    #[test]
+    fn generation_stops_at_the_end_of_the_positions() {
+        let model = tiny();
+        let prompts = [vec![1; 250], vec![2; 3]];
+        let options = GenerateOptions {
+            max_new_tokens: 10,
+            ..Default::default()
+        };
+        let answers = model.generate(&prompts, None, &options).unwrap();
+        assert_eq!((answers[0].len(), answers[1].len()), (6, 10));
+        assert_eq!(model.generate(&[], None, &options).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_batch_without_a_target_or_with_odd_flags_is_refused() {
+        let model = tiny();
+        let mut text = TextBatch {
+            ids: vec![vec![1, 2]],
+            targets: vec![vec![true, false]],
+        };
+        assert!(matches!(model.loss(&text, None), Err(VlmError::Prompt { .. })));
+        text.targets[0].pop();
+        assert!(matches!(model.loss(&text, None), Err(VlmError::Prompt { .. })));
+    }
+
+    #[test]
+    fn half_precision_weights_answer_nearly_the_same() {
+        let config = LlavaConfig::tiny();
+        let dir = tempfile::tempdir().unwrap();
+        let device = Device::flex();
+        tiny()
+            .save_pretrained(&config, &dir, burn::tensor::DType::F16)
+            .unwrap();
+        let load = |dtype| config.load_weights(&dir, dtype, &device).unwrap();
+        let exact = load(burn::tensor::DType::F32);
+        for dtype in [burn::tensor::DType::F16, burn::tensor::DType::BF16] {
+            let model = load(dtype);
+            let visual =
+                |model: &LlavaModel| visual(model.projector.forward(model.tokens(pixels()).narrow(1, 0, 3)));
+            let loss = |model: &LlavaModel| model.loss(&batch(), Some(&visual(model))).unwrap();
+            let difference = (loss(&model).cast(burn::tensor::DType::F32) - loss(&exact))
+                .abs()
+                .into_scalar::<f32>();
+            assert!(difference < 2e-2, "{dtype:?}: {difference}");
+            let options = GenerateOptions {
+                max_new_tokens: 3,
+                ..Default::default()
+            };
+            let answers = model
+                .generate(&batch().ids, Some(&visual(&model)), &options)
+                .unwrap();
+            assert_eq!(answers.iter().map(Vec::len).sum::<usize>(), 6);
+        }
+    }
+
+    fn pixels() -> Tensor<4> {
+        let pixels = Tensor::<1, Int>::arange(0..2 * 3 * 56 * 56, &Device::flex()).float();
+        (pixels * 0.01).sin().reshape([2, 3, 56, 56])
     }
 }

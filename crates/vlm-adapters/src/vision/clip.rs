@@ -179,6 +179,7 @@ impl ClipVision {
     /// - output: `[b, 1 + n, d_vision]`
     pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
         let [batch, ..] = pixels.dims();
+        let pixels = pixels.cast(self.patch_embedding.weight.dtype());
         let patches = linear3(&self.patch_embedding, self.patches(pixels));
         let [_, n_patches, width] = patches.dims();
         let class = self
@@ -207,9 +208,14 @@ impl ClipVision {
         self.image_size / self.patch_size
     }
 
+    /// Side of a square patch, in pixels.
+    pub fn patch_size(&self) -> usize {
+        self.patch_size
+    }
+
     /// Width of the hidden states.
     pub fn d_vision(&self) -> usize {
-        self.class_embedding.shape().dims::<1>()[0]
+        self.class_embedding.lazy_shape().dims::<1>()[0]
     }
 
     /// Number of layers that produce hidden state `index`.

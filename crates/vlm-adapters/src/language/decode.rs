@@ -1,0 +1,152 @@
+//! Prefill and decoding.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{KvCache, Llama};
+use crate::generate::Sampler;
+use crate::splice::ints;
+use crate::{GenerateOptions, Spliced, VlmError};
+
+/// Continues spliced prompts (padded on the left): one prefill for the batch, then one token per step for each.
+///
+/// A sequence stops at a stop id (which is not returned), at `max_new_tokens`, or at the end of the model's positions.
+/// Slots of the cache and position ids are counted apart: the first new token of a pruned prompt takes the position
+/// after the full one.
+///
+/// # Errors
+/// When the scores are not finite.
+pub fn decode(
+    language: &Llama,
+    prompts: &[Vec<u32>],
+    spliced: &Spliced,
+    options: &GenerateOptions,
+) -> Result<Vec<Vec<u32>>, VlmError> {
+    let limits: Vec<usize> = spliced
+        .plans
+        .iter()
+        .map(|plan| limit(language, plan.next_position, options))
+        .collect();
+    let n_steps = limits.iter().copied().max().unwrap_or(0);
+    let mut sequences: Vec<Sequence> = prompts
+        .iter()
+        .enumerate()
+        .map(|(i, prompt)| {
+            Sequence::new(
+                Sampler::new(options, i, prompt),
+                limits[i],
+                spliced.plans[i].next_position,
+            )
+        })
+        .collect();
+    if n_steps == 0 {
+        return Ok(sequences.into_iter().map(|sequence| sequence.ids).collect());
+    }
+    let mut cache = language.cache(prompts.len(), spliced.width + n_steps - 1);
+    let mut scores = prefill(language, spliced, &mut cache)?;
+    loop {
+        for (sequence, scores) in sequences.iter_mut().zip(&mut scores) {
+            sequence.advance(scores, &options.stop_ids);
+        }
+        if sequences.iter().all(|sequence| sequence.done) {
+            return Ok(sequences.into_iter().map(|sequence| sequence.ids).collect());
+        }
+        scores = step(language, &mut sequences, &mut cache)?;
+    }
+}
+
+/// One sequence on its way.
+struct Sequence {
+    sampler: Sampler,
+    ids: Vec<u32>,
+    limit: usize,
+    position: usize,
+    done: bool,
+}
+
+impl Sequence {
+    fn new(sampler: Sampler, limit: usize, position: usize) -> Self {
+        Self {
+            sampler,
+            ids: Vec::new(),
+            limit,
+            position,
+            done: limit == 0,
+        }
+    }
+
+    fn advance(&mut self, scores: &mut [f32], stop_ids: &[u32]) {
+        if self.done {
+            return;
+        }
+        let id = self.sampler.next(scores);
+        if stop_ids.contains(&id) {
+            self.done = true;
+            return;
+        }
+        self.ids.push(id);
+        self.done = self.ids.len() == self.limit;
+    }
+}
+
+/// Ids that may be produced from `next_position` on.
+fn limit(language: &Llama, next_position: usize, options: &GenerateOptions) -> usize {
+    options
+        .max_new_tokens
+        .min(language.max_positions().saturating_sub(next_position))
+}
+
+fn prefill(language: &Llama, spliced: &Spliced, cache: &mut KvCache) -> Result<Vec<Vec<f32>>, VlmError> {
+    let hidden = language.layers(
+        spliced.embeds.clone(),
+        spliced.position_ids.clone(),
+        spliced.mask.clone(),
+        Some(cache),
+    );
+    last_scores(language, hidden)
+}
+
+/// Feeds the last id of every sequence (finished ones are fed along and ignored).
+fn step(
+    language: &Llama,
+    sequences: &mut [Sequence],
+    cache: &mut KvCache,
+) -> Result<Vec<Vec<f32>>, VlmError> {
+    let device = language.device();
+    let last = |sequence: &Sequence| sequence.ids.last().map_or(0, |&id| i64::from(id));
+    let shape = [sequences.len(), 1];
+    let ids = ints(sequences.iter().map(last).collect(), shape, &device);
+    let positions = ints(
+        sequences
+            .iter()
+            .map(|sequence| sequence.position as i64)
+            .collect(),
+        shape,
+        &device,
+    );
+    sequences
+        .iter_mut()
+        .filter(|sequence| !sequence.done)
+        .for_each(|sequence| sequence.position += 1);
+    last_scores(
+        language,
+        language.layers(language.embed(ids), positions, None, Some(cache)),
+    )
+}
+
+/// Scores of the token after the last place, one list per sequence.
+fn last_scores(language: &Llama, hidden: Tensor<3>) -> Result<Vec<Vec<f32>>, VlmError> {
+    let [batch, width, d_model] = hidden.dims();
+    let last = hidden.narrow(1, width - 1, 1).reshape([batch, d_model]);
+    let logits = language.logits(language.normalize(last));
+    let [_, vocab] = logits.dims();
+    let data: TensorData = logits.into_data().convert::<f32>();
+    let values = data.as_slice::<f32>().unwrap_or_default();
+    let index_of_bad = values
+        .chunks(vocab)
+        .position(|row| !row.iter().all(|value| value.is_finite()));
+    if let Some(index) = index_of_bad {
+        let problem = "found scores that are not finite; check the weights, or load them as f32".to_string();
+        return Err(VlmError::Prompt { index, problem });
+    }
+    Ok(values.chunks(vocab).map(<[f32]>::to_vec).collect())
+}

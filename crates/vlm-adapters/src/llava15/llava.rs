@@ -1,0 +1,259 @@
+//! LLaVA-1.5 with its processor and tokenizer: a [`Vlm`].
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Tensor};
+use diffprune_pruner::{Grid, Signals};
+use image::RgbImage;
+
+use super::LlavaModel;
+use crate::{
+    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, ImageMode, ImageProcessor, LlavaConfig,
+    LoadError, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError, render_prompt,
+};
+
+/// How a checkpoint is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadOptions {
+    /// How images that are not square are treated.
+    pub image_mode: ImageMode,
+    /// Which words stand around the question.
+    pub prompt_style: PromptStyle,
+    /// Type that the weights are held in, whatever the file stores.
+    pub dtype: DType,
+}
+
+impl Default for LoadOptions {
+    /// Padding to a square, the checkpoint's own template, f32: exact and slow-memory; choose f16 for 7B on a CPU.
+    fn default() -> Self {
+        Self {
+            image_mode: ImageMode::PadSquare,
+            prompt_style: PromptStyle::default(),
+            dtype: DType::F32,
+        }
+    }
+}
+
+/// LLaVA-1.5: the frozen network, its image processor and its texts.
+#[derive(Debug, Clone)]
+pub struct Llava {
+    parts: LlavaParts,
+    device: Device,
+}
+
+/// What [`Llava`] is made of.
+#[derive(Debug, Clone)]
+pub struct LlavaParts {
+    /// Sizes.
+    pub config: LlavaConfig,
+    /// The network; any autodiff state is dropped.
+    pub model: LlavaModel,
+    /// Image processor.
+    pub processor: ImageProcessor,
+    /// Tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The checkpoint's chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+    /// Words around the question.
+    pub prompt_style: PromptStyle,
+    /// The authors' settings of decoding.
+    pub generation: GenerationConfig,
+}
+
+impl Llava {
+    /// Reads a checkpoint folder in the hub's layout with the default [`LoadOptions`].
+    ///
+    /// # Errors
+    /// When a file is absent or damaged, or the parts do not fit together.
+    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
+        Self::load_with(dir, device, LoadOptions::default())
+    }
+
+    /// Reads a checkpoint folder in the hub's layout.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        dir: impl AsRef<Path>,
+        device: &Device,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let dir = dir.as_ref();
+        let config = LlavaConfig::from_dir(dir)?;
+        let parts = LlavaParts {
+            processor: ImageProcessor::from_dir(dir)?.with_mode(options.image_mode),
+            tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
+            template: ChatTemplate::from_dir(dir)?,
+            prompt_style: options.prompt_style,
+            generation: GenerationConfig::from_dir(dir)?,
+            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            config,
+        };
+        Self::from_parts(parts)
+    }
+
+    /// Puts parts together, for example a freshly trained network.
+    ///
+    /// # Errors
+    /// When the processor's images or the tokenizer's placeholder are not those of the configuration.
+    pub fn from_parts(mut parts: LlavaParts) -> Result<Self, LoadError> {
+        parts.config.validate()?;
+        check_parts(&parts)?;
+        parts.model = burn::module::Module::valid(&parts.model);
+        let device = parts.model.device();
+        Ok(Self { parts, device })
+    }
+
+    /// Writes `config.json` and `model.safetensors` in the hub's layout (tokenizer and processor files are not
+    /// written: copy them from their source).
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or values do not fit `dtype`.
+    pub fn save_pretrained(&self, dir: impl AsRef<Path>, dtype: DType) -> Result<(), LoadError> {
+        self.parts.model.save_pretrained(&self.parts.config, dir, dtype)
+    }
+
+    /// The network.
+    pub fn model(&self) -> &LlavaModel {
+        &self.parts.model
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &LlavaParts {
+        &self.parts
+    }
+
+    /// Takes the parts back.
+    pub fn into_parts(self) -> LlavaParts {
+        self.parts
+    }
+}
+
+impl Vlm for Llava {
+    fn family(&self) -> &'static str {
+        "llava-1.5"
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn d_vision(&self) -> usize {
+        self.parts.config.vision.hidden_size
+    }
+
+    fn d_model(&self) -> usize {
+        self.parts.config.text.hidden_size
+    }
+
+    fn clone_box(&self) -> Box<dyn Vlm> {
+        Box::new(self.clone())
+    }
+
+    fn tokenizer(&self) -> &TextTokenizer {
+        &self.parts.tokenizer
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+        let text = render_prompt(self.parts.prompt_style, self.parts.template.as_ref(), turns)?;
+        self.parts.tokenizer.encode(&text, true)
+    }
+
+    fn generate_options(&self) -> GenerateOptions {
+        let mut options = GenerateOptions::greedy(&self.parts.generation);
+        if options.stop_ids.is_empty() {
+            options.stop_ids.extend(self.parts.tokenizer.eos_id());
+        }
+        options
+    }
+
+    fn preprocess(&self, images: &[RgbImage]) -> Tensor<4> {
+        self.parts.processor.preprocess(images, &self.device)
+    }
+
+    fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {
+        let model = &self.parts.model;
+        let [batch, ..] = pixels.dims();
+        let encoding = model.encode(pixels, signals.cls_attention);
+        let side = self.parts.config.vision.grid_side();
+        let mut grid = Grid {
+            rows: side,
+            cols: side,
+        };
+        if model.keeps_class_token() {
+            // With [CLS] among the tokens there is no raster: one row of everything.
+            grid = Grid {
+                rows: 1,
+                cols: side * side + 1,
+            };
+        }
+        Encoded {
+            // Methods choose in f32, whatever the weights are held in.
+            tokens: model.select_tokens(encoding.hidden).cast(DType::F32),
+            mask: None,
+            cls_attention: encoding
+                .cls_attention
+                .map(|row| model.select_keys(row).cast(DType::F32)),
+            grids: vec![grid; batch],
+        }
+    }
+
+    fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
+        self.parts.model.projector.forward(tokens)
+    }
+
+    fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.parts.model.loss(batch, visual)
+    }
+
+    fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.parts.model.generate(prompts, visual, options)
+    }
+}
+
+/// Reads a checkpoint folder of any family that this crate knows.
+///
+/// # Errors
+/// When the family is unknown, a file is absent or damaged, or the parts do not fit together.
+pub fn load_vlm(
+    dir: impl AsRef<Path>,
+    device: &Device,
+    options: LoadOptions,
+) -> Result<Box<dyn Vlm>, LoadError> {
+    // One family so far: its configuration names the supported ones when the folder holds another.
+    Ok(Box::new(Llava::load_with(dir, device, options)?))
+}
+
+fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {
+    let (found, wanted) = (parts.processor.size as usize, parts.config.vision.image_size);
+    if found != wanted {
+        return Err(mismatch(
+            "image processor",
+            format!("images of {found} pixels"),
+            format!("{wanted} pixels"),
+        ));
+    }
+    let wanted = parts.config.image_token_id;
+    match parts.tokenizer.image_token_id() {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(mismatch(
+            "tokenizer",
+            format!("image placeholder {found:?}"),
+            format!("id {wanted}"),
+        )),
+    }
+}
+
+fn mismatch(subject: &str, found: String, wanted: String) -> LoadError {
+    LoadError::Request {
+        subject: subject.into(),
+        found,
+        wanted: format!("{wanted}, as config.json says"),
+        remedy: "use files of the same checkpoint".into(),
+    }
+}
