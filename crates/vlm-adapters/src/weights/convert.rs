@@ -33,11 +33,14 @@ pub(super) fn to_f32(bytes: &[u8], dtype: Dtype) -> Option<Vec<f32>> {
 
 fn widen<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
     let mut values = vec![0.0; bytes.len() / N];
-    values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * N)).for_each(|(values, bytes)| {
-        for (value, element) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            *value = convert(*element);
-        }
-    });
+    values
+        .par_chunks_mut(CHUNK)
+        .zip(bytes.par_chunks(CHUNK * N))
+        .for_each(|(values, bytes)| {
+            for (value, element) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *value = convert(*element);
+            }
+        });
     values
 }
 
@@ -45,18 +48,27 @@ fn widen<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32 + Sync) 
 pub(super) fn from_f32(values: Vec<f32>, shape: &[usize], dtype: DType) -> Result<TensorData, String> {
     match dtype {
         DType::F32 => Ok(TensorData::new(values, shape)),
-        DType::F64 => Ok(TensorData::new(values.into_iter().map(f64::from).collect(), shape)),
+        DType::F64 => Ok(TensorData::new(
+            values.into_iter().map(f64::from).collect(),
+            shape,
+        )),
         DType::F16 => {
             let mut halves = vec![f16::ZERO; values.len()];
-            narrow(&values, &mut halves, f16::MAX.to_f32(), |from, to| to.convert_from_f32_slice(from))?;
+            narrow(&values, &mut halves, f16::MAX.to_f32(), |from, to| {
+                to.convert_from_f32_slice(from)
+            })?;
             Ok(TensorData::new(halves, shape))
         }
         DType::BF16 => {
             let mut halves = vec![bf16::ZERO; values.len()];
-            narrow(&values, &mut halves, bf16::MAX.to_f32(), |from, to| to.convert_from_f32_slice(from))?;
+            narrow(&values, &mut halves, bf16::MAX.to_f32(), |from, to| {
+                to.convert_from_f32_slice(from)
+            })?;
             Ok(TensorData::new(halves, shape))
         }
-        other => Err(format!("a request for {other:?}, which is not a float type of 16 bits or more")),
+        other => Err(format!(
+            "a request for {other:?}, which is not a float type of 16 bits or more"
+        )),
     }
 }
 
@@ -66,15 +78,18 @@ fn narrow<H: Send>(
     max: f32,
     convert: impl Fn(&[f32], &mut [H]) + Sync,
 ) -> Result<(), String> {
-    halves.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).try_for_each(|(halves, values)| {
-        match values.iter().find(|value| value.is_finite() && value.abs() > max) {
-            Some(value) => Err(format!("the value {value}")),
-            None => {
-                convert(values, halves);
-                Ok(())
+    halves
+        .par_chunks_mut(CHUNK)
+        .zip(values.par_chunks(CHUNK))
+        .try_for_each(|(halves, values)| {
+            match values.iter().find(|value| value.is_finite() && value.abs() > max) {
+                Some(value) => Err(format!("the value {value}")),
+                None => {
+                    convert(values, halves);
+                    Ok(())
+                }
             }
-        }
-    })
+        })
 }
 
 #[cfg(test)]
@@ -84,11 +99,22 @@ mod tests {
     #[test]
     fn every_float_type_widens_exactly() {
         let wanted = [1.5f32, -0.25, 2.0, 0.0];
-        let f16s: Vec<u8> = wanted.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
-        let bf16s: Vec<u8> = wanted.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect();
+        let f16s: Vec<u8> = wanted
+            .iter()
+            .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+            .collect();
+        let bf16s: Vec<u8> = wanted
+            .iter()
+            .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+            .collect();
         let f32s: Vec<u8> = wanted.iter().flat_map(|x| x.to_le_bytes()).collect();
         let f64s: Vec<u8> = wanted.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect();
-        for (bytes, dtype) in [(f16s, Dtype::F16), (bf16s, Dtype::BF16), (f32s, Dtype::F32), (f64s, Dtype::F64)] {
+        for (bytes, dtype) in [
+            (f16s, Dtype::F16),
+            (bf16s, Dtype::BF16),
+            (f32s, Dtype::F32),
+            (f64s, Dtype::F64),
+        ] {
             assert_eq!(to_f32(&bytes, dtype).as_deref(), Some(&wanted[..]), "{dtype}");
         }
         assert_eq!(to_f32(&[0; 8], Dtype::I64), None);

@@ -43,7 +43,11 @@ impl WeightFiles {
         if single.exists() || !index.exists() {
             let shard = Shard::open(single)?;
             let places = shard.header.tensors().into_keys().map(|name| (name, 0)).collect();
-            return Ok(Self { root: shard.path.clone(), shards: vec![shard], places });
+            return Ok(Self {
+                root: shard.path.clone(),
+                shards: vec![shard],
+                places,
+            });
         }
         Self::open_shards(dir, index)
     }
@@ -69,9 +73,17 @@ impl WeightFiles {
             places.insert(name, shard);
         }
         if places.is_empty() {
-            return Err(damaged(&index, "a weight_map without tensors", "at least one tensor"));
+            return Err(damaged(
+                &index,
+                "a weight_map without tensors",
+                "at least one tensor",
+            ));
         }
-        Ok(Self { root: index, shards, places })
+        Ok(Self {
+            root: index,
+            shards,
+            places,
+        })
     }
 
     /// The weight file or shard index that was opened (for messages).
@@ -118,10 +130,14 @@ impl WeightFiles {
         let (shard, info) = self.find(name)?;
         let bytes = shard.bytes(info);
         if convert::same(info.dtype, dtype) {
-            return Ok(TensorData::from_bytes_vec(bytes.to_vec(), info.shape.clone(), dtype));
+            return Ok(TensorData::from_bytes_vec(
+                bytes.to_vec(),
+                info.shape.clone(),
+                dtype,
+            ));
         }
-        let values = convert::to_f32(bytes, info.dtype)
-            .ok_or_else(|| not_a_float(&shard.path, name, info.dtype))?;
+        let values =
+            convert::to_f32(bytes, info.dtype).ok_or_else(|| not_a_float(&shard.path, name, info.dtype))?;
         convert::from_f32(values, &info.shape, dtype).map_err(|problem| LoadError::TensorDtype {
             path: shard.path.clone(),
             name: name.into(),
@@ -133,14 +149,14 @@ impl WeightFiles {
 
     fn find(&self, name: &str) -> Result<(&Shard, &TensorInfo), LoadError> {
         let place = self.places.get(name).map(|&shard| &self.shards[shard]);
-        place.and_then(|shard| shard.header.info(name).map(|info| (shard, info))).ok_or_else(|| {
-            LoadError::MissingTensor {
+        place
+            .and_then(|shard| shard.header.info(name).map(|info| (shard, info)))
+            .ok_or_else(|| LoadError::MissingTensor {
                 path: self.root.clone(),
                 name: name.into(),
                 wanted: "a tensor that this model's configuration asks for".into(),
                 remedy: "check that config.json belongs to these weights".into(),
-            }
-        })
+            })
     }
 }
 
@@ -163,19 +179,37 @@ struct Shard {
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, LoadError> {
         let wanted = "the model's weights as safetensors";
-        let remedy = "download model.safetensors (or its shards and their index), or convert the weights to it";
+        let remedy =
+            "download model.safetensors (or its shards and their index), or convert the weights to it";
         let file = File::open(&path).map_err(|source| LoadError::read(&path, wanted, remedy, source))?;
-        let is_empty = file.metadata().map(|metadata| metadata.len() == 0).unwrap_or(false);
+        let is_empty = file
+            .metadata()
+            .map(|metadata| metadata.len() == 0)
+            .unwrap_or(false);
         if is_empty {
             return Err(damaged(&path, "an empty file", "a safetensors file"));
         }
         // Safety: the map is read-only and private to this struct. Another process that truncates the file while it
         // is mapped would make reads fault; the type's documentation rules that out.
-        let map = unsafe { Mmap::map(&file) }
-            .map_err(|source| LoadError::Io { path: path.clone(), action: "map", remedy: DOWNLOAD.into(), source })?;
-        let (n, header) = SafeTensors::read_metadata(&map)
-            .map_err(|error| damaged(&path, &format!("{error} ({} bytes)", map.len()), "a safetensors file"))?;
-        Ok(Self { path, map, header, data_start: size_of::<u64>() + n })
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| LoadError::Io {
+            path: path.clone(),
+            action: "map",
+            remedy: DOWNLOAD.into(),
+            source,
+        })?;
+        let (n, header) = SafeTensors::read_metadata(&map).map_err(|error| {
+            damaged(
+                &path,
+                &format!("{error} ({} bytes)", map.len()),
+                "a safetensors file",
+            )
+        })?;
+        Ok(Self {
+            path,
+            map,
+            header,
+            data_start: size_of::<u64>() + n,
+        })
     }
 
     /// The bytes of one tensor; the header was checked against the file's length when it was opened.
@@ -189,7 +223,11 @@ impl Shard {
 fn open_listed(dir: &Path, index: &Path, file: &str) -> Result<Shard, LoadError> {
     let plain = Path::new(file).file_name().is_some_and(|name| name == file);
     if !plain {
-        return Err(damaged(index, &format!("the shard name `{file}`"), "plain file names beside the index"));
+        return Err(damaged(
+            index,
+            &format!("the shard name `{file}`"),
+            "plain file names beside the index",
+        ));
     }
     match Shard::open(dir.join(file)) {
         Err(LoadError::MissingFile { .. }) => Err(LoadError::MissingShard {

@@ -35,13 +35,31 @@ mod tests {
     #[test]
     fn all_layouts_get_the_same_name() {
         for (name, wanted) in [
-            ("model.language_model.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
-            ("language_model.model.norm.weight", "language_model.model.norm.weight"),
+            (
+                "model.language_model.embed_tokens.weight",
+                "language_model.model.embed_tokens.weight",
+            ),
+            (
+                "language_model.model.norm.weight",
+                "language_model.model.norm.weight",
+            ),
             ("lm_head.weight", "language_model.lm_head.weight"),
-            ("model.vision_tower.pre_layrnorm.bias", "vision_tower.vision_model.pre_layrnorm.bias"),
-            ("model.vision_tower.vision_model.pre_layrnorm.bias", "vision_tower.vision_model.pre_layrnorm.bias"),
-            ("vision_tower.vision_model.pre_layrnorm.bias", "vision_tower.vision_model.pre_layrnorm.bias"),
-            ("model.multi_modal_projector.linear_1.bias", "multi_modal_projector.linear_1.bias"),
+            (
+                "model.vision_tower.pre_layrnorm.bias",
+                "vision_tower.vision_model.pre_layrnorm.bias",
+            ),
+            (
+                "model.vision_tower.vision_model.pre_layrnorm.bias",
+                "vision_tower.vision_model.pre_layrnorm.bias",
+            ),
+            (
+                "vision_tower.vision_model.pre_layrnorm.bias",
+                "vision_tower.vision_model.pre_layrnorm.bias",
+            ),
+            (
+                "model.multi_modal_projector.linear_1.bias",
+                "multi_modal_projector.linear_1.bias",
+            ),
             ("model.image_newline", "image_newline"),
             ("something.else", "something.else"),
         ] {
@@ -51,7 +69,13 @@ mod tests {
 
     #[test]
     fn stored_buffers_are_ignored() {
-        assert_eq!(canonical_llava_name("vision_tower.vision_model.embeddings.position_ids"), None);
-        assert_eq!(canonical_llava_name("language_model.model.layers.3.self_attn.rotary_emb.inv_freq"), None);
+        assert_eq!(
+            canonical_llava_name("vision_tower.vision_model.embeddings.position_ids"),
+            None
+        );
+        assert_eq!(
+            canonical_llava_name("language_model.model.layers.3.self_attn.rotary_emb.inv_freq"),
+            None
+        );
     }
 }

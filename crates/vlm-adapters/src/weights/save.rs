@@ -28,7 +28,10 @@ pub fn save_safetensors(
     for (name, data) in tensors {
         converted.push(convert_to(path, name, data, dtype)?);
     }
-    let views = converted.iter().map(|(name, data)| view(path, name, data)).collect::<Result<Vec<_>, _>>()?;
+    let views = converted
+        .iter()
+        .map(|(name, data)| view(path, name, data))
+        .collect::<Result<Vec<_>, _>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| unwritable(path, error))?;
     write_atomic(path, &bytes)
@@ -76,7 +79,9 @@ fn convert_to(
         remedy: "save as f32".into(),
     };
     if data.dtype() == dtype {
-        return stored(dtype).map(|_| (name.clone(), data)).ok_or_else(|| refuse(format!("{dtype:?}")));
+        return stored(dtype)
+            .map(|_| (name.clone(), data))
+            .ok_or_else(|| refuse(format!("{dtype:?}")));
     }
     let found = data.dtype();
     let values = stored(found)
@@ -97,7 +102,11 @@ fn stored(dtype: DType) -> Option<Dtype> {
     }
 }
 
-fn view<'a>(path: &Path, name: &'a str, data: &'a TensorData) -> Result<(&'a str, TensorView<'a>), LoadError> {
+fn view<'a>(
+    path: &Path,
+    name: &'a str,
+    data: &'a TensorData,
+) -> Result<(&'a str, TensorView<'a>), LoadError> {
     let kind = stored(data.dtype()).unwrap_or(Dtype::F32);
     TensorView::new(kind, data.shape().to_vec(), data.as_bytes())
         .map(|view| (name, view))
@@ -127,7 +136,11 @@ mod tests {
         let a = TensorData::new(vec![1.0f32, -2.5, 0.125, 3.0, 0.0, 4.0], [2, 3]);
         let b = TensorData::new(vec![0.5f32], [1]);
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
-            save_safetensors(&path, [("b".to_string(), b.clone()), ("a".to_string(), a.clone())], dtype)?;
+            save_safetensors(
+                &path,
+                [("b".to_string(), b.clone()), ("a".to_string(), a.clone())],
+                dtype,
+            )?;
             let files = WeightFiles::open(&dir)?;
             assert_eq!(files.names().collect::<Vec<_>>(), ["a", "b"]);
             assert_eq!(files.shape("a")?, [2, 3]);

@@ -1,0 +1,10 @@
+//! From an image file to the numbers that a vision tower takes.
+
+mod coefficients;
+mod load;
+mod processor;
+mod resample;
+
+pub use load::{decode_image, load_image};
+pub use processor::{ImageMode, ImageProcessor};
+pub use resample::resize_bicubic;

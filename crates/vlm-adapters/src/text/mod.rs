@@ -1,0 +1,9 @@
+//! From a question to token ids: the checkpoint's chat template, or a fixed conversation format, and its tokenizer.
+
+mod prompt;
+mod template;
+mod tokenizer;
+
+pub use prompt::{PromptStyle, Turn, render_prompt};
+pub use template::{ChatTemplate, Content, Message};
+pub use tokenizer::TextTokenizer;

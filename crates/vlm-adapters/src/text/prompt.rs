@@ -1,0 +1,216 @@
+//! Conversation formats.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ChatTemplate, Content, Message};
+use crate::LoadError;
+
+/// How a conversation becomes one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptStyle {
+    /// The checkpoint's chat template; without one, the template of the converted LLaVA-1.5 checkpoints. Answers end
+    /// as the template ends them.
+    #[default]
+    Hf,
+    /// The original evaluation format, `vicuna_v1`: a system sentence about a curious user, then
+    /// `USER: <image>\n{question} ASSISTANT: {answer}</s>` for each turn.
+    VicunaV1,
+    /// The same with the system sentence about a curious human (`llava_v1`; the v1.6 model cards).
+    VicunaV1Human,
+}
+
+impl PromptStyle {
+    /// The sentence that stands in front of the first turn.
+    fn system(self) -> Option<String> {
+        let who = match self {
+            Self::Hf => return None,
+            Self::VicunaV1 => "user",
+            Self::VicunaV1Human => "human",
+        };
+        Some(format!(
+            "A chat between a curious {who} and an artificial intelligence assistant. The assistant gives helpful, \
+             detailed, and polite answers to the {who}'s questions."
+        ))
+    }
+}
+
+/// One question and, once it is known, its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The question, without image placeholders.
+    pub question: String,
+    /// The answer; `None` in the last turn, where the model is to speak.
+    pub answer: Option<String>,
+    /// Images that come with the question.
+    pub n_images: usize,
+}
+
+impl Turn {
+    /// A question about one image.
+    pub fn ask(question: impl Into<String>) -> Self {
+        Self {
+            question: question.into(),
+            answer: None,
+            n_images: 1,
+        }
+    }
+
+    /// The same turn, answered.
+    pub fn with_answer(self, answer: impl Into<String>) -> Self {
+        Self {
+            answer: Some(answer.into()),
+            ..self
+        }
+    }
+
+    /// The same turn with another number of images.
+    pub fn with_images(self, n_images: usize) -> Self {
+        Self { n_images, ..self }
+    }
+}
+
+/// The text of a conversation, ending where the model is to speak (or, if the last turn is answered, after its
+/// answer). `template` is the checkpoint's, for [`PromptStyle::Hf`].
+///
+/// # Errors
+/// [`LoadError::Request`] without turns, for an unanswered turn before the last, and for texts that contain the image
+/// placeholder; [`LoadError::Template`] where the template itself fails.
+pub fn render_prompt(
+    style: PromptStyle,
+    template: Option<&ChatTemplate>,
+    turns: &[Turn],
+) -> Result<String, LoadError> {
+    check(turns)?;
+    let open = turns.last().is_some_and(|turn| turn.answer.is_none());
+    match style.system() {
+        Some(system) => Ok(vicuna(&system, turns)),
+        None => match template {
+            Some(template) => template.render(&messages(turns), open),
+            None => ChatTemplate::llava()?.render(&messages(turns), open),
+        },
+    }
+}
+
+/// The text that stands for one image.
+const IMAGE: &str = "<image>";
+
+fn check(turns: &[Turn]) -> Result<(), LoadError> {
+    let refuse = |found: String, wanted: &str, remedy: &str| LoadError::Request {
+        subject: "prompt".into(),
+        found,
+        wanted: wanted.into(),
+        remedy: remedy.into(),
+    };
+    let Some((_, earlier)) = turns.split_last() else {
+        return Err(refuse(
+            "no turns".into(),
+            "at least one question",
+            "ask something",
+        ));
+    };
+    if let Some(i) = earlier.iter().position(|turn| turn.answer.is_none()) {
+        let found = format!("turn {i} of {} without an answer", turns.len());
+        return Err(refuse(
+            found,
+            "answers in all turns but the last",
+            "give the earlier answers",
+        ));
+    }
+    let texts = turns
+        .iter()
+        .flat_map(|turn| turn.answer.iter().chain([&turn.question]));
+    match texts.into_iter().find(|text| text.contains(IMAGE)) {
+        Some(_) => Err(refuse(
+            format!("the placeholder {IMAGE} inside a text"),
+            "texts without it",
+            "remove it and say how many images the turn has",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// `vicuna_v1`: roles and texts separated by blanks, answers closed by the end token.
+fn vicuna(system: &str, turns: &[Turn]) -> String {
+    let mut text = format!("{system} ");
+    for turn in turns {
+        let images = format!("{IMAGE}\n").repeat(turn.n_images);
+        text += &format!("USER: {images}{} ASSISTANT:", turn.question);
+        if let Some(answer) = &turn.answer {
+            text += &format!(" {answer}</s>");
+        }
+    }
+    text
+}
+
+/// The same turns as a chat template takes them.
+fn messages(turns: &[Turn]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for turn in turns {
+        let mut content = vec![Content::Image; turn.n_images];
+        content.push(Content::Text(turn.question.clone()));
+        messages.push(Message {
+            role: "user".into(),
+            content,
+        });
+        if let Some(answer) = &turn.answer {
+            let content = vec![Content::Text(answer.clone())];
+            messages.push(Message {
+                role: "assistant".into(),
+                content,
+            });
+        }
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vicuna_closes_each_answer() -> Result<(), LoadError> {
+        let turns = [Turn::ask("A?").with_answer("b."), Turn::ask("C?").with_images(0)];
+        let text = render_prompt(PromptStyle::VicunaV1, None, &turns)?;
+        assert!(text.starts_with("A chat between a curious user and"));
+        assert!(
+            text.ends_with("the user's questions. USER: <image>\nA? ASSISTANT: b.</s>USER: C? ASSISTANT:")
+        );
+        let human = render_prompt(PromptStyle::VicunaV1Human, None, &turns)?;
+        assert_eq!(
+            human,
+            text.replace("curious user", "curious human")
+                .replace("user's", "human's")
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn the_built_in_template_has_no_system_sentence() -> Result<(), LoadError> {
+        let turns = [
+            Turn::ask("A?").with_images(2).with_answer("b."),
+            Turn::ask("C?").with_images(0),
+        ];
+        let text = render_prompt(PromptStyle::Hf, None, &turns)?;
+        assert_eq!(
+            text,
+            "USER: <image>\n<image>\nA? ASSISTANT: b. USER: C? ASSISTANT:"
+        );
+        let closed = render_prompt(PromptStyle::Hf, None, &turns[..1])?;
+        assert_eq!(closed, "USER: <image>\n<image>\nA? ASSISTANT: b. ");
+        Ok(())
+    }
+
+    #[test]
+    fn conversations_that_make_no_sense_are_refused() {
+        let open = Turn::ask("A?");
+        for turns in [
+            vec![],
+            vec![open.clone(), open],
+            vec![Turn::ask("see <image> here")],
+        ] {
+            let outcome = render_prompt(PromptStyle::VicunaV1, None, &turns);
+            assert!(matches!(outcome, Err(LoadError::Request { .. })), "{turns:?}");
+        }
+    }
+}

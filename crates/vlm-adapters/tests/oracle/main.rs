@@ -1,0 +1,39 @@
+//! What this crate computes against what the reference implementations computed, for every case found.
+
+mod bad_input;
+mod llava15;
+mod preprocess;
+mod tokenizers;
+mod weights;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// Tests report any failure to read their oracles as an error.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// A file or folder among the oracles.
+fn fixture(part: &str) -> PathBuf {
+    let shipped = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"));
+    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(shipped, PathBuf::from);
+    root.join("hf").join(part)
+}
+
+/// The contents of a json oracle.
+fn json(part: &str) -> Result<Value, Box<dyn std::error::Error>> {
+    let path = fixture(part);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The files or folders in `part` whose names satisfy `wanted`, in order; at least one.
+fn entries(part: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(fixture(part))? {
+        names.extend(entry?.file_name().into_string().ok().filter(|name| wanted(name)));
+    }
+    assert!(!names.is_empty(), "no oracles in {part}");
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,132 @@
+//! Configurations, tensor names and tensors of the stored checkpoints.
+
+use std::collections::BTreeSet;
+
+use burn::tensor::DType;
+use diffprune_vlm::{
+    GenerationConfig, ImageProcessor, LlavaConfig, WeightFiles, canonical_llava_name, save_safetensors,
+};
+use serde_json::Value;
+
+use crate::{Outcome, entries, fixture, json};
+
+fn names(list: &Value) -> BTreeSet<String> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect()
+}
+
+#[test]
+fn files_hold_the_listed_names() -> Outcome {
+    let layouts = json("key_layouts.json")?;
+    for name in entries("checkpoints", |_| true)? {
+        let files = WeightFiles::open(fixture("checkpoints").join(&name))?;
+        let found: BTreeSet<String> = files.names().map(str::to_string).collect();
+        assert_eq!(found, names(&layouts[&name]["on_disk"]), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn newer_names_become_the_older_ones() -> Outcome {
+    let mut n_layouts = 0;
+    for (name, layout) in json("key_layouts.json")?
+        .as_object()
+        .ok_or("layouts by checkpoint")?
+    {
+        if !name.starts_with("llava") {
+            continue;
+        }
+        let on_disk = names(&layout["on_disk"]);
+        let newer = names(&layout["module_names_transformers_5"]);
+        assert!(!on_disk.is_empty(), "{name} has no tensors");
+        let canonical = |names: &BTreeSet<String>| -> BTreeSet<String> {
+            names
+                .iter()
+                .filter_map(|name| canonical_llava_name(name))
+                .collect()
+        };
+        assert_eq!(canonical(&on_disk), on_disk, "{name}");
+        assert_eq!(canonical(&newer), on_disk, "{name}");
+        n_layouts += 1;
+    }
+    assert!(n_layouts > 0, "no llava layouts");
+    Ok(())
+}
+
+/// Checkpoints that [`LlavaConfig`] describes.
+fn llava_checkpoints() -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    entries("checkpoints", |name| {
+        let config = json(&format!("checkpoints/{name}/config.json"));
+        config.is_ok_and(|config| config["model_type"] == "llava")
+    })
+}
+
+#[test]
+fn configurations_fit_the_tensors_and_survive_rewriting() -> Outcome {
+    for name in llava_checkpoints()? {
+        let dir = fixture("checkpoints").join(&name);
+        let config = LlavaConfig::from_dir(&dir)?;
+        let files = WeightFiles::open(&dir)?;
+        let (text, vision) = (&config.text, &config.vision);
+        let tower = "vision_tower.vision_model.embeddings";
+        let q = format!(
+            "language_model.model.layers.{}.self_attn.q_proj.weight",
+            text.num_hidden_layers - 1
+        );
+        for (tensor, shape) in [
+            (
+                "language_model.model.embed_tokens.weight".into(),
+                vec![text.vocab_size, text.hidden_size],
+            ),
+            (
+                q,
+                vec![text.num_attention_heads * text.head_dim, text.hidden_size],
+            ),
+            (
+                format!("{tower}.position_embedding.weight"),
+                vec![vision.n_patches() + 1, vision.hidden_size],
+            ),
+        ] {
+            assert_eq!(files.shape(&tensor)?, shape, "{name}");
+        }
+        let rewritten = serde_json::to_string(&config)?;
+        assert_eq!(serde_json::from_str::<LlavaConfig>(&rewritten)?, config, "{name}");
+        assert_eq!(
+            ImageProcessor::from_dir(&dir)?.size as usize,
+            vision.image_size,
+            "{name}"
+        );
+        let stored = json(&format!("checkpoints/{name}/generation_config.json"))?;
+        assert_eq!(
+            GenerationConfig::from_dir(&dir)?.eos_token_ids.len(),
+            1.max(stored["eos_token_id"].as_array().map_or(1, Vec::len))
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn shards_read_like_one_file() -> Outcome {
+    for name in llava_checkpoints()? {
+        let files = WeightFiles::open(fixture("checkpoints").join(&name))?;
+        let dir = tempfile::tempdir()?;
+        let mut tensors = Vec::new();
+        for tensor in files.names() {
+            tensors.push((tensor.to_string(), files.tensor_data(tensor, DType::F32)?));
+        }
+        save_safetensors(dir.path().join("model.safetensors"), tensors, DType::F32)?;
+        let whole = WeightFiles::open(&dir)?;
+        assert!(whole.names().eq(files.names()), "{name}");
+        for tensor in files.names() {
+            let (shape, values) = files.tensor_f32(tensor)?;
+            assert_eq!(values.len(), shape.iter().product::<usize>(), "{name} {tensor}");
+            assert!(values.iter().all(|value| value.is_finite()), "{name} {tensor}");
+            assert_eq!(whole.tensor_f32(tensor)?, (shape, values), "{name} {tensor}");
+        }
+    }
+    Ok(())
+}
