@@ -109,16 +109,19 @@ impl Row {
         let cuts = cuts.float().cast(self.scores.dtype()).reshape([1, PARTS - 1]);
         let scores = self.scores.clone().reshape([batch, 1, n_tokens]);
         let real = self.real.clone().reshape([batch, 1, n_tokens]);
-        let tau = self.tau.clone().reshape([batch, 1, 1]);
+        let (k, tau) = (
+            self.k.clone().reshape([batch, 1, 1]),
+            self.tau.clone().reshape([batch, 1, 1]),
+        );
         let (mut low, mut width) = (low.clone(), high - low);
         for _ in 0..rounds {
             width = width / PARTS as f64;
             let points = low.clone() + width.clone() * cuts.clone();
             let points = points.reshape([batch, PARTS - 1, 1]);
-            let (weights, _) = self.kind.weights((scores.clone() - points) / tau.clone());
-            let mass = (weights * real.clone()).sum_dim(2).reshape([batch, PARTS - 1]);
+            let argument = (scores.clone() - points) / tau.clone();
+            let excess = self.kind.excess(argument, real.clone(), k.clone(), 2);
             // The mass falls with the threshold, so the cuts above the budget are the first ones.
-            let passed = mass.greater(self.k.clone().expand([batch, PARTS - 1]));
+            let passed = excess.reshape([batch, PARTS - 1]).greater_elem(0.0);
             low = low + width.clone() * passed.float().cast(self.scores.dtype()).sum_dim(1);
         }
         low + width * 0.5
@@ -129,10 +132,11 @@ impl Row {
     fn newton(&self, centred: Tensor<2>) -> Tensor<2> {
         let mut shift = self.k.zeros_like();
         for _ in 0..NEWTON_STEPS {
-            let (weights, complement) = self.kind.weights(centred.clone() - shift.clone());
-            let slope = (self.kind.slope(weights.clone(), complement) * self.real.clone()).sum_dim(1);
-            let excess = (weights * self.real.clone()).sum_dim(1) - self.k.clone();
-            let flat = slope.clone().lower_elem(1e-6);
+            let argument = centred.clone() - shift.clone();
+            let (weights, complement) = self.kind.weights(argument.clone());
+            let slope = (self.kind.slope(weights, complement) * self.real.clone()).sum_dim(1);
+            let excess = self.kind.excess(argument, self.real.clone(), self.k.clone(), 1);
+            let flat = slope.clone().lower_elem(1e-20);
             let step = (excess / slope.mask_fill(flat.clone(), 1.0)).mask_fill(flat, 0.0);
             shift = shift + step.clamp(-1.0, 1.0);
         }

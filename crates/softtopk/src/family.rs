@@ -20,24 +20,40 @@ impl ThresholdKind {
 
     /// `(f(u), 1 - f(u))`, each without cancellation, in operations that every device has.
     pub(crate) fn weights<const D: usize>(self, u: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
-        let sign = u.clone().sign();
-        let e = u.abs().neg().exp();
-        let (small, large) = match self {
-            Self::Laplace => {
-                let small = e * 0.5;
-                (small.clone(), small.neg() + 1.0)
-            }
-            Self::Sigmoid => {
-                let large = (e.clone() + 1.0).recip();
-                (e * large.clone(), large)
-            }
-        };
-        // `up` is 1 above the threshold, 0 below and 1/2 on it, where small and large agree.
-        let up = (sign + 1.0) * 0.5;
+        let (up, small) = self.tail(u);
         let down = up.clone().neg() + 1.0;
+        let large = small.clone().neg() + 1.0;
         let weights = large.clone() * up.clone() + small.clone() * down.clone();
         let complement = small * up + large * down;
         (weights, complement)
+    }
+
+    /// Sum of `f(u)` over dimension `dim` of the real tokens, minus `k`, with the digits of the tails.
+    ///
+    /// Tokens above the threshold count as one less their complement. Where `k` of them are above, the
+    /// ones cancel against `k` exactly and only the tails remain, instead of being lost in a sum of ones.
+    pub(crate) fn excess<const D: usize>(
+        self,
+        u: Tensor<D>,
+        real: Tensor<D>,
+        k: Tensor<D>,
+        dim: usize,
+    ) -> Tensor<D> {
+        let (up, small) = self.tail(u);
+        let tails = (up.clone() * -2.0 + 1.0) * small * real.clone();
+        let ones = (up * real).sum_dim(dim) - k;
+        tails.sum_dim(dim) + ones
+    }
+
+    /// 1 above the threshold, 0 below and 1/2 on it; and the smaller of `f(u)` and `1 - f(u)`.
+    fn tail<const D: usize>(self, u: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+        let up = (u.clone().sign() + 1.0) * 0.5;
+        let e = u.abs().neg().exp();
+        let small = match self {
+            Self::Laplace => e * 0.5,
+            Self::Sigmoid => e.clone() / (e + 1.0),
+        };
+        (up, small)
     }
 
     /// `f'(u)` from `f(u)` and `1 - f(u)`.

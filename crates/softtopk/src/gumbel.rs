@@ -112,17 +112,16 @@ pub fn gumbel_softmax_ste(log_probs: Tensor<3>, noise: Tensor<3>, tau: f64, hard
     let noise = noise.cast(logits.dtype());
     let [batch, n_tokens, _] = logits.dims();
     let class = |i: usize| (logits.clone() + noise.clone()).slice([0..batch, 0..n_tokens, i..i + 1]);
-    let margin = (class(0) - class(1)).reshape([batch, n_tokens]) / tau;
-    let soft = burn::tensor::activation::sigmoid(margin.clone());
-    if !hard {
-        return soft;
-    }
-    let keep = margin
-        .without_autodiff()
-        .greater_equal_elem(0.0)
-        .float()
-        .cast(soft.dtype());
-    straight_through(keep, soft)
+    // Multiplied, not divided: the gradient of a division by a number is rounded to f32.
+    let margin = (class(0) - class(1)).reshape([batch, n_tokens]) * (1.0 / tau);
+    let value = margin.clone().without_autodiff();
+    let (keep, drop) = ThresholdKind::Sigmoid.weights(value.clone());
+    let slope = ThresholdKind::Sigmoid.slope(keep.clone(), drop);
+    let decision = match hard {
+        true => value.greater_equal_elem(0.0).float().cast(keep.dtype()),
+        false => keep,
+    };
+    straight_through(decision, margin * slope)
 }
 
 /// Standard Gumbel noise drawn on the host with ChaCha8; f32 rounding of `-log(-log(uniform))`.

@@ -19,8 +19,8 @@ pub fn hard_topk(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> 
     let k = k.min(n_tokens);
     let device = scores.device().without_autodiff();
     if k == 0 || k == n_tokens {
-        let all = Tensor::<1, Int>::arange(0..k as i64, &device);
-        return all.reshape([1, k]).expand([batch, k]);
+        let all = (0..batch).flat_map(|_| 0..k as i64).collect();
+        return Tensor::from_data(TensorData::new(all, [batch, k]), &device);
     }
     let scores = to_working_precision(scores.without_autodiff());
     if is_cpu(&device) {
