@@ -1,18 +1,29 @@
 //! What must hold for every denoiser.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Distribution, Tensor};
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
 use proptest::prelude::*;
 
+/// Burn's random numbers come from one generator per process: one test draws at a time.
+fn drawing<T>(draw: impl FnOnce() -> T) -> T {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    draw()
+}
+
 fn init(config: DenoiserConfig, seed: u64) -> Denoiser {
     let device = Device::flex();
-    device.seed(seed);
-    config.with_zero_init_residual(false).init(&device)
+    drawing(|| {
+        device.seed(seed);
+        config.with_zero_init_residual(false).init(&device)
+    })
 }
 
 fn tokens(shape: [usize; 3]) -> Tensor<3> {
-    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+    drawing(|| Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex()))
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -91,8 +102,8 @@ fn masked_tokens_are_as_good_as_absent() {
 #[test]
 fn an_untrained_denoiser_is_the_identity_and_can_still_learn() {
     let device = Device::flex().autodiff();
-    let denoiser = DenoiserConfig::new(8).init(&device);
-    let x = Tensor::<3>::random([1, 3, 8], Distribution::Normal(0.0, 1.0), &device);
+    let denoiser = drawing(|| DenoiserConfig::new(8).init(&device));
+    let x = Tensor::<3>::from_data(tokens([1, 3, 8]).into_data(), &device);
     let y = denoiser.forward(x.clone(), None);
     assert_eq!(values(y.clone().without_autodiff()), values(x.without_autodiff()));
     let gradients = y.powi_scalar(2).sum().backward();

@@ -15,7 +15,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
-use crate::scorer::{scorer, tokens, values};
+use crate::scorer::{drawing, scorer, tokens, values};
 
 type Load = Result<(Scorer, Metadata), CheckpointError>;
 
@@ -373,6 +373,7 @@ fn a_denoiser_travels_along_and_does_not_disturb() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let scorer = scorer(&ScorerConfig::mini(8), 1);
     let other = LinearConfig::new(3, 5).init(&Device::flex());
+    drawing(|| (other.weight.val(), other.bias.as_ref().map(|bias| bias.val())));
     ScorerCheckpoint::save_with_denoiser(dir.path(), &scorer, &other, &Metadata::new("diffprune", &scorer))
         .expect("saved");
     load(dir.path()).expect("the scorer loads");
