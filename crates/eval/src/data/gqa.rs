@@ -1,0 +1,122 @@
+//! GQA testdev-balanced: one-word answers about scenes (Hudson and Manning 2019).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::SHORT_ANSWER;
+use super::json::TextFile;
+use super::question::{Benchmark, Question, ReadOptions, Reference};
+use super::table::{Ids, LlavaRow, first_existing, picture, require};
+use crate::EvalError;
+
+/// One entry of `testdev_balanced_questions.json`.
+#[derive(Deserialize)]
+struct Entry {
+    question: String,
+    #[serde(rename = "imageId")]
+    image_id: String,
+    answer: String,
+    #[serde(rename = "isBalanced", default = "balanced")]
+    is_balanced: bool,
+    #[serde(default)]
+    types: Types,
+}
+
+/// GQA's classes of a question.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Types {
+    structural: Option<String>,
+    detailed: Option<String>,
+}
+
+fn balanced() -> bool {
+    true
+}
+
+/// Questions of `llava_gqa_testdev_balanced.jsonl` joined by id with `questions1.2/testdev_balanced_questions.json`, or
+/// of the latter alone; questions that are not balanced are left out.
+pub(crate) fn read(root: &Path, options: &ReadOptions) -> Result<Vec<Question>, EvalError> {
+    const ANNOTATIONS: &str = "testdev_balanced_questions.json";
+    let places = [
+        format!("data/questions1.2/{ANNOTATIONS}"),
+        format!("questions1.2/{ANNOTATIONS}"),
+        ANNOTATIONS.into(),
+    ];
+    let annotations = TextFile::read(&require(root, &places.each_ref().map(String::as_str))?)?;
+    let images = match &options.images {
+        Some(images) => images.clone(),
+        None => first_existing(root, &["data/images", "images"]).unwrap_or_else(|| root.join("data/images")),
+    };
+    let mut ids = Ids::default();
+    let mut entries = Vec::new();
+    for element in annotations.elements()? {
+        ids.add(&annotations.path, element.line, &element.key)?;
+        entries.push((
+            element.key.clone(),
+            element.line,
+            annotations.parse::<Entry>(&element)?,
+        ));
+    }
+    match first_existing(root, &["llava_gqa_testdev_balanced.jsonl"]) {
+        Some(path) => of_llava(&path, &annotations.path, entries, &images),
+        None => of_entries(&annotations.path, entries, &images),
+    }
+}
+
+type Entries = Vec<(String, usize, Entry)>;
+
+fn of_llava(
+    path: &Path,
+    annotations: &Path,
+    entries: Entries,
+    images: &Path,
+) -> Result<Vec<Question>, EvalError> {
+    let by_id: HashMap<String, Entry> = entries.into_iter().map(|(id, _, entry)| (id, entry)).collect();
+    let file = TextFile::read(path)?;
+    let mut ids = Ids::default();
+    let mut questions = Vec::new();
+    for element in file.rows()? {
+        let row: LlavaRow = file.parse(&element)?;
+        let id = row.id();
+        ids.add(path, element.line, &id)?;
+        let Some(entry) = by_id.get(&id) else {
+            return Err(EvalError::Unmatched {
+                path: path.into(),
+                line: element.line,
+                id,
+                other: annotations.into(),
+            });
+        };
+        if entry.is_balanced {
+            let image = picture(path, element.line, images, &row.image)?;
+            questions.push(question(id, entry, image, row.text));
+        }
+    }
+    Ok(questions)
+}
+
+fn of_entries(path: &Path, entries: Entries, images: &Path) -> Result<Vec<Question>, EvalError> {
+    let mut questions = Vec::new();
+    for (id, line, entry) in entries.into_iter().filter(|(_, _, entry)| entry.is_balanced) {
+        let image = picture(path, line, images, &format!("{}.jpg", entry.image_id))?;
+        let text = format!("{}{SHORT_ANSWER}", entry.question);
+        questions.push(question(id, &entry, image, text));
+    }
+    Ok(questions)
+}
+
+fn question(id: String, entry: &Entry, image: std::path::PathBuf, text: String) -> Question {
+    let subset = entry.types.structural.clone().unwrap_or_else(|| "default".into());
+    Question {
+        id,
+        benchmark: Benchmark::Gqa,
+        kind: entry.types.detailed.clone().unwrap_or_else(|| subset.clone()),
+        subset,
+        image,
+        text,
+        reference: Reference::Exact(entry.answer.clone()),
+    }
+}

@@ -1,0 +1,148 @@
+//! The crate's one error type: everything that files, images, models or disks can get wrong.
+
+use std::path::{Path, PathBuf};
+
+use diffprune_vlm::{LoadError, VlmError};
+
+/// Why a benchmark could not be read, run or reported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// The operating system refused to read or write a file.
+    #[error("{}: cannot {action}; check that the path exists, is permitted and has space left", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// None of the files that a benchmark may consist of is there.
+    #[error("{}: found none of {wanted}; point to the folder with the official files", root.display())]
+    NoFiles {
+        /// Where was looked.
+        root: PathBuf,
+        /// The files that would do.
+        wanted: String,
+    },
+
+    /// A line of a data file cannot be used.
+    #[error("{}:{line}: found {found}, wanted {wanted}; restore the published file", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// What stands there.
+        found: String,
+        /// What would do.
+        wanted: String,
+    },
+
+    /// Two questions share one id.
+    #[error("{}:{line}: found id `{id}` again (first in line {first}), wanted unique ids; remove one", path.display())]
+    DuplicateId {
+        /// The file.
+        path: PathBuf,
+        /// Line of the second one, counted from 1.
+        line: usize,
+        /// The id.
+        id: String,
+        /// Line of the first one.
+        first: usize,
+    },
+
+    /// A question names a picture that is not there.
+    #[error("{}:{line}: image {} is missing (with .jpg, .jpeg and .png tried); complete the image folder", path.display(), image.display())]
+    MissingImage {
+        /// The question file.
+        path: PathBuf,
+        /// Line of the question, counted from 1.
+        line: usize,
+        /// The picture.
+        image: PathBuf,
+    },
+
+    /// A question has no annotation, or the annotation is about something else.
+    #[error("{}:{line}: question `{id}` has no match in {}; use files of one release", path.display(), other.display())]
+    Unmatched {
+        /// The question file.
+        path: PathBuf,
+        /// Line of the question, counted from 1.
+        line: usize,
+        /// The question's id.
+        id: String,
+        /// The annotation file.
+        other: PathBuf,
+    },
+
+    /// A file of records belongs to another run.
+    #[error("{}: found records of run `{found}`, wanted `{wanted}`; remove the file or choose another folder", path.display())]
+    OtherRun {
+        /// The record file.
+        path: PathBuf,
+        /// Fingerprint in the file.
+        found: String,
+        /// Fingerprint of this run.
+        wanted: String,
+    },
+
+    /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
+    #[error("{subject}: found {found}, wanted {wanted}")]
+    Setup {
+        /// What is wrong.
+        subject: String,
+        /// What was given.
+        found: String,
+        /// What would do.
+        wanted: String,
+    },
+
+    /// The model, the method or a picture failed.
+    #[error(transparent)]
+    Model(#[from] VlmError),
+
+    /// A picture could not be drawn.
+    #[error("plot `{name}`: {problem}")]
+    Plot {
+        /// The plot.
+        name: String,
+        /// Why drawing stopped.
+        problem: String,
+    },
+}
+
+impl EvalError {
+    /// A failed read or write.
+    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            action,
+            source,
+        }
+    }
+
+    /// A line that cannot be used.
+    pub(crate) fn line(
+        path: &Path,
+        line: usize,
+        found: impl Into<String>,
+        wanted: impl Into<String>,
+    ) -> Self {
+        Self::Line {
+            path: path.into(),
+            line,
+            found: found.into(),
+            wanted: wanted.into(),
+        }
+    }
+}
+
+impl From<LoadError> for EvalError {
+    fn from(error: LoadError) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -1,0 +1,163 @@
+//! The claims that a report judges.
+
+use super::build::{Pending, ReportOptions};
+use super::layout::Layout;
+use super::result::Claim;
+use crate::stats::{Estimate, Statistic, Verdict};
+
+/// A claim without its verdict.
+pub(crate) struct Draft {
+    id: String,
+    statement: String,
+}
+
+impl Draft {
+    /// The claim with its verdict: it holds when the whole interval is above zero.
+    pub(crate) fn judge(self, estimate: &Estimate) -> Claim {
+        Claim {
+            id: self.id,
+            statement: self.statement,
+            verdict: Verdict::of(estimate.lo, estimate.hi),
+            estimate: estimate.value,
+            lo: estimate.lo,
+            hi: estimate.hi,
+        }
+    }
+}
+
+/// Cells of two arms at the same budget, from the largest budget to the smallest.
+struct Pairs {
+    /// The budget and the places of the two cells.
+    cells: Vec<(String, usize, usize)>,
+}
+
+impl Pairs {
+    fn new(layout: &Layout, a: &str, b: &str) -> Self {
+        let place = |arm: &str, budget: &str| {
+            layout
+                .cells
+                .iter()
+                .position(|cell| cell.arm == arm && cell.budget == budget)
+        };
+        let of_a = layout.cells.iter().enumerate().filter(|(_, cell)| cell.arm == a);
+        let cells = of_a
+            .filter_map(|(i, cell)| {
+                let j = place(b, &cell.budget).or_else(|| place(b, "all"))?;
+                Some((cell.budget.clone(), i, j))
+            })
+            .collect();
+        Self { cells }
+    }
+}
+
+/// Every claim whose arms are there.
+pub(crate) fn claims<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Draft>> {
+    let mut claims = Vec::new();
+    let rivals = [
+        ("above-random", &options.random, "random tokens"),
+        (
+            "above-gumbel-ste",
+            &options.gumbel,
+            "the same scorer trained by Gumbel top-k with straight-through gradients",
+        ),
+        (
+            "above-cls-attention",
+            &options.cls_attention,
+            "the tokens with the most [CLS] attention",
+        ),
+    ];
+    for (id, rival, what) in rivals {
+        above(layout, options, id, rival, what, &mut claims);
+    }
+    gap_grows(layout, options, &mut claims);
+    oracles(layout, options, &mut claims);
+    claims
+}
+
+fn push<'a>(claims: &mut Vec<Pending<'a, Draft>>, id: String, statement: String, statistic: Statistic<'a>) {
+    claims.push(Pending {
+        target: Draft { id, statement },
+        statistic,
+    });
+}
+
+/// The method above a rival: on the mean over budgets, and at each budget.
+fn above<'a>(
+    layout: &'a Layout,
+    options: &ReportOptions,
+    id: &str,
+    rival: &str,
+    what: &str,
+    claims: &mut Vec<Pending<'a, Draft>>,
+) {
+    let pairs = Pairs::new(layout, &options.method, rival).cells;
+    if pairs.is_empty() {
+        return;
+    }
+    let method = &options.method;
+    let all: Vec<(usize, usize)> = pairs.iter().map(|&(_, i, j)| (i, j)).collect();
+    let mean = move |totals: &[f64]| {
+        let differences = all
+            .iter()
+            .map(|&(i, j)| layout.average(i, totals) - layout.average(j, totals));
+        differences.sum::<f64>() / all.len() as f64
+    };
+    push(
+        claims,
+        id.into(),
+        format!("{method} is above {what} (points, mean over budgets)"),
+        Box::new(mean),
+    );
+    for (budget, i, j) in pairs {
+        let at_budget = move |totals: &[f64]| layout.average(i, totals) - layout.average(j, totals);
+        let statement = format!("{method} is above {what} at budget {budget} (points)");
+        push(claims, format!("{id}@{budget}"), statement, Box::new(at_budget));
+    }
+}
+
+/// The lead over random tokens at the smallest budget minus that at the largest.
+fn gap_grows<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pending<'a, Draft>>) {
+    let pairs = Pairs::new(layout, &options.method, &options.random).cells;
+    let [(most, a, b), .., (least, c, d)] = pairs.as_slice() else {
+        return;
+    };
+    let (a, b, c, d) = (*a, *b, *c, *d);
+    let growth = move |totals: &[f64]| {
+        let lead = |i, j| layout.average(i, totals) - layout.average(j, totals);
+        lead(c, d) - lead(a, b)
+    };
+    let method = &options.method;
+    let statement = format!(
+        "the lead of {method} over random tokens is larger at budget {least} than at {most} (points)"
+    );
+    push(claims, "gap-grows".into(), statement, Box::new(growth));
+}
+
+/// Dropping background costs little, dropping objects costs much, both at the largest budget.
+fn oracles<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pending<'a, Draft>>) {
+    let keep = Pairs::new(layout, &options.oracle_keep, &options.full).cells;
+    if let Some((budget, keep, full)) = keep.into_iter().next() {
+        let limit = options.background_cost;
+        let margin =
+            move |totals: &[f64]| limit - (layout.average(full, totals) - layout.average(keep, totals));
+        let statement = format!(
+            "dropping background tokens down to {budget} costs less than {limit} points ({limit} minus the cost)"
+        );
+        push(
+            claims,
+            "background-costs-little".into(),
+            statement,
+            Box::new(margin),
+        );
+    }
+    let drop = Pairs::new(layout, &options.oracle_drop, &options.full).cells;
+    if let Some((budget, drop, full)) = drop.into_iter().next() {
+        let floor = options.object_cost;
+        let margin =
+            move |totals: &[f64]| layout.average(full, totals) - layout.average(drop, totals) - floor;
+        let statement = format!(
+            "dropping object tokens first, down to {budget}, costs more than {floor} points (the cost minus {floor})"
+        );
+        push(claims, "objects-cost-much".into(), statement, Box::new(margin));
+    }
+}

@@ -1,0 +1,125 @@
+//! What is compared: a method (or none) with its input, position rule and seed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use diffprune_pruner::{Budget, PositionRule, Pruner, Signals};
+
+/// What the model sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ArmInput {
+    /// The question's picture.
+    #[default]
+    Image,
+    /// No picture at all.
+    TextOnly,
+    /// A picture of one colour, as large as the question's.
+    BlankImage,
+}
+
+/// One arm of a comparison. Arms that differ in their seed only share a name and are averaged.
+#[derive(Clone)]
+pub struct Arm {
+    /// Name in records and tables.
+    pub name: String,
+    /// The method; `None` leaves every token.
+    pub pruner: Option<Arc<dyn Pruner>>,
+    /// What the model sees.
+    pub input: ArmInput,
+    /// Position ids of kept tokens; `None` takes the method's own rule.
+    pub positions: Option<PositionRule>,
+    /// Seed of methods that draw at random.
+    pub seed: u64,
+}
+
+impl Arm {
+    /// The unpruned model.
+    pub fn full() -> Self {
+        Self::unpruned("full", ArmInput::Image)
+    }
+
+    /// The model without a picture.
+    pub fn text_only() -> Self {
+        Self::unpruned("text-only", ArmInput::TextOnly)
+    }
+
+    /// The model with a picture of one colour.
+    pub fn blank_image() -> Self {
+        Self::unpruned("blank-image", ArmInput::BlankImage)
+    }
+
+    /// A method under its own name.
+    pub fn pruned(pruner: impl Into<Arc<dyn Pruner>>) -> Self {
+        let pruner = pruner.into();
+        let name = pruner.name().to_string();
+        Self {
+            name,
+            pruner: Some(pruner),
+            input: ArmInput::Image,
+            positions: None,
+            seed: 0,
+        }
+    }
+
+    /// The same method with each of these seeds, one arm per seed.
+    pub fn seeded(pruner: impl Into<Arc<dyn Pruner>>, seeds: impl IntoIterator<Item = u64>) -> Vec<Self> {
+        let pruner = pruner.into();
+        seeds
+            .into_iter()
+            .map(|seed| Self {
+                seed,
+                ..Self::pruned(pruner.clone())
+            })
+            .collect()
+    }
+
+    /// The same arm under another name.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The same arm with another position rule.
+    pub fn with_positions(mut self, positions: PositionRule) -> Self {
+        self.positions = Some(positions);
+        self
+    }
+
+    fn unpruned(name: &str, input: ArmInput) -> Self {
+        Self {
+            name: name.into(),
+            pruner: None,
+            input,
+            positions: None,
+            seed: 0,
+        }
+    }
+
+    /// The budgets at which the arm runs: those of the comparison, or once with every token.
+    pub(crate) fn budgets(&self, budgets: &[Budget]) -> Vec<Budget> {
+        if self.pruner.is_some() {
+            budgets.to_vec()
+        } else {
+            vec![Budget::All]
+        }
+    }
+
+    /// What must be computed beside the tokens.
+    pub(crate) fn signals(&self) -> Signals {
+        self.pruner
+            .as_ref()
+            .map(|pruner| pruner.signals())
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arm")
+            .field("name", &self.name)
+            .field("input", &self.input)
+            .field("positions", &self.positions)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

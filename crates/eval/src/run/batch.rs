@@ -1,0 +1,56 @@
+//! How questions are cut into pieces of work. The cut depends on the questions and the options only, so that a resumed
+//! run repeats a piece exactly.
+
+use std::collections::HashMap;
+
+use crate::data::Question;
+
+/// Pictures that are encoded together, with their questions.
+pub(crate) struct Unit<'a> {
+    /// The pictures, by one question about each.
+    pub(crate) pictures: Vec<&'a Question>,
+    /// Every question, with the place of its picture.
+    pub(crate) questions: Vec<(&'a Question, usize)>,
+}
+
+/// Units of at most `n_images` pictures of one benchmark, in the order of first mention.
+pub(crate) fn units(questions: &[Question], n_images: usize) -> Vec<Unit<'_>> {
+    let mut places: HashMap<_, usize> = HashMap::new();
+    let mut pictures: Vec<Vec<&Question>> = Vec::new();
+    for question in questions {
+        let place = *places
+            .entry((question.benchmark, &question.image))
+            .or_insert_with(|| {
+                pictures.push(Vec::new());
+                pictures.len() - 1
+            });
+        pictures[place].push(question);
+    }
+    let same_benchmark = |a: &Vec<&Question>, b: &Vec<&Question>| a[0].benchmark == b[0].benchmark;
+    pictures
+        .chunk_by(same_benchmark)
+        .flat_map(|pictures| pictures.chunks(n_images.max(1)))
+        .map(unit)
+        .collect()
+}
+
+fn unit<'a>(pictures: &[Vec<&'a Question>]) -> Unit<'a> {
+    let placed = |(place, questions): (usize, &Vec<&'a Question>)| {
+        questions
+            .iter()
+            .map(move |&question| (question, place))
+            .collect::<Vec<_>>()
+    };
+    Unit {
+        pictures: pictures.iter().map(|questions| questions[0]).collect(),
+        questions: pictures.iter().enumerate().flat_map(placed).collect(),
+    }
+}
+
+/// A number for a picture that is the same on every machine and in every batch (FNV-1a of benchmark and file name).
+pub(crate) fn sample_id(question: &Question) -> u64 {
+    let name = format!("{}/{}", question.benchmark, question.image_name());
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

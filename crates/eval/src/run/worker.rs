@@ -1,0 +1,258 @@
+//! One unit of work: some pictures, all their questions, every arm.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use diffprune_pruner::{Grid, Signals};
+use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, load_image, prune};
+use image::{Rgb, RgbImage};
+
+use super::arm::{Arm, ArmInput};
+use super::batch::{Unit, sample_id};
+use super::record::Record;
+use super::runner::{Setting, Shared};
+use crate::EvalError;
+use crate::answer::score;
+use crate::data::{Question, Reference};
+
+/// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
+const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
+
+/// A model at work on a unit.
+pub(crate) struct Worker<'a> {
+    pub(crate) vlm: &'a dyn Vlm,
+    pub(crate) shared: &'a Shared<'a>,
+    pub(crate) unit: &'a Unit<'a>,
+}
+
+/// The unit's prompts, and its pictures encoded when somebody first needs them.
+struct Prepared {
+    pictures: Option<Encoded>,
+    blanks: Option<Encoded>,
+    prompts: Option<Vec<Vec<u32>>>,
+    bare_prompts: Option<Vec<Vec<u32>>>,
+}
+
+/// What the language model gets to see of the unit's pictures, one row each.
+struct Seen {
+    visual: VisualInput,
+    counts: Vec<(usize, usize)>,
+}
+
+impl Worker<'_> {
+    /// Answers what is not yet answered.
+    pub(crate) fn run(&self) -> Result<(), EvalError> {
+        let mut prepared = Prepared {
+            pictures: None,
+            blanks: None,
+            prompts: None,
+            bare_prompts: None,
+        };
+        self.shared
+            .settings
+            .iter()
+            .try_for_each(|setting| self.run_setting(setting, &mut prepared))
+    }
+
+    fn run_setting(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<(), EvalError> {
+        let n_prompts = self.shared.run.options.prompts_per_batch.max(1);
+        let mut seen = None;
+        for (batch, questions) in self.unit.questions.chunks(n_prompts).enumerate() {
+            if self.shared.is_done(setting, questions) {
+                continue;
+            }
+            if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
+                seen = Some(self.see(setting, prepared)?);
+            }
+            let prompts = self.prompts(setting.arm.input, prepared)?;
+            let first = batch * n_prompts;
+            let answers = self.answer(questions, &prompts[first..first + questions.len()], seen.as_ref())?;
+            self.shared
+                .record(self.records(setting, questions, answers, seen.as_ref()))?;
+        }
+        Ok(())
+    }
+
+    /// Selects and projects for every picture of the unit.
+    fn see(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<Seen, EvalError> {
+        let encoded = self.encoded(setting.arm.input, prepared)?;
+        let totals: Vec<usize> = encoded.grids.iter().map(Grid::n_tokens).collect();
+        let Some(pruner) = &setting.arm.pruner else {
+            let features = self.vlm.project(encoded.tokens.clone());
+            let mut visual = VisualInput::full(features);
+            visual.keep_indices = totals.iter().map(|&total| (0..total).collect()).collect();
+            visual.n_full = totals.clone();
+            visual.positions = setting.arm.positions.unwrap_or_default();
+            return Ok(Seen {
+                visual,
+                counts: totals.iter().map(|&total| (total, total)).collect(),
+            });
+        };
+        let options = PruneOptions {
+            budget: setting.budget,
+            positions: setting.arm.positions,
+            seed: setting.arm.seed,
+            sample_ids: Some(
+                self.unit
+                    .pictures
+                    .iter()
+                    .map(|question| sample_id(question))
+                    .collect(),
+            ),
+            relevance: if pruner.signals().relevance {
+                self.relevance(encoded)
+            } else {
+                None
+            },
+        };
+        let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
+            .map_err(|error| EvalError::Model(error.into()))?;
+        let counts = totals
+            .iter()
+            .enumerate()
+            .map(|(row, &total)| (selection.count(row), total))
+            .collect();
+        Ok(Seen { visual, counts })
+    }
+
+    /// The annotated relevance of the unit's pictures, `[b, n]`; `None` when one picture has none.
+    fn relevance(&self, encoded: &Encoded) -> Option<Tensor<2>> {
+        let annotations = self.shared.run.annotations?;
+        let [batch, n_tokens, _] = encoded.tokens.dims();
+        let mut values = vec![0f32; batch * n_tokens];
+        for (row, question) in self.unit.pictures.iter().enumerate() {
+            let relevance = annotations.relevance(&question.image, encoded.grids[row])?;
+            values[row * n_tokens..]
+                .iter_mut()
+                .zip(relevance)
+                .for_each(|(place, value)| *place = value);
+        }
+        Some(Tensor::from_data(
+            TensorData::new(values, [batch, n_tokens]),
+            &encoded.tokens.device(),
+        ))
+    }
+
+    /// The unit's pictures (or blanks of their sizes), encoded once with the signals of every arm.
+    fn encoded<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p Encoded, EvalError> {
+        let blank = input == ArmInput::BlankImage;
+        let slot = if blank {
+            &mut prepared.blanks
+        } else {
+            &mut prepared.pictures
+        };
+        if let Some(encoded) = slot {
+            return Ok(encoded);
+        }
+        let load = |question: &&Question| load_image(&question.image).map_err(EvalError::from);
+        let mut pictures: Vec<RgbImage> = self.unit.pictures.iter().map(load).collect::<Result<_, _>>()?;
+        if blank {
+            pictures.iter_mut().for_each(|picture| {
+                *picture = RgbImage::from_pixel(picture.width(), picture.height(), BLANK);
+            });
+        }
+        let signals = self
+            .shared
+            .settings
+            .iter()
+            .map(|setting| Arm::signals(setting.arm));
+        let signals = signals.fold(Signals::default(), Signals::union);
+        let encoded = self.vlm.encode(self.vlm.preprocess(&pictures), signals);
+        Ok(slot.insert(encoded))
+    }
+
+    /// The prompts of all questions of the unit.
+    fn prompts<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p [Vec<u32>], EvalError> {
+        let bare = input == ArmInput::TextOnly;
+        let slot = if bare {
+            &mut prepared.bare_prompts
+        } else {
+            &mut prepared.prompts
+        };
+        if let Some(prompts) = slot {
+            return Ok(prompts);
+        }
+        let prompt = |(question, _): &(&Question, usize)| {
+            self.vlm
+                .prompt_ids(&[Turn::ask(question.text.clone()).with_images(usize::from(!bare))])
+        };
+        let prompts = self
+            .unit
+            .questions
+            .iter()
+            .map(prompt)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(slot.insert(prompts))
+    }
+
+    /// The model's trimmed answers.
+    fn answer(
+        &self,
+        questions: &[(&Question, usize)],
+        prompts: &[Vec<u32>],
+        seen: Option<&Seen>,
+    ) -> Result<Vec<String>, VlmError> {
+        let run = &self.shared.run.options;
+        let longest = questions
+            .iter()
+            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
+            .max();
+        let limit = run.max_new_tokens.or(longest).unwrap_or(1);
+        let options = self.vlm.generate_options().with_max_new_tokens(limit);
+        let visual = seen.map(|seen| rows(&seen.visual, questions.iter().map(|&(_, picture)| picture)));
+        let answers = self.vlm.generate(prompts, visual.as_ref(), &options)?;
+        let tokenizer = self.vlm.tokenizer();
+        Ok(answers
+            .iter()
+            .map(|ids| tokenizer.decode(ids, true).trim().to_string())
+            .collect())
+    }
+
+    fn records(
+        &self,
+        setting: &Setting<'_>,
+        questions: &[(&Question, usize)],
+        answers: Vec<String>,
+        seen: Option<&Seen>,
+    ) -> Vec<Record> {
+        let protocol = self.shared.run.options.protocol;
+        let record = |(&(question, picture), answer): (&(&Question, usize), String)| {
+            let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[picture]);
+            Record {
+                arm: setting.arm.name.clone(),
+                budget: setting.budget.to_string(),
+                seed: setting.arm.seed,
+                question: question.id.clone(),
+                benchmark: question.benchmark,
+                subset: question.subset.clone(),
+                kind: question.kind.clone(),
+                image: question.image_name(),
+                kept,
+                total,
+                score: score(&answer, &question.reference, protocol),
+                label: if let Reference::YesNo(label) = question.reference {
+                    Some(label)
+                } else {
+                    None
+                },
+                answer,
+            }
+        };
+        questions.iter().zip(answers).map(record).collect()
+    }
+}
+
+/// The visual input of a batch of prompts: one row per prompt, repeated where prompts share a picture.
+fn rows(visual: &VisualInput, pictures: impl Iterator<Item = usize>) -> VisualInput {
+    let pictures: Vec<usize> = pictures.collect();
+    let indices: Vec<i64> = pictures.iter().map(|&picture| picture as i64).collect();
+    let indices = TensorData::new(indices, [pictures.len()]);
+    let indices = Tensor::<1, Int>::from_data(indices, &visual.features.device());
+    VisualInput {
+        features: visual.features.clone().select(0, indices),
+        keep_indices: pictures
+            .iter()
+            .map(|&picture| visual.keep_indices[picture].clone())
+            .collect(),
+        n_full: pictures.iter().map(|&picture| visual.n_full[picture]).collect(),
+        positions: visual.positions,
+    }
+}

@@ -1,0 +1,255 @@
+//! Paired, clustered bootstrap.
+
+use std::ops::Range;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// A number computed from column sums.
+pub type Statistic<'a> = Box<dyn Fn(&[f64]) -> f64 + Send + Sync + 'a>;
+
+/// A value with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The statistic of the data.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub lo: f64,
+    /// Upper end of the interval.
+    pub hi: f64,
+}
+
+/// Clusters (pictures) that are drawn among themselves: one benchmark.
+///
+/// Everything measured about a cluster, by every arm, stands in its row, so that a draw of clusters is the same draw for
+/// all arms: the bootstrap is paired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stratum {
+    /// The columns that these clusters add to.
+    pub columns: Range<usize>,
+    /// Sums of each cluster, `n_clusters * columns.len()`, cluster after cluster.
+    pub sums: Vec<f64>,
+}
+
+impl Stratum {
+    fn n_clusters(&self) -> usize {
+        self.sums.len() / self.columns.len().max(1)
+    }
+
+    /// Adds the clusters, each `weights[cluster]` times.
+    fn add_to(&self, totals: &mut [f64], weights: &[f64]) {
+        let totals = &mut totals[self.columns.clone()];
+        for (row, &weight) in self.sums.chunks_exact(self.columns.len()).zip(weights) {
+            if weight > 0.0 {
+                totals
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(total, value)| *total += weight * value);
+            }
+        }
+    }
+}
+
+/// How intervals are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Number of resamples.
+    pub resamples: usize,
+    /// Seed; the intervals depend on it and on nothing else, whatever the threads do.
+    pub seed: u64,
+    /// Coverage of the intervals.
+    pub level: f64,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self {
+            resamples: 2000,
+            seed: 0,
+            level: 0.95,
+        }
+    }
+}
+
+impl Bootstrap {
+    /// Eq. (17) of `docs/method.md`: percentile intervals of statistics of sums over resampled clusters.
+    ///
+    /// Each resample draws, in every stratum, as many clusters as it has, with replacement, sums all columns over them,
+    /// and computes every statistic from the sums. Undefined values (NaN) of a resample are left out. A statistic that
+    /// no resample defines gets an interval of no width.
+    pub fn intervals(&self, strata: &[Stratum], statistics: &[Statistic<'_>]) -> Vec<Estimate> {
+        let n_columns = strata
+            .iter()
+            .map(|stratum| stratum.columns.end)
+            .max()
+            .unwrap_or(0);
+        let mut totals = vec![0.0; n_columns];
+        for stratum in strata {
+            stratum.add_to(&mut totals, &vec![1.0; stratum.n_clusters()]);
+        }
+        let rows: Vec<Vec<f64>> = (0..self.resamples)
+            .into_par_iter()
+            .map(|resample| {
+                let totals = self.resampled(strata, n_columns, resample as u64);
+                statistics.iter().map(|statistic| statistic(&totals)).collect()
+            })
+            .collect();
+        let estimate = |(place, statistic): (usize, &Statistic<'_>)| {
+            let value = statistic(&totals);
+            let mut drawn: Vec<f64> = rows
+                .iter()
+                .map(|row| row[place])
+                .filter(|value| value.is_finite())
+                .collect();
+            drawn.sort_unstable_by(f64::total_cmp);
+            let tail = (1.0 - self.level) / 2.0;
+            let (lo, hi) = (quantile(&drawn, tail), quantile(&drawn, 1.0 - tail));
+            Estimate {
+                value,
+                lo: lo.unwrap_or(value),
+                hi: hi.unwrap_or(value),
+            }
+        };
+        statistics.iter().enumerate().map(estimate).collect()
+    }
+
+    /// Column sums of one resample; its random numbers depend on the seed and its number alone.
+    fn resampled(&self, strata: &[Stratum], n_columns: usize, resample: u64) -> Vec<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(resample);
+        let mut totals = vec![0.0; n_columns];
+        for stratum in strata {
+            let n_clusters = stratum.n_clusters();
+            let mut weights = vec![0.0; n_clusters];
+            for _ in 0..n_clusters {
+                weights[rng.random_range(0..n_clusters as u64) as usize] += 1.0;
+            }
+            stratum.add_to(&mut totals, &weights);
+        }
+        totals
+    }
+}
+
+/// The quantile of sorted values, interpolated; `None` without values.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * (sorted.len().checked_sub(1)?) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sum and count of each cluster.
+    fn stratum(rng: &mut ChaCha8Rng, n_clusters: usize, mean: f64) -> Stratum {
+        let mut sums = Vec::new();
+        for _ in 0..n_clusters {
+            let shared: f64 = rng.random_range(-0.5..0.5);
+            let n_questions = rng.random_range(1..6u64);
+            let answers = (0..n_questions).map(|_| f64::from(rng.random::<f64>() < mean + 0.6 * shared));
+            sums.extend([answers.sum::<f64>(), n_questions as f64]);
+        }
+        Stratum { columns: 0..2, sums }
+    }
+
+    fn mean(totals: &[f64]) -> f64 {
+        totals[0] / totals[1]
+    }
+
+    #[test]
+    fn ninety_five_percent_of_intervals_cover_the_truth() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let n_sets = 400;
+        let covered = (0..n_sets).filter(|&set| {
+            let data = stratum(&mut rng, 120, 0.5);
+            let bootstrap = Bootstrap {
+                resamples: 500,
+                seed: set,
+                ..Bootstrap::default()
+            };
+            let estimate = bootstrap.intervals(&[data], &[Box::new(mean)])[0];
+            estimate.lo <= 0.5 && 0.5 <= estimate.hi
+        });
+        let coverage = covered.count() as f64 / n_sets as f64;
+        assert!((coverage - 0.95).abs() <= 0.02, "coverage {coverage}");
+    }
+
+    #[test]
+    fn the_width_is_that_of_the_normal_law() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let values: Vec<f64> = (0..400).map(|_| rng.random::<f64>()).collect();
+        let sums: Vec<f64> = values.iter().flat_map(|&value| [value, 1.0]).collect();
+        let bootstrap = Bootstrap {
+            resamples: 4000,
+            ..Bootstrap::default()
+        };
+        let estimate = bootstrap.intervals(&[Stratum { columns: 0..2, sums }], &[Box::new(mean)])[0];
+        let centre = values.iter().sum::<f64>() / 400.0;
+        let spread = (values.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / 400.0).sqrt();
+        let wanted = 2.0 * 1.96 * spread / 20.0;
+        assert!((estimate.value - centre).abs() < 1e-12);
+        assert!(
+            ((estimate.hi - estimate.lo) / wanted - 1.0).abs() < 0.05,
+            "{estimate:?} wanted {wanted}"
+        );
+    }
+
+    #[test]
+    fn threads_do_not_matter_and_the_seed_does() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let data = [stratum(&mut rng, 40, 0.4)];
+        let with = |threads: usize, seed: u64| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let bootstrap = Bootstrap {
+                resamples: 300,
+                seed,
+                ..Bootstrap::default()
+            };
+            pool.install(|| bootstrap.intervals(&data, &[Box::new(mean)])[0])
+        };
+        assert_eq!(with(1, 7), with(3, 7));
+        assert_ne!(with(1, 7), with(1, 8));
+    }
+
+    #[test]
+    fn pairing_cancels_what_two_arms_share() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let sums: Vec<f64> = (0..60)
+            .flat_map(|_| {
+                let shared: f64 = rng.random();
+                [shared, shared + 0.01, 1.0]
+            })
+            .collect();
+        let difference: Statistic<'_> = Box::new(|totals| (totals[1] - totals[0]) / totals[2]);
+        let estimate = Bootstrap::default().intervals(&[Stratum { columns: 0..3, sums }], &[difference])[0];
+        assert!(
+            (estimate.lo - 0.01).abs() < 1e-9 && (estimate.hi - 0.01).abs() < 1e-9,
+            "{estimate:?}"
+        );
+    }
+
+    #[test]
+    fn undefined_resamples_are_left_out() {
+        let data = Stratum {
+            columns: 0..2,
+            sums: vec![1.0, 1.0, 0.0, 0.0],
+        };
+        let estimate =
+            Bootstrap::default().intervals(&[data.clone()], &[Box::new(mean), Box::new(|_| f64::NAN)]);
+        assert_eq!(
+            estimate[0],
+            Estimate {
+                value: 1.0,
+                lo: 1.0,
+                hi: 1.0
+            }
+        );
+        assert!(estimate[1].value.is_nan());
+    }
+}
