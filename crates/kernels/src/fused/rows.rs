@@ -1,20 +1,12 @@
 //! Functions of a row: softmax, norms, cross entropy, and their gradients.
 
-use super::simd::{exp, fma, max_of, stamped, sum_of};
-
-/// `y = exp(x - shift)`; returns the sum of `y`.
-#[inline(always)]
-pub(super) fn exp_and_sum<const FMA: bool>(x: &[f32], shift: f32, y: &mut [f32]) -> f32 {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = exp::<FMA>(x - shift);
-    }
-    sum_of([y], |[y]| y)
-}
+use super::simd::{exp, exp_and_sum, fma, max_of, stamped, sum_of};
 
 #[inline(always)]
 fn softmax_rows<const FMA: bool>(x: &[f32], y: &mut [f32], width: usize) {
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-        let scale = 1.0 / exp_and_sum::<FMA>(x, max_of(x), y);
+        y.copy_from_slice(x);
+        let scale = 1.0 / exp_and_sum::<FMA>(y, max_of(x));
         for y in y {
             *y *= scale;
         }

@@ -148,20 +148,45 @@ pub(super) fn sum_of<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32
     for i in whole..n {
         rest += f(core::array::from_fn(|k| x[k][i]));
     }
-    add_lanes(lanes) + rest
+    fold_lanes(lanes, |a, b| a + b) + rest
 }
 
-/// Sum of the partial sums, halving their number each step.
+/// `row = exp(row - shift)`; returns the sum.
 #[inline(always)]
-fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
+pub(super) fn exp_and_sum<const FMA: bool>(row: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (blocks, rest) = row.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            block[lane] = exp::<FMA>(block[lane] - shift);
+            lanes[lane] += block[lane];
+        }
+    }
+    let mut sum = 0.0;
+    for x in rest {
+        *x = exp::<FMA>(*x - shift);
+        sum += *x;
+    }
+    fold_lanes(lanes, |a, b| a + b) + sum
+}
+
+/// Combines the partial results, halving their number each step.
+#[inline(always)]
+fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+            lanes[lane] = f(lanes[lane], lanes[lane + width]);
         }
         width /= 2;
     }
     lanes[0]
+}
+
+/// The larger of two numbers, the first if they do not compare.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
 /// Largest of `x`, minus infinity if there is none; NaN is passed over.

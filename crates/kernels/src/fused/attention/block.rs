@@ -1,7 +1,7 @@
 //! Rows of scores: softmax forward, weights and gradient backward, and the products of a single query.
 
 use crate::fused::matmul::View;
-use crate::fused::simd::{exp, fma, max_of, stamped, sum_of};
+use crate::fused::simd::{exp, exp_and_sum, fma, max_of, stamped, sum_of};
 
 /// The scores of a block of queries and what they are combined with.
 #[derive(Clone, Copy)]
@@ -42,19 +42,10 @@ fn softmax_rows<const FMA: bool>(scores: &mut [f32], form: Scores, lse: &mut [f3
             row.fill(0.0);
             (lse[r], inverse[r]) = (f32::INFINITY, 0.0);
         } else {
-            let sum = exp_in_place::<FMA>(row, max);
+            let sum = exp_and_sum::<FMA>(row, max);
             (lse[r], inverse[r]) = (max + sum.ln(), 1.0 / sum);
         }
     }
-}
-
-/// `row = exp(row - shift)`; returns the sum.
-#[inline(always)]
-fn exp_in_place<const FMA: bool>(row: &mut [f32], shift: f32) -> f32 {
-    for x in row.iter_mut() {
-        *x = exp::<FMA>(*x - shift);
-    }
-    sum_of([row], |[x]| x)
 }
 
 stamped!(
