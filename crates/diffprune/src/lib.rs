@@ -1,1 +1,40 @@
-//! diffprune
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod pruner;
+mod train;
+
+pub use config::{ConfigError, DiffPruneConfig, GumbelBackward, Method, ScorerChoice, ScorerPreset};
+pub use pruner::DiffPrune;
+pub use train::{
+    CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
+    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, TrainConfig, TrainError, TrainReport, Trainee,
+    Trainer, TrainingLoss, ValidationConfig, train, training_loss,
+};
+
+// The family, so that one dependency is enough.
+pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+pub use diffprune_pruner::{
+    Budget, Grid, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+};
+pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
+pub use diffprune_softtopk::{
+    SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKOutput, ThresholdKind, gumbel_topk_ste, hard_topk,
+};
+pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
+pub use diffprune_vlm::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};
+
+/// All of `diffprune-denoiser`.
+pub use diffprune_denoiser as denoiser;
+/// All of `diffprune-pruner`.
+pub use diffprune_pruner as pruning;
+/// All of `diffprune-scorer`.
+pub use diffprune_scorer as scorer;
+/// All of `diffprune-softtopk`.
+pub use diffprune_softtopk as softtopk;
+/// All of `diffprune-throttler`.
+pub use diffprune_throttler as throttler;
+/// All of `diffprune-training`.
+pub use diffprune_training as training;
+/// All of `diffprune-vlm`.
+pub use diffprune_vlm as vlm;

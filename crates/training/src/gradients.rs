@@ -19,6 +19,11 @@ pub fn average_gradients<M: Module>(grads: Vec<GradientsParams>, module: &M) -> 
     combine(grads, module, scale)
 }
 
+/// The gradients times `factor`.
+pub fn scale_gradients<M: Module>(grads: GradientsParams, module: &M, factor: f64) -> GradientsParams {
+    combine(vec![grads], module, factor)
+}
+
 /// Scales the gradients so that their joint Euclidean norm is at most `max_norm`; also returns the norm before.
 ///
 /// The factor is `max_norm / (norm + 1e-6)`, at most 1, as in PyTorch. A norm that is not finite is returned as it is

@@ -13,7 +13,7 @@ mod workers;
 
 pub use checkpoint::{Checkpoint, CheckpointDir};
 pub use error::TrainingError;
-pub use gradients::{average_gradients, clip_global_norm, global_norm, sum_gradients};
+pub use gradients::{average_gradients, clip_global_norm, global_norm, scale_gradients, sum_gradients};
 pub use metrics::MetricsLog;
 pub use optimizer::{AdamWOptions, Optimizer};
 pub use progress::Progress;

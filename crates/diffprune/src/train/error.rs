@@ -1,0 +1,83 @@
+//! Why a training run ended without result.
+
+use std::path::PathBuf;
+
+use diffprune_pruner::PruneError;
+use diffprune_scorer::CheckpointError;
+use diffprune_training::TrainingError;
+use diffprune_vlm::{LoadError, VlmError};
+
+use crate::{ConfigError, DataError};
+
+/// Why a training run ended without result.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A settings file cannot be parsed.
+    #[error("{}: {found}; wanted settings of a training run in TOML", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        found: String,
+    },
+    /// The directory holds a run with other settings or another model.
+    #[error(
+        "{}: the run in this directory has `{field}` = {found}, wanted {wanted}; give another directory or the same \
+         settings and model",
+        path.display()
+    )]
+    OtherRun {
+        /// The settings file of the run.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: String,
+        /// Its value in the directory.
+        found: String,
+        /// Its value now.
+        wanted: String,
+    },
+    /// A number that must be finite is not.
+    #[error(
+        "step {step}: the {what} is {found}, wanted a finite number; lower the learning rate or look at the images of \
+         this step (the newest checkpoint is intact)"
+    )]
+    NotFinite {
+        /// The step, counted from 1.
+        step: usize,
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The data failed.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model failed.
+    #[error(transparent)]
+    Vlm(#[from] VlmError),
+    /// Text, images or files of the model failed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The method could not choose.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// Checkpoints or measurements failed.
+    #[error(transparent)]
+    State(#[from] TrainingError),
+    /// The scorer could not be saved.
+    #[error(transparent)]
+    Scorer(#[from] CheckpointError),
+}

@@ -1,0 +1,150 @@
+//! Vision tokens of captioned pictures, computed once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData, f16};
+use diffprune_pruner::{Grid, Signals};
+use diffprune_vlm::{Encoded, Vlm};
+
+use crate::{CachePrecision, CaptionData, TrainError};
+
+/// Captioned pictures as the training sees them: vision tokens and captions.
+///
+/// The encoder is frozen, so tokens are kept in memory once they are computed, up to a limit. Every picture goes
+/// through the encoder alone and every token through the same rounding: what is held and what is not, and in which
+/// order pictures come, makes no difference to a single bit.
+pub struct FeatureStore<'a> {
+    data: &'a dyn CaptionData,
+    precision: CachePrecision,
+    limit: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    pictures: HashMap<usize, Arc<Picture>>,
+    bytes: u64,
+}
+
+struct Picture {
+    caption: String,
+    grid: Grid,
+    d_vision: usize,
+    tokens: Values,
+}
+
+enum Values {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl<'a> FeatureStore<'a> {
+    /// A store that holds at most `limit` bytes of tokens.
+    pub fn new(data: &'a dyn CaptionData, precision: CachePrecision, limit: u64) -> Self {
+        Self {
+            data,
+            precision,
+            limit,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Bytes of tokens in memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    /// Tokens (on the plain device of `vlm`) and captions of some samples.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn encode(&self, vlm: &dyn Vlm, indices: &[usize]) -> Result<(Encoded, Vec<String>), TrainError> {
+        let pictures = indices
+            .iter()
+            .map(|&index| self.picture(vlm, index))
+            .collect::<Result<Vec<_>, _>>()?;
+        let captions = pictures.iter().map(|picture| picture.caption.clone()).collect();
+        Ok((stack(&pictures, &vlm.device()), captions))
+    }
+
+    fn picture(&self, vlm: &dyn Vlm, index: usize) -> Result<Arc<Picture>, TrainError> {
+        let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(picture) = lock().pictures.get(&index) {
+            return Ok(picture.clone());
+        }
+        let picture = Arc::new(self.compute(vlm, index)?);
+        let mut held = lock();
+        let bytes = picture.tokens.bytes();
+        if held.bytes + bytes <= self.limit && held.pictures.insert(index, picture.clone()).is_none() {
+            held.bytes += bytes;
+        }
+        Ok(picture)
+    }
+
+    fn compute(&self, vlm: &dyn Vlm, index: usize) -> Result<Picture, TrainError> {
+        let sample = self.data.sample(index)?;
+        let pixels = vlm.preprocess(std::slice::from_ref(&sample.image));
+        let encoded = vlm.encode(pixels, Signals::default());
+        let grid = encoded.grids[0];
+        let [_, _, d_vision] = encoded.tokens.dims();
+        let tokens = encoded.tokens.slice([0..1, 0..grid.n_tokens()]).into_data();
+        let tokens = match self.precision {
+            CachePrecision::F32 => Values::F32(tokens.iter::<f32>().collect()),
+            CachePrecision::F16 => Values::F16(tokens.iter::<f32>().map(f16::from_f32).collect()),
+        };
+        Ok(Picture {
+            caption: sample.caption,
+            grid,
+            d_vision,
+            tokens,
+        })
+    }
+}
+
+impl Values {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::F32(values) => 4 * values.len() as u64,
+            Self::F16(values) => 2 * values.len() as u64,
+        }
+    }
+
+    fn append_to(&self, out: &mut Vec<f32>) {
+        match self {
+            Self::F32(values) => out.extend_from_slice(values),
+            Self::F16(values) => out.extend(values.iter().map(|value| value.to_f32())),
+        }
+    }
+}
+
+/// Pictures side by side; shorter ones are padded with zeros at the end.
+fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
+    let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
+    let counts: Vec<usize> = grids.iter().map(Grid::n_tokens).collect();
+    let n_tokens = counts.iter().copied().max().unwrap_or(0);
+    let (batch, d_vision) = (
+        pictures.len(),
+        pictures.first().map_or(0, |picture| picture.d_vision),
+    );
+    let mut values = Vec::with_capacity(batch * n_tokens * d_vision);
+    for (row, picture) in pictures.iter().enumerate() {
+        picture.tokens.append_to(&mut values);
+        values.resize((row + 1) * n_tokens * d_vision, 0.0);
+    }
+    let ragged = counts.iter().any(|&count| count != n_tokens);
+    let mask = ragged.then(|| {
+        let real: Vec<bool> = counts
+            .iter()
+            .flat_map(|&count| (0..n_tokens).map(move |i| i < count))
+            .collect();
+        Tensor::<2, Bool>::from_data(TensorData::new(real, [batch, n_tokens]), device)
+    });
+    let tokens = TensorData::new(values, [batch, n_tokens, d_vision]);
+    Encoded {
+        tokens: Tensor::from_data(tokens, (device, DType::F32)),
+        mask,
+        cls_attention: None,
+        grids,
+    }
+}

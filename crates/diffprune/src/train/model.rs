@@ -1,0 +1,32 @@
+//! The two modules that are trained.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use diffprune_denoiser::Denoiser;
+use diffprune_scorer::Scorer;
+
+/// Everything that an optimiser may change.
+#[derive(Module, Debug)]
+pub struct Trainee {
+    /// Ranks the tokens; all that is needed at inference.
+    pub scorer: Scorer,
+    /// Repairs throttled tokens; used in training only.
+    pub denoiser: Denoiser,
+}
+
+impl Trainee {
+    /// Both modules, moved to `device`.
+    pub fn new(scorer: Scorer, denoiser: Denoiser, device: &Device) -> Self {
+        let plain = Self { scorer, denoiser }.to_device(&device.clone().without_autodiff());
+        if device.is_autodiff() {
+            plain.train()
+        } else {
+            plain
+        }
+    }
+
+    /// A copy whose gradients are recorded apart from those of the original (same values, own graph).
+    pub fn for_worker(&self, device: &Device) -> Self {
+        self.clone().fork(device)
+    }
+}
