@@ -153,7 +153,13 @@ pub enum VlmError {
     Prune(#[from] PruneError),
     /// Text could not be prepared or files could not be read.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
+}
+
+impl From<LoadError> for VlmError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }
 
 /// How a batch is pruned.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 use diffprune_vlm::{
-    Encoded, GenerateOptions, ImageMode, Llava, LlavaConfig, LoadOptions, Padding, PruneOptions, Spliced,
-    TextBatch, VisualInput, Vlm, WeightFiles, answer, load_image, next_token_nll, save_safetensors,
+    Encoded, GenerateOptions, ImageMode, Llava, LlavaConfig, LoadOptions, Padding, PruneOptions, Slot,
+    Spliced, TextBatch, VisualInput, Vlm, WeightFiles, answer, load_image, next_token_nll, save_safetensors,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -90,15 +90,6 @@ impl Tensors {
         if let Some(wanted) = self.ints(name) {
             assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted, "{name}");
         }
-    }
-
-    fn float(&self, name: &str, device: &Device) -> Option<Tensor<1>> {
-        self.see(name);
-        let (_, values) = self.floats.get(name)?;
-        Some(Tensor::from_data(
-            TensorData::new(values.clone(), [values.len()]),
-            device,
-        ))
     }
 
     /// Compares where the case has the tensor; shapes may differ by axes of length one.
@@ -241,7 +232,7 @@ impl Case<'_> {
         self.tensors.check("vision_selected_with_cls", &encoding.hidden);
         self.tensors
             .check("vision_cls_attention", &encoding.cls_attention.unwrap());
-        let layer = vision.layers.len() - 2;
+        let layer = vision.depth(-2) - 1;
         let n_keys = states[layer].dims()[1];
         let matrix = vision.layers[layer].attention_rows(states[layer].clone(), 0..n_keys);
         self.tensors.check("vision_attention_layer_-2", &matrix);
@@ -270,9 +261,9 @@ impl Case<'_> {
             .splice(prompts, Some(visual), Padding::Right)
             .unwrap();
         let plan = &spliced.plans[0];
-        let id = |slot: &diffprune_vlm::Slot| match *slot {
-            diffprune_vlm::Slot::Text(i) => i64::from(self.prompt[i]),
-            diffprune_vlm::Slot::Visual { .. } => i64::from(llava.model().image_token_id()),
+        let id = |slot: &Slot| match *slot {
+            Slot::Text(i) => i64::from(self.prompt[i]),
+            Slot::Visual { .. } => i64::from(llava.model().image_token_id()),
         };
         self.tensors.check_ints("input_ids", plan.slots.iter().map(id));
         self.tensors
@@ -356,7 +347,7 @@ impl Case<'_> {
         let mut targets = vec![false; self.prompt.len()];
         for (slot, &label) in spliced.plans[0].slots.iter().zip(labels) {
             match *slot {
-                diffprune_vlm::Slot::Text(i) if label >= 0 => {
+                Slot::Text(i) if label >= 0 => {
                     assert_eq!(label, i64::from(self.prompt[i]));
                     targets[i] = true;
                 }
@@ -369,7 +360,7 @@ impl Case<'_> {
         }
     }
 
-    fn check_pruned(&self, encoded: &Encoded, pixels: Tensor<4>) {
+    fn check_pruned(&self, encoded: &Encoded) {
         let Some(keep) = self.keep(encoded) else { return };
         let selection = Selection::keep(keep.clone());
         let features = self.llava.project(selection.gather(encoded.tokens.clone()));
@@ -398,7 +389,7 @@ impl Case<'_> {
             "prune_greedy",
             &self.generate(&visual, "prune_greedy_new_tokens", &[]),
         );
-        self.check_answer(&visual, pixels);
+        self.check_answer(&visual);
     }
 
     /// The kept places of each image.
@@ -496,7 +487,7 @@ impl Case<'_> {
     }
 
     /// The whole path from the picture's pixels to the answer, with a method that keeps what the oracle kept.
-    fn check_answer(&self, visual: &VisualInput, _pixels: Tensor<4>) {
+    fn check_answer(&self, visual: &VisualInput) {
         if visual.keep_indices.iter().any(Vec::is_empty) || !self.decides("prune_greedy") {
             return;
         }
@@ -542,14 +533,14 @@ fn every_tensor_agrees() {
                 prompt,
             };
             let pixels = pixels(&llava, json, &tensors);
-            let encoded = case.check_vision(pixels.clone());
+            let encoded = case.check_vision(pixels);
             let features = llava.project(encoded.tokens.clone());
             tensors.check("projector_output", &features);
             let visual = VisualInput::full(features);
             let spliced = case.check_splice(&visual);
             case.check_language(&spliced);
             case.check_loss(encoded.tokens.clone());
-            case.check_pruned(&encoded, pixels);
+            case.check_pruned(&encoded);
             case.check_generation(&visual);
             tensors.finish(&format!("{name}/{}", json["id"].as_str().unwrap()));
         }
