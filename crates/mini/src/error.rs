@@ -93,7 +93,13 @@ pub enum MiniError {
     Training(#[from] diffprune_training::TrainingError),
     /// The model's files or sizes are wrong.
     #[error(transparent)]
-    Model(#[from] diffprune_vlm::LoadError),
+    Model(Box<diffprune_vlm::LoadError>),
+}
+
+impl From<diffprune_vlm::LoadError> for MiniError {
+    fn from(error: diffprune_vlm::LoadError) -> Self {
+        Self::Model(Box::new(error))
+    }
 }
 
 impl MiniError {

@@ -103,7 +103,8 @@ fn every_kind_number_and_position_occurs() -> Outcome {
 
 #[test]
 fn impossible_configurations_are_named() {
-    let cases: [(&str, fn(&mut WorldConfig)); 6] = [
+    type Spoil = fn(&mut WorldConfig);
+    let cases: [(&str, Spoil); 6] = [
         ("patch_size", |c| c.patch_size = 0),
         ("image_size", |c| c.image_size = 167),
         ("min_objects", |c| c.min_objects = 0),
