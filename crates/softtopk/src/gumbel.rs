@@ -10,6 +10,7 @@ use crate::soft::{K, SoftTopKInput, Tau, to_working_precision};
 
 /// Standard Gumbel noise: given, or drawn from a seed.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
 pub enum GumbelNoise {
     /// `-log(-log(uniform))`, of the shape of what it perturbs.
     Given(Tensor<2>),

@@ -9,6 +9,7 @@ use crate::{device, host};
 
 /// How many tokens may pass, as a real number of tokens.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
 pub enum K {
     /// One budget for the whole batch.
     Batch(f64),
@@ -30,6 +31,7 @@ impl From<usize> for K {
 
 /// Temperature, in units of the (normalised) scores: small is sharp.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
 pub enum Tau {
     /// One temperature for the whole batch.
     Batch(f64),
@@ -142,8 +144,8 @@ impl SoftTopK {
             (false, None) => scores,
         };
         let tracked = Tracked {
-            k: per_row(k.into(), &scores),
-            tau: per_row(tau.into(), &scores),
+            k: k.per_row(&scores),
+            tau: tau.per_row(&scores),
             scores,
         };
         let solution = self.solve(&tracked, mask);
@@ -171,43 +173,36 @@ impl SoftTopK {
     }
 }
 
-/// A number for all rows, or one per row.
-enum Scalar {
-    Batch(f64),
-    Rows(Tensor<1>),
-}
-
-impl From<K> for Scalar {
-    fn from(k: K) -> Self {
-        match k {
-            K::Batch(value) => Self::Batch(value),
-            K::Rows(rows) => Self::Rows(rows),
+impl K {
+    /// `[batch, 1]` in the precision of the scores.
+    fn per_row(self, scores: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Batch(value) => same_for_all(value, scores),
+            Self::Rows(rows) => one_per_row(rows, scores),
         }
     }
 }
 
-impl From<Tau> for Scalar {
-    fn from(tau: Tau) -> Self {
-        match tau {
-            Tau::Batch(value) => Self::Batch(value),
-            Tau::Rows(rows) => Self::Rows(rows),
+impl Tau {
+    /// `[batch, 1]` in the precision of the scores.
+    fn per_row(self, scores: &Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Batch(value) => same_for_all(value, scores),
+            Self::Rows(rows) => one_per_row(rows, scores),
         }
     }
 }
 
-fn per_row(value: Scalar, scores: &Tensor<2>) -> Tensor<2> {
+fn same_for_all(value: f64, scores: &Tensor<2>) -> Tensor<2> {
     let [batch, _] = scores.dims();
-    match value {
-        Scalar::Batch(value) => {
-            let device = scores.device().without_autodiff();
-            Tensor::full([batch, 1], value, (&device, scores.dtype()))
-        }
-        Scalar::Rows(rows) => {
-            let rows = rows.cast(scores.dtype());
-            let [count] = rows.dims();
-            rows.reshape([count, 1]).expand([batch, 1])
-        }
-    }
+    let device = scores.device().without_autodiff();
+    Tensor::full([batch, 1], value, (&device, scores.dtype()))
+}
+
+fn one_per_row(rows: Tensor<1>, scores: &Tensor<2>) -> Tensor<2> {
+    let [batch, _] = scores.dims();
+    let [count] = rows.dims();
+    rows.cast(scores.dtype()).reshape([count, 1]).expand([batch, 1])
 }
 
 /// f64 stays, every other precision becomes f32: thresholds in half precision miss the budget.

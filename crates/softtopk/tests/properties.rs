@@ -278,7 +278,10 @@ fn the_complement_keeps_its_digits_and_flat_rows_have_zero_gradients() {
         let output = operator(kind, solver).forward(input(scores.clone(), 2.0, 1.0));
         let weights = values(output.weights.clone());
         // Where f32 underflows the threshold may lie anywhere between.
-        assert!(distance(&weights, &[1.0, 1.0, 0.0, 0.0]) < 1e-30, "{kind:?} {solver:?}: {weights:?}");
+        assert!(
+            distance(&weights, &[1.0, 1.0, 0.0, 0.0]) < 1e-30,
+            "{kind:?} {solver:?}: {weights:?}"
+        );
         let grads = (output.weights * row(&[1.0, 2.0, 3.0, 5.0], DType::F32))
             .sum()
             .backward();

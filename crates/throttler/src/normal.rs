@@ -74,7 +74,7 @@ mod tests {
             );
 
             let angle = core::f64::consts::TAU * f64::from(bits as i32) / 2.0_f64.powi(32);
-            let radius = (-2.0 * f64::from((77_u32 as f32 + 0.5) * 2.0_f32.powi(-32)).ln()).sqrt();
+            let radius = (-2.0 * f64::from(77.5_f32 * 2.0_f32.powi(-32)).ln()).sqrt();
             let (x, y) = pair(77, bits);
             assert!((f64::from(x) / radius - angle.cos()).abs() < 1e-6, "cos {angle}");
             assert!((f64::from(y) / radius - angle.sin()).abs() < 1e-6, "sin {angle}");
