@@ -92,8 +92,8 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
 const ERF_MAX: f32 = 4.0;
 /// `erf(x) = x P(x^2) / Q(x^2)`: minimax fit over `[0, 4]`, absolute error 2e-8 before rounding. This is P.
 const ERF_ABOVE: [f32; 6] = [
-    1.128_379,
-    0.196_231_61,
+    core::f32::consts::FRAC_2_SQRT_PI,
+    0.196_231_6,
     0.053_465_094,
     0.004_002_872_6,
     0.000_288_019_27,
@@ -103,9 +103,9 @@ const ERF_ABOVE: [f32; 6] = [
 const ERF_BELOW: [f32; 6] = [
     1.0,
     0.507_236_9,
-    0.116_469_164,
+    0.116_469_17,
     0.015_442_884,
-    0.001_216_163_1,
+    0.001_216_163,
     3.748_046_5e-5,
 ];
 
@@ -146,7 +146,7 @@ pub(super) fn sum_of<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32
     }
     let mut rest = 0.0;
     for i in whole..n {
-        rest += f(core::array::from_fn(|k| x[k][i]));
+        rest += f(x.map(|x| x[i]));
     }
     fold_lanes(lanes, |a, b| a + b) + rest
 }
@@ -196,17 +196,11 @@ pub(super) fn max_of(x: &[f32]) -> f32 {
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
         for lane in 0..LANES {
-            lanes[lane] = if block[lane] > lanes[lane] {
-                block[lane]
-            } else {
-                lanes[lane]
-            };
+            lanes[lane] = larger(lanes[lane], block[lane]);
         }
     }
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    let max = fold_lanes(lanes, larger);
+    rest.iter().fold(max, |max, &x| larger(max, x))
 }
 
 #[cfg(test)]

@@ -106,10 +106,14 @@ impl Pass<'_> {
     }
 
     /// The rows of one head in the table of `log sum exp`.
-    fn lse_of(&self, b: usize, h: usize, rows: std::ops::Range<usize>) -> &mut [f32] {
+    ///
+    /// # Safety
+    /// As for [`SharedOut::slice`]: no two users of one row at a time.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn lse_of(&self, b: usize, h: usize, rows: std::ops::Range<usize>) -> &mut [f32] {
         let Geometry { n, heads, .. } = self.geometry;
         let start = (b * heads + h) * n;
-        // SAFETY: each head of each sequence is worked on by one thread, one block at a time.
+        // SAFETY: promised by the caller.
         unsafe { self.lse.slice(start + rows.start..start + rows.end) }
     }
 
@@ -147,7 +151,9 @@ impl Pass<'_> {
             scale: form.scale,
             bias: self.bias_of(b),
         };
-        softmax_block(scores, block, self.lse_of(b, h, rows.clone()), inverse);
+        // SAFETY: each head of each sequence is worked on by one thread, one block at a time.
+        let lse = unsafe { self.lse_of(b, h, rows.clone()) };
+        softmax_block(scores, block, lse, inverse);
         matmul(
             (count, d, cols),
             View::rows(scores, width),
@@ -185,9 +191,9 @@ impl Pass<'_> {
             bias: self.bias_of(b),
         };
         let mut inverse = [0.0];
-        softmax_block(scores, block, self.lse_of(b, h, i..i + 1), &mut inverse);
         // SAFETY: each head of each sequence is worked on by one thread.
-        let out = unsafe { self.out.row(b, i, h) };
+        let (lse, out) = unsafe { (self.lse_of(b, h, i..i + 1), self.out.row(b, i, h)) };
+        softmax_block(scores, block, lse, &mut inverse);
         mix_for_one(&scores[..cols], self.v.view(b, g, 0), out);
         out.iter_mut().for_each(|out| *out *= inverse[0]);
     }
