@@ -291,3 +291,113 @@ fn unknown(files: &WeightFiles, name: &str) -> LoadError {
         remedy: "check that config.json belongs to these weights".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    /// A tiny model saved to a folder, and its tensors.
+    fn saved(config: &LlavaConfig) -> Result<(tempfile::TempDir, BTreeMap<String, TensorData>), LoadError> {
+        let dir =
+            tempfile::tempdir().map_err(|source| LoadError::write(Path::new("temporary folder"), source))?;
+        config
+            .init(&Device::flex())
+            .save_pretrained(config, &dir, DType::F32)?;
+        let files = WeightFiles::open(&dir)?;
+        let tensor = |name: &str| Ok((name.to_string(), files.tensor_data(name, DType::F32)?));
+        let tensors = files.names().map(tensor).collect::<Result<_, LoadError>>()?;
+        Ok((dir, tensors))
+    }
+
+    fn reload(
+        config: &LlavaConfig,
+        dir: &tempfile::TempDir,
+        tensors: BTreeMap<String, TensorData>,
+    ) -> Result<LlavaModel, LoadError> {
+        save_safetensors(dir.path().join("model.safetensors"), tensors, DType::F32)?;
+        config.load_weights(dir, DType::F32, &Device::flex())
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_are_named() -> Outcome {
+        let config = LlavaConfig::tiny();
+        let (dir, tensors) = saved(&config)?;
+        assert!(reload(&config, &dir, tensors.clone()).is_ok());
+        let name = "language_model.model.layers.1.mlp.up_proj.weight";
+
+        let mut fewer = tensors.clone();
+        fewer.remove(name);
+        let error = reload(&config, &dir, fewer).unwrap_err();
+        assert!(
+            matches!(&error, LoadError::MissingTensor { name: found, .. } if found == name),
+            "{error}"
+        );
+
+        let mut wrong = tensors.clone();
+        wrong.insert(name.into(), TensorData::zeros::<f32, _>([16, 32]));
+        let error = reload(&config, &dir, wrong).unwrap_err();
+        assert!(
+            matches!(&error, LoadError::TensorShape { wanted, .. } if *wanted == [32, 16]),
+            "{error}"
+        );
+
+        let mut more = tensors.clone();
+        more.insert(
+            "language_model.model.layers.2.mlp.up_proj.weight".into(),
+            TensorData::zeros::<f32, _>([1]),
+        );
+        let error = reload(&config, &dir, more).unwrap_err();
+        assert!(matches!(error, LoadError::Weights { .. }), "{error}");
+
+        let mut buffers = tensors;
+        let name = "language_model.model.layers.0.self_attn.rotary_emb.inv_freq";
+        buffers.insert(name.into(), TensorData::zeros::<f32, _>([4]));
+        assert!(
+            reload(&config, &dir, buffers).is_ok(),
+            "known buffers are ignored"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_tied_head_is_not_stored_and_may_be_repeated() -> Outcome {
+        let mut config = LlavaConfig::tiny();
+        config.text.tie_word_embeddings = true;
+        let (dir, mut tensors) = saved(&config)?;
+        let head = "language_model.lm_head.weight";
+        assert!(!tensors.contains_key(head));
+        assert!(LlavaConfig::from_dir(&dir)?.text.tie_word_embeddings);
+        tensors.insert(
+            head.into(),
+            tensors["language_model.model.embed_tokens.weight"].clone(),
+        );
+        assert!(reload(&config, &dir, tensors)?.language.lm_head.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn reloaded_weights_compute_the_same() -> Outcome {
+        let config = LlavaConfig::tiny();
+        let model = config.init(&Device::flex());
+        let dir = tempfile::tempdir()?;
+        model.save_pretrained(&config, &dir, DType::F32)?;
+        let again = config.load_weights(&dir, DType::F32, &Device::flex())?;
+        let pixels = Tensor::<4>::ones([1, 3, 56, 56], &Device::flex());
+        let features = |model: &LlavaModel| model.projector.forward(model.tokens(pixels.clone()));
+        let logits = |model: &LlavaModel| {
+            let visual = crate::VisualInput::full(features(model));
+            let text = crate::TextBatch {
+                ids: vec![vec![60, 1, 2]],
+                targets: vec![vec![false, true, true]],
+            };
+            model
+                .loss(&text, Some(&visual))
+                .map(|loss| loss.into_scalar::<f32>())
+        };
+        let (before, after) = (logits(&model)?, logits(&again)?);
+        assert!((before - after).abs() < 1e-5, "{before} is not {after}");
+        Ok(())
+    }
+}
