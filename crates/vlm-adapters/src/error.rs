@@ -16,7 +16,7 @@ pub enum LoadError {
         /// What it would have held.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// The operating system refused to read or write a file.
@@ -27,7 +27,7 @@ pub enum LoadError {
         /// What was tried, as a verb ("read", "write", "map").
         action: &'static str,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
         /// The system's reason.
         #[source]
         source: std::io::Error,
@@ -41,7 +41,7 @@ pub enum LoadError {
         /// What it should hold.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
         /// Where and why parsing stopped.
         #[source]
         source: serde_json::Error,
@@ -59,7 +59,7 @@ pub enum LoadError {
         /// Values that would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// The checkpoint belongs to an architecture that this crate does not implement.
@@ -72,7 +72,7 @@ pub enum LoadError {
         /// Those that would do, separated by commas.
         supported: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A safetensors file or its shard index is damaged or inconsistent.
@@ -85,7 +85,7 @@ pub enum LoadError {
         /// What a sound file would be.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// The shard index names a file that is not there.
@@ -96,7 +96,7 @@ pub enum LoadError {
         /// The shard's file name.
         shard: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A tensor that the model needs is in none of the weight files.
@@ -109,7 +109,7 @@ pub enum LoadError {
         /// What it would have been, for example its shape.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A tensor has another shape than the configuration implies.
@@ -124,7 +124,7 @@ pub enum LoadError {
         /// The shape that the configuration implies.
         wanted: Vec<usize>,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A tensor's element type cannot be converted to the one wanted.
@@ -139,7 +139,7 @@ pub enum LoadError {
         /// Element types that would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// An image file is damaged, or of a kind that this crate does not read.
@@ -152,7 +152,7 @@ pub enum LoadError {
         /// What would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A tokenizer file cannot be used, or a text cannot be encoded with it.
@@ -165,7 +165,7 @@ pub enum LoadError {
         /// What would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// A chat template does not compile, or does not render the given turns.
@@ -178,7 +178,7 @@ pub enum LoadError {
         /// What would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 
     /// The request itself makes no sense (no turns, a placeholder count that does not match the images, ...).
@@ -191,7 +191,7 @@ pub enum LoadError {
         /// What would do.
         wanted: String,
         /// What to do about it.
-        remedy: String,
+        remedy: Box<str>,
     },
 }
 

@@ -11,14 +11,25 @@ const A: f64 = -0.5;
 /// Half the filter's width, in output pixels when shrinking and input pixels when enlarging.
 const SUPPORT: f64 = 2.0;
 
-/// Weights for a range of output positions: position `i` sums `taps(i)` times `weights(i)`.
+/// What one output position sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taps {
+    /// First input position.
+    first: usize,
+    /// Number of input positions.
+    n: usize,
+    /// Where its weights begin.
+    offset: usize,
+    /// Weight of all positions outside the part of the input that is stored.
+    outside: i32,
+}
+
+/// Weights for a range of output positions: position `i` is the sum over `taps(i)` times `weights(i)`, plus the
+/// background times `outside(i)`.
 #[derive(Debug)]
 pub(super) struct Coefficients {
-    /// First input position and number of taps of each output position.
-    bounds: Vec<(usize, usize)>,
-    /// The weights, `stride` places per output position.
+    taps: Vec<Taps>,
     weights: Vec<i32>,
-    stride: usize,
 }
 
 impl Coefficients {
@@ -28,37 +39,65 @@ impl Coefficients {
         let filter_scale = scale.max(1.0);
         let support = SUPPORT * filter_scale;
         let stride = support.ceil() as usize * 2 + 1;
-        let mut bounds = Vec::with_capacity(wanted.len());
+        let mut taps = Vec::with_capacity(wanted.len());
         let mut weights = vec![0; wanted.len() * stride];
-        for (place, i) in weights.chunks_exact_mut(stride).zip(wanted) {
+        for (row, (place, i)) in weights.chunks_exact_mut(stride).zip(wanted).enumerate() {
             let center = (i as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(n_in);
-            bounds.push((first, end - first));
             fill(place, first, end - first, center, filter_scale);
+            taps.push(Taps {
+                first,
+                n: end - first,
+                offset: row * stride,
+                outside: 0,
+            });
         }
-        Self {
-            bounds,
-            weights,
-            stride,
+        Self { taps, weights }
+    }
+
+    /// The same weights when only the input positions `stored` differ from the background; positions are counted
+    /// from the first of these from now on.
+    pub(super) fn within(mut self, stored: Range<usize>) -> Self {
+        for taps in &mut self.taps {
+            let first = taps.first.clamp(stored.start, stored.end);
+            let end = (taps.first + taps.n).clamp(first, stored.end);
+            let before = (first - taps.first.min(first)).min(taps.n);
+            let all: i32 = self.weights[taps.offset..][..taps.n].iter().sum();
+            let offset = taps.offset + before;
+            let inside: i32 = self.weights[offset..][..end - first].iter().sum();
+            *taps = Taps {
+                first: first - stored.start,
+                n: end - first,
+                offset,
+                outside: all - inside,
+            };
         }
+        self
     }
 
     /// Input positions that the `i`-th wanted output position sums.
     pub(super) fn taps(&self, i: usize) -> Range<usize> {
-        let (first, n) = self.bounds[i];
-        first..first + n
+        let taps = self.taps[i];
+        taps.first..taps.first + taps.n
     }
 
     /// Their weights.
     pub(super) fn weights(&self, i: usize) -> &[i32] {
-        &self.weights[i * self.stride..i * self.stride + self.bounds[i].1]
+        let taps = self.taps[i];
+        &self.weights[taps.offset..taps.offset + taps.n]
+    }
+
+    /// The weight of the background.
+    pub(super) fn outside(&self, i: usize) -> i32 {
+        self.taps[i].outside
     }
 
     /// All input positions that any wanted output position sums.
     pub(super) fn span(&self) -> Range<usize> {
-        let first = self.bounds.iter().map(|&(first, _)| first).min().unwrap_or(0);
-        let end = self.bounds.iter().map(|&(first, n)| first + n).max().unwrap_or(0);
+        let used = || self.taps.iter().filter(|taps| taps.n > 0);
+        let first = used().map(|taps| taps.first).min().unwrap_or(0);
+        let end = used().map(|taps| taps.first + taps.n).max().unwrap_or(first);
         first..end
     }
 }
@@ -100,6 +139,27 @@ mod tests {
                 let sum: i64 = coefficients.weights(i).iter().map(|&w| i64::from(w)).sum();
                 assert_eq!(coefficients.taps(i).len(), coefficients.weights(i).len());
                 assert!((sum - (1 << PRECISION_BITS)).unsigned_abs() as usize <= coefficients.taps(i).len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_background_takes_the_rest_of_the_weight() {
+        for stored in [0..100, 40..60, 0..1, 99..100, 30..31] {
+            let whole = Coefficients::new(100, 20, 0..20);
+            let part = Coefficients::new(100, 20, 0..20).within(stored.clone());
+            for i in 0..20 {
+                let taps = whole.taps(i).zip(whole.weights(i));
+                let (inside, outside): (Vec<_>, Vec<_>) = taps.partition(|(tap, _)| stored.contains(tap));
+                let weights: Vec<i32> = inside.iter().map(|(_, weight)| **weight).collect();
+                assert_eq!(part.weights(i), weights, "{stored:?} {i}");
+                assert_eq!(
+                    part.outside(i),
+                    outside.iter().map(|(_, weight)| **weight).sum::<i32>()
+                );
+                if let Some((first, _)) = inside.first() {
+                    assert_eq!(part.taps(i).start, first - stored.start);
+                }
             }
         }
     }

@@ -107,14 +107,28 @@ mod tests {
     }
 
     #[test]
-    fn gray_is_repeated_and_alpha_dropped() -> Result<(), Box<dyn std::error::Error>> {
-        let image = GrayAlphaImage::from_pixel(2, 1, LumaA([90, 0]));
-        assert!(
-            png(image.into())?
-                .pixels()
-                .all(|pixel| *pixel == Rgb([90, 90, 90]))
-        );
+    fn gray_is_repeated_and_what_is_transparent_is_white() -> Result<(), Box<dyn std::error::Error>> {
+        for (alpha, level) in [(255, 90), (0, 255), (127, 173)] {
+            let image = GrayAlphaImage::from_pixel(2, 1, LumaA([90, alpha]));
+            assert!(
+                png(image.into())?.pixels().all(|pixel| *pixel == Rgb([level; 3])),
+                "{alpha}"
+            );
+        }
         Ok(())
+    }
+
+    #[test]
+    fn mixing_rounds_to_the_nearest_level() {
+        for level in 0..=255u8 {
+            for alpha in 0..=255u8 {
+                let exact = 255.0 - f64::from(alpha) * (255.0 - f64::from(level)) / 255.0;
+                assert!(
+                    (f64::from(over_white(level, alpha)) - exact).abs() <= 0.51,
+                    "{level} {alpha}"
+                );
+            }
+        }
     }
 
     #[test]

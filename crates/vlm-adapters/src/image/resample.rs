@@ -92,89 +92,70 @@ impl<'a> Canvas<'a> {
 
     /// Resize the plane to `width` by `height` and return the part `crop` of the result.
     pub(super) fn resize(&self, width: u32, height: u32, crop: Crop) -> RgbImage {
+        let (n_columns, n_rows) = (self.image.width() as usize, self.image.height() as usize);
         assert!(
-            self.image.width() > 0 && self.image.height() > 0,
+            n_columns > 0 && n_rows > 0,
             "an image must have at least one pixel"
         );
         assert!(
             width > 0 && height > 0,
             "cannot resize to {width} by {height} pixels"
         );
+        let along = Coefficients::new(self.width, width as usize, crop.columns());
+        let along = along.within(self.left..self.left + n_columns);
         let down = Coefficients::new(self.height, height as usize, crop.rows());
-        let keep_height = self.height == height as usize;
-        let span = if keep_height { crop.rows() } else { down.span() };
-        let rows = self.narrow_rows(width as usize, crop.columns(), span.clone());
+        let down = down.within(self.top..self.top + n_rows);
         let row_len = crop.width as usize * 3;
-        let background = self.background.0.repeat(crop.width as usize);
-        let row = |y: usize| -> &[u8] {
-            match self.stored_row(y) {
-                Some(_) => &rows[(y - first_stored(self.top, &span)) * row_len..][..row_len],
-                None => &background,
-            }
-        };
+        let span = down.span();
+        let rows = self.horizontal_pass(&along, span.clone(), row_len);
         let mut pixels = vec![0; row_len * crop.height as usize];
         pixels.par_chunks_mut(row_len).enumerate().for_each(|(i, out)| {
-            if keep_height {
-                out.copy_from_slice(row(crop.y as usize + i));
-            } else {
-                sum_rows(out, down.taps(i).map(row), down.weights(i));
-            }
+            let taps = down
+                .taps(i)
+                .map(|y| &rows[(y - span.start) * row_len..][..row_len]);
+            sum_rows(out, self.start(down.outside(i)), taps, down.weights(i));
         });
         to_image(crop.width, crop.height, pixels)
     }
 
-    /// The horizontal pass over those of the plane's rows in `span` that the image reaches.
-    fn narrow_rows(&self, width: usize, columns: Range<usize>, span: Range<usize>) -> Vec<u8> {
-        let row_len = columns.len() * 3;
-        let stored: Vec<usize> = span.filter_map(|y| self.stored_row(y)).collect();
-        let mut rows = vec![0; row_len * stored.len()];
-        if width == self.width {
-            rows.par_chunks_mut(row_len).zip(stored).for_each(|(out, y)| {
-                let line = self.line(y);
-                for (pixel, from) in out.chunks_exact_mut(3).zip(&line[columns.clone()]) {
-                    pixel.copy_from_slice(&from[..3]);
-                }
-            });
-            return rows;
-        }
-        let along = Coefficients::new(self.width, width, columns);
-        rows.par_chunks_mut(row_len).zip(stored).for_each(|(out, y)| {
+    /// The image's rows `span`, resized. Rows of the plane beside the image would keep the background's colour, since
+    /// the weights of a position sum to one but for their rounding.
+    fn horizontal_pass(&self, along: &Coefficients, span: Range<usize>, row_len: usize) -> Vec<u8> {
+        let mut rows = vec![0; row_len * span.len()];
+        rows.par_chunks_mut(row_len).zip(span).for_each(|(out, y)| {
             let line = self.line(y);
             for (i, pixel) in out.chunks_exact_mut(3).enumerate() {
-                sum_pixels(pixel, &line[along.taps(i)], along.weights(i));
+                sum_pixels(
+                    pixel,
+                    self.start(along.outside(i)),
+                    &line[along.taps(i)],
+                    along.weights(i),
+                );
             }
         });
         rows
     }
 
-    /// The image's row at the plane's row `y`, if the image reaches there.
-    fn stored_row(&self, y: usize) -> Option<usize> {
-        y.checked_sub(self.top)
-            .filter(|&row| row < self.image.height() as usize)
-    }
-
-    /// One row of the plane through the image's row `y`, four bytes per pixel so that a pixel is one vector.
+    /// One row of the image, four bytes per pixel so that a pixel is one vector.
     fn line(&self, y: usize) -> Vec<[u8; 4]> {
-        let [r, g, b] = self.background.0;
-        let mut line = vec![[r, g, b, 0]; self.width];
         let n = self.image.width() as usize;
         let row = &self.image.as_raw()[y * n * 3..(y + 1) * n * 3];
-        for (to, from) in line[self.left..self.left + n]
-            .iter_mut()
-            .zip(row.as_chunks::<3>().0)
-        {
-            *to = [from[0], from[1], from[2], 0];
-        }
-        line
+        row.as_chunks::<3>()
+            .0
+            .iter()
+            .map(|&[r, g, b]| [r, g, b, 0])
+            .collect()
+    }
+
+    /// Where the sums of a position begin that gives the background the weight `outside`; with half a level, so that
+    /// the final shift rounds.
+    fn start(&self, outside: i32) -> [i32; 4] {
+        let [r, g, b] = self.background.0.map(|level| HALF + outside * i32::from(level));
+        [r, g, b, HALF]
     }
 }
 
-/// The first of the plane's rows in `span` that is not above the image.
-fn first_stored(top: usize, span: &Range<usize>) -> usize {
-    span.start.max(top)
-}
-
-/// Half a level, so that the shift rounds.
+/// Half a level.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// Round a sum of weighted levels to a level.
@@ -185,9 +166,8 @@ fn to_level(sum: i32) -> u8 {
 
 /// `out` = the weighted sum of neighbouring pixels of a line.
 #[inline]
-fn sum_pixels(out: &mut [u8], line: &[[u8; 4]], weights: &[i32]) {
-    let mut sums = [HALF; 4];
-    for (pixel, &weight) in line.iter().zip(weights) {
+fn sum_pixels(out: &mut [u8], mut sums: [i32; 4], pixels: &[[u8; 4]], weights: &[i32]) {
+    for (pixel, &weight) in pixels.iter().zip(weights) {
         for (sum, &level) in sums.iter_mut().zip(pixel) {
             *sum += weight * i32::from(level);
         }
@@ -198,8 +178,8 @@ fn sum_pixels(out: &mut [u8], line: &[[u8; 4]], weights: &[i32]) {
 }
 
 /// `out` = the weighted sum of whole rows.
-fn sum_rows<'r>(out: &mut [u8], rows: impl Iterator<Item = &'r [u8]>, weights: &[i32]) {
-    let mut sums = vec![HALF; out.len()];
+fn sum_rows<'r>(out: &mut [u8], start: [i32; 4], rows: impl Iterator<Item = &'r [u8]>, weights: &[i32]) {
+    let mut sums = start[..3].repeat(out.len() / 3);
     for (row, &weight) in rows.zip(weights) {
         for (sum, &level) in sums.iter_mut().zip(row) {
             *sum += weight * i32::from(level);

@@ -100,7 +100,7 @@ impl ChatTemplate {
     /// [`LoadError::Template`], also for messages that the template itself refuses.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, LoadError> {
         let messages: Vec<Value> = messages.iter().map(message).collect();
-        let tokens = Value::from_iter(self.special_tokens.clone());
+        let tokens = Value::from(self.special_tokens.clone());
         let own = context! { messages, add_generation_prompt };
         self.environment
             .get_template(NAME)
