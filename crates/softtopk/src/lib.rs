@@ -6,6 +6,8 @@ mod family;
 mod gumbel;
 mod hard;
 mod host;
+mod laplace;
+mod sigmoid;
 mod soft;
 mod validate;
 mod vjp;

@@ -128,13 +128,16 @@ impl SoftTopK {
 
     /// Weights that sum to the budget: Eq. (2) of docs/method.md.
     ///
-    /// Never panics on values: a row with `k` of at least the number of its real tokens gets weight 1
+    /// Never fails on values: a row with `k` of at least the number of its real tokens gets weight 1
     /// everywhere, a row with `k <= 0` weight 0 (both with zero gradients, and with the argument fixed
-    /// at plus or minus 10000); NaN scores or a temperature that is not positive make NaN of their
-    /// row. Use [`validate`](crate::validate) where such values can come in.
+    /// at plus or minus 10000); NaN scores make NaN of their row; a temperature that is not positive gives
+    /// weights without meaning. Use [`validate`](crate::validate) where such values can come in.
     ///
     /// # Shapes
     /// See [`SoftTopKInput`] and [`SoftTopKOutput`].
+    ///
+    /// # Panics
+    /// If the sizes of budget, temperature or mask do not fit the scores.
     pub fn forward(&self, input: SoftTopKInput) -> SoftTopKOutput {
         let SoftTopKInput { scores, k, tau, mask } = input;
         let scores = to_working_precision(scores);
