@@ -9,8 +9,8 @@ mod stats;
 
 pub use answer::{
     CommaRule, Confusion, digits_and_articles, evalai_normalise, evalai_tokenise, gqa_correct,
-    gqa_prediction, gqa_predictions, pope_label, pope_label_lmms, punctuation, score, ten_annotator_accuracy,
-    textvqa_accuracy, vqa_clean, vqa_normalise, vqa_official_accuracy,
+    gqa_prediction, gqa_predictions, lmms_vqav2_accuracy, pope_label, pope_label_lmms, punctuation, score,
+    ten_annotator_accuracy, textvqa_accuracy, vqa_clean, vqa_normalise, vqa_official_accuracy,
 };
 pub use data::{Benchmark, Protocol, Question, ReadOptions, Reference, SHORT_ANSWER, textvqa_text};
 pub use error::EvalError;

@@ -1,6 +1,8 @@
 //! Accuracy against ten annotators.
 
-use super::normalise::{evalai_normalise, vqa_clean, vqa_normalise};
+use super::normalise::{
+    CommaRule, digits_and_articles, evalai_normalise, punctuation, vqa_clean, vqa_normalise,
+};
 
 /// For each annotator: a third of how many of the others gave the prediction, at most 1; the mean over annotators.
 ///
@@ -29,4 +31,11 @@ pub fn vqa_official_accuracy(prediction: &str, answers: &[String]) -> f64 {
     }
     let answers: Vec<String> = answers.iter().map(|answer| vqa_normalise(answer)).collect();
     ten_annotator_accuracy(&vqa_normalise(&prediction), &answers)
+}
+
+/// lmms-eval's VQAv2 accuracy: EvalAI's normal form of the prediction against the later stages of it for the answers.
+pub fn lmms_vqav2_accuracy(prediction: &str, answers: &[String]) -> f64 {
+    let normal = |answer: &String| digits_and_articles(&punctuation(&vqa_clean(answer), CommaRule::Several));
+    let answers: Vec<String> = answers.iter().map(normal).collect();
+    ten_annotator_accuracy(&normal(&evalai_normalise(prediction)), &answers)
 }

@@ -254,7 +254,6 @@ mod tests {
     fn damage_names_its_line() {
         for (text, line) in [
             ("[1,\n{\"a\": 2", 2),
-            ("[\n1\n2]", 3),
             ("{\"a\"\n 1}", 2),
             ("[1,\n]", 2),
             ("[1]\n]", 2),

@@ -1,0 +1,755 @@
+//! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use diffprune_baselines::{ClsAttention, OracleDrop, OracleKeep, Random, UniformGrid};
+use diffprune_eval::{
+    Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,
+    ReportOptions, Run, RunOptions, Verdict,
+};
+use diffprune_pruner::{Budget, Grid, Signals};
+use diffprune_vlm::{
+    Encoded, GenerateOptions, LoadError, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
+};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+
+/// Tokens per side of the model's grid.
+const SIDE: usize = 4;
+
+/// A model whose tokens are the colours of a grid of cells. Asked "… red …" it says yes when a red token is left and
+/// no otherwise; asked "how many …" it counts the red tokens.
+#[derive(Clone)]
+struct Eye {
+    tokenizer: TextTokenizer,
+}
+
+const WORDS: [&str; 20] = [
+    "<unk>", "<image>", "yes", "no", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "how", "many",
+    "red", "is", "there",
+];
+
+impl Eye {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let vocab: serde_json::Map<String, Value> = WORDS
+            .iter()
+            .enumerate()
+            .map(|(id, word)| (word.to_string(), id.into()))
+            .collect();
+        let special = |id: usize| {
+            serde_json::json!({"id": id, "content": WORDS[id], "special": true, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false})
+        };
+        let tokenizer = serde_json::json!({"version": "1.0", "truncation": null, "padding": null,
+            "added_tokens": [special(0), special(1)], "normalizer": {"type": "Lowercase"},
+            "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}});
+        let path = folder.path().join("tokenizer.json");
+        fs::write(&path, tokenizer.to_string()).unwrap();
+        Self {
+            tokenizer: TextTokenizer::from_file(&path).unwrap(),
+        }
+    }
+
+    /// The word that answers a prompt, given the red part of the picture's tokens.
+    fn word(prompt: &[u32], red: &[f32]) -> u32 {
+        let n_red = red.iter().filter(|&&level| level > 0.5).count();
+        let counting = prompt.contains(&15);
+        if counting {
+            4 + n_red as u32
+        } else {
+            3 - u32::from(n_red > 0)
+        }
+    }
+}
+
+impl Vlm for Eye {
+    fn family(&self) -> &'static str {
+        "eye"
+    }
+    fn device(&self) -> Device {
+        Device::flex()
+    }
+    fn d_vision(&self) -> usize {
+        3
+    }
+    fn d_model(&self) -> usize {
+        3
+    }
+    fn clone_box(&self) -> Box<dyn Vlm> {
+        Box::new(self.clone())
+    }
+    fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+        let image = "<image> ".repeat(turns[0].n_images);
+        self.tokenizer
+            .encode(&format!("{image}{}", turns[0].question), false)
+    }
+    fn generate_options(&self) -> GenerateOptions {
+        GenerateOptions::default()
+    }
+    fn preprocess(&self, images: &[RgbImage]) -> Tensor<4> {
+        let side = images[0].width() as usize;
+        let pixels = images.iter().flat_map(|image| {
+            (0..3).flat_map(move |channel| {
+                image
+                    .pixels()
+                    .map(move |pixel| f32::from(pixel.0[channel]) / 255.0)
+            })
+        });
+        let data = TensorData::new(pixels.collect::<Vec<f32>>(), [images.len(), 3, side, side]);
+        Tensor::from_data(data, &Device::flex())
+    }
+    fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {
+        let [batch, _, side, _] = pixels.dims();
+        let cell = side / SIDE;
+        let cells = pixels
+            .reshape([batch, 3, SIDE, cell, SIDE, cell])
+            .mean_dim(5)
+            .mean_dim(3);
+        let tokens = cells.reshape([batch, 3, SIDE * SIDE]).swap_dims(1, 2);
+        let attention = tokens
+            .clone()
+            .slice([0..batch, 0..SIDE * SIDE, 1..2])
+            .swap_dims(1, 2);
+        Encoded {
+            cls_attention: signals.cls_attention.then_some(attention),
+            tokens,
+            mask: None,
+            grids: vec![
+                Grid {
+                    rows: SIDE,
+                    cols: SIDE
+                };
+                batch
+            ],
+        }
+    }
+    fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
+        tokens
+    }
+    fn loss(&self, _: &TextBatch, _: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        Err(VlmError::Prompt {
+            index: 0,
+            problem: "this model only answers".into(),
+        })
+    }
+    fn generate(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        _: &GenerateOptions,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        let Some(visual) = visual else {
+            assert!(
+                prompts.iter().all(|prompt| !prompt.contains(&1)),
+                "no placeholder without picture"
+            );
+            return Ok(prompts
+                .iter()
+                .map(|prompt| vec![Self::word(prompt, &[])])
+                .collect());
+        };
+        let [images, k_max, _] = visual.features.dims();
+        assert_eq!(images, prompts.len());
+        assert!(
+            prompts
+                .iter()
+                .all(|prompt| prompt.iter().filter(|&&id| id == 1).count() == 1)
+        );
+        let values = visual.features.clone().slice([0..images, 0..k_max, 0..1]);
+        let values = values.into_data().try_to_vec::<f32>().unwrap();
+        let word = |(row, prompt): (usize, &Vec<u32>)| {
+            let kept = visual.keep_indices[row].len();
+            vec![Self::word(prompt, &values[row * k_max..row * k_max + kept])]
+        };
+        Ok(prompts.iter().enumerate().map(word).collect())
+    }
+}
+
+/// The red cells of picture `i`.
+fn red_cells(i: usize) -> Vec<usize> {
+    (0..i % 4).map(|nth| (i * 7 + nth * 5) % (SIDE * SIDE)).collect()
+}
+
+/// Pictures with none to three red cells, two questions about each.
+fn world(folder: &Path, n_images: usize) -> Vec<Question> {
+    let mut questions = Vec::new();
+    for i in 0..n_images {
+        let mut image = RgbImage::from_pixel(16, 16, Rgb([0, 90, 40]));
+        for cell in red_cells(i) {
+            for place in 0..16 {
+                let (row, col) = (cell / SIDE * 4 + place / 4, cell % SIDE * 4 + place % 4);
+                image.put_pixel(col as u32, row as u32, Rgb([255, 0, 0]));
+            }
+        }
+        let path = folder.join(format!("{i:03}.png"));
+        image.save(&path).unwrap();
+        let n_red = red_cells(i).len();
+        let mut ask = |benchmark, kind: &str, text: &str, reference| {
+            questions.push(Question {
+                id: format!("{kind}-{i}"),
+                benchmark,
+                subset: kind.into(),
+                kind: kind.into(),
+                image: path.clone(),
+                text: text.into(),
+                reference,
+            });
+        };
+        ask(
+            Benchmark::Pope,
+            ["random", "popular"][i / 4 % 2],
+            "is there red",
+            Reference::YesNo(n_red > 0),
+        );
+        ask(
+            Benchmark::Gqa,
+            "count",
+            "how many red",
+            Reference::Exact(n_red.to_string()),
+        );
+    }
+    questions
+}
+
+fn arms() -> Vec<Arm> {
+    let mut arms = vec![Arm::full(), Arm::text_only(), Arm::blank_image()];
+    arms.extend(Arm::seeded(
+        Box::new(Random) as Box<dyn diffprune_pruner::Pruner>,
+        0..3,
+    ));
+    for pruner in [
+        Box::new(UniformGrid) as Box<dyn diffprune_pruner::Pruner>,
+        Box::new(ClsAttention),
+        Box::new(OracleKeep),
+        Box::new(OracleDrop),
+    ] {
+        arms.push(Arm::pruned(pruner));
+    }
+    arms.push(Arm::pruned(Box::new(OracleKeep) as Box<dyn diffprune_pruner::Pruner>).named("diffprune"));
+    arms
+}
+
+const BUDGETS: [Budget; 2] = [Budget::Tokens(8), Budget::Tokens(4)];
+
+fn relevance(image: &Path, grid: Grid) -> Option<Vec<f32>> {
+    let i: usize = image.file_stem()?.to_str()?.parse().ok()?;
+    let mut relevance = vec![0.0; grid.n_tokens()];
+    red_cells(i).into_iter().for_each(|cell| relevance[cell] = 1.0);
+    Some(relevance)
+}
+
+fn options(threads: usize) -> RunOptions {
+    RunOptions {
+        threads,
+        images_per_batch: 3,
+        prompts_per_batch: 4,
+        fingerprint: "test".into(),
+        ..RunOptions::default()
+    }
+}
+
+fn execute(questions: &[Question], threads: usize, file: &Path) -> Result<Vec<Record>, EvalError> {
+    let arms = arms();
+    let run = Run {
+        questions,
+        arms: &arms,
+        budgets: &BUDGETS,
+        annotations: Some(&relevance),
+        options: options(threads),
+    };
+    run.execute(&Eye::new(), file)
+}
+
+fn report(records: &[Record]) -> Report {
+    let bootstrap = Bootstrap {
+        resamples: 200,
+        ..Bootstrap::default()
+    };
+    let options = ReportOptions {
+        bootstrap,
+        ..ReportOptions::default()
+    };
+    Report::from_records(records, Meta::default(), &options).unwrap()
+}
+
+#[test]
+fn a_run_gives_the_numbers_that_the_pictures_imply() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 24);
+    let records = execute(&questions, 2, &folder.path().join("records.jsonl")).unwrap();
+    let n_settings = 3 + (3 + 4 + 1) * BUDGETS.len();
+    assert_eq!(records.len(), questions.len() * n_settings);
+    let of = |arm: &str| {
+        records
+            .iter()
+            .filter(|record| record.arm == arm)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        of("full")
+            .iter()
+            .all(|record| record.score == 1.0 && record.kept == 16)
+    );
+    assert!(
+        of("oracle-keep")
+            .iter()
+            .all(|record| record.score == 1.0 && [4, 8].contains(&record.kept))
+    );
+    assert!(
+        of("text-only")
+            .iter()
+            .all(|record| record.kept == 0 && ["no", "0"].contains(&record.answer.as_str()))
+    );
+    assert!(
+        of("blank-image")
+            .iter()
+            .all(|record| ["no", "0"].contains(&record.answer.as_str()))
+    );
+    assert!(
+        of("oracle-drop")
+            .iter()
+            .all(|record| ["no", "0"].contains(&record.answer.as_str()))
+    );
+    let mean = |arm: &str| of(arm).iter().map(|record| record.score).sum::<f64>() / of(arm).len() as f64;
+    assert!(
+        mean("random") < 0.9 && mean("random") > mean("oracle-drop"),
+        "{}",
+        mean("random")
+    );
+
+    let report = report(&records);
+    let value =
+        |arm: &str, budget: &str, metric: &str| report.row("main", arm, budget, metric).unwrap().value;
+    assert_eq!(value("full", "all", "average"), 100.0);
+    assert_eq!(value("oracle-keep", "4", "retention"), 100.0);
+    assert_eq!(value("oracle-drop", "4", "average"), (0.0 + 25.0) / 2.0);
+    assert_eq!(
+        report
+            .row("benchmarks", "text-only", "all", "pope mean F1")
+            .unwrap()
+            .value,
+        0.0
+    );
+    assert_eq!(
+        report
+            .row("tokens", "diffprune", "4", "kept tokens")
+            .unwrap()
+            .value,
+        4.0
+    );
+    let verdict = |id: &str| report.claims.iter().find(|claim| claim.id == id).unwrap().verdict;
+    assert_eq!(verdict("above-random"), Verdict::Holds);
+    assert_eq!(verdict("gap-grows"), Verdict::Holds);
+    assert_eq!(verdict("background-costs-little"), Verdict::Holds);
+    assert_eq!(verdict("objects-cost-much"), Verdict::Holds);
+    assert!(
+        report
+            .claims
+            .iter()
+            .all(|claim| !claim.id.starts_with("above-gumbel"))
+    );
+    let tie = report
+        .table("differences")
+        .unwrap()
+        .rows
+        .iter()
+        .find(|row| row.arm == "diffprune - full")
+        .unwrap();
+    assert_eq!((tie.value, tie.verdict), (0.0, Some(Verdict::Tie)));
+}
+
+#[test]
+fn averages_over_seeds_come_before_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 12);
+    let records = execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap();
+    let count = |seed: Option<u64>| {
+        let scores: Vec<f64> = records
+            .iter()
+            .filter(|r| r.arm == "random" && r.budget == "8" && r.benchmark == Benchmark::Gqa)
+            .filter(|r| seed.is_none_or(|seed| r.seed == seed))
+            .map(|r| r.score)
+            .collect();
+        100.0 * scores.iter().sum::<f64>() / scores.len() as f64
+    };
+    assert!(
+        (0..3).any(|seed| count(Some(seed)) != count(None)),
+        "seeds differ"
+    );
+    let found = report(&records)
+        .row("benchmarks", "random", "8", "gqa accuracy")
+        .unwrap()
+        .value;
+    assert!((found - count(None)).abs() < 1e-9);
+}
+
+#[test]
+fn a_killed_run_ends_with_the_same_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 10);
+    let file = folder.path().join("records.jsonl");
+    let whole = report(&execute(&questions, 2, &file).unwrap()).to_json().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    let again = report(&execute(&questions, 1, &file).unwrap()).to_json().unwrap();
+    assert_eq!(whole, again, "a finished run is only read");
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+    for step in 0..12 {
+        let cut = (step * 104_729 + 5) % bytes.len();
+        fs::write(&file, &bytes[..cut]).unwrap();
+        let records = execute(&questions, 1 + step % 2, &file).unwrap();
+        assert_eq!(
+            report(&records).to_json().unwrap(),
+            whole,
+            "cut at byte {cut} of {}",
+            bytes.len()
+        );
+        let read = RecordFile::read(&file).unwrap();
+        assert_eq!(read.len(), records.len(), "every answer is written once");
+        assert_eq!(
+            report(&read).to_json().unwrap(),
+            whole,
+            "the order of records does not matter"
+        );
+    }
+}
+
+#[test]
+fn records_of_another_run_and_damaged_lines_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 4);
+    let file = folder.path().join("records.jsonl");
+    execute(&questions, 1, &file).unwrap();
+    assert!(matches!(
+        RecordFile::open(&file, "other"),
+        Err(EvalError::OtherRun { .. })
+    ));
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut damaged = lines.clone();
+    damaged[2] = "{\"arm\": 3}";
+    fs::write(&file, damaged.join("\n") + "\n").unwrap();
+    let error = execute(&questions, 1, &file).unwrap_err().to_string();
+    assert!(error.contains("records.jsonl:3:"), "{error}");
+    let blocked = folder.path().join("000.png").join("records.jsonl");
+    assert!(matches!(
+        execute(&questions, 1, &blocked),
+        Err(EvalError::Io { .. })
+    ));
+}
+
+#[test]
+fn ambiguous_set_ups_and_missing_truth_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut questions = world(folder.path(), 4);
+    let file = folder.path().join("records.jsonl");
+    let arms = [Arm::pruned(
+        Box::new(OracleKeep) as Box<dyn diffprune_pruner::Pruner>
+    )];
+    let run = |questions: &[Question], arms: &[Arm]| {
+        let run = Run {
+            questions,
+            arms,
+            budgets: &BUDGETS,
+            annotations: None,
+            options: options(2),
+        };
+        run.execute(&Eye::new(), &file).unwrap_err().to_string()
+    };
+    assert!(run(&questions, &arms).contains("annotated relevance"));
+    assert!(run(&questions, &[Arm::full(), Arm::full()]).contains("twice"));
+    questions[2].id = questions[0].id.clone();
+    assert!(run(&questions, &[Arm::full()]).contains("twice"));
+    questions[2].id = "x".into();
+    fs::write(&questions[2].image, b"no picture").unwrap();
+    assert!(run(&questions, &[Arm::full()]).contains("001.png"));
+}
+
+#[test]
+fn unfinished_arms_shrink_the_report_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 8);
+    let mut records = execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap();
+    records.pop();
+    let report = report(&records);
+    assert_eq!(report.table("main").unwrap().rows[0].n, questions.len() - 1);
+    assert!(report.meta.note.contains("1 questions"));
+    assert!(Report::from_records(&[], Meta::default(), &ReportOptions::default()).is_err());
+}
+
+#[test]
+fn pages_are_written_whole_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 8);
+    let report = report(&execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap());
+    let out = folder.path().join("deep/out");
+    let files = report.write(&out).unwrap();
+    assert!(
+        files.iter().all(|file| fs::metadata(file).unwrap().len() > 200),
+        "{files:?}"
+    );
+    assert_eq!(Report::read(&out.join("report.json")).unwrap(), report);
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("oracle-keep") && !html.contains("http://localhost"));
+    assert!(
+        !html.contains("src=") && !html.contains("href="),
+        "the page needs no other file"
+    );
+    let markdown = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("| diffprune |") && markdown.contains("holds"));
+    assert!(report.to_text().contains("diffprune"));
+    let json: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    for key in ["revision", "device", "seed", "tier", "config", "wall_s"] {
+        assert!(json["meta"].get(key).is_some(), "{key}");
+    }
+    for key in ["arm", "budget", "metric", "value", "lo", "hi", "n"] {
+        assert!(json["tables"][0]["rows"][0].get(key).is_some(), "{key}");
+    }
+    for key in ["id", "statement", "verdict", "estimate", "lo", "hi"] {
+        assert!(json["claims"][0].get(key).is_some(), "{key}");
+    }
+    fs::write(folder.path().join("plain"), "x").unwrap();
+    assert!(matches!(
+        report.write(&folder.path().join("plain")),
+        Err(EvalError::Io { .. })
+    ));
+}
+
+// Readers.
+
+fn stored(name: &str) -> PathBuf {
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/eval/datasets"
+    ))
+    .join(name)
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &target)
+        } else {
+            fs::write(target, fs::read(path).unwrap()).unwrap()
+        }
+    }
+}
+
+/// The files that each reader reads.
+const FILES: [(Benchmark, &[&str]); 3] = [
+    (
+        Benchmark::Gqa,
+        &[
+            "llava_gqa_testdev_balanced.jsonl",
+            "data/questions1.2/testdev_balanced_questions.json",
+        ],
+    ),
+    (
+        Benchmark::Pope,
+        &["llava_pope_test.jsonl", "coco/coco_pope_popular.json"],
+    ),
+    (
+        Benchmark::TextVqa,
+        &[
+            "llava_textvqa_val_v051_ocr.jsonl",
+            "TextVQA_0.5.1_val.json",
+            "TextVQA_Rosetta_OCR_v0.2_val.json",
+        ],
+    ),
+];
+
+/// A benchmark copied to a folder of its own, with one file changed.
+struct Copy {
+    benchmark: Benchmark,
+    folder: tempfile::TempDir,
+}
+
+impl Copy {
+    fn new(benchmark: Benchmark) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy_tree(&stored(benchmark.name()), folder.path());
+        Self { benchmark, folder }
+    }
+
+    fn change(&self, file: &str, change: impl Fn(String) -> String) {
+        let path = self.folder.path().join(file);
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    }
+
+    fn read(&self) -> Result<Vec<Question>, EvalError> {
+        self.benchmark.read(self.folder.path(), &ReadOptions::default())
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.read()
+            .unwrap()
+            .into_iter()
+            .map(|question| question.id + &question.text)
+            .collect()
+    }
+}
+
+#[test]
+fn byte_order_marks_and_carriage_returns_change_nothing() {
+    for (benchmark, files) in FILES {
+        let copy = Copy::new(benchmark);
+        let before = copy.texts();
+        for file in files {
+            copy.change(file, |text| format!("\u{feff}{}", text.replace('\n', "\r\n")));
+        }
+        assert_eq!(copy.texts(), before, "{benchmark}");
+    }
+}
+
+#[test]
+fn truncated_files_are_errors_that_name_file_and_line() {
+    for (benchmark, files) in FILES {
+        for file in files {
+            for part in 1..20 {
+                let copy = Copy::new(benchmark);
+                let bare = file.contains("OCR");
+                if bare {
+                    fs::remove_file(copy.folder.path().join("llava_textvqa_val_v051_ocr.jsonl")).unwrap();
+                }
+                let cut = |text: String| {
+                    text.chars()
+                        .take(text.chars().count() * part / 20)
+                        .collect::<String>()
+                };
+                copy.change(file, cut);
+                let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+                match copy.read() {
+                    Err(error) => {
+                        let text = error.to_string();
+                        let named = text.contains(&format!("{name}:"))
+                            || matches!(error, EvalError::Unmatched { .. });
+                        assert!(named, "{file} {part}/20: {text}");
+                    }
+                    Ok(questions) => {
+                        let whole = file.ends_with(".jsonl") || file.contains("coco");
+                        assert!(whole, "{file} {part}/20 gave {} questions", questions.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_pictures_are_named() {
+    for (benchmark, images) in [
+        (Benchmark::Gqa, "data/images"),
+        (Benchmark::Pope, "val2014"),
+        (Benchmark::TextVqa, "train_images"),
+    ] {
+        let copy = Copy::new(benchmark);
+        let first = fs::read_dir(copy.folder.path().join(images))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let as_png = first.with_extension("png");
+        fs::rename(&first, &as_png).unwrap();
+        assert!(copy.read().is_ok(), "another ending will do");
+        fs::remove_file(&as_png).unwrap();
+        let error = copy.read().unwrap_err();
+        assert!(
+            matches!(error, EvalError::MissingImage { line: 1.., .. }),
+            "{error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .contains(first.file_stem().unwrap().to_str().unwrap()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn duplicate_ids_are_named() {
+    for (benchmark, file) in [
+        (Benchmark::Gqa, "llava_gqa_testdev_balanced.jsonl"),
+        (Benchmark::Pope, "coco/coco_pope_random.json"),
+    ] {
+        let copy = Copy::new(benchmark);
+        copy.change(file, |text| {
+            let first = text.lines().next().unwrap().to_string();
+            format!("{first}\n{text}")
+        });
+        if benchmark == Benchmark::Pope {
+            fs::remove_file(copy.folder.path().join("llava_pope_test.jsonl")).unwrap();
+        }
+        let error = copy.read().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                EvalError::DuplicateId {
+                    line: 2,
+                    first: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    let copy = Copy::new(Benchmark::TextVqa);
+    copy.change("TextVQA_0.5.1_val.json", |text| {
+        let mut document: Value = serde_json::from_str(&text).unwrap();
+        document["data"][1]["question_id"] = document["data"][0]["question_id"].clone();
+        serde_json::to_string_pretty(&document).unwrap()
+    });
+    assert!(matches!(copy.read(), Err(EvalError::DuplicateId { .. })));
+}
+
+#[test]
+fn wrong_fields_are_named() {
+    let copy = Copy::new(Benchmark::Pope);
+    copy.change("coco/coco_pope_random.json", |text| {
+        text.replacen("\"label\": \"no\"", "\"label\": \"maybe\"", 1)
+    });
+    assert!(copy.read().unwrap_err().to_string().contains("maybe"));
+    let copy = Copy::new(Benchmark::Pope);
+    copy.change("llava_pope_test.jsonl", |text| {
+        text.replacen("\"text\"", "\"words\"", 1)
+    });
+    let error = copy.read().unwrap_err().to_string();
+    assert!(
+        error.contains("llava_pope_test.jsonl:1:") && error.contains("text"),
+        "{error}"
+    );
+    let copy = Copy::new(Benchmark::Gqa);
+    copy.change("llava_gqa_testdev_balanced.jsonl", |text| {
+        let (first, rest) = text.split_once('\n').unwrap();
+        let mut row: Value = serde_json::from_str(first).unwrap();
+        row["question_id"] = "no such question".into();
+        format!("{row}\n{rest}")
+    });
+    assert!(matches!(copy.read(), Err(EvalError::Unmatched { line: 1, .. })));
+    let copy = Copy::new(Benchmark::TextVqa);
+    copy.change("TextVQA_0.5.1_val.json", |text| {
+        let mut document: Value = serde_json::from_str(&text).unwrap();
+        document["data"][0]["answers"]
+            .as_array_mut()
+            .unwrap()
+            .push("an eleventh".into());
+        document.to_string()
+    });
+    assert!(copy.read().unwrap_err().to_string().contains("11 answers"));
+    let empty = tempfile::tempdir().unwrap();
+    for benchmark in Benchmark::ALL {
+        let error = benchmark.read(empty.path(), &ReadOptions::default()).unwrap_err();
+        assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
+    }
+}
