@@ -28,6 +28,9 @@ impl Rope {
     }
 
     fn last(&self, n: usize) -> Self {
+        if n == self.cos.dims()[1] {
+            return self.clone();
+        }
         let start = self.cos.dims()[1] - n;
         Self {
             cos: self.cos.clone().narrow(1, start, n),
@@ -51,19 +54,23 @@ pub struct LlamaAttention {
 }
 
 impl LlamaAttention {
+    /// The output of the last `n_rows` tokens; all tokens serve as keys.
+    ///
     /// # Shapes
     /// - x: the normed input, `[b, n, d_model]`
     /// - key_mask: of all slots, `[b, m]`, true = may be attended
-    /// - output: `[b, n, d_model]`
+    /// - output: `[b, n_rows, d_model]`
     pub fn forward(
         &self,
         x: Tensor<3>,
         rope: &Rope,
         key_mask: Option<Tensor<2, Bool>>,
         cache: Option<&mut LayerCache>,
+        n_rows: usize,
     ) -> Tensor<3> {
         let [batch, n_tokens, _] = x.dims();
-        let q = rope.apply(self.heads(linear3(&self.q_proj, x.clone())));
+        let last = x.clone().narrow(1, n_tokens - n_rows, n_rows);
+        let q = rope.last(n_rows).apply(self.heads(linear3(&self.q_proj, last)));
         let k = rope.apply(self.heads(linear3(&self.k_proj, x.clone())));
         let v = self.heads(linear3(&self.v_proj, x));
         let (k, v) = match cache {
@@ -76,7 +83,7 @@ impl LlamaAttention {
             key_mask,
             ..Default::default()
         };
-        let attended = attention(q, k, v, &options).reshape([batch, n_tokens, n_heads * head_dim]);
+        let attended = attention(q, k, v, &options).reshape([batch, n_rows, n_heads * head_dim]);
         linear3(&self.o_proj, attended)
     }
 

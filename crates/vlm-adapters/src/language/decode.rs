@@ -96,13 +96,15 @@ fn limit(language: &Llama, next_position: usize, options: &GenerateOptions) -> u
 }
 
 fn prefill(language: &Llama, spliced: &Spliced, cache: &mut KvCache) -> Result<Vec<Vec<f32>>, VlmError> {
-    let hidden = language.layers(
+    let (embeds, positions, mask) = (
         spliced.embeds.clone(),
         spliced.position_ids.clone(),
         spliced.mask.clone(),
-        Some(cache),
     );
-    last_scores(language, hidden)
+    last_scores(
+        language,
+        language.layers_tail(embeds, positions, mask, Some(cache), 1),
+    )
 }
 
 /// Feeds the last id of every sequence (finished ones are fed along and ignored).
@@ -133,11 +135,10 @@ fn step(
     )
 }
 
-/// Scores of the token after the last place, one list per sequence.
+/// Scores of the next token, one list per sequence; `hidden` is `[b, 1, d_model]`.
 fn last_scores(language: &Llama, hidden: Tensor<3>) -> Result<Vec<Vec<f32>>, VlmError> {
-    let [batch, width, d_model] = hidden.dims();
-    let last = hidden.narrow(1, width - 1, 1).reshape([batch, d_model]);
-    let logits = language.logits(language.normalize(last));
+    let [batch, _, d_model] = hidden.dims();
+    let logits = language.logits(language.normalize(hidden.reshape([batch, d_model])));
     let [_, vocab] = logits.dims();
     let data: TensorData = logits.into_data().convert::<f32>();
     let values = data.as_slice::<f32>().unwrap_or_default();

@@ -140,7 +140,24 @@ impl Llama {
         embeds: Tensor<3>,
         position_ids: Tensor<2, Int>,
         key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut KvCache>,
+    ) -> Tensor<3> {
+        let n_tokens = embeds.dims()[1];
+        self.layers_tail(embeds, position_ids, key_mask, cache, n_tokens)
+    }
+
+    /// As [`Self::layers`] for the last `n_rows` tokens only: the last layer skips the others, of which nobody reads
+    /// the output.
+    ///
+    /// # Shapes
+    /// - output: `[b, n_rows, d_model]`
+    pub fn layers_tail(
+        &self,
+        embeds: Tensor<3>,
+        position_ids: Tensor<2, Int>,
+        key_mask: Option<Tensor<2, Bool>>,
         mut cache: Option<&mut KvCache>,
+        n_rows: usize,
     ) -> Tensor<3> {
         let rope = self.rope(position_ids);
         let [batch, n_tokens, _] = embeds.dims();
@@ -151,7 +168,12 @@ impl Llama {
         let mut hidden = embeds;
         for (i, layer) in self.layers.iter().enumerate() {
             let slots = cache.as_deref_mut().map(|cache| cache.layer(i));
-            hidden = layer.forward(hidden, &rope, key_mask.clone(), slots);
+            let n_rows = if i + 1 == self.layers.len() {
+                n_rows
+            } else {
+                n_tokens
+            };
+            hidden = layer.forward_tail(hidden, &rope, key_mask.clone(), slots, n_rows);
         }
         hidden
     }
@@ -243,10 +265,23 @@ impl LlamaLayer {
         key_mask: Option<Tensor<2, Bool>>,
         cache: Option<&mut LayerCache>,
     ) -> Tensor<3> {
-        let attended = self
-            .self_attn
-            .forward(norm(&self.input_layernorm, x.clone()), rope, key_mask, cache);
-        let x = x + attended;
+        let n_tokens = x.dims()[1];
+        self.forward_tail(x, rope, key_mask, cache, n_tokens)
+    }
+
+    /// As [`Self::forward`] for the last `n_rows` tokens only, `[b, n_rows, d_model]`; all tokens serve as keys.
+    pub fn forward_tail(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut LayerCache>,
+        n_rows: usize,
+    ) -> Tensor<3> {
+        let n_tokens = x.dims()[1];
+        let normed = norm(&self.input_layernorm, x.clone());
+        let attended = self.self_attn.forward(normed, rope, key_mask, cache, n_rows);
+        let x = x.narrow(1, n_tokens - n_rows, n_rows) + attended;
         let normed = norm(&self.post_attention_layernorm, x.clone());
         x + self.mlp.forward(normed)
     }

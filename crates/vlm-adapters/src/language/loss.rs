@@ -10,45 +10,64 @@ use crate::{Slot, Spliced, TextBatch, VlmError};
 /// Eq. (12) of `docs/method.md`.
 ///
 /// The batch must be padded on the right (then causality hides the padding). Only the rows that predict a target go
-/// through the last norm and the head.
+/// through the last norm and the head, and only those from the first of them on through the last layer.
 ///
 /// # Errors
 /// When the flags do not fit the ids, a placeholder is a target, or there is no target.
 pub fn next_token_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) -> Result<Tensor<1>, VlmError> {
-    let (rows, ids) = target_rows(spliced, batch)?;
+    let targets = Targets::of(spliced, batch)?;
     let [n_batch, width, d_model] = spliced.embeds.dims();
+    let n_rows = width - targets.first;
     let device = language.device();
     let ints = |values: Vec<i64>| {
         let n = values.len();
         Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
     };
-    let hidden = language.layers(spliced.embeds.clone(), spliced.position_ids.clone(), None, None);
-    let hidden = hidden.reshape([n_batch * width, d_model]).select(0, ints(rows));
+    let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
+    let hidden = language.layers_tail(embeds, positions, None, None, n_rows);
+    let rows = targets
+        .places
+        .iter()
+        .map(|(row, place)| (row * n_rows + place - targets.first) as i64)
+        .collect();
+    let hidden = hidden.reshape([n_batch * n_rows, d_model]).select(0, ints(rows));
     let logits = language.logits(language.normalize(hidden));
-    Ok(cross_entropy(logits, ints(ids)).mean())
+    Ok(cross_entropy(logits, ints(targets.ids)).mean())
 }
 
-/// The flat rows that predict the targets, and the targets' ids. A sequence's first place has no row to predict it.
-fn target_rows(spliced: &Spliced, batch: &TextBatch) -> Result<(Vec<i64>, Vec<i64>), VlmError> {
-    check_flags(batch)?;
-    let (mut rows, mut ids) = (Vec::new(), Vec::new());
-    for (row, plan) in spliced.plans.iter().enumerate() {
-        for (place, slot) in plan.slots.iter().enumerate().skip(1) {
-            if let Slot::Text(i) = *slot
-                && batch.targets[row][i]
-            {
-                rows.push(spliced.flat_index(row, place - 1) as i64);
-                ids.push(i64::from(batch.ids[row][i]));
+/// The targets of a batch.
+struct Targets {
+    /// Sequence and place that predict each target.
+    places: Vec<(usize, usize)>,
+    /// The ids of the targets.
+    ids: Vec<i64>,
+    /// The first place that predicts anything, over all sequences.
+    first: usize,
+}
+
+impl Targets {
+    /// A sequence's first place has none before it to predict it.
+    fn of(spliced: &Spliced, batch: &TextBatch) -> Result<Self, VlmError> {
+        check_flags(batch)?;
+        let (mut places, mut ids) = (Vec::new(), Vec::new());
+        for (row, plan) in spliced.plans.iter().enumerate() {
+            for (place, slot) in plan.slots.iter().enumerate().skip(1) {
+                if let Slot::Text(i) = *slot
+                    && batch.targets[row][i]
+                {
+                    places.push((row, place - 1));
+                    ids.push(i64::from(batch.ids[row][i]));
+                }
             }
         }
+        match places.iter().map(|(_, place)| *place).min() {
+            Some(first) => Ok(Self { places, ids, first }),
+            None => Err(problem(
+                0,
+                "found no target token in the batch, wanted at least one".into(),
+            )),
+        }
     }
-    if rows.is_empty() {
-        return Err(problem(
-            0,
-            "found no target token in the batch, wanted at least one".into(),
-        ));
-    }
-    Ok((rows, ids))
 }
 
 fn check_flags(batch: &TextBatch) -> Result<(), VlmError> {
