@@ -148,3 +148,28 @@ fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
         grids,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shorter_pictures_are_padded_and_masked() {
+        let picture = |rows: usize, tokens: Values| {
+            Arc::new(Picture {
+                caption: String::new(),
+                grid: Grid { rows, cols: 1 },
+                d_vision: 2,
+                tokens,
+            })
+        };
+        let long = picture(3, Values::F32(vec![1., 2., 3., 4., 5., 6.]));
+        let short = picture(1, Values::F16(vec![f16::from_f32(7.), f16::from_f32(8.)]));
+        let encoded = stack(&[short, long.clone()], &Device::flex());
+        let values = encoded.tokens.into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(values, [7., 8., 0., 0., 0., 0., 1., 2., 3., 4., 5., 6.]);
+        let mask: Vec<bool> = encoded.mask.unwrap().into_data().iter::<bool>().collect();
+        assert_eq!(mask, [true, false, false, true, true, true]);
+        assert!(stack(&[long], &Device::flex()).mask.is_none());
+    }
+}

@@ -9,6 +9,7 @@ mod model;
 mod order;
 mod path;
 mod run;
+mod step;
 mod text;
 
 pub use config::{CachePrecision, TrainConfig, ValidationConfig};
