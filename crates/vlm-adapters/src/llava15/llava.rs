@@ -24,7 +24,7 @@ pub struct LoadOptions {
 }
 
 impl Default for LoadOptions {
-    /// Padding to a square, the checkpoint's own template, f32: exact and slow-memory; choose f16 for 7B on a CPU.
+    /// Padding to a square, the checkpoint's own template, f32 (exact; 7B on a CPU wants f16).
     fn default() -> Self {
         Self {
             image_mode: ImageMode::PadSquare,
