@@ -33,9 +33,9 @@ pub fn vqa_official_accuracy(prediction: &str, answers: &[String]) -> f64 {
     ten_annotator_accuracy(&vqa_normalise(&prediction), &answers)
 }
 
-/// lmms-eval's VQAv2 accuracy: EvalAI's normal form of the prediction against the later stages of it for the answers.
+/// lmms-eval's VQAv2 accuracy: both sides through the later stages of EvalAI's normal form.
 pub fn lmms_vqav2_accuracy(prediction: &str, answers: &[String]) -> f64 {
-    let normal = |answer: &String| digits_and_articles(&punctuation(&vqa_clean(answer), CommaRule::Several));
-    let answers: Vec<String> = answers.iter().map(normal).collect();
-    ten_annotator_accuracy(&normal(&evalai_normalise(prediction)), &answers)
+    let normal = |answer: &str| digits_and_articles(&punctuation(&vqa_clean(answer), CommaRule::Several));
+    let answers: Vec<String> = answers.iter().map(|answer| normal(answer)).collect();
+    ten_annotator_accuracy(&normal(prediction), &answers)
 }

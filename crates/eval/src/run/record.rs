@@ -128,15 +128,19 @@ impl RecordFile {
         parse(path, &bytes[..whole], &header.run)
     }
 
-    /// Appends records in one write.
+    /// Appends records in one write, and gives them as the file will give them back: a run that reads its own records
+    /// and one that wrote them a moment ago compute with the same bits.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
-        self.write(records)
+    pub fn append(&mut self, records: &[Record]) -> Result<Vec<Record>, EvalError> {
+        let bytes = self.write(records)?;
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let read = |line| serde_json::from_slice(line).map_err(|error| unfit(&self.path, 0, &error));
+        lines.map(read).collect()
     }
 
-    fn write<T: Serialize>(&mut self, rows: &[T]) -> Result<(), EvalError> {
+    fn write<T: Serialize>(&mut self, rows: &[T]) -> Result<Vec<u8>, EvalError> {
         let mut bytes = Vec::new();
         for row in rows {
             serde_json::to_writer(&mut bytes, row)
@@ -144,7 +148,8 @@ impl RecordFile {
             bytes.push(b'\n');
         }
         let written = self.file.write_all(&bytes).and_then(|()| self.file.flush());
-        written.map_err(|source| EvalError::io(&self.path, "append", source))
+        written.map_err(|source| EvalError::io(&self.path, "append", source))?;
+        Ok(bytes)
     }
 }
 

@@ -284,7 +284,7 @@ impl Shared<'_> {
             .sink
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        sink.file.append(&new)?;
+        let new = sink.file.append(&new)?;
         self.progress.add(new.len());
         sink.records.extend(new);
         Ok(())
