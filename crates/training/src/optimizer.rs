@@ -23,7 +23,7 @@ pub struct AdamWOptions {
     pub eps: f32,
     /// Decoupled weight decay, multiplied with the learning rate; 0.01.
     pub weight_decay: f32,
-    /// Whether parameters with one axis (biases, norms, class tokens) decay too; false.
+    /// Whether parameters with one axis (biases, norms, class tokens) decay too; false. Axes of size 1 do not count.
     pub decay_vectors: bool,
     /// Parameters whose path contains one of these texts do not decay either; none.
     pub no_decay: Vec<String>,
