@@ -6,6 +6,8 @@ mod device;
 mod run;
 mod tidy;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -29,7 +31,17 @@ enum Task {
     Bench(run::BenchFlags),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let shell = xshell::Shell::new()?;
     shell.change_dir(run::workspace_root()?);
     match Flags::parse().task {
