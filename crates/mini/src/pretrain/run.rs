@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use diffprune_training::rng;
 use diffprune_vlm::{
@@ -118,7 +117,6 @@ fn tower(
         recipe: &config.tower,
         config,
         dir,
-        device,
     };
     let per_shard = config.images_per_shard;
     let autodiff = device.clone().autodiff();
@@ -164,7 +162,6 @@ fn language(
         recipe: &config.language,
         config,
         dir,
-        device,
     };
     let per_shard = config.images_per_shard;
     let autodiff = device.clone().autodiff();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use diffprune_training::{
     AdamWOptions, CheckpointDir, MetricsLog, Optimizer, Progress, WarmupCosine, Workers, average_gradients,
     clip_global_norm,
@@ -31,8 +31,6 @@ pub struct Stage<'a> {
     pub config: &'a PretrainConfig,
     /// Folder of the run.
     pub dir: &'a Path,
-    /// Plain device.
-    pub device: &'a Device,
 }
 
 impl Stage<'_> {
@@ -59,9 +57,9 @@ impl Stage<'_> {
         let (mut module, mut state, first) = match checkpoints.latest()? {
             Some(checkpoint) => {
                 let (module, state) = checkpoint.restore::<_, RunState>(module, &mut optimizer)?;
-                (module.train(), state, checkpoint.step)
+                (module, state, checkpoint.step)
             }
-            None => (module.train(), RunState::default(), 0),
+            None => (module, RunState::default(), 0),
         };
         let schedule = WarmupCosine::new(self.recipe.lr, self.recipe.warmup, self.recipe.steps);
         let mut log = MetricsLog::open(self.dir.join(format!("{}.jsonl", self.name)), first)?;
@@ -93,7 +91,7 @@ impl Stage<'_> {
             }
             if done % self.config.checkpoint_every == 0 || done == self.recipe.steps {
                 checkpoints.save(done, &module, &optimizer, &state)?;
-                let figures = check(&module.valid(), done)?;
+                let figures = check(&module, done)?;
                 let text: Vec<String> = figures
                     .iter()
                     .map(|(name, value)| format!("{name} {value:.3}"))
@@ -103,7 +101,7 @@ impl Stage<'_> {
             }
         }
         progress.finish();
-        Ok(module.valid())
+        Ok(module)
     }
 
     /// Mean gradient and loss over the shards of a step.
@@ -114,9 +112,10 @@ impl Stage<'_> {
         step: usize,
         loss: &(impl Fn(&M, usize, usize) -> Result<Tensor<1>, MiniError> + Sync),
     ) -> Result<(GradientsParams, f64), MiniError> {
-        let autodiff = self.device.clone().autodiff();
         let shards = workers.run(self.config.shards, |shard| {
-            let copy = module.clone().fork(&autodiff);
+            // A fresh copy with gradients for each shard: forking a module that has them already leaves the leaves of
+            // unused parameters in Burn's graph store for ever, and every later backward walks over them.
+            let copy = module.clone().train();
             let loss = loss(&copy, step, shard)?;
             let value = loss.clone().into_data().iter::<f64>().sum::<f64>();
             Ok::<_, MiniError>((GradientsParams::from_grads(loss.backward(), &copy), value))
