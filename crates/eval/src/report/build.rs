@@ -91,19 +91,16 @@ impl Report {
     pub fn from_records(records: &[Record], meta: Meta, options: &ReportOptions) -> Result<Self, EvalError> {
         let layout = Layout::new(records, &options.order)?;
         let mut tables = [
-            (
-                "main",
-                "Average over benchmarks, and retention against the unpruned model",
-            ),
-            ("benchmarks", "Each benchmark's own number"),
-            ("kinds", "Mean score by kind of question"),
+            ("main", "Benchmarks together, percent"),
+            ("benchmarks", "Each benchmark alone, percent"),
+            ("kinds", "Mean score by kind of question, percent"),
             (
                 "differences",
                 "Average of the method minus that of other arms, in points",
             ),
             (
                 "tokens",
-                "Visual tokens that the language model got (mean, least and most)",
+                "Visual tokens of the language model, mean with least and most",
             ),
         ]
         .map(|(id, title)| Table {

@@ -51,6 +51,7 @@ impl Layout {
     pub(crate) fn new(records: &[Record], order: &[String]) -> Result<Self, EvalError> {
         let mut records: Vec<&Record> = records.iter().collect();
         records.sort_by_cached_key(|record| record.key());
+        records.dedup_by_key(|record| record.key());
         let n_all = records
             .iter()
             .map(|r| (r.benchmark, &r.question))

@@ -18,10 +18,12 @@ pub struct Plot {
 }
 
 const SIZE: (u32, u32) = (900, 480);
+/// Least width of a group of bars, pixels.
+const GROUP: u32 = 92;
 /// Arms shown in bar plots, the first of the tables.
 const MOST_BARS: usize = 6;
 /// Colours that most eyes can tell apart.
-const COLOURS: [RGBColor; 8] = [
+const COLOURS: [RGBColor; 14] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -30,6 +32,12 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(110, 110, 110),
     RGBColor(0, 0, 0),
+    RGBColor(148, 103, 189),
+    RGBColor(140, 86, 75),
+    RGBColor(188, 189, 34),
+    RGBColor(23, 190, 207),
+    RGBColor(255, 152, 150),
+    RGBColor(31, 60, 120),
 ];
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
@@ -134,6 +142,7 @@ fn draw_curves(svg: &mut String, curves: &[Curve]) -> Drawn {
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc("visual tokens kept")
         .y_desc("retention, %")
+        .x_label_formatter(&|kept| format!("{kept:.0}"))
         .label_style(("sans-serif", 14))
         .light_line_style(WHITE)
         .draw()?;
@@ -147,7 +156,7 @@ fn draw_curves(svg: &mut String, curves: &[Curve]) -> Drawn {
         let lower = curve.points.iter().rev().map(|point| (point.0, point.2));
         chart.draw_series([Polygon::new(
             upper.chain(lower).collect::<Vec<_>>(),
-            colour.mix(0.12),
+            colour.mix(0.08),
         )])?;
         let line = curve.points.iter().map(|point| (point.0, point.1));
         chart
@@ -168,7 +177,8 @@ fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
     let mut arms = distinct(rows.iter().map(|row| row.arm.as_str()));
     arms.truncate(MOST_BARS);
     let kinds = distinct(rows.iter().map(|row| row.metric.as_str()));
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let width = SIZE.0.max(GROUP * (kinds.len() as u32 + 2));
+    let area = SVGBackend::with_string(svg, (width, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .margin(12)

@@ -147,8 +147,12 @@ impl RecordFile {
                 .map_err(|error| EvalError::io(&self.path, "encode a record", error.into()))?;
             bytes.push(b'\n');
         }
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.flush());
-        written.map_err(|source| EvalError::io(&self.path, "append", source))?;
+        let before = self.file.metadata().map(|metadata| metadata.len());
+        if let Err(source) = self.file.write_all(&bytes).and_then(|()| self.file.flush()) {
+            // Half a line in the middle of the file would be damage; at worst it stays at the end, where it is dropped.
+            let _ = before.and_then(|length| self.file.set_len(length));
+            return Err(EvalError::io(&self.path, "append", source));
+        }
         Ok(bytes)
     }
 }

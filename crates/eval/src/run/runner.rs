@@ -229,8 +229,7 @@ impl Shared<'_> {
             };
             workers
                 .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| Err(lost())))
-                .collect()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(lost())))
         })
     }
 

@@ -240,8 +240,7 @@ mod tests {
             columns: 0..2,
             sums: vec![1.0, 1.0, 0.0, 0.0],
         };
-        let estimate =
-            Bootstrap::default().intervals(&[data.clone()], &[Box::new(mean), Box::new(|_| f64::NAN)]);
+        let estimate = Bootstrap::default().intervals(&[data], &[Box::new(mean), Box::new(|_| f64::NAN)]);
         assert_eq!(
             estimate[0],
             Estimate {
