@@ -11,7 +11,10 @@ use crate::device;
 /// The folder of the workspace manifest.
 pub fn workspace_root() -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(manifest.parent().context("xtask lies directly below the workspace root")?.to_path_buf())
+    Ok(manifest
+        .parent()
+        .context("xtask lies directly below the workspace root")?
+        .to_path_buf())
 }
 
 /// `cargo xtask repro`.
@@ -41,13 +44,21 @@ impl ReproFlags {
     /// Builds in release and runs the experiment.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self { device, out, rest, .. } = &self;
+        let Self {
+            device, out, rest, ..
+        } = &self;
         let seed = self.seed.to_string();
         let quick = self.quick.then_some("--quick");
-        let model = self.model.iter().flat_map(|path| ["--model".into(), path.clone().into_os_string()]);
-        cmd!(shell, "{binary} run repro --device {device} --seed {seed} --out {out} {quick...} {model...} {rest...}")
-            .quiet()
-            .run()?;
+        let model = self
+            .model
+            .iter()
+            .flat_map(|path| ["--model".into(), path.clone().into_os_string()]);
+        cmd!(
+            shell,
+            "{binary} run repro --device {device} --seed {seed} --out {out} {quick...} {model...} {rest...}"
+        )
+        .quiet()
+        .run()?;
         Ok(())
     }
 }
@@ -73,8 +84,18 @@ impl MiniFlags {
     /// Builds in release and trains.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self { device, out, assets, rest } = &self;
-        cmd!(shell, "{binary} mini train --device {device} --out {out} --assets {assets} {rest...}").quiet().run()?;
+        let Self {
+            device,
+            out,
+            assets,
+            rest,
+        } = &self;
+        cmd!(
+            shell,
+            "{binary} mini train --device {device} --out {out} --assets {assets} {rest...}"
+        )
+        .quiet()
+        .run()?;
         Ok(())
     }
 }
@@ -98,9 +119,20 @@ impl BenchFlags {
 
 /// Builds the binary in release, with the device's feature, and names it.
 fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
-    let features = device::feature(device)?.iter().flat_map(|name| ["--features", *name]).collect::<Vec<_>>();
+    let features = device::feature(device)?
+        .iter()
+        .flat_map(|name| ["--features", *name])
+        .collect::<Vec<_>>();
     eprintln!("building diffprune in release (the first time takes about ten minutes on two cores)");
-    cmd!(shell, "cargo build --release --package diffprune-cli {features...}").quiet().run()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell.current_dir().join("target"), PathBuf::from);
-    Ok(target.join("release").join(format!("diffprune{}", std::env::consts::EXE_SUFFIX)))
+    cmd!(
+        shell,
+        "cargo build --release --package diffprune-cli {features...}"
+    )
+    .quiet()
+    .run()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| shell.current_dir().join("target"), PathBuf::from);
+    Ok(target
+        .join("release")
+        .join(format!("diffprune{}", std::env::consts::EXE_SUFFIX)))
 }

@@ -27,7 +27,9 @@ fn leaves_stay_apart(root: &Path) -> anyhow::Result<()> {
         let path = root.join("crates").join(leaf).join("Cargo.toml");
         let manifest = read(&path)?;
         for dependency in dependencies(&manifest) {
-            let Some(name) = dependency.strip_prefix("diffprune-") else { continue };
+            let Some(name) = dependency.strip_prefix("diffprune-") else {
+                continue;
+            };
             ensure!(
                 name == "kernels",
                 "{}: found a dependency on {dependency}, wanted none of the family but diffprune-kernels",
@@ -44,7 +46,8 @@ fn dependencies(manifest: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
-            inside = line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+            inside =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
             if let Some(name) = line.strip_prefix("[dependencies.") {
                 names.push(name.trim_end_matches(']'));
             }
@@ -60,7 +63,9 @@ fn equations_agree(root: &Path) -> anyhow::Result<()> {
     let written = equations_of_page(&read(&page)?).with_context(|| page.display().to_string())?;
     let mut computed: BTreeMap<u32, (String, PathBuf)> = BTreeMap::new();
     for path in rust_sources(&root.join("crates"))? {
-        for (number, function) in equations_of_source(&read(&path)?).with_context(|| path.display().to_string())? {
+        for (number, function) in
+            equations_of_source(&read(&path)?).with_context(|| path.display().to_string())?
+        {
             if let Some((other, first)) = computed.insert(number, (function.clone(), path.clone())) {
                 bail!(
                     "Eq. ({number}) is claimed by `{other}` in {} and by `{function}` in {}, wanted one",
@@ -94,10 +99,18 @@ fn equations_agree(root: &Path) -> anyhow::Result<()> {
 fn equations_of_page(page: &str) -> anyhow::Result<BTreeMap<u32, String>> {
     let mut equations = BTreeMap::new();
     for line in page.lines().filter(|line| line.starts_with('#')) {
-        let Some(number) = equation_number(line) else { continue };
-        let function = line.split('`').nth(1).with_context(|| format!("`{line}` names no function"))?;
+        let Some(number) = equation_number(line) else {
+            continue;
+        };
+        let function = line
+            .split('`')
+            .nth(1)
+            .with_context(|| format!("`{line}` names no function"))?;
         let function = function.rsplit("::").next().unwrap_or(function).to_string();
-        ensure!(equations.insert(number, function).is_none(), "Eq. ({number}) stands twice");
+        ensure!(
+            equations.insert(number, function).is_none(),
+            "Eq. ({number}) stands twice"
+        );
     }
     ensure!(!equations.is_empty(), "found no equation");
     Ok(equations)
@@ -107,10 +120,19 @@ fn equations_of_page(page: &str) -> anyhow::Result<BTreeMap<u32, String>> {
 fn equations_of_source(source: &str) -> anyhow::Result<Vec<(u32, String)>> {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let mut found = Vec::new();
-    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("///")) {
-        let Some(number) = equation_number(line) else { continue };
+    for (index, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with("///"))
+    {
+        let Some(number) = equation_number(line) else {
+            continue;
+        };
         let function = lines[index..].iter().find_map(|line| function_name(line));
-        found.push((number, function.with_context(|| format!("no function below `{line}`"))?));
+        found.push((
+            number,
+            function.with_context(|| format!("no function below `{line}`"))?,
+        ));
     }
     Ok(found)
 }
@@ -125,10 +147,18 @@ fn function_name(line: &str) -> Option<String> {
         return None;
     }
     let (before, after) = line.split_once("fn ")?;
-    if !before.split_whitespace().all(|word| word.starts_with("pub") || ["const", "async", "unsafe"].contains(&word)) {
+    if !before
+        .split_whitespace()
+        .all(|word| word.starts_with("pub") || ["const", "async", "unsafe"].contains(&word))
+    {
         return None;
     }
-    Some(after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+    Some(
+        after
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect(),
+    )
 }
 
 fn rust_sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -137,7 +167,11 @@ fn rust_sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
         for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
-            if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "tests") {
+            if path.is_dir()
+                && path
+                    .file_name()
+                    .is_some_and(|name| name != "target" && name != "tests")
+            {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 sources.push(path);
@@ -172,6 +206,9 @@ mod tests {
     #[test]
     fn a_page_names_number_and_function() {
         let page = "# Method\n### Eq. (2) `diffprune_softtopk::SoftTopK::forward`\ntext Eq. (9)\n";
-        assert_eq!(equations_of_page(page).unwrap().into_iter().collect::<Vec<_>>(), [(2, "forward".to_string())]);
+        assert_eq!(
+            equations_of_page(page).unwrap().into_iter().collect::<Vec<_>>(),
+            [(2, "forward".to_string())]
+        );
     }
 }

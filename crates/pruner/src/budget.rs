@@ -28,7 +28,10 @@ pub enum Budget {
 impl Budget {
     /// A kept share of `numerator / denominator`.
     pub fn rate(numerator: usize, denominator: usize) -> Self {
-        Self::Rate { numerator, denominator }
+        Self::Rate {
+            numerator,
+            denominator,
+        }
     }
 
     /// The count for an image of `n_tokens` real tokens; never more than `n_tokens`.
@@ -40,12 +43,16 @@ impl Budget {
             Self::All => n_tokens,
             Self::Tokens(k) => k.min(n_tokens),
             Self::Rate { numerator: 0, .. } | Self::Rate { denominator: 0, .. } => 0,
-            Self::Rate { numerator, denominator } => {
-                ((2 * numerator * n_tokens + denominator) / (2 * denominator)).clamp(1, n_tokens.max(1))
-            }
+            Self::Rate {
+                numerator,
+                denominator,
+            } => ((2 * numerator * n_tokens + denominator) / (2 * denominator)).clamp(1, n_tokens.max(1)),
         };
         if count == 0 || n_tokens == 0 {
-            return Err(PruneError::EmptyBudget { budget: *self, n_tokens });
+            return Err(PruneError::EmptyBudget {
+                budget: *self,
+                n_tokens,
+            });
         }
         Ok(count)
     }
@@ -56,14 +63,19 @@ impl fmt::Display for Budget {
         match self {
             Self::All => write!(f, "all"),
             Self::Tokens(k) => write!(f, "{k}"),
-            Self::Rate { numerator, denominator } => write!(f, "{numerator}/{denominator}"),
+            Self::Rate {
+                numerator,
+                denominator,
+            } => write!(f, "{numerator}/{denominator}"),
         }
     }
 }
 
 /// A text that is no budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("found budget `{found}`, wanted `all`, a positive count (64), a fraction (1/9) or a percentage (11%)")]
+#[error(
+    "found budget `{found}`, wanted `all`, a positive count (64), a fraction (1/9) or a percentage (11%)"
+)]
 pub struct ParseBudgetError {
     /// The text that was given.
     pub found: String,
@@ -73,7 +85,9 @@ impl FromStr for Budget {
     type Err = ParseBudgetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || ParseBudgetError { found: text.to_string() };
+        let wrong = || ParseBudgetError {
+            found: text.to_string(),
+        };
         let text = text.trim();
         let count = |part: &str| part.trim().parse::<usize>().map_err(|_| wrong());
         let budget = if text.eq_ignore_ascii_case("all") {
@@ -86,8 +100,13 @@ impl FromStr for Budget {
             Self::Tokens(count(text)?)
         };
         match budget {
-            Self::Tokens(0) | Self::Rate { numerator: 0, .. } | Self::Rate { denominator: 0, .. } => Err(wrong()),
-            Self::Rate { numerator, denominator } if numerator > denominator => Err(wrong()),
+            Self::Tokens(0) | Self::Rate { numerator: 0, .. } | Self::Rate { denominator: 0, .. } => {
+                Err(wrong())
+            }
+            Self::Rate {
+                numerator,
+                denominator,
+            } if numerator > denominator => Err(wrong()),
             budget => Ok(budget),
         }
     }
@@ -100,8 +119,16 @@ fn percentage(text: &str) -> Option<Budget> {
         return None;
     }
     let scale = 10usize.pow(fraction.len() as u32);
-    let fraction = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
-    let numerator = whole.parse::<usize>().ok()?.checked_mul(scale)?.checked_add(fraction)?;
+    let fraction = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
+    let numerator = whole
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(scale)?
+        .checked_add(fraction)?;
     Some(Budget::rate(numerator, 100 * scale))
 }
 

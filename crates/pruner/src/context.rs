@@ -65,17 +65,38 @@ impl PruningContext {
     ) -> Result<Self, PruneError> {
         let [batch, n_tokens, _] = tokens.dims();
         if grids.len() != batch {
-            return Err(PruneError::Shape { what: "grids", found: grids.len(), wanted: batch });
+            return Err(PruneError::Shape {
+                what: "grids",
+                found: grids.len(),
+                wanted: batch,
+            });
         }
         let counts: Vec<usize> = grids.iter().map(Grid::n_tokens).collect();
         for &count in &counts {
             if count > n_tokens || (mask.is_none() && count != n_tokens) {
-                return Err(PruneError::Shape { what: "grid tokens", found: count, wanted: n_tokens });
+                return Err(PruneError::Shape {
+                    what: "grid tokens",
+                    found: count,
+                    wanted: n_tokens,
+                });
             }
         }
-        let budgets = counts.iter().map(|&count| budget.resolve(count)).collect::<Result<_, _>>()?;
+        let budgets = counts
+            .iter()
+            .map(|&count| budget.resolve(count))
+            .collect::<Result<_, _>>()?;
         let sample_ids = (0..batch as u64).collect();
-        Ok(Self { tokens, mask, grids, cls_attention: None, relevance: None, seed: 0, sample_ids, counts, budgets })
+        Ok(Self {
+            tokens,
+            mask,
+            grids,
+            cls_attention: None,
+            relevance: None,
+            seed: 0,
+            sample_ids,
+            counts,
+            budgets,
+        })
     }
 
     /// Number of images, b.
@@ -98,7 +119,9 @@ impl PruningContext {
     /// # Errors
     /// [`PruneError::MissingSignal`] when the model has none or was not asked.
     pub fn require_cls_attention(&self, method: &str) -> Result<&Tensor<3>, PruneError> {
-        self.cls_attention.as_ref().ok_or_else(|| PruneError::missing(method, "[CLS] attention"))
+        self.cls_attention
+            .as_ref()
+            .ok_or_else(|| PruneError::missing(method, "[CLS] attention"))
     }
 
     /// The relevance by the scene's truth, or the error that tells which method misses it.
@@ -106,6 +129,8 @@ impl PruningContext {
     /// # Errors
     /// [`PruneError::MissingSignal`] when the data has no annotation.
     pub fn require_relevance(&self, method: &str) -> Result<&Tensor<2>, PruneError> {
-        self.relevance.as_ref().ok_or_else(|| PruneError::missing(method, "annotated relevance"))
+        self.relevance
+            .as_ref()
+            .ok_or_else(|| PruneError::missing(method, "annotated relevance"))
     }
 }

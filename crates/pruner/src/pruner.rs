@@ -56,7 +56,9 @@ pub trait Pruner: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PruneError {
     /// The budget keeps no token.
-    #[error("budget {budget} keeps none of {n_tokens} tokens, wanted at least one; give a positive count or rate")]
+    #[error(
+        "budget {budget} keeps none of {n_tokens} tokens, wanted at least one; give a positive count or rate"
+    )]
     EmptyBudget {
         /// The budget that was given.
         budget: Budget,
@@ -96,6 +98,9 @@ pub enum PruneError {
 impl PruneError {
     /// A missing signal.
     pub fn missing(method: &str, signal: &'static str) -> Self {
-        Self::MissingSignal { method: method.to_string(), signal }
+        Self::MissingSignal {
+            method: method.to_string(),
+            signal,
+        }
     }
 }

@@ -15,7 +15,10 @@ impl Selection {
     /// Plain selection; indices are sorted here.
     pub fn keep(mut keep_indices: Vec<Vec<usize>>) -> Self {
         keep_indices.iter_mut().for_each(|row| row.sort_unstable());
-        Self { keep_indices, merged: None }
+        Self {
+            keep_indices,
+            merged: None,
+        }
     }
 
     /// Selection with merged tokens `[b, k, d_vision]`: row `j` of an image stands at the place of its `j`-th kept
@@ -28,9 +31,15 @@ impl Selection {
         assert_eq!(batch, keep_indices.len(), "one row of indices per image");
         for row in &keep_indices {
             assert!(row.len() <= width, "more indices than merged tokens");
-            assert!(row.windows(2).all(|pair| pair[0] < pair[1]), "indices must ascend");
+            assert!(
+                row.windows(2).all(|pair| pair[0] < pair[1]),
+                "indices must ascend"
+            );
         }
-        Self { keep_indices, merged: Some(merged) }
+        Self {
+            keep_indices,
+            merged: Some(merged),
+        }
     }
 
     /// Number of images.
@@ -88,7 +97,9 @@ mod tests {
 
     #[test]
     fn gather_takes_rows_in_ascending_order() {
-        let tokens = Tensor::<1, Int>::arange(0..24, &Device::flex()).float().reshape([2, 6, 2]);
+        let tokens = Tensor::<1, Int>::arange(0..24, &Device::flex())
+            .float()
+            .reshape([2, 6, 2]);
         let selection = Selection::keep(vec![vec![4, 1], vec![0]]);
         let kept = selection.gather(tokens);
         assert_eq!(kept.dims(), [2, 2, 2]);

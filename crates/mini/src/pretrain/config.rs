@@ -62,7 +62,7 @@ pub struct StageConfig {
 impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
-            seed: 0,
+            seed: 1,
             d_vision: 128,
             vision_layers: 4,
             d_model: 128,
@@ -71,14 +71,14 @@ impl Default for PretrainConfig {
             shards: 4,
             images_per_shard: 8,
             tower: StageConfig {
-                steps: 3000,
-                lr: 1.5e-3,
-                warmup: 100,
+                steps: 2600,
+                lr: 2e-3,
+                warmup: 60,
                 weight_decay: 0.02,
                 clip: 1.0,
             },
             language: StageConfig {
-                steps: 5000,
+                steps: 2600,
                 lr: 1.5e-3,
                 warmup: 100,
                 weight_decay: 0.02,
@@ -88,7 +88,7 @@ impl Default for PretrainConfig {
             subset_share: 0.5,
             subset_min: 10,
             subset_max: 100,
-            checkpoint_every: 200,
+            checkpoint_every: 100,
             log_every: 20,
         }
     }

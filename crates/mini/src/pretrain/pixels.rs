@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::{Scene, SceneDataset, render_into};
 
 /// Mean of CLIP's training pictures, per channel.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const MEAN: [f32; 3] = [0.481_454_67, 0.457_827_5, 0.408_210_72];
 /// Standard deviation of CLIP's training pictures, per channel.
 const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
