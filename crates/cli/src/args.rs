@@ -1,0 +1,66 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+/// Learned visual-token pruning for vision-language models: train a scorer, compare it, look at it.
+#[derive(Debug, Parser)]
+#[command(name = "diffprune", version, about, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the small world and the small model.
+    #[command(subcommand)]
+    Mini(Mini),
+    /// Train a scorer on captions, with the model frozen.
+    Train(commands::train::TrainArgs),
+    /// Compare methods on question sets: records and a report.
+    Eval(commands::eval::EvalArgs),
+    /// Draw what a method keeps of a picture.
+    Show(commands::show::ShowArgs),
+    /// Ask a question about a picture with pruned tokens.
+    Ask(commands::ask::AskArgs),
+    /// Compute reports again from their records.
+    Report(commands::report::ReportArgs),
+    /// Run a whole experiment.
+    #[command(subcommand)]
+    Run(Run),
+}
+
+#[derive(Debug, Subcommand)]
+enum Mini {
+    /// Write the small world: pictures, captions, and questions in the official formats.
+    Data(commands::mini_data::DataArgs),
+    /// Train the small model from scratch and write it as a checkpoint.
+    Train(commands::mini_train::MiniTrainArgs),
+    /// Measure the small model and write its card.
+    Card(commands::mini_card::CardArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Run {
+    /// Train DiffPrune and its contrast, compare all arms, report.
+    Repro(commands::repro::ReproArgs),
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Mini(Mini::Data(args)) => args.run(),
+            Command::Mini(Mini::Train(args)) => args.run(),
+            Command::Mini(Mini::Card(args)) => args.run(),
+            Command::Train(args) => args.run(),
+            Command::Eval(args) => args.run(),
+            Command::Show(args) => args.run(),
+            Command::Ask(args) => args.run(),
+            Command::Report(args) => args.run(),
+            Command::Run(Run::Repro(args)) => args.run(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Arms by their names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::bail;
+use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
+use diffprune_eval::Arm;
+
+use crate::pruners::{names, untrained};
+
+/// Added to an arm's name: kept tokens are numbered anew instead of keeping their positions.
+const REINDEXED: &str = "-reindexed";
+
+/// What arms are made of.
+pub struct ArmSource<'a> {
+    /// The model.
+    pub vlm: &'a dyn Vlm,
+    /// Trained scorers by name.
+    pub scorers: BTreeMap<String, DiffPrune>,
+    /// Number of seeds of the arm `random`.
+    pub random_seeds: u64,
+    /// Seed of everything else that is drawn.
+    pub seed: u64,
+}
+
+impl ArmSource<'_> {
+    /// The arms of that name; several when seeds are averaged.
+    ///
+    /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-reindexed` is an
+    /// arm whose kept tokens are numbered anew.
+    pub fn arms(&self, name: &str) -> anyhow::Result<Vec<Arm>> {
+        if let Some(inner) = name.strip_suffix(REINDEXED) {
+            let arms = self.arms(inner)?.into_iter();
+            return Ok(arms
+                .map(|arm| arm.with_positions(PositionRule::Reindex).named(name))
+                .collect());
+        }
+        let one = |arm: Arm| {
+            Ok(vec![Arm {
+                seed: self.seed,
+                ..arm
+            }])
+        };
+        match name {
+            "full" => Ok(vec![Arm::full()]),
+            "text-only" => Ok(vec![Arm::text_only()]),
+            "blank-image" => Ok(vec![Arm::blank_image()]),
+            "untrained" => one(Arm::pruned(shared(untrained(self.vlm, self.seed)?)).named(name)),
+            "random" => {
+                let seeds = self.seed..self.seed + self.random_seeds.max(1);
+                Ok(Arm::seeded(self.baseline(name)?, seeds))
+            }
+            "cls" => self.arms("cls-attention"),
+            "inverted" => self.arms("diffprune-inverted").map(|arms| named(arms, name)),
+            _ => match (self.scorers.get(name), name.strip_suffix("-inverted")) {
+                (Some(scorer), _) => one(Arm::pruned(shared(scorer.clone())).named(name)),
+                (None, Some(inner)) => {
+                    one(Arm::pruned(shared(self.scorer(inner)?.clone().inverted())).named(name))
+                }
+                (None, None) => one(Arm::pruned(self.baseline(name)?)),
+            },
+        }
+    }
+
+    fn scorer(&self, name: &str) -> anyhow::Result<&DiffPrune> {
+        match self.scorers.get(name) {
+            Some(scorer) => Ok(scorer),
+            None => bail!("arms: found no scorer called `{name}`; give it with --scorer {name}=DIR"),
+        }
+    }
+
+    fn baseline(&self, name: &str) -> anyhow::Result<Arc<dyn Pruner>> {
+        match diffprune_baselines::find(name) {
+            Some(pruner) => Ok(pruner.into()),
+            None => bail!(
+                "arms: found `{name}`, wanted full, text-only, blank-image, untrained, inverted, {}, or a scorer given \
+                 with --scorer {name}=DIR",
+                names().join(", ")
+            ),
+        }
+    }
+}
+
+fn shared(scorer: DiffPrune) -> Arc<dyn Pruner> {
+    Arc::new(scorer)
+}
+
+fn named(arms: Vec<Arm>, name: &str) -> Vec<Arm> {
+    arms.into_iter().map(|arm| arm.named(name)).collect()
+}

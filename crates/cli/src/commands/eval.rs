@@ -1,0 +1,213 @@
+//! `diffprune eval`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use diffprune::{Budget, DiffPrune};
+use diffprune_eval::{Annotations, Arm, Meta, Report, ReportOptions, Run, RunOptions};
+
+use crate::annotations::SceneTruth;
+use crate::arms::ArmSource;
+use crate::clock::timed;
+use crate::digest::{self, Digest};
+use crate::model::{Loaded, ModelArgs};
+use crate::{data, device, pruners, repro};
+
+/// Name of the records in an output folder.
+pub const RECORDS: &str = "records.jsonl";
+
+/// Asks every question with every arm at every budget, keeps each answer, and reports.
+///
+/// An interrupted run is continued by the same command.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder with `gqa`, `pope` or `textvqa` in their official formats.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Folder for records and report.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What is compared [default: the controls and every scorer given].
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    arms: Vec<String>,
+    /// Tokens that stay: counts (64), fractions (1/9) or percentages.
+    #[arg(long, value_delimiter = ',', default_value = "1/3,2/9,1/9")]
+    budgets: Vec<Budget>,
+    /// A trained scorer under the name of its arm; may be repeated.
+    #[arg(long, value_name = "NAME=DIR")]
+    scorer: Vec<String>,
+    /// At most so many questions of each benchmark.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Seeds over which the arm `random` is averaged.
+    #[arg(long, default_value_t = 5)]
+    random_seeds: u64,
+    /// Longest answer in new tokens [default: that of the benchmark's protocol].
+    #[arg(long)]
+    max_new_tokens: Option<usize>,
+    /// Seed of everything that is drawn, intervals included.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl EvalArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let questions = data::limited(data::questions(&self.data)?, self.limit);
+        let truth = SceneTruth::open(&self.data)?;
+        let model = self.model.load()?;
+        let (scorers, scorer_hashes) = self.scorers(&model)?;
+        let names = self.names(&scorers);
+        let source = ArmSource {
+            vlm: model.vlm.as_ref(),
+            scorers,
+            random_seeds: self.random_seeds,
+            seed: self.seed,
+        };
+        let arms = names
+            .iter()
+            .map(|name| source.arms(name))
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .concat();
+        let fingerprint = Digest::new()
+            .text(&model.fingerprint()?)
+            .text(&data::fingerprint(&questions))
+            .text(&format!("{:?} {scorer_hashes:?}", self.max_new_tokens));
+        let options = RunOptions {
+            max_new_tokens: self.max_new_tokens,
+            fingerprint: fingerprint.hex(),
+            ..run_options(&model)
+        };
+        let truth = truth.as_ref().map(|truth| truth as &dyn Annotations);
+        let run = Run {
+            questions: &questions,
+            arms: &arms,
+            budgets: &self.budgets,
+            annotations: truth,
+            options,
+        };
+        let (records, wall_s) = timed(|| run.execute(model.vlm.as_ref(), &self.out.join(RECORDS)));
+        let mut options = report_options(&names);
+        options.bootstrap.seed = self.seed;
+        let meta = Meta {
+            revision: repro::revision(),
+            device: self.model.device.clone(),
+            seed: self.seed,
+            tier: tier(&model).into(),
+            config: serde_json::json!({
+                "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
+                "random_seeds": self.random_seeds, "records": RECORDS, "report": options,
+            }),
+            wall_s,
+            title: format!("Visual-token pruning on {}", model.name()),
+            note: note(&model, &arms, &questions),
+        };
+        let report = Report::from_records(&records?, meta, &options)?;
+        report.write(&self.out)?;
+        println!("{}\n{}", report.to_text(), self.out.join("report.md").display());
+        Ok(())
+    }
+
+    /// The scorers given, by name, and a hash of the files of each.
+    fn scorers(&self, model: &Loaded) -> anyhow::Result<(BTreeMap<String, DiffPrune>, Vec<String>)> {
+        let (mut scorers, mut hashes) = (BTreeMap::new(), Vec::new());
+        for given in &self.scorer {
+            let Some((name, dir)) = given.split_once('=') else {
+                bail!("scorer: found `{given}`, wanted NAME=DIR");
+            };
+            scorers.insert(
+                name.to_string(),
+                pruners::scorer(Path::new(dir), model.vlm.as_ref())?,
+            );
+            hashes.push(format!(
+                "{name}={}",
+                digest::of_folder(Path::new(dir), &["diffprune.json"])?.hex()
+            ));
+        }
+        hashes.sort();
+        Ok((scorers, hashes))
+    }
+
+    /// The names of the arms: those given, or the controls and the scorers.
+    fn names(&self, scorers: &BTreeMap<String, DiffPrune>) -> Vec<String> {
+        if !self.arms.is_empty() {
+            return self.arms.iter().map(|name| name.trim().to_string()).collect();
+        }
+        let controls = [
+            "full",
+            "random",
+            "stratified",
+            "uniform-grid",
+            "average-pool",
+            "cls-attention",
+            "untrained",
+            "text-only",
+        ];
+        controls
+            .into_iter()
+            .map(String::from)
+            .chain(scorers.keys().cloned())
+            .collect()
+    }
+}
+
+/// How a run is carried out with this model: on the CPU one thread per core, with progress.
+pub fn run_options(model: &Loaded) -> RunOptions {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    RunOptions {
+        threads: if device::is_cpu(&model.vlm.device()) {
+            cores
+        } else {
+            1
+        },
+        progress: true,
+        ..RunOptions::default()
+    }
+}
+
+/// Tables in the order of the arms.
+pub fn report_options(names: &[String]) -> ReportOptions {
+    ReportOptions {
+        order: names.to_vec(),
+        ..ReportOptions::default()
+    }
+}
+
+/// Whether numbers speak of a real model.
+pub fn tier(model: &Loaded) -> &'static str {
+    if model.shipped { "mini" } else { "full" }
+}
+
+/// Model, data and position rule in a few sentences.
+pub fn note(model: &Loaded, arms: &[Arm], questions: &[diffprune_eval::Question]) -> String {
+    let images: std::collections::BTreeSet<_> = questions
+        .iter()
+        .map(|question| (question.benchmark, &question.image))
+        .collect();
+    let reindexed = arms.iter().any(|arm| arm.positions.is_some());
+    let rule = if reindexed {
+        " unless the arm says otherwise"
+    } else {
+        ""
+    };
+    format!(
+        "Model {}; {} questions about {} pictures; kept tokens keep their position ids{rule}.",
+        model.name(),
+        questions.len(),
+        images.len()
+    )
+}
+
+/// Makes a folder, with an error that names it.
+pub fn make_folder(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| {
+        format!(
+            "cannot create the folder {}; choose one that can be written, with room in it",
+            dir.display()
+        )
+    })
+}

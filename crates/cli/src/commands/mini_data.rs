@@ -1,0 +1,78 @@
+//! `diffprune mini data`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use clap::Args;
+use diffprune::training::Progress;
+use diffprune_mini::{MiniCounts, MiniWorld, Written};
+
+/// Writes the small world.
+///
+/// The folder is complete or absent; an interrupted run is taken up again, and the same world is not written twice.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Seed of everything in it.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Captioned pictures to train on.
+    #[arg(long, default_value_t = MiniCounts::default().train_captions)]
+    images: usize,
+    /// Captioned pictures held out.
+    #[arg(long, default_value_t = MiniCounts::default().val_captions)]
+    val_images: usize,
+    /// Pictures of the existence questions (POPE), up to 18 questions each.
+    #[arg(long, default_value_t = MiniCounts::default().pope_images)]
+    pope_images: usize,
+    /// Questions of each of the six kinds in GQA's format.
+    #[arg(long, default_value_t = MiniCounts::default().gqa_per_kind)]
+    gqa_per_kind: usize,
+    /// Reading questions in TextVQA's format.
+    #[arg(long, default_value_t = MiniCounts::default().textvqa_questions)]
+    textvqa_questions: usize,
+}
+
+impl DataArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let counts = MiniCounts {
+            pope_images: self.pope_images,
+            gqa_per_kind: self.gqa_per_kind,
+            textvqa_questions: self.textvqa_questions,
+            train_captions: self.images,
+            val_captions: self.val_images,
+        };
+        let world = MiniWorld {
+            counts,
+            seed: self.seed,
+            ..MiniWorld::default()
+        };
+        match write(&world, &self.out)? {
+            Written::AlreadyThere => println!("{} holds this world already", self.out.display()),
+            Written::New { drawn } => println!("{}: {drawn} pictures drawn", self.out.display()),
+        }
+        Ok(())
+    }
+}
+
+/// Writes a world with progress.
+pub fn write(world: &MiniWorld, out: &Path) -> anyhow::Result<Written> {
+    let counts = &world.counts;
+    // The number of GQA's pictures is known only later; the display corrects itself at the first call.
+    let bar = Mutex::new((Progress::new("pictures", counts.train_captions), 0));
+    let written = world.write(out, &|progress| {
+        if let Ok(mut bar) = bar.lock() {
+            if bar.1 != progress.total {
+                *bar = (Progress::new("pictures", progress.total), progress.total);
+            }
+            bar.0.step(progress.done, &[]);
+        }
+    })?;
+    if let Ok(bar) = bar.lock() {
+        bar.0.finish();
+    }
+    Ok(written)
+}

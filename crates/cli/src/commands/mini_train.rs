@@ -1,0 +1,124 @@
+//! `diffprune mini train`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::DType;
+use clap::Args;
+use diffprune::vlm::write_atomic;
+use diffprune_mini::{PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
+
+use super::eval::make_folder;
+use super::mini_card::{CARD, RECIPE, write_card};
+use crate::{device, model};
+
+/// Trains the small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
+///
+/// A run that is interrupted is continued by the same command. The checkpoint folder appears whole or not at all.
+#[derive(Debug, Args)]
+pub struct MiniTrainArgs {
+    /// Folder of the run: settings, checkpoints, measurements.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Folder of the finished checkpoint.
+    #[arg(long, value_name = "DIR", default_value = model::SHIPPED)]
+    assets: PathBuf,
+    /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// The recipe; what the file does not name has its default.
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+    /// Leave out the measurement at the end; the card then has no scores.
+    #[arg(long)]
+    no_card: bool,
+}
+
+impl MiniTrainArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let device = device::parse(&self.device)?;
+        let config = self.recipe()?;
+        make_folder(&self.out)?;
+        let recipe = toml::to_string(&config)?;
+        settle(&self.out.join(RECIPE), &recipe)?;
+        let world = WorldConfig::default();
+        let trained = pretrain(&config, &world, &self.out, &device)?;
+        let folder = unfinished(&self.assets)?;
+        write_checkpoint(&trained, &world, &recipe, &folder)?;
+        if self.no_card {
+            write_atomic(folder.join(CARD), super::mini_card::bare(&recipe)?.as_bytes())?;
+        } else {
+            write_card(&folder, &self.out.join("card"), &device)?;
+        }
+        replace(&folder, &self.assets)?;
+        println!("{}", self.assets.display());
+        Ok(())
+    }
+
+    fn recipe(&self) -> anyhow::Result<PretrainConfig> {
+        let Some(path) = &self.config else {
+            return Ok(PretrainConfig::default());
+        };
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{}: wanted a recipe in TOML", path.display()))
+    }
+}
+
+/// Writes the resolved recipe before the first step; a run with another one is refused.
+fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(found) if found == recipe => Ok(()),
+        Ok(_) => bail!(
+            "{}: found another recipe, wanted that of this run; choose another folder with --out or remove it",
+            path.display()
+        ),
+        Err(_) => Ok(write_atomic(path, recipe.as_bytes())?),
+    }
+}
+
+fn write_checkpoint(
+    trained: &Pretrained,
+    world: &WorldConfig,
+    recipe: &str,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    trained.model.save_pretrained(&trained.config, dir, DType::F16)?;
+    write_processor_files(dir, world)?;
+    write_atomic(dir.join(RECIPE), recipe.as_bytes())?;
+    Ok(())
+}
+
+/// An empty hidden folder beside the one that is wanted.
+fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
+    let folder = sibling(dir, "unfinished")?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    make_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Renames the finished folder to its place; one that was there goes.
+fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let old = sibling(to, "old")?;
+    let moved = |from: &Path, to: &Path| {
+        fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+    };
+    if to.exists() {
+        moved(to, &old)?;
+    }
+    moved(from, to)?;
+    if old.exists() {
+        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
+    Ok(())
+}
+
+fn sibling(dir: &Path, what: &str) -> anyhow::Result<PathBuf> {
+    let name = dir
+        .file_name()
+        .with_context(|| format!("{}: wanted a path that ends in a name", dir.display()))?;
+    Ok(dir.with_file_name(format!(".{}.{what}", name.to_string_lossy())))
+}

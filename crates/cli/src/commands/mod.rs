@@ -1,0 +1,11 @@
+//! One file per command.
+
+pub mod ask;
+pub mod eval;
+pub mod mini_card;
+pub mod mini_data;
+pub mod mini_train;
+pub mod report;
+pub mod repro;
+pub mod show;
+pub mod train;

@@ -1,0 +1,116 @@
+//! `diffprune train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use diffprune::training::Progress;
+use diffprune::{Budget, CaptionData, GumbelBackward, Method, TrainConfig, TrainReport, train};
+
+use crate::data;
+use crate::model::ModelArgs;
+use crate::pruners::{learning_rate, preset};
+
+/// Trains a scorer on captions; the model is frozen.
+///
+/// A run that is interrupted, in whatever way, is continued by the same command and ends with the same weights.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder with captions.jsonl, or with `train` and `val` that have one each.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Folder of the run, which becomes the scorer's checkpoint.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Settings; what the file does not name has its default.
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+    /// The operator that is trained through.
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
+    /// Tokens that may pass in training: a count (32), a fraction (2/9) or a percentage (11%).
+    #[arg(long)]
+    keep: Option<Budget>,
+    /// Updates.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Seed of weights, order and noise.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// Names of methods on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Soft top-k and the throttler.
+    Diffprune,
+    /// The contrast: Gumbel top-k with straight-through gradients.
+    Gumbel,
+}
+
+impl MethodName {
+    /// The method.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Diffprune => Method::Throttle,
+            Self::Gumbel => Method::GumbelSte {
+                backward: GumbelBackward::Identity,
+            },
+        }
+    }
+}
+
+impl TrainArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let model = self.model.load()?;
+        let config = self.settings(model.vlm.d_vision())?;
+        let (captions, held_out) = data::captions(&self.data)?;
+        let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
+        let mut progress = Progress::new("training", config.steps);
+        let report = train(
+            model.vlm.as_ref(),
+            &captions,
+            held_out,
+            &config,
+            &self.out,
+            &mut progress,
+        )?;
+        println!("{}", summary(&report));
+        Ok(())
+    }
+
+    /// Settings of the file (or the defaults for this width), with what the command line says on top.
+    fn settings(&self, d_vision: usize) -> anyhow::Result<TrainConfig> {
+        let mut config = match &self.config {
+            Some(path) => TrainConfig::from_file(path)?,
+            None => {
+                let mut config = TrainConfig {
+                    lr: learning_rate(d_vision),
+                    ..TrainConfig::default()
+                };
+                config.diffprune.scorer = preset(d_vision);
+                config.diffprune.budget = Budget::rate(2, 9);
+                config
+            }
+        };
+        config.diffprune.method = self.method.map_or(config.diffprune.method, MethodName::method);
+        config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
+        config.steps = self.steps.unwrap_or(config.steps);
+        config.seed = self.seed.unwrap_or(config.seed);
+        Ok(config)
+    }
+}
+
+/// One sentence about a finished run.
+pub fn summary(report: &TrainReport) -> String {
+    let mut text = format!("{}: {} updates", report.out_dir.display(), report.steps);
+    if let (Some(step), Some(nll)) = (report.best_step, report.best_val_nll) {
+        text += &format!(", best held-out loss {nll:.4} nats per token after {step}");
+    }
+    if report.stopped_early {
+        text += ", stopped early";
+    }
+    text
+}

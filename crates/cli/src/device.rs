@@ -1,0 +1,123 @@
+//! Names of devices, parsed once.
+
+use anyhow::bail;
+use burn::tensor::Device;
+
+/// What `--device` may say.
+pub const NAMES: &str = "cpu, wgpu, vulkan or cuda (with an index as in cuda:1)";
+
+/// The device of that name.
+///
+/// # Errors
+/// When the name is unknown, the backend is not compiled in, or no driver is found.
+pub fn parse(name: &str) -> anyhow::Result<Device> {
+    let (kind, index) = match name.split_once(':') {
+        Some((kind, index)) => match index.parse::<usize>() {
+            Ok(index) => (kind, Some(index)),
+            Err(_) => bail!("device: found index `{index}` in `{name}`, wanted a number as in {kind}:0"),
+        },
+        None => (name, None),
+    };
+    match kind {
+        "cpu" if index.is_none() => Ok(Device::flex()),
+        "wgpu" => wgpu(index),
+        "vulkan" => vulkan(index),
+        "cuda" => cuda(index),
+        _ => bail!("device: found `{name}`, wanted {NAMES}"),
+    }
+}
+
+/// Whether this is the CPU.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
+}
+
+#[cfg(not(all(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
+fn absent(feature: &str) -> anyhow::Result<Device> {
+    bail!(
+        "device: this program was built without {feature}; build it with `cargo build --release --package \
+         diffprune-cli --features {feature}`"
+    )
+}
+
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+fn probed(feature: &str, filter: burn::tensor::DeviceType, device: Device) -> anyhow::Result<Device> {
+    // A device that is first used without a driver ends the process, so ask before.
+    if Device::enumerate(filter).is_empty() {
+        bail!("device: found no driver or adapter for {feature}; install the driver or use --device cpu");
+    }
+    Ok(device)
+}
+
+#[cfg(any(feature = "wgpu", feature = "vulkan"))]
+fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
+    use burn::tensor::DeviceKind::{DefaultDevice, DiscreteGpu};
+    index.map_or(DefaultDevice, DiscreteGpu)
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
+    probed("wgpu", burn::tensor::DeviceType::Wgpu, Device::wgpu(kind(index)))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(_: Option<usize>) -> anyhow::Result<Device> {
+    absent("wgpu")
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan(index: Option<usize>) -> anyhow::Result<Device> {
+    probed(
+        "vulkan",
+        burn::tensor::DeviceType::Vulkan,
+        Device::vulkan(kind(index)),
+    )
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn vulkan(_: Option<usize>) -> anyhow::Result<Device> {
+    absent("vulkan")
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: Option<usize>) -> anyhow::Result<Device> {
+    let index = index.unwrap_or(0);
+    let count = Device::enumerate(burn::tensor::DeviceType::Cuda).len();
+    if count > 0 && index >= count {
+        bail!("device: found {count} CUDA devices, wanted one of index {index}; count from 0");
+    }
+    probed("cuda", burn::tensor::DeviceType::Cuda, Device::cuda(index))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: Option<usize>) -> anyhow::Result<Device> {
+    absent("cuda")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_always_there() {
+        assert!(is_cpu(&parse("cpu").unwrap()));
+    }
+
+    #[test]
+    fn other_names_are_told() {
+        for name in ["gpu", "cpu:0", "cuda:x", ""] {
+            assert!(parse(name).is_err(), "{name}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_missing_backend_names_its_feature() {
+        assert!(
+            parse("cuda:1")
+                .unwrap_err()
+                .to_string()
+                .contains("--features cuda")
+        );
+    }
+}

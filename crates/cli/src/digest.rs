@@ -1,0 +1,116 @@
+//! Short names for settings and files: the same input gives the same name on every machine.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
+const WINDOW: u64 = 1 << 20;
+
+/// An FNV-1a hash in the making.
+pub struct Digest(u64);
+
+impl Digest {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// With more bytes.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self
+    }
+
+    /// With a text, set apart from the next one.
+    pub fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes()).bytes(&[0xff])
+    }
+
+    /// With a file: its name, its length and both ends of it. A file that is not there counts as empty.
+    pub fn file(self, path: &Path) -> anyhow::Result<Self> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let digest = self.text(&name.unwrap_or_default());
+        match ends(path) {
+            Ok((length, bytes)) => Ok(digest.text(&length.to_string()).bytes(&bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub fn hex(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+
+    /// The first eight digits, for names of folders.
+    pub fn short(&self) -> String {
+        self.hex()[..8].to_string()
+    }
+}
+
+/// The digest of settings.
+pub fn of_settings<T: Serialize>(settings: &T) -> anyhow::Result<Digest> {
+    Ok(Digest::new().text(&serde_json::to_string(settings)?))
+}
+
+/// The digest of a folder's files of these names, and of every safetensors file in it.
+pub fn of_folder(dir: &Path, names: &[&str]) -> anyhow::Result<Digest> {
+    let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("cannot read {}", dir.display()))?
+            .path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+        .iter()
+        .try_fold(Digest::new(), |digest, file| digest.file(file))
+}
+
+fn ends(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
+    if length > 2 * WINDOW {
+        file.seek(SeekFrom::Start(length - WINDOW))?;
+    }
+    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
+    Ok((length, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("a.safetensors", "one");
+        write("config.json", "{}");
+        let digest = || of_folder(dir.path(), &["config.json"]).unwrap().hex();
+        let first = digest();
+        write("other.txt", "not looked at");
+        assert_eq!(digest(), first);
+        write("a.safetensors", "two");
+        assert_ne!(digest(), first);
+        assert_ne!(
+            Digest::new().text("ab").text("c").hex(),
+            Digest::new().text("a").text("bc").hex()
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Methods by what a person types.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use burn::tensor::Tensor;
+use diffprune::{DiffPrune, DiffPruneConfig, Pruner, ScorerChoice, ScorerPreset, Vlm};
+use diffprune_baselines::{find, registry};
+
+/// Help for arguments that name a method.
+pub const HELP: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, or a \
+                        trained scorer as diffprune:DIR or inverted:DIR";
+
+/// Widest tokens for which the small scorer is the default.
+const SMALL: usize = 256;
+
+/// A method, and its scores when it has some.
+pub enum Method {
+    /// A scorer.
+    Learned(DiffPrune),
+    /// Anything else.
+    Fixed(Arc<dyn Pruner>),
+}
+
+impl Method {
+    /// The method that a text names, for this model.
+    pub fn parse(text: &str, vlm: &dyn Vlm, seed: u64) -> anyhow::Result<Self> {
+        if let Some((kind, dir)) = text.split_once(':') {
+            let scorer = scorer(Path::new(dir), vlm)?;
+            return match kind {
+                "diffprune" | "scorer" => Ok(Self::Learned(scorer)),
+                "inverted" => Ok(Self::Learned(scorer.inverted())),
+                _ => bail!("pruner: found `{text}`, wanted {HELP}"),
+            };
+        }
+        match text {
+            "untrained" => Ok(Self::Learned(untrained(vlm, seed)?)),
+            "cls" => Self::parse("cls-attention", vlm, seed),
+            name => match find(name) {
+                Some(pruner) => Ok(Self::Fixed(pruner.into())),
+                None => bail!("pruner: found `{text}`, wanted {HELP}"),
+            },
+        }
+    }
+
+    /// The method itself.
+    pub fn pruner(&self) -> Arc<dyn Pruner> {
+        match self {
+            Self::Learned(scorer) => Arc::new(scorer.clone()),
+            Self::Fixed(pruner) => pruner.clone(),
+        }
+    }
+
+    /// What the method thinks of each token of one picture, `[1, n]`; empty when it has no opinion.
+    pub fn scores(&self, encoded: &diffprune::vlm::Encoded) -> Vec<f32> {
+        let scores: Option<Tensor<2>> = match self {
+            Self::Learned(scorer) => Some(scorer.scores(encoded.tokens.clone(), encoded.mask.clone())),
+            Self::Fixed(pruner) if pruner.signals().cls_attention => encoded
+                .cls_attention
+                .clone()
+                .map(|rows| rows.mean_dim(1).squeeze_dim(1)),
+            Self::Fixed(_) => None,
+        };
+        scores
+            .map(|scores| scores.into_data().iter::<f32>().collect())
+            .unwrap_or_default()
+    }
+}
+
+/// A trained scorer for this model.
+pub fn scorer(dir: &Path, vlm: &dyn Vlm) -> anyhow::Result<DiffPrune> {
+    DiffPrune::load(dir, vlm.d_vision(), &vlm.device()).with_context(|| format!("scorer {}", dir.display()))
+}
+
+/// The scorer that training would start from.
+pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<DiffPrune> {
+    let config = DiffPruneConfig {
+        scorer: preset(vlm.d_vision()),
+        ..DiffPruneConfig::default()
+    };
+    Ok(DiffPrune::untrained(
+        &config,
+        vlm.d_vision(),
+        seed,
+        &vlm.device(),
+    )?)
+}
+
+/// The scorer that goes with tokens of this width.
+pub fn preset(d_vision: usize) -> ScorerChoice {
+    let preset = if d_vision <= SMALL {
+        ScorerPreset::Mini
+    } else {
+        ScorerPreset::Base
+    };
+    ScorerChoice::Preset(preset)
+}
+
+/// The peak learning rate that goes with tokens of this width.
+pub fn learning_rate(d_vision: usize) -> f64 {
+    if d_vision <= SMALL { 1e-3 } else { 1e-4 }
+}
+
+/// Names of all methods that need no training.
+pub fn names() -> Vec<&'static str> {
+    registry().iter().map(|baseline| baseline.name).collect()
+}

@@ -1,0 +1,142 @@
+//! How much of everything the experiment takes.
+
+use diffprune::{Budget, Method, TrainConfig, ValidationConfig};
+use diffprune_mini::{MiniCounts, MiniWorld};
+use serde::{Deserialize, Serialize};
+
+use crate::pruners::{learning_rate, preset};
+
+/// Everything that decides how long the experiment takes and what it shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReproPlan {
+    /// Pictures and questions of the small world.
+    pub counts: MiniCounts,
+    /// Questions about a picture of POPE in each of its three sets.
+    pub pope_per_image: usize,
+    /// Budgets of the comparison, as exact shares of the tokens, from the largest to the smallest.
+    pub budgets: Vec<Budget>,
+    /// Budget of the training.
+    pub train_budget: Budget,
+    /// Updates of each training.
+    pub steps: usize,
+    /// Captions of an update.
+    pub batch: usize,
+    /// Updates between checkpoints.
+    pub checkpoint_every: usize,
+    /// Seeds over which random tokens are averaged.
+    pub random_seeds: u64,
+    /// Resamples behind each interval.
+    pub resamples: usize,
+    /// Longest answer in new tokens; those of the small world have at most four.
+    pub max_new_tokens: usize,
+    /// Test pictures to draw.
+    pub pictures: usize,
+}
+
+impl Default for ReproPlan {
+    /// At most a quarter of an hour on two cores.
+    fn default() -> Self {
+        Self {
+            counts: MiniCounts {
+                pope_images: 50,
+                gqa_per_kind: 50,
+                textvqa_questions: 100,
+                train_captions: 3000,
+                val_captions: 128,
+            },
+            pope_per_image: 2,
+            budgets: vec![Budget::rate(1, 3), Budget::rate(2, 9), Budget::rate(1, 9)],
+            train_budget: Budget::rate(2, 9),
+            steps: 300,
+            batch: 32,
+            checkpoint_every: 50,
+            random_seeds: 5,
+            resamples: 2000,
+            max_new_tokens: 8,
+            pictures: 6,
+        }
+    }
+}
+
+impl ReproPlan {
+    /// At most three minutes on two cores: a sign, not a result.
+    pub fn quick() -> Self {
+        Self {
+            counts: MiniCounts {
+                pope_images: 16,
+                gqa_per_kind: 14,
+                textvqa_questions: 30,
+                train_captions: 640,
+                val_captions: 64,
+            },
+            steps: 60,
+            checkpoint_every: 20,
+            random_seeds: 2,
+            resamples: 1000,
+            pictures: 3,
+            ..Self::default()
+        }
+    }
+
+    /// The data.
+    pub fn world(&self, seed: u64) -> MiniWorld {
+        MiniWorld {
+            counts: self.counts,
+            seed,
+            ..MiniWorld::default()
+        }
+    }
+
+    /// Settings of one training; both differ in the method and in nothing else.
+    pub fn train(&self, method: Method, d_vision: usize, seed: u64) -> TrainConfig {
+        let mut config = TrainConfig {
+            steps: self.steps,
+            batch: self.batch,
+            warmup: (self.steps / 15).max(1),
+            lr: learning_rate(d_vision),
+            seed,
+            checkpoint_every: self.checkpoint_every,
+            validation: ValidationConfig {
+                every: (self.steps / 6).max(1),
+                size: self.counts.val_captions.max(1),
+                ..ValidationConfig::default()
+            },
+            ..TrainConfig::default()
+        };
+        config.diffprune.method = method;
+        config.diffprune.budget = self.train_budget;
+        config.diffprune.scorer = preset(d_vision);
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_survive_toml() {
+        for plan in [ReproPlan::default(), ReproPlan::quick()] {
+            let text = toml::to_string(&plan).unwrap();
+            assert_eq!(toml::from_str::<ReproPlan>(&text).unwrap(), plan);
+        }
+        assert!(toml::from_str::<ReproPlan>("stepps = 1").is_err());
+    }
+
+    #[test]
+    fn trainings_differ_in_the_method_only() {
+        let plan = ReproPlan::default();
+        let mut text = [
+            Method::Throttle,
+            Method::GumbelSte {
+                backward: diffprune::GumbelBackward::Identity,
+            },
+        ]
+        .map(|method| serde_json::to_value(plan.train(method, 128, 3)).unwrap());
+        assert_ne!(text[0], text[1]);
+        text.iter_mut()
+            .for_each(|value| value["diffprune"]["method"] = serde_json::Value::Null);
+        assert_eq!(text[0], text[1]);
+    }
+}

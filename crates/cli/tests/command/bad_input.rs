@@ -1,0 +1,214 @@
+//! Whatever is wrong with the input: exit code 1, one line that names it, nothing half-written.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{diffprune, model, output, picture};
+
+/// Runs, must fail with code 1 and one line that holds every one of `parts`.
+fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
+    let output = output(line, paths);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}: {told}");
+    assert_eq!(told.trim_end().lines().count(), 1, "{line}: {told}");
+    assert!(!told.contains("panicked"), "{line}: {told}");
+    for part in parts {
+        assert!(told.contains(part), "{line}: `{part}` is not in: {told}");
+    }
+}
+
+#[test]
+fn models_that_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (absent, checkpoint, out) = (
+        dir.path().join("absent"),
+        dir.path().join("model"),
+        dir.path().join("out"),
+    );
+    let picture_file = dir.path().join("a.png");
+    picture(&picture_file);
+    model(&checkpoint, 32);
+    let repro = "run repro --model {} --out {}";
+    refuse(
+        repro,
+        &[&absent, &out],
+        &["absent", "no such folder", "cargo xtask mini"],
+    );
+
+    let show = "show --model {} --image {} --out {}";
+    let png = dir.path().join("b.png");
+    let weights = checkpoint.join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    for length in [0, 5, whole.len() / 2, whole.len() - 1] {
+        fs::write(&weights, &whole[..length]).unwrap();
+        refuse(show, &[&checkpoint, &picture_file, &png], &["model.safetensors"]);
+    }
+    fs::write(&weights, &whole).unwrap();
+    let config = checkpoint.join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"llava\"", "\"qwen9\"")).unwrap();
+    refuse(
+        show,
+        &[&checkpoint, &picture_file, &png],
+        &["config.json", "qwen9"],
+    );
+    fs::write(&config, &text[..text.len() / 2]).unwrap();
+    refuse(show, &[&checkpoint, &picture_file, &png], &["config.json"]);
+    fs::write(&config, text).unwrap();
+    fs::remove_file(checkpoint.join("tokenizer.json")).unwrap();
+    refuse(show, &[&checkpoint, &picture_file, &png], &["tokenizer.json"]);
+    assert!(!png.exists() && !out.exists());
+}
+
+#[test]
+fn scorers_of_other_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let (narrow, wide) = (dir.path().join("narrow"), dir.path().join("wide"));
+    let (picture_file, png, scorer) = (
+        dir.path().join("a.png"),
+        dir.path().join("b.png"),
+        dir.path().join("scorer"),
+    );
+    picture(&picture_file);
+    model(&narrow, 32);
+    model(&wide, 64);
+    let config = diffprune::ScorerConfig::mini(32);
+    let trained = config.init(&burn::tensor::Device::flex());
+    let metadata = diffprune::Metadata::new("diffprune", &trained);
+    diffprune::ScorerCheckpoint::save(&scorer, &trained, &metadata).unwrap();
+
+    let show = "show --model {} --image {} --out {} --pruner diffprune:{}";
+    refuse(
+        show,
+        &[&wide, &picture_file, &png, &scorer],
+        &["32", "64", "scorer"],
+    );
+    refuse(
+        show,
+        &[&narrow, &picture_file, &png, &narrow],
+        &["diffprune.json"],
+    );
+    let weights = scorer.join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    refuse(
+        show,
+        &[&narrow, &picture_file, &png, &scorer],
+        &["model.safetensors"],
+    );
+    assert!(!png.exists());
+    fs::write(&weights, &whole).unwrap();
+    assert!(diffprune(show, &[]).get_program().len() > 0);
+}
+
+#[test]
+fn pictures_and_questions_that_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, broken, png) = (
+        dir.path().join("model"),
+        dir.path().join("broken.png"),
+        dir.path().join("b.png"),
+    );
+    model(&checkpoint, 32);
+    let whole = dir.path().join("a.png");
+    picture(&whole);
+    let bytes = fs::read(&whole).unwrap();
+    let show = "show --model {} --image {} --out {}";
+    refuse(show, &[&checkpoint, &broken, &png], &["broken.png"]);
+    for length in [0, 20, bytes.len() / 2] {
+        fs::write(&broken, &bytes[..length]).unwrap();
+        refuse(show, &[&checkpoint, &broken, &png], &["broken.png"]);
+        refuse(
+            "ask what --model {} --image {}",
+            &[&checkpoint, &broken],
+            &["broken.png"],
+        );
+    }
+    refuse(
+        "eval --model {} --data {} --out {}",
+        &[&checkpoint, dir.path(), &png],
+        &["found no questions"],
+    );
+    refuse(
+        "train --model {} --data {} --out {}",
+        &[&checkpoint, dir.path(), &png],
+        &["captions.jsonl"],
+    );
+    refuse("report {}", &[dir.path()], &["records.jsonl"]);
+    assert!(!png.exists());
+}
+
+#[test]
+fn settings_that_mean_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    for keep in ["0", "0/9", "10/9", "many", "0%"] {
+        let line = format!("show --image a.png --out {{}} --keep {keep}");
+        refuse(&line, &[&out], &["--keep", "wanted `all`, a positive count"]);
+    }
+    refuse("train --data d --out {} --keep 0", &[&out], &["--keep"]);
+    refuse("run repro --out {} --device gpu", &[&out], &["`gpu`", "cpu"]);
+    refuse("train --data d --out {} --method best", &[&out], &["--method"]);
+    #[cfg(not(feature = "cuda"))]
+    refuse(
+        "run repro --out {} --device cuda:1",
+        &[&out],
+        &["--features cuda"],
+    );
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, "stepps = 3").unwrap();
+    refuse(
+        "run repro --out {} --plan {}",
+        &[&out, &plan],
+        &["plan.toml", "stepps"],
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, picture_file) = (dir.path().join("model"), dir.path().join("a.png"));
+    model(&checkpoint, 32);
+    picture(&picture_file);
+    // A file where a folder should be refuses even the superuser.
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("out");
+    refuse(
+        "run repro --model {} --out {}",
+        &[&checkpoint, &below],
+        &["file/out"],
+    );
+    refuse("mini data --out {} --images 1", &[&below], &["file"]);
+    refuse("mini train --out {}", &[&below], &["file/out"]);
+    refuse(
+        "show --model {} --image {} --out {}",
+        &[&checkpoint, &picture_file, &below],
+        &["file"],
+    );
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_full_disk() {
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, picture_file) = (dir.path().join("model"), dir.path().join("a.png"));
+    model(&checkpoint, 32);
+    picture(&picture_file);
+    let out = full.join("b.png");
+    refuse(
+        "show --model {} --image {} --out {}",
+        &[&checkpoint, &picture_file, &out],
+        &["/dev/full"],
+    );
+}

@@ -1,0 +1,94 @@
+//! Every command once, on a model with random weights.
+
+use std::fs;
+
+use crate::{model, picture, succeed};
+
+#[test]
+fn data_train_eval_report_show_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, scorer, out) = (at("model"), at("world"), at("scorer"), at("out"));
+    model(&checkpoint, 32);
+    let counts = "--images 8 --val-images 4 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1";
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let told = succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    assert!(told.contains("already"));
+
+    let told = succeed(
+        "train --model {} --data {} --out {} --steps 2 --keep 2/9",
+        &[&checkpoint, &world, &scorer],
+    );
+    assert!(told.contains("2 updates"), "{told}");
+    assert!(scorer.join("diffprune.json").is_file() && scorer.join("train.toml").is_file());
+
+    let arms = "full,random,cls,diffprune,inverted,diffprune-reindexed,oracle-keep,text-only";
+    let eval = format!(
+        "eval --model {{}} --data {{}} --out {{}} --scorer diffprune={{}} --arms {arms} --budgets 16,1/3 --limit 3 \
+         --random-seeds 2 --max-new-tokens 3"
+    );
+    succeed(&eval, &[&checkpoint, &world, &out, &scorer]);
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    // Two arms without a budget, six with two (random twice), three questions of each benchmark but one reading.
+    let questions = 3 + 3 + 1;
+    assert_eq!(records.lines().count() - 1, questions * (2 + 2 * (6 + 1)));
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    fs::remove_file(out.join("report.md")).unwrap();
+    succeed("report {}", &[&out]);
+    assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), report);
+    assert!(out.join("report.md").is_file());
+
+    let (photo, png) = (at("photo.png"), at("heat.png"));
+    picture(&photo);
+    for pruner in ["cls", "random", "uniform-grid", "untrained"] {
+        let line = format!("show --model {{}} --image {{}} --out {{}} --pruner {pruner} --keep 16");
+        let told = succeed(&line, &[&checkpoint, &photo, &png]);
+        assert!(told.contains("16 of 144"), "{told}");
+    }
+    succeed(
+        "show --model {} --image {} --out {} --pruner diffprune:{}",
+        &[&checkpoint, &photo, &png, &scorer],
+    );
+    assert!(image::open(&png).is_ok());
+    let ask = "ask colour? --model {} --image {} --keep 11% --pruner inverted:{} --max-new-tokens 2";
+    succeed(ask, &[&checkpoint, &photo, &scorer]);
+}
+
+#[test]
+fn the_small_model_is_made_and_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (recipe, run, assets) = (at("recipe.toml"), at("run"), at("assets"));
+    let stage = "steps = 1\nlr = 1e-3\nwarmup = 1\nweight_decay = 0.0\nclip = 1.0\n";
+    let sizes = "d_vision = 32\nd_model = 32\nvision_layers = 1\nlanguage_layers = 1\nn_heads = 2\nshards = 2\n\
+                 images_per_shard = 2\nturns = 2\ncheckpoint_every = 1000\n";
+    fs::write(&recipe, format!("{sizes}[tower]\n{stage}[language]\n{stage}")).unwrap();
+    let train = "mini train --out {} --assets {} --config {} --no-card";
+    succeed(train, &[&run, &assets, &recipe]);
+    succeed(train, &[&run, &assets, &recipe]);
+    assert!(
+        fs::read_to_string(assets.join("README.md"))
+            .unwrap()
+            .contains("144 visual tokens")
+    );
+    assert!(assets.join("model.safetensors").is_file() && assets.join("training.toml").is_file());
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn help_is_there() {
+    for line in [
+        "--help",
+        "-h",
+        "run repro --help",
+        "mini train -h",
+        "eval --help",
+        "--version",
+    ] {
+        assert!(!succeed(line, &[]).is_empty());
+    }
+}

@@ -1,0 +1,67 @@
+//! The real program, driven from outside.
+
+mod bad_input;
+mod commands;
+mod repro;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use burn::tensor::{DType, Device};
+use diffprune_mini::{PretrainConfig, WorldConfig, write_processor_files};
+
+/// The program with these arguments, separated by blanks; `{}` stands for the next path.
+fn diffprune(line: &str, paths: &[&Path]) -> Command {
+    let mut paths = paths.iter();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diffprune"));
+    for word in line.split_whitespace() {
+        match word.split_once("{}") {
+            Some((before, after)) => {
+                let path = paths.next().expect("a path for each {}").display();
+                command.arg(format!("{before}{path}{after}"))
+            }
+            None => command.arg(word),
+        };
+    }
+    command
+}
+
+/// Runs to the end.
+fn output(line: &str, paths: &[&Path]) -> Output {
+    diffprune(line, paths).output().expect("the program starts")
+}
+
+/// Runs to the end and must succeed.
+fn succeed(line: &str, paths: &[&Path]) -> String {
+    let output = output(line, paths);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {told}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// A checkpoint with random weights: the architecture and the texts of the small model, narrower.
+fn model(dir: &Path, width: usize) {
+    let world = WorldConfig::default();
+    let recipe = PretrainConfig {
+        d_vision: width,
+        vision_layers: 1,
+        d_model: 32,
+        language_layers: 1,
+        n_heads: 2,
+        ..PretrainConfig::default()
+    };
+    let config = recipe.model(&world);
+    let device = Device::flex();
+    config
+        .init(&device)
+        .save_pretrained(&config, dir, DType::F16)
+        .expect("a writable folder");
+    write_processor_files(dir, &world).expect("a writable folder");
+}
+
+/// A picture.
+fn picture(path: &Path) {
+    image::RgbImage::from_fn(200, 120, |x, y| image::Rgb([x as u8, y as u8, 90]))
+        .save(path)
+        .expect("a writable folder");
+}

@@ -1,0 +1,130 @@
+//! The whole experiment on a model with random weights: interrupted, resumed, and what it writes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{diffprune, model, succeed};
+
+const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\nrandom_seeds = 2\nresamples = 50\nmax_new_tokens = 2\n\
+                    pope_per_image = 1\npictures = 1\n[counts]\npope_images = 2\ngqa_per_kind = 1\n\
+                    textvqa_questions = 2\ntrain_captions = 8\nval_captions = 4\n";
+const RUN: &str = "run repro --model {} --plan {} --out {} --seed 3";
+
+/// Starts the experiment and kills it as soon as it has recorded some answers.
+fn interrupt(paths: &[&Path], out: &Path) {
+    let mut child = diffprune(RUN, paths)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while records(out).is_none_or(|path| fs::read_to_string(path).is_ok_and(|text| text.lines().count() < 40))
+    {
+        assert!(started.elapsed() < Duration::from_secs(300), "no answers");
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().ok();
+    child.wait().unwrap();
+}
+
+fn records(out: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(out.join("stages")).ok()?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+}
+
+fn report(out: &Path) -> Value {
+    let mut report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert!(report["meta"]["wall_s"].as_f64().unwrap() > 0.0);
+    report["meta"]["wall_s"] = Value::Null;
+    report["meta"]["config"]["stages_s"] = Value::Null;
+    report
+}
+
+#[test]
+fn an_interrupted_experiment_ends_with_the_same_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, plan, broken, whole) = (at("model"), at("plan.toml"), at("broken"), at("whole"));
+    model(&checkpoint, 32);
+    fs::write(&plan, PLAN).unwrap();
+    interrupt(&[&checkpoint, &plan, &broken], &broken);
+    assert!(!broken.join("report.json").exists());
+    let told = succeed(RUN, &[&checkpoint, &plan, &broken]);
+    assert!(
+        told.contains("report.md") && told.contains("oracle-drop"),
+        "{told}"
+    );
+    succeed(RUN, &[&checkpoint, &plan, &whole]);
+    let resumed = report(&broken);
+    assert_eq!(resumed, report(&whole));
+    shape(&resumed);
+    for file in [
+        "report.md",
+        "report.html",
+        "retention.svg",
+        "pictures/1-diffprune.png",
+    ] {
+        assert!(broken.join(file).is_file(), "{file}");
+    }
+    let page = fs::read_to_string(broken.join("report.md")).unwrap();
+    assert!(page.contains("](pictures/1-gumbel-ste.png)"));
+    // A third time, nothing is left to do and nothing changes.
+    succeed(RUN, &[&checkpoint, &plan, &broken]);
+    assert_eq!(report(&broken), resumed);
+    assert_eq!(fs::read_to_string(broken.join("report.md")).unwrap(), page);
+}
+
+/// `report.json` as its readers expect it.
+fn shape(report: &Value) {
+    let meta = &report["meta"];
+    for (field, found) in [("device", "cpu"), ("tier", "full")] {
+        assert_eq!(meta[field], found);
+    }
+    assert_eq!(meta["seed"], 3);
+    assert!(meta["revision"].is_string() && meta["config"].is_object());
+    let tables = report["tables"].as_array().unwrap();
+    assert!(tables.iter().any(|table| table["id"] == "main"));
+    for row in tables.iter().flat_map(|table| table["rows"].as_array().unwrap()) {
+        assert!(
+            row["arm"].is_string() && row["budget"].is_string() && row["metric"].is_string(),
+            "{row}"
+        );
+        let number = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("{field} of {row}"));
+        assert!(
+            number("lo") <= number("hi") && number("n") > 0.0 && number("value").is_finite(),
+            "{row}"
+        );
+    }
+    let main = tables.iter().find(|table| table["id"] == "main").unwrap()["rows"]
+        .as_array()
+        .unwrap();
+    let arms: std::collections::BTreeSet<_> = main.iter().map(|row| row["arm"].as_str().unwrap()).collect();
+    assert_eq!(arms.len(), 14, "{arms:?}");
+    let claims = report["claims"].as_array().unwrap();
+    let has = |id: &str| claims.iter().any(|claim| claim["id"] == id);
+    for id in [
+        "above-random",
+        "above-gumbel-ste",
+        "above-cls-attention",
+        "gap-grows",
+    ] {
+        assert!(has(id), "{id}");
+    }
+    for claim in claims {
+        assert!(["holds", "fails", "tie"].contains(&claim["verdict"].as_str().unwrap()));
+        assert!(
+            claim["statement"].is_string() && claim["estimate"].is_number(),
+            "{claim}"
+        );
+        assert!(claim["lo"].is_number() && claim["hi"].is_number());
+    }
+}
