@@ -1,13 +1,9 @@
 //! Scenes as the vision tower takes them.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use diffprune_vlm::ImageProcessor;
 
 use crate::{Scene, SceneDataset, render_into};
-
-/// Mean of CLIP's training pictures, per channel.
-const MEAN: [f32; 3] = [0.481_454_67, 0.457_827_5, 0.408_210_72];
-/// Standard deviation of CLIP's training pictures, per channel.
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 /// A few scenes and their normalised pixels.
 pub struct Pictures {
@@ -24,11 +20,12 @@ impl Pictures {
             .map(|index| dataset.get(index))
             .collect();
         let side = dataset.config().image_size as usize;
+        let processor = ImageProcessor::clip(dataset.config().image_size);
         let mut bytes = vec![0u8; 3 * side * side];
         let mut pixels = vec![0f32; n * 3 * side * side];
         for (scene, out) in scenes.iter().zip(pixels.chunks_exact_mut(3 * side * side)) {
             render_into(scene, &mut bytes);
-            normalise(&bytes, out);
+            normalise(&bytes, &processor, out);
         }
         Self { scenes, pixels, side }
     }
@@ -41,10 +38,13 @@ impl Pictures {
 }
 
 /// Interleaved bytes to normalised planes.
-fn normalise(bytes: &[u8], out: &mut [f32]) {
+fn normalise(bytes: &[u8], processor: &ImageProcessor, out: &mut [f32]) {
     let n = bytes.len() / 3;
     for (channel, plane) in out.chunks_exact_mut(n).enumerate() {
-        let (scale, shift) = (1.0 / (255.0 * STD[channel]), MEAN[channel] / STD[channel]);
+        let (scale, shift) = (
+            1.0 / (255.0 * processor.std[channel]),
+            processor.mean[channel] / processor.std[channel],
+        );
         for (value, pixel) in plane.iter_mut().zip(bytes.chunks_exact(3)) {
             *value = f32::from(pixel[channel]) * scale - shift;
         }
