@@ -78,7 +78,7 @@ impl Default for PretrainConfig {
                 clip: 1.0,
             },
             language: StageConfig {
-                steps: 2600,
+                steps: 1900,
                 lr: 1.5e-3,
                 warmup: 100,
                 weight_decay: 0.02,
