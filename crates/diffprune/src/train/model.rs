@@ -25,8 +25,11 @@ impl Trainee {
         }
     }
 
-    /// A copy whose gradients are recorded apart from those of the original (same values, own graph).
-    pub fn for_worker(&self, device: &Device) -> Self {
-        self.clone().fork(device)
+    /// A copy that records gradients of its own (same values, own graph), from one on the plain device.
+    ///
+    /// Forking a module that has gradients already would leave its unused parameters in Burn's graph store for ever,
+    /// and every later backward would walk over them.
+    pub fn for_worker(&self) -> Self {
+        self.clone().train()
     }
 }

@@ -114,10 +114,10 @@ impl<'a> Trainer<'a> {
         let checkpoints = CheckpointDir::open(out_dir.join(CHECKPOINTS), config.keep_checkpoints)?;
         RunFile::new(self.vlm, config).write_or_compare(&out_dir.join(SETTINGS_FILE))?;
 
-        let autodiff = setting.device.clone().autodiff();
+        // On the plain device: each shard records on a copy of its own.
         let mut model = config
             .diffprune
-            .init(self.vlm.d_vision(), config.seed, &autodiff)?;
+            .init(self.vlm.d_vision(), config.seed, &setting.device)?;
         let mut optimizer = Optimizer::new(config.optimizer());
         let (mut state, mut step) = (RunState::default(), 0);
         if let Some(checkpoint) = checkpoints.latest()? {

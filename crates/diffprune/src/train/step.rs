@@ -136,7 +136,7 @@ impl Setting<'_> {
 
     /// Gradients of a part of the batch, in micro-batches one after the other.
     fn shard(&self, model: &Trainee, indices: &[usize], first: u64, tau: f64) -> Result<Shard, TrainError> {
-        let model = model.for_worker(&self.device.clone().autodiff());
+        let model = model.for_worker();
         let size = self.config.micro_batch.unwrap_or(indices.len());
         let parts = indices.chunks(size).enumerate().map(|(i, indices)| {
             let first = first + (i * size) as u64;
