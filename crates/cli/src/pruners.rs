@@ -18,7 +18,7 @@ const SMALL: usize = 256;
 /// A method, and its scores when it has some.
 pub enum Method {
     /// A scorer.
-    Learned(DiffPrune),
+    Learned(Arc<DiffPrune>),
     /// Anything else.
     Fixed(Arc<dyn Pruner>),
 }
@@ -29,13 +29,13 @@ impl Method {
         if let Some((kind, dir)) = text.split_once(':') {
             let scorer = scorer(Path::new(dir), vlm)?;
             return match kind {
-                "diffprune" | "scorer" => Ok(Self::Learned(scorer)),
-                "inverted" => Ok(Self::Learned(scorer.inverted())),
+                "diffprune" | "scorer" => Ok(Self::Learned(Arc::new(scorer))),
+                "inverted" => Ok(Self::Learned(Arc::new(scorer.inverted()))),
                 _ => bail!("pruner: found `{text}`, wanted {HELP}"),
             };
         }
         match text {
-            "untrained" => Ok(Self::Learned(untrained(vlm, seed)?)),
+            "untrained" => Ok(Self::Learned(Arc::new(untrained(vlm, seed)?))),
             "cls" => Self::parse("cls-attention", vlm, seed),
             name => match find(name) {
                 Some(pruner) => Ok(Self::Fixed(pruner.into())),
@@ -47,7 +47,7 @@ impl Method {
     /// The method itself.
     pub fn pruner(&self) -> Arc<dyn Pruner> {
         match self {
-            Self::Learned(scorer) => Arc::new(scorer.clone()),
+            Self::Learned(scorer) => scorer.clone(),
             Self::Fixed(pruner) => pruner.clone(),
         }
     }

@@ -6,6 +6,7 @@ mod plan;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use diffprune::training::Progress;
@@ -260,7 +261,7 @@ impl Repro<'_> {
         let mut methods = vec![("cls-attention", pruners::Method::parse("cls", vlm, self.seed)?)];
         for name in ["diffprune", "gumbel-ste"] {
             let scorer = trained.scorers.get(name).context("a scorer that was trained")?;
-            methods.push((name, pruners::Method::Learned(scorer.clone())));
+            methods.push((name, pruners::Method::Learned(Arc::new(scorer.clone()))));
         }
         let (count, budget) = (self.plan.pictures, self.plan.train_budget);
         pictures::draw_some(vlm, questions, count, &methods, budget, &self.out)?;
