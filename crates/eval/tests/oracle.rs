@@ -67,8 +67,9 @@ fn close(found: f64, wanted: &Value, what: &str) {
     );
 }
 
+/// As Python's `round(value, 2)`: the nearest two decimals of the exact binary value.
 fn two_decimals(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+    format!("{value:.2}").parse().unwrap()
 }
 
 #[test]

@@ -146,16 +146,19 @@ pub fn bare(recipe: &str) -> anyhow::Result<String> {
          `cargo xtask mini`, from the seed {seed}, with no outside data or weights:\n\n\
          1. The tower alone, {tower_images} images: shape, colour, size and letter that cover each patch, from the \
          layer -2 tokens, and what is in the image, from [CLS].\n\
-         2. Projector and decoder on the frozen tower, {language_images} images: one caption and up to {turns} \
-         question-answer turns per image in one sequence, loss on answers only.\n\n\
+         2. Projector and decoder on the frozen tower, {language_images} images: up to {turns} \
+         question-answer turns per image in one sequence and in half of the sequences its caption, loss on answers \
+         only, captions at weight 0.3.\n\n\
          In a share of {subset:.2} of the second stage's shards the decoder is given random subsets of the visual \
          tokens ({subset_min} to {subset_max} of 144, at their own positions: white-noise, clustered and \
          feature-driven subsets). Without this a decoder this small takes an incomplete token grid for a foreign input \
-         and falls apart, which large models do not do; with it, fewer tokens mean less information. Keep that in mind \
-         when comparing with models that never saw subsets.\n\n\
+         and falls apart, which large models do not do; with it, fewer tokens mostly mean less information. Counting \
+         is the exception: see Limits. Keep that in mind when comparing with models that never saw subsets.\n\n\
          The full recipe is `{RECIPE}`.\n\n\
          ## Limits\n\n\
-         Scenes of 1 to 4 drawn objects and one sign. Numbers say how much information pruning leaves, not how a 7B \
+         Scenes of 1 to 4 drawn objects and, in half of them, a sign. Relation questions are answered at chance. Counting \
+         leans on the share of object tokens among those given: it suffers when only background is dropped, although \
+         nothing that it needs is missing. Numbers say how much information pruning leaves, not how a 7B \
          model behaves.\n",
         d_vision = config.d_vision,
         vision_layers = config.vision_layers,
