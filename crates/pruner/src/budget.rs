@@ -46,7 +46,7 @@ impl Budget {
             Self::Rate {
                 numerator,
                 denominator,
-            } => ((2 * numerator * n_tokens + denominator) / (2 * denominator)).clamp(1, n_tokens.max(1)),
+            } => rounded_share(numerator, denominator, n_tokens).clamp(1, n_tokens.max(1)),
         };
         if count == 0 || n_tokens == 0 {
             return Err(PruneError::EmptyBudget {
@@ -56,6 +56,20 @@ impl Budget {
         }
         Ok(count)
     }
+}
+
+/// `n_tokens * numerator / denominator` to the nearest count, half up, at most `n_tokens`.
+fn rounded_share(numerator: usize, denominator: usize, n_tokens: usize) -> usize {
+    // A share of one or more keeps all; below that, each product of two 64-bit numbers fits 128 bits, and
+    // the remainder decides the rounding without being doubled.
+    if numerator >= denominator {
+        return n_tokens;
+    }
+    let (product, denominator) = (numerator as u128 * n_tokens as u128, denominator as u128);
+    let (whole, rest) = (product / denominator, product % denominator);
+    let count = whole + u128::from(rest >= denominator - rest);
+    // Less than the number of tokens plus one, so the conversion cannot lose digits.
+    count as usize
 }
 
 impl fmt::Display for Budget {
@@ -156,6 +170,28 @@ mod tests {
             assert_eq!(Budget::rate(rate.0, rate.1).resolve(576).unwrap(), of_576);
         }
         assert_eq!(Budget::rate(1, 9).resolve(144).unwrap(), 16);
+    }
+
+    #[test]
+    fn fractions_of_any_size_are_exact() {
+        let most = usize::MAX;
+        let all: Budget = format!("{most}/{most}").parse().unwrap();
+        assert_eq!(all.resolve(576).unwrap(), 576);
+        assert_eq!(all.resolve(most).unwrap(), most);
+        assert_eq!(
+            "18446744073709551615/18446744073709551615"
+                .parse::<Budget>()
+                .unwrap()
+                .resolve(144)
+                .unwrap(),
+            144
+        );
+        assert_eq!(Budget::rate(most / 3, most).resolve(576).unwrap(), 192);
+        assert_eq!(Budget::rate(most - 1, most).resolve(most).unwrap(), most - 1);
+        assert_eq!(Budget::rate(most, 1).resolve(most).unwrap(), most);
+        // Half up.
+        assert_eq!(Budget::rate(1, 2).resolve(7).unwrap(), 4);
+        assert_eq!(Budget::rate(1, 4).resolve(5).unwrap(), 1);
     }
 
     #[test]

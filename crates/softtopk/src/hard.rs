@@ -1,9 +1,12 @@
 //! Hard selection: the sharp limit of the soft operator, and what inference uses.
 
-use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::soft::{is_cpu, to_working_precision};
+
+/// Comparisons in memory at once on the device path.
+const PAIRS_AT_ONCE: usize = 1 << 24;
 
 /// The `k` highest scores of each row, as ascending indices: Eq. (5) of docs/method.md.
 ///
@@ -35,17 +38,21 @@ pub fn hard_topk(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> 
 /// # Shapes
 /// - scores, mask, output: `[batch, n_tokens]`
 pub fn hard_topk_mask(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
-    let [_, n_tokens] = scores.dims();
+    let [batch, n_tokens] = scores.dims();
     let dtype = scores.dtype();
     if k == 0 || n_tokens == 0 {
         return scores.without_autodiff().zeros_like();
     }
-    kept(
-        to_working_precision(scores.without_autodiff()),
-        k.min(n_tokens),
-        mask,
-    )
-    .cast(dtype)
+    let (scores, k) = (to_working_precision(scores.without_autodiff()), k.min(n_tokens));
+    let ones = if is_cpu(&scores.device()) {
+        let ones = Tensor::ones([batch, k], (&scores.device(), scores.dtype()));
+        let places = host_topk(scores.clone(), k, mask);
+        let zeros = scores.zeros_like();
+        zeros.scatter(1, places, ones, IndexingUpdateOp::Add)
+    } else {
+        kept(scores, k, mask)
+    };
+    ones.cast(dtype)
 }
 
 fn host_topk(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tensor<2, Int> {
@@ -90,20 +97,36 @@ fn ranking_keys(scores: Tensor<2>, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
 
 /// Ones for the `k` first in rank, zeros for the rest, without leaving the device.
 fn kept(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
-    let [batch, n_tokens] = scores.dims();
     let dtype = scores.dtype();
-    let keys = ranking_keys(scores, mask);
-    let edge = keys.clone().topk(k, 1).min_dim(1).expand([batch, n_tokens]);
-    let above = keys.clone().greater(edge.clone()).float().cast(FloatDType::F32);
-    let tied = keys.equal(edge).float().cast(FloatDType::F32);
-    let places = above.clone().sum_dim(1).neg() + k as f64;
-    // Counts are exact in f32 up to 2^24 tokens.
-    let order = tied.clone().cumsum(1);
-    let first = order
-        .lower_equal(places.expand([batch, n_tokens]))
-        .float()
-        .cast(FloatDType::F32);
-    (above + tied * first).cast(dtype)
+    let ranks = ranks(ranking_keys(scores, mask), PAIRS_AT_ONCE);
+    ranks.lower_elem(k as i64).float().cast(dtype)
+}
+
+/// How many tokens of the row come first: those with a larger key, and those with the same key and a lower
+/// index. Comparisons and counts only, so exact for any spread, any number of ties and minus infinity;
+/// quadratic in the tokens, in blocks of about `pairs` comparisons. (A top-k primitive would keep `k` values
+/// per thread, more than the shared memory of a GPU holds.)
+fn ranks(keys: Tensor<2>, pairs: usize) -> Tensor<2, Int> {
+    let [batch, n_tokens] = keys.dims();
+    let device = keys.device();
+    let index = Tensor::<1, Int>::arange(0..n_tokens as i64, &device);
+    let own = keys.clone().reshape([batch, n_tokens, 1]);
+    let own_index = index.clone().reshape([1, n_tokens, 1]);
+    let block = (pairs / (batch * n_tokens).max(1)).clamp(1, n_tokens);
+    let mut ranks = Tensor::<2, Int>::zeros([batch, n_tokens], &device);
+    for start in (0..n_tokens).step_by(block) {
+        let width = block.min(n_tokens - start);
+        let shape = [batch, n_tokens, width];
+        let own = own.clone().expand(shape);
+        let other = keys.clone().narrow(1, start, width).reshape([batch, 1, width]);
+        let other = other.expand(shape);
+        let other_index = index.clone().narrow(0, start, width).reshape([1, 1, width]);
+        let earlier = other_index.expand(shape).lower(own_index.clone().expand(shape));
+        let tied = other.clone().equal(own.clone()).bool_and(earlier);
+        let first = other.greater(own).bool_or(tied);
+        ranks = ranks + first.int().sum_dim(2).reshape([batch, n_tokens]);
+    }
+    ranks
 }
 
 /// Column numbers of the `k` ones of each row.
@@ -114,17 +137,23 @@ fn indices_of(kept: Tensor<2>, k: usize) -> Tensor<2, Int> {
     let place = (kept.clone().cumsum(1) - 1).clamp(0, k as i64 - 1);
     let column = Tensor::<1, Int>::arange(0..n_tokens as i64, &device).reshape([1, n_tokens]);
     let start = Tensor::<2, Int>::zeros([batch, k], &device);
-    start.scatter(1, place, kept * column, burn::tensor::IndexingUpdateOp::Add)
+    start.scatter(1, place, kept * column, IndexingUpdateOp::Add)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    fn read(tensor: Tensor<2, Int>) -> Vec<i64> {
+        tensor.into_data().iter::<i64>().collect()
+    }
+
+    /// The indices that the device path and the host path agree on.
     fn both(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Vec<i64> {
         let device = indices_of(kept(scores.clone(), k, mask.clone()), k);
-        let host = hard_topk(scores, k, mask);
-        let read = |x: Tensor<2, Int>| x.into_data().iter::<i64>().collect::<Vec<_>>();
+        let host = host_topk(scores, k, mask);
         let host = read(host);
         assert_eq!(read(device), host);
         host
@@ -158,5 +187,72 @@ mod tests {
         );
         let ones = hard_topk_mask(scores, 5, None).into_data();
         assert_eq!(ones.iter::<f32>().sum::<f32>(), 4.0);
+    }
+
+    /// Two rows of scores with ties, infinities, NaN and every order of magnitude, and which tokens are real.
+    fn rows() -> impl Strategy<Value = (Vec<f32>, Vec<bool>)> {
+        let score = prop_oneof![
+            4 => (-3..4_i8).prop_map(f32::from),
+            4 => prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL | prop::num::f32::ZERO,
+            1 => prop::sample::select(vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN]),
+        ];
+        (1..60_usize).prop_flat_map(move |n| {
+            let real = prop::sample::select(vec![0.0, 0.2, 0.9, 1.0]);
+            let real =
+                real.prop_flat_map(move |share| prop::collection::vec(prop::bool::weighted(share), 2 * n));
+            (prop::collection::vec(score.clone(), 2 * n), real)
+        })
+    }
+
+    /// By definition: a stable sort by (real, score), NaN as the lowest score.
+    fn by_sorting(scores: &[f32], real: &[bool], k: usize) -> Vec<i64> {
+        let score = |i: usize| match scores[i] {
+            s if s.is_nan() => f32::MIN,
+            s => s.max(f32::MIN) + 0.0,
+        };
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|&a, &b| {
+            real[b].cmp(&real[a]).then_with(|| match real[a] {
+                true => score(b).total_cmp(&score(a)),
+                false => std::cmp::Ordering::Equal,
+            })
+        });
+        let mut first: Vec<i64> = order[..k].iter().map(|&i| i as i64).collect();
+        first.sort_unstable();
+        first
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn both_paths_are_the_sorted_order((scores, real) in rows(), share in 0.0..=1.0_f64, masked: bool) {
+            let n = scores.len() / 2;
+            let real = if masked { real } else { vec![true; 2 * n] };
+            let device = Device::flex();
+            let tensor = Tensor::<2>::from_data(TensorData::new(scores.clone(), [2, n]), &device);
+            let mask = masked.then(|| {
+                Tensor::<2, Bool>::from_data(TensorData::new(real.clone(), [2, n]), &device)
+            });
+            for k in [1, 1 + (share * (n - 1) as f64) as usize, n] {
+                let wanted: Vec<i64> = scores.chunks(n).zip(real.chunks(n))
+                    .flat_map(|(scores, real)| by_sorting(scores, real, k)).collect();
+                prop_assert_eq!(&both(tensor.clone(), k, mask.clone()), &wanted);
+                let ones = hard_topk_mask(tensor.clone(), k, mask.clone()).into_data();
+                let same = kept(tensor.clone(), k, mask.clone()).into_data();
+                prop_assert_eq!(ones, same);
+            }
+        }
+
+        #[test]
+        fn blocks_do_not_change_the_ranks((scores, _) in rows(), pairs in 1..4000_usize) {
+            let n = scores.len() / 2;
+            let keys = Tensor::<2>::from_data(TensorData::new(scores, [2, n]), &Device::flex());
+            let keys = ranking_keys(keys, None);
+            let mut found = read(ranks(keys.clone(), pairs));
+            prop_assert_eq!(&found, &read(ranks(keys, PAIRS_AT_ONCE)));
+            found.chunks_mut(n).for_each(<[i64]>::sort_unstable);
+            prop_assert_eq!(found, (0..2).flat_map(|_| 0..n as i64).collect::<Vec<_>>());
+        }
     }
 }
