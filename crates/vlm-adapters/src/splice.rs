@@ -64,6 +64,15 @@ impl Spliced {
         };
         row * self.width + pad + slot
     }
+
+    /// The first sequence that has padding before it.
+    pub(crate) fn padded_on_the_left(&self) -> Option<usize> {
+        let short = || self.plans.iter().position(|plan| plan.slots.len() < self.width);
+        match self.padding {
+            Padding::Left => short(),
+            Padding::Right => None,
+        }
+    }
 }
 
 /// Plans the sequences of a batch. Placeholders take the images in order; without images they are dropped.

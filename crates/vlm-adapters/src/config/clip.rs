@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Problem, positive, positive_real};
+use super::{Activation, MAX_IMAGE, MAX_LAYERS, MAX_PATCH, MAX_WIDTH, Problem, positive_real, size};
 
 /// Sizes of a CLIP vision transformer.
 ///
@@ -69,11 +69,12 @@ impl ClipVisionConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {
-        positive("hidden_size", self.hidden_size)?;
-        positive("intermediate_size", self.intermediate_size)?;
-        positive("num_hidden_layers", self.num_hidden_layers)?;
-        positive("num_attention_heads", self.num_attention_heads)?;
-        positive("patch_size", self.patch_size)?;
+        size("hidden_size", self.hidden_size, MAX_WIDTH)?;
+        size("intermediate_size", self.intermediate_size, MAX_WIDTH)?;
+        size("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
+        size("num_attention_heads", self.num_attention_heads, MAX_WIDTH)?;
+        size("patch_size", self.patch_size, MAX_PATCH)?;
+        size("image_size", self.image_size, MAX_IMAGE)?;
         positive_real("layer_norm_eps", self.layer_norm_eps)?;
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let wanted = format!("a divisor of hidden_size {}", self.hidden_size);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, must_be, positive, positive_real};
+use super::{MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, Problem, must_be, positive, positive_real, size};
 
 /// Sizes of a Llama-style decoder.
 ///
@@ -71,13 +71,13 @@ impl LlamaConfig {
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {
-        positive("vocab_size", self.vocab_size)?;
-        positive("hidden_size", self.hidden_size)?;
-        positive("intermediate_size", self.intermediate_size)?;
-        positive("num_hidden_layers", self.num_hidden_layers)?;
-        positive("num_attention_heads", self.num_attention_heads)?;
-        positive("num_key_value_heads", self.num_key_value_heads)?;
-        positive("head_dim", self.head_dim)?;
+        size("vocab_size", self.vocab_size, MAX_VOCAB)?;
+        size("hidden_size", self.hidden_size, MAX_WIDTH)?;
+        size("intermediate_size", self.intermediate_size, MAX_WIDTH)?;
+        size("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
+        size("num_attention_heads", self.num_attention_heads, MAX_WIDTH)?;
+        size("num_key_value_heads", self.num_key_value_heads, MAX_WIDTH)?;
+        size("head_dim", self.head_dim, MAX_WIDTH)?;
         positive("max_position_embeddings", self.max_position_embeddings)?;
         positive_real("rope_theta", self.rope_theta)?;
         positive_real("rms_norm_eps", self.rms_norm_eps)?;

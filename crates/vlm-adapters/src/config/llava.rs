@@ -84,7 +84,7 @@ impl LlavaConfig {
         Ok(config)
     }
 
-    /// Refuse sizes that no model can have: zeros, heads that do not divide the width, a feature layer that does
+    /// Refuse sizes that no model can have: zeros, sizes beyond any known model by far, heads that do not divide the width, a feature layer that does
     /// not exist, an image token outside the vocabulary.
     ///
     /// # Errors

@@ -95,6 +95,27 @@ fn positive(field: &str, value: usize) -> Result<(), Problem> {
     }
 }
 
+/// Most layers of a part of a model; sizes beyond this and the following are damage, not models.
+const MAX_LAYERS: usize = 1 << 10;
+/// Largest width of a layer, and most heads.
+const MAX_WIDTH: usize = 1 << 20;
+/// Most rows of a vocabulary.
+const MAX_VOCAB: usize = 1 << 24;
+/// Largest side of an image, in pixels.
+const MAX_IMAGE: usize = 1 << 16;
+/// Largest side of a patch, in pixels.
+const MAX_PATCH: usize = 1 << 12;
+
+/// Refuse `field` unless it is positive and at most `limit`.
+fn size(field: &str, value: usize, limit: usize) -> Result<(), Problem> {
+    positive(field, value)?;
+    if value > limit {
+        Err(Problem::new(field, value, &format!("at most {limit}")))
+    } else {
+        Ok(())
+    }
+}
+
 /// Refuse `field` unless it is positive and finite.
 fn positive_real(field: &str, value: f64) -> Result<(), Problem> {
     if value > 0.0 && value.is_finite() {

@@ -20,7 +20,8 @@ pub enum ImageMode {
     /// own settings say.
     CenterCrop,
     /// The image is centred on a square of the mean colour. What the original evaluation code does, and hence the
-    /// numbers of most pruning papers.
+    /// numbers of most pruning papers. One deviation: [`load_image`](crate::load_image) lays transparent pixels over
+    /// white before this, where that code drops the alpha channel and shows the stored colours.
     PadSquare,
 }
 

@@ -9,12 +9,18 @@ use crate::{Slot, Spliced, TextBatch, VlmError};
 /// Mean negative log-likelihood of the target tokens given all tokens before them, in nats per token, `[1]`:
 /// Eq. (12) of `docs/method.md`.
 ///
-/// The batch must be padded on the right (then causality hides the padding). Only the rows that predict a target go
+/// The batch must be padded on the right, if at all (then causality hides the padding). Only the rows that predict a target go
 /// through the last norm and the head, and only those from the first of them on through the last layer.
 ///
 /// # Errors
-/// When the flags do not fit the ids, a placeholder is a target, or there is no target.
+/// When shorter sequences are padded on the left, the flags do not fit the ids, a placeholder is a target, or there is no target.
 pub fn next_token_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) -> Result<Tensor<1>, VlmError> {
+    if let Some(index) = spliced.padded_on_the_left() {
+        return Err(problem(
+            index,
+            "found padding on the left, wanted it on the right; splice with Padding::Right".into(),
+        ));
+    }
     let targets = Targets::of(spliced, batch)?;
     let [n_batch, width, d_model] = spliced.embeds.dims();
     let n_rows = width - targets.first;

@@ -213,6 +213,27 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_behind_left_padding_is_refused() {
+        let model = tiny();
+        let nll = |batch: &TextBatch, visual: &VisualInput, padding| {
+            let spliced = model.splice(&batch.ids, Some(visual), padding).unwrap();
+            next_token_nll(&model.language, &spliced, batch)
+        };
+        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        assert!(matches!(
+            nll(&batch, &visual, Padding::Left),
+            Err(VlmError::Prompt { index: 1, .. })
+        ));
+        assert!(nll(&batch, &visual, Padding::Right).is_ok());
+        // Sequences of equal length need no padding on either side.
+        let (batch, visual) = alone(&batch, &visual, 0);
+        close(
+            nll(&batch, &visual, Padding::Left).unwrap(),
+            nll(&batch, &visual, Padding::Right).unwrap(),
+        );
+    }
+
+    #[test]
     fn frozen_weights_pass_the_gradient_on_and_take_none() {
         let model = tiny();
         let tokens = random([2, 3, 16]).autodiff().require_grad();

@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::{DType, Device};
 use diffprune_vlm::{
     ChatTemplate, GenerationConfig, ImageProcessor, LlavaConfig, LoadError, TextTokenizer, WeightFiles,
     load_image,
 };
 use tempfile::TempDir;
 
-use crate::{Outcome, entries, fixture};
+use crate::{Outcome, entries_of, shipped};
 
-/// A writable copy of a checkpoint that satisfies `wanted`.
+/// A writable copy of a shipped checkpoint that satisfies `wanted`.
 fn copy_of(wanted: impl Fn(&Path) -> bool) -> Result<TempDir, Box<dyn std::error::Error>> {
-    let name = entries("checkpoints", |name| wanted(&fixture("checkpoints").join(name)))?.remove(0);
+    let all = shipped("checkpoints");
+    let name = entries_of(&all, |name| wanted(&all.join(name)))?.remove(0);
     let dir = tempfile::tempdir()?;
-    for entry in std::fs::read_dir(fixture("checkpoints").join(name))? {
+    for entry in std::fs::read_dir(all.join(name))? {
         let entry = entry?;
         std::fs::write(dir.path().join(entry.file_name()), std::fs::read(entry.path())?)?;
     }
@@ -209,6 +211,54 @@ fn unsuitable_configurations() -> Outcome {
     Ok(())
 }
 
+/// Sizes beyond any model are refused, and the largest allowed ones do not fit the stored tensors: neither allocates.
+#[test]
+fn sizes_beyond_any_model() -> Outcome {
+    let dir = copy_of(is_single)?;
+    let path = dir.path().join("config.json");
+    let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    for (part, field, limit) in [
+        ("text_config", "num_hidden_layers", 1 << 10),
+        ("text_config", "hidden_size", 1 << 20),
+        ("text_config", "intermediate_size", 1 << 20),
+        ("text_config", "num_attention_heads", 1 << 20),
+        ("text_config", "num_key_value_heads", 1 << 20),
+        ("text_config", "head_dim", 1 << 20),
+        ("text_config", "vocab_size", 1 << 24),
+        ("vision_config", "num_hidden_layers", 1 << 10),
+        ("vision_config", "hidden_size", 1 << 20),
+        ("vision_config", "intermediate_size", 1 << 20),
+        ("vision_config", "num_attention_heads", 1 << 20),
+        ("vision_config", "image_size", 1 << 16),
+        ("vision_config", "patch_size", 1 << 12),
+    ] {
+        let mut config = stored.clone();
+        // The head's width must not depend on the sizes that are spoilt.
+        config["text_config"]["head_dim"] = 8.into();
+        for found in [limit + 1, 1_000_000_000_000_000_u64, u64::MAX] {
+            config[part][field] = found.into();
+            std::fs::write(&path, config.to_string())?;
+            check(LlavaConfig::from_dir(&dir), &format!("{part}.{field}"), |error| {
+                matches!(error, LoadError::Config { .. })
+            });
+        }
+    }
+    let mut config = stored.clone();
+    config["text_config"]["num_hidden_layers"] = (1 << 10).into();
+    config["text_config"]["vocab_size"] = (1 << 24).into();
+    config["text_config"]["intermediate_size"] = (1 << 20).into();
+    std::fs::write(&path, config.to_string())?;
+    let config = LlavaConfig::from_dir(&dir)?;
+    let loaded = config.load_weights(dir.path(), DType::F32, &Device::flex());
+    check(loaded.map(|_| ()), "safetensors", |error| {
+        matches!(
+            error,
+            LoadError::TensorShape { .. } | LoadError::MissingTensor { .. }
+        )
+    });
+    Ok(())
+}
+
 #[test]
 fn unusable_tokenizers_and_templates() -> Outcome {
     let dir = copy_of(|_| true)?;
@@ -233,8 +283,8 @@ fn unusable_tokenizers_and_templates() -> Outcome {
 #[test]
 fn damaged_images() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let source = entries("images", |name| name.ends_with(".png"))?.remove(0);
-    let sound = std::fs::read(fixture("images").join(source))?;
+    let source = entries_of(&shipped("images"), |name| name.ends_with(".png"))?.remove(0);
+    let sound = std::fs::read(shipped("images").join(source))?;
     let path = dir.path().join("picture.png");
     let mut flipped = sound.clone();
     let middle = flipped.len() / 2;

@@ -379,11 +379,15 @@ impl Case<'_> {
         let last = |logits: Tensor<3>| logits.clone().narrow(1, logits.dims()[1] - 1, 1);
         self.tensors
             .check("prune_logits_last_reindexed_positions", &last(reindexed.clone()));
-        let contrast = (last(kept) - last(reindexed)).abs().max().into_scalar::<f32>();
-        assert!(
-            contrast > 10.0 * TOLERANCE,
-            "positions make no difference: {contrast}"
-        );
+        // With few tokens gone, the two rules hardly differ; with none, they agree.
+        let n_kept: usize = visual.keep_indices.iter().map(Vec::len).sum();
+        if 2 * n_kept <= visual.n_full.iter().sum() {
+            let contrast = (last(kept) - last(reindexed)).abs().max().into_scalar::<f32>();
+            assert!(
+                contrast > 10.0 * TOLERANCE,
+                "positions make no difference: {contrast}"
+            );
+        }
         visual.positions = PositionRule::Keep;
         self.check_greedy(
             "prune_greedy",
@@ -477,7 +481,9 @@ impl Case<'_> {
         if self.decides("greedy") {
             assert_eq!(found, wanted, "generation_config.json");
             // A stop id ends the answer and is not part of it.
-            let stop = found[found.len() / 2];
+            let Some(&stop) = found.get(found.len() / 2) else {
+                return;
+            };
             let first = found.iter().position(|&id| id == stop).unwrap();
             assert_eq!(
                 self.generate(visual, "greedy_new_tokens", &[stop]),
@@ -550,6 +556,7 @@ fn every_tensor_agrees() {
 /// All cases of a checkpoint in one ragged batch, each image pruned to another count, give what they give alone.
 #[test]
 fn a_ragged_batch_answers_as_its_prompts_alone() {
+    let mut n_compared = 0;
     for (name, manifest) in manifests() {
         let llava = load(&manifest);
         let (mut prompts, mut pictures, mut counts) = (Vec::new(), Vec::new(), Vec::new());
@@ -588,10 +595,45 @@ fn a_ragged_batch_answers_as_its_prompts_alone() {
             let alone = llava
                 .generate(std::slice::from_ref(prompt), Some(&own), &options)
                 .unwrap();
-            assert_eq!(together[i], alone[0], "{name}, prompt {i}");
+            let n = n_decided(&llava, prompt, &own, &alone[0]);
+            if n < alone[0].len() {
+                println!(
+                    "{name}, prompt {i}: only the first {n} ids compared, then two scores are too close"
+                );
+            }
+            let reached = |ids: &[u32]| ids[..n.min(ids.len())].to_vec();
+            assert_eq!(reached(&together[i]), reached(&alone[0]), "{name}, prompt {i}");
+            n_compared += n;
             first += counts[i];
         }
     }
+    assert!(n_compared > 0, "no answer is decided by more than {LEAST_GAP}");
+}
+
+/// How many ids of an answer come before the first whose best two scores are too close to tell.
+fn n_decided(llava: &Llava, prompt: &[u32], visual: &VisualInput, answer: &[u32]) -> usize {
+    let model = llava.model();
+    // An answer that holds the placeholder itself cannot be spliced beyond it.
+    let image = answer.iter().position(|&id| id == model.image_token_id());
+    let n = image.map_or(answer.len(), |place| place + 1);
+    if n == 0 {
+        return 0;
+    }
+    let ids = [prompt, &answer[..n - 1]].concat();
+    let spliced = model.splice(&[ids], Some(visual), Padding::Right).unwrap();
+    let hidden = model
+        .language
+        .forward(spliced.embeds, spliced.position_ids, None, None);
+    let [_, width, d_model] = hidden.dims();
+    let rows = hidden.narrow(1, width - n, n).reshape([n, d_model]);
+    let best = model.language.logits(rows).topk(2, 1);
+    let gaps: Vec<f32> = (best.clone().narrow(1, 0, 1) - best.narrow(1, 1, 1))
+        .into_data()
+        .try_to_vec()
+        .unwrap();
+    gaps.iter()
+        .take_while(|&&gap| f64::from(gap) >= LEAST_GAP)
+        .count()
 }
 
 /// The names of the newer module tree load to the same weights, and what we save others would read back.

@@ -6,18 +6,25 @@ mod preprocess;
 mod tokenizers;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 /// Tests report any failure to read their oracles as an error.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// The repository's own fixtures.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+
 /// A file or folder among the oracles.
 fn fixture(part: &str) -> PathBuf {
-    let shipped = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures"));
-    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(shipped, PathBuf::from);
+    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(|| SHIPPED.into(), PathBuf::from);
     root.join("hf").join(part)
+}
+
+/// A file or folder of the repository, wherever the oracles are: sound input for tests that damage it.
+fn shipped(part: &str) -> PathBuf {
+    PathBuf::from(SHIPPED).join("hf").join(part)
 }
 
 /// The contents of a json oracle.
@@ -29,11 +36,16 @@ fn json(part: &str) -> Result<Value, Box<dyn std::error::Error>> {
 
 /// The files or folders in `part` whose names satisfy `wanted`, in order; at least one.
 fn entries(part: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    entries_of(&fixture(part), wanted)
+}
+
+/// Like [`entries`], of any folder.
+fn entries_of(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(fixture(part))? {
+    for entry in std::fs::read_dir(dir)? {
         names.extend(entry?.file_name().into_string().ok().filter(|name| wanted(name)));
     }
-    assert!(!names.is_empty(), "no oracles in {part}");
+    assert!(!names.is_empty(), "nothing suitable in {}", dir.display());
     names.sort();
     Ok(names)
 }
