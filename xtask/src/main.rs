@@ -21,7 +21,7 @@ struct Flags {
 enum Task {
     /// Everything that CI checks, cheapest first: tidy, format, lints, docs, tests.
     Check(check::CheckFlags),
-    /// Only the checks that need no compiler: equations against code, leaves against leaves, machine paths.
+    /// Only the checks that need no compiler: equations against code, leaves against leaves.
     Tidy,
     /// Train, compare and report on a small (or your own) LLaVA-1.5: tables, plots, pictures.
     Repro(run::ReproFlags),

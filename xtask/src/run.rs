@@ -29,13 +29,14 @@ pub struct ReproFlags {
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the report and everything behind it goes; an interrupted run there is resumed.
-    #[arg(long, default_value = "runs/repro")]
-    out: PathBuf,
+    /// Where the report and everything behind it goes; an interrupted run there is resumed [default: runs/repro in the
+    /// workspace].
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// A LLaVA-1.5 checkpoint in Hugging Face layout instead of the shipped small one.
     #[arg(long)]
     model: Option<PathBuf>,
-    /// Further flags for `diffprune run repro`.
+    /// Further flags for `diffprune run repro`; paths in them count from the workspace.
     #[arg(last = true)]
     rest: Vec<String>,
 }
@@ -44,15 +45,14 @@ impl ReproFlags {
     /// Builds in release and runs the experiment.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self {
-            device, out, rest, ..
-        } = &self;
+        let Self { device, rest, .. } = &self;
+        let out = resolved(shell, self.out.as_deref(), "runs/repro")?;
+        let model = self.model.as_deref().map(std::path::absolute).transpose()?;
         let seed = self.seed.to_string();
         let quick = self.quick.then_some("--quick");
-        let model = self
-            .model
-            .iter()
-            .flat_map(|path| ["--model".into(), path.clone().into_os_string()]);
+        let model = model
+            .into_iter()
+            .flat_map(|path| ["--model".into(), path.into_os_string()]);
         cmd!(
             shell,
             "{binary} run repro --device {device} --seed {seed} --out {out} {quick...} {model...} {rest...}"
@@ -69,13 +69,13 @@ pub struct MiniFlags {
     /// cpu, wgpu, vulkan or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where checkpoints of the training go; an interrupted run there is resumed.
-    #[arg(long, default_value = "runs/mini")]
-    out: PathBuf,
-    /// Where the finished model is written.
-    #[arg(long, default_value = "assets/mini-llava-1.5")]
-    assets: PathBuf,
-    /// Further flags for `diffprune mini train`.
+    /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini in the workspace].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where the finished model is written [default: assets/mini-llava-1.5 in the workspace].
+    #[arg(long)]
+    assets: Option<PathBuf>,
+    /// Further flags for `diffprune mini train`; paths in them count from the workspace.
     #[arg(last = true)]
     rest: Vec<String>,
 }
@@ -84,12 +84,9 @@ impl MiniFlags {
     /// Builds in release and trains.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self {
-            device,
-            out,
-            assets,
-            rest,
-        } = &self;
+        let Self { device, rest, .. } = &self;
+        let out = resolved(shell, self.out.as_deref(), "runs/mini")?;
+        let assets = resolved(shell, self.assets.as_deref(), "assets/mini-llava-1.5")?;
         cmd!(
             shell,
             "{binary} mini train --device {device} --out {out} --assets {assets} {rest...}"
@@ -117,6 +114,23 @@ impl BenchFlags {
     }
 }
 
+/// A path as the caller means it, from the caller's own folder; the default lies in the workspace.
+fn resolved(shell: &Shell, given: Option<&Path>, default: &str) -> anyhow::Result<PathBuf> {
+    // The shell has a current folder of its own; that of the process is still the caller's.
+    Ok(match given {
+        Some(path) => std::path::absolute(path)?,
+        None => shell.current_dir().join(default),
+    })
+}
+
+/// Where cargo builds when the shell runs it.
+fn target_folder(shell: &Shell) -> PathBuf {
+    let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
+        .into_iter()
+        .find_map(std::env::var_os);
+    shell.current_dir().join(named.unwrap_or_else(|| "target".into()))
+}
+
 /// Builds the binary in release, with the device's feature, and names it.
 fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
     let features = device::feature(device)?
@@ -130,9 +144,24 @@ fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
     )
     .quiet()
     .run()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| shell.current_dir().join("target"), PathBuf::from);
-    Ok(target
+    Ok(target_folder(shell)
         .join("release")
         .join(format!("diffprune{}", std::env::consts::EXE_SUFFIX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_paths_count_from_the_caller_and_defaults_from_the_workspace() {
+        let shell = Shell::new().unwrap();
+        let caller = std::env::current_dir().unwrap();
+        let root = workspace_root().unwrap();
+        shell.change_dir(&root);
+        let given = resolved(&shell, Some(Path::new("out")), "runs/x").unwrap();
+        assert_eq!(given, caller.join("out"));
+        assert_ne!(given, root.join("out"));
+        assert_eq!(resolved(&shell, None, "runs/x").unwrap(), root.join("runs/x"));
+    }
 }

@@ -13,6 +13,9 @@ use xshell::Shell;
 /// Crates that know nothing of one another; `kernels` lies below them.
 const LEAVES: [&str; 5] = ["softtopk", "throttler", "denoiser", "scorer", "pruner"];
 
+/// Tables of what a crate is built with.
+const TABLES: [&str; 2] = ["dependencies", "build-dependencies"];
+
 /// Runs all tidy checks.
 pub fn run(shell: &Shell) -> anyhow::Result<()> {
     let root = shell.current_dir();
@@ -40,22 +43,53 @@ fn leaves_stay_apart(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names under `[dependencies]` (tests may use a sibling).
+/// Packages under `[dependencies]` and `[build-dependencies]`, of every target (tests may use a sibling), by the names
+/// in the manifest and by those that they are renamed from.
 fn dependencies(manifest: &str) -> Vec<&str> {
-    let mut inside = false;
+    let (mut inside, mut entry) = (false, false);
     let mut names = Vec::new();
     for line in manifest.lines().map(str::trim) {
-        if line.starts_with('[') {
-            inside =
-                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
-            if let Some(name) = line.strip_prefix("[dependencies.") {
-                names.push(name.trim_end_matches(']'));
-            }
-        } else if inside && let Some((name, _)) = line.split_once(['.', '=', ' ']) {
-            names.push(name);
+        if let Some(header) = line.strip_prefix('[') {
+            let header = header.split(']').next().unwrap_or_default();
+            let name = TABLES.iter().find_map(|table| below(header, table));
+            entry = name.is_some_and(|name| !name.is_empty());
+            inside = name.is_some();
+            names.extend(name.filter(|name| !name.is_empty()));
+            continue;
+        }
+        if inside
+            && !entry
+            && let Some((name, _)) = line.split_once(['.', '=', ' '])
+        {
+            names.push(name.trim_matches('"'));
+        }
+        if inside {
+            names.extend(renamed(line));
         }
     }
     names
+}
+
+/// What follows a table's name in a header: nothing, or a dependency's name; `None` in another table.
+fn below<'a>(header: &'a str, table: &str) -> Option<&'a str> {
+    let start = match header.rfind(&format!(".{table}")) {
+        Some(dot) => dot + 1,
+        None if header.starts_with(table) => 0,
+        None => return None,
+    };
+    let rest = &header[start + table.len()..];
+    if rest.is_empty() {
+        return Some(rest);
+    }
+    Some(rest.strip_prefix('.')?.trim_matches('"'))
+}
+
+/// The value of a key `package`.
+fn renamed(line: &str) -> Option<&str> {
+    line.split("package").skip(1).find_map(|rest| {
+        let value = rest.trim_start().strip_prefix('=')?.trim_start();
+        value.strip_prefix('"')?.split('"').next()
+    })
 }
 
 fn equations_agree(root: &Path) -> anyhow::Result<()> {
@@ -195,6 +229,19 @@ mod tests {
         let manifest = "[package]\nname = \"x\"\n[dependencies]\nburn.workspace = true\ndiffprune-kernels = { }\n\
                         [dev-dependencies]\ndiffprune-softtopk.workspace = true\n";
         assert_eq!(dependencies(manifest), ["burn", "diffprune-kernels"]);
+    }
+
+    #[test]
+    fn build_dependencies_targets_and_renames_count() {
+        let manifest = "[build-dependencies]\na = { version = \"1\" }\nb = { package = \"diffprune-scorer\" }\n\
+                        [target.'cfg(unix)'.dependencies]\nc.workspace = true\n[dependencies.d]\nversion = \"1\"\n\
+                        package = \"diffprune-pruner\"\n[target.'cfg(unix)'.build-dependencies.e]\npath = \"e\"\n\
+                        [dev-dependencies.f]\npackage = \"diffprune-softtopk\"\n\
+                        [target.'cfg(unix)'.dev-dependencies]\ng = \"1\"\n";
+        assert_eq!(
+            dependencies(manifest),
+            ["a", "b", "diffprune-scorer", "c", "d", "diffprune-pruner", "e"]
+        );
     }
 
     #[test]
