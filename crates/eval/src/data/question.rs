@@ -20,7 +20,7 @@ pub enum Benchmark {
     TextVqa,
 }
 
-/// Whose evaluation program is followed.
+/// Whose evaluation program scores answers. Prompts are those of LLaVA-1.5 under either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -71,11 +71,9 @@ impl Question {
     }
 }
 
-/// How a benchmark is read.
+/// How a benchmark is read; the prompts are those of LLaVA-1.5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Whose prompts are used.
-    pub protocol: Protocol,
     /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them; a LLaVA question file decides itself.
     pub ocr: bool,
     /// Folder of the pictures; by default the official place below the root.
@@ -85,7 +83,6 @@ pub struct ReadOptions {
 impl Default for ReadOptions {
     fn default() -> Self {
         Self {
-            protocol: Protocol::Llava,
             ocr: true,
             images: None,
         }

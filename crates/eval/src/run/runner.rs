@@ -31,7 +31,7 @@ impl<F: Fn(&Path, Grid) -> Option<Vec<f32>> + Sync> Annotations for F {
 /// How a run is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// Whose rules score the answers.
+    /// Whose rules score the answers; the questions keep LLaVA's prompts.
     pub protocol: Protocol,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
