@@ -100,20 +100,24 @@ fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Renames the finished folder to its place; one that was there goes.
+/// Renames the finished folder to its place; one that was there goes, and so does what a crash in here left.
 fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     let old = sibling(to, "old")?;
     let moved = |from: &Path, to: &Path| {
         fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
     };
+    let gone = |dir: &Path| {
+        if dir.exists() {
+            fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        anyhow::Ok(())
+    };
     if to.exists() {
+        gone(&old)?;
         moved(to, &old)?;
     }
     moved(from, to)?;
-    if old.exists() {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-    }
-    Ok(())
+    gone(&old)
 }
 
 fn sibling(dir: &Path, what: &str) -> anyhow::Result<PathBuf> {
@@ -121,4 +125,29 @@ fn sibling(dir: &Path, what: &str) -> anyhow::Result<PathBuf> {
         .file_name()
         .with_context(|| format!("{}: wanted a path that ends in a name", dir.display()))?;
     Ok(dir.with_file_name(format!(".{}.{what}", name.to_string_lossy())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_blocks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("model");
+        let put = |folder: &Path, text: &str| {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("a"), text).unwrap();
+        };
+        // Between the renames, and after both: the old folder is there, without and with the one in its place.
+        for there in [false, true] {
+            let from = unfinished(&to).unwrap();
+            put(&from, "new");
+            put(&sibling(&to, "old").unwrap(), "old");
+            assert_eq!(to.exists(), there);
+            replace(&from, &to).unwrap();
+            assert_eq!(fs::read_to_string(to.join("a")).unwrap(), "new");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
 }
