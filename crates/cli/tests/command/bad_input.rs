@@ -2,12 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
+#[cfg(unix)]
+use crate::{diffprune, succeed};
 use crate::{model, output, picture};
 
 /// Runs, must fail with code 1 and one line that holds every one of `parts`.
 fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
-    let output = output(line, paths);
+    refused(line, &output(line, paths), parts);
+}
+
+/// Must have failed with code 1 and one line that holds every one of `parts`.
+fn refused(line: &str, output: &Output, parts: &[&str]) {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}: {told}");
     assert_eq!(told.trim_end().lines().count(), 1, "{line}: {told}");
@@ -193,20 +200,79 @@ fn folders_that_cannot_be_written() {
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
+/// The program as [`diffprune`] makes it, which may write 512 bytes to a file and no more: the system refuses the rest
+/// in the middle of a write, as that of a full disk does.
+#[cfg(unix)]
+fn cramped(line: &str, paths: &[&Path]) -> Output {
+    let program = diffprune(line, paths);
+    std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .output()
+        .expect("a shell")
+}
+
+/// Names in a folder, hidden ones included.
+#[cfg(unix)]
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(unix)]
 #[test]
 fn a_full_disk() {
-    let full = Path::new("/dev/full");
-    if !full.exists() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, picture_file) = (dir.path().join("model"), dir.path().join("a.png"));
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, photo) = (at("model"), at("world"), at("a.png"));
     model(&checkpoint, 32);
-    picture(&picture_file);
-    let out = full.join("b.png");
-    refuse(
-        "show --model {} --image {} --out {}",
-        &[&checkpoint, &picture_file, &out],
-        &["/dev/full"],
+    picture(&photo);
+    let counts = "--images 4 --val-images 2 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1";
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let before = names(dir.path());
+    let (png, scorer, out) = (at("b.png"), at("scorer"), at("out"));
+    refused(
+        "show",
+        &cramped(
+            "show --model {} --image {} --out {}",
+            &[&checkpoint, &photo, &png],
+        ),
+        &["b.png", "File too large"],
     );
+    assert_eq!(names(dir.path()), before);
+
+    let train = "train --model {} --data {} --out {} --steps 1 --keep 2/9";
+    refused(
+        train,
+        &cramped(train, &[&checkpoint, &world, &scorer]),
+        &["scorer", "File too large"],
+    );
+    let left = names(&scorer);
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.ends_with(".tmp") || name == "diffprune.json"),
+        "{left:?}"
+    );
+
+    let eval = "eval --model {} --data {} --out {} --arms full,cls --budgets 16 --max-new-tokens 2";
+    refused(
+        eval,
+        &cramped(eval, &[&checkpoint, &world, &out]),
+        &["records.jsonl", "File too large"],
+    );
+    assert_eq!(names(&out), ["records.jsonl"]);
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    assert!(
+        records.ends_with('\n') && records.lines().all(|line| line.ends_with('}')),
+        "{records}"
+    );
+    // With room again, both go on.
+    succeed(train, &[&checkpoint, &world, &scorer]);
+    succeed(eval, &[&checkpoint, &world, &out]);
 }
