@@ -19,7 +19,7 @@ const FOLDER: &str = "pictures";
 const LEGEND: &str =
     "Left to right: the picture, the scores of its tokens as heat, the tokens that are kept.";
 
-/// Draws `count` test pictures with each method.
+/// Draws `count` test pictures with each method; those of an earlier run go.
 pub fn draw_some(
     vlm: &dyn Vlm,
     questions: &[Question],
@@ -30,6 +30,10 @@ pub fn draw_some(
 ) -> anyhow::Result<()> {
     let folder = out.join(FOLDER);
     make_folder(&folder)?;
+    for name in drawn(&folder)? {
+        let path = folder.join(name);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
     for (number, image) in some(questions, count).iter().enumerate() {
         let picture = load_image(image)?;
         for (name, method) in methods {
@@ -58,14 +62,12 @@ fn some(questions: &[Question], count: usize) -> Vec<PathBuf> {
 
 /// Puts the pictures that are there at the end of `report.md` and `report.html`.
 pub fn link(out: &Path) -> anyhow::Result<()> {
-    let Ok(entries) = fs::read_dir(out.join(FOLDER)) else {
-        return Ok(());
+    let folder = out.join(FOLDER);
+    let names = if folder.is_dir() {
+        drawn(&folder)?
+    } else {
+        Vec::new()
     };
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
-    names.retain(|name| name.ends_with(".png"));
-    names.sort();
     if names.is_empty() {
         return Ok(());
     }
@@ -89,6 +91,17 @@ pub fn link(out: &Path) -> anyhow::Result<()> {
         Some("</body>"),
         &format!("<h2>Pictures</h2>\n<p>{LEGEND}</p>\n{html}"),
     )
+}
+
+/// Names of the pictures in the folder that this program draws: a number and a method.
+fn drawn(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()) && name.ends_with(".png"))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Adds a text to a file, before the last `mark` when there is one.
