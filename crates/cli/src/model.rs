@@ -32,8 +32,8 @@ pub struct Loaded {
     pub vlm: Box<dyn Vlm>,
     /// Its folder.
     pub dir: PathBuf,
-    /// Whether it is the shipped small one.
-    pub shipped: bool,
+    /// Whether its weights are held in f16.
+    pub half: bool,
 }
 
 impl ModelArgs {
@@ -83,11 +83,10 @@ pub fn load(dir: &Path, device: &Device, half: bool) -> anyhow::Result<Loaded> {
         ..LoadOptions::default()
     };
     let vlm = load_vlm(dir, device, options)?;
-    let same = |other: PathBuf| other.canonicalize().ok() == dir.canonicalize().ok();
     Ok(Loaded {
         vlm,
         dir: dir.to_path_buf(),
-        shipped: shipped().is_ok_and(same),
+        half,
     })
 }
 

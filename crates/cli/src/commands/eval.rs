@@ -15,6 +15,8 @@ use crate::digest::{self, Digest};
 use crate::model::{Loaded, ModelArgs};
 use crate::{data, device, pruners, repro};
 
+/// Tier of numbers about the small world.
+pub const MINI: &str = "mini";
 /// Name of the records in an output folder.
 pub const RECORDS: &str = "records.jsonl";
 
@@ -31,7 +33,7 @@ pub struct EvalArgs {
     /// Folder for records and report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What is compared [default: the controls and every scorer given].
+    /// What is compared [default: the controls, every scorer given, and `inverted` when one is called `diffprune`].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     arms: Vec<String>,
     /// Tokens that stay: counts (64), fractions (1/9) or percentages.
@@ -76,7 +78,8 @@ impl EvalArgs {
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
-            .text(&format!("{:?} {scorer_hashes:?}", self.max_new_tokens));
+            .text(&format!("{:?} {scorer_hashes:?}", self.max_new_tokens))
+            .text(&format!("{} half={}", self.model.device, self.model.half));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
             fingerprint: fingerprint.hex(),
@@ -97,10 +100,10 @@ impl EvalArgs {
             revision: repro::revision(),
             device: self.model.device.clone(),
             seed: self.seed,
-            tier: tier(&model).into(),
+            tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "records": RECORDS, "report": options,
+                "random_seeds": self.random_seeds, "half": model.half, "records": RECORDS, "report": options,
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
@@ -132,7 +135,7 @@ impl EvalArgs {
         Ok((scorers, hashes))
     }
 
-    /// The names of the arms: those given, or the controls and the scorers.
+    /// The names of the arms: those given, or the controls, the scorers, and the one called `diffprune` upside down.
     fn names(&self, scorers: &BTreeMap<String, DiffPrune>) -> Vec<String> {
         if !self.arms.is_empty() {
             return self.arms.iter().map(|name| name.trim().to_string()).collect();
@@ -147,10 +150,12 @@ impl EvalArgs {
             "untrained",
             "text-only",
         ];
+        let inverted = scorers.contains_key("diffprune").then(|| "inverted".to_string());
         controls
             .into_iter()
             .map(String::from)
             .chain(scorers.keys().cloned())
+            .chain(inverted)
             .collect()
     }
 }
@@ -177,9 +182,13 @@ pub fn report_options(names: &[String]) -> ReportOptions {
     }
 }
 
-/// Whether numbers speak of a real model.
-pub fn tier(model: &Loaded) -> &'static str {
-    if model.shipped { "mini" } else { "full" }
+/// Whether numbers speak of real pictures or of the small world, which has a manifest.
+fn tier(data: &Path) -> &'static str {
+    if data.join("manifest.json").is_file() {
+        MINI
+    } else {
+        "full"
+    }
 }
 
 /// Model, data and position rule in a few sentences.

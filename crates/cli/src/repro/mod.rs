@@ -81,7 +81,7 @@ impl Repro<'_> {
         let names = self.names()?;
         let stages = self.out.join(STAGES);
         eval::make_folder(&stages)?;
-        let mut ledger = Ledger::open(&stages.join("stages.json"))?;
+        let mut ledger = Ledger::open(&stages.join("stages.json"), revision())?;
         let folder = stages.join(&names.data);
         stage(1, "data", ledger.has(&names.data));
         ledger.time(&names.data, || {
@@ -122,7 +122,9 @@ impl Repro<'_> {
     /// What each stage is called: what it depends on decides.
     fn names(&self) -> anyhow::Result<Names> {
         let model = self.model.fingerprint()?;
-        let device = &self.device;
+        // Weights in f16 give other answers; those in f32 keep the names that they always had.
+        let half = if self.model.half { " half" } else { "" };
+        let device = &format!("{}{half}", self.device);
         let data = digest::of_settings(&self.plan.world(self.seed))?.short();
         let training = |method: Method| -> anyhow::Result<String> {
             let config = self.plan.train(method, self.model.vlm.d_vision(), self.seed);
@@ -226,9 +228,14 @@ impl Repro<'_> {
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
         let stages = [&names.data, &names.diffprune, &names.gumbel, &names.records];
+        let seconds_of = |name: &str| ledger.stage(name).seconds.unwrap_or(0.0);
         let seconds: BTreeMap<&String, f64> = stages
             .iter()
-            .map(|&name| (name, (10.0 * ledger.seconds(name)).round() / 10.0))
+            .map(|&name| (name, (10.0 * seconds_of(name)).round() / 10.0))
+            .collect();
+        let made: BTreeMap<&String, serde_json::Value> = stages
+            .iter()
+            .map(|&name| (name, origin(&ledger.stage(name))))
             .collect();
         let trainings: BTreeMap<&String, serde_json::Value> = trained
             .reports
@@ -239,15 +246,16 @@ impl Repro<'_> {
         let config = serde_json::json!({
             "model": self.model.name(), "d_vision": vlm.d_vision(), "d_model": vlm.d_model(), "plan": self.plan,
             "train": self.plan.train(Method::Throttle, vlm.d_vision(), self.seed), "trainings": trainings,
-            "stages_s": seconds, "records": format!("{STAGES}/{}", names.records), "report": options,
+            "stages_s": seconds, "stages": made, "half": self.model.half, "records": format!("{STAGES}/{}", names.records), "report": options,
         });
         let meta = Meta {
-            revision: revision(),
+            revision: ledger.revision(&stages.map(String::as_str)),
             device: self.device.clone(),
             seed: self.seed,
-            tier: eval::tier(self.model).into(),
+            // Its data is the small world, whatever the model.
+            tier: eval::MINI.into(),
             config,
-            wall_s: stages.iter().map(|name| ledger.seconds(name)).sum(),
+            wall_s: stages.iter().map(|name| seconds_of(name)).sum(),
             title: format!("DiffPrune on {}", self.model.name()),
             note,
         };
@@ -282,6 +290,11 @@ fn facts(report: &TrainReport) -> serde_json::Value {
         "steps": report.steps, "stopped_early": report.stopped_early, "best_step": report.best_step,
         "best_val_nll": report.best_val_nll, "last_nll": report.last_nll,
     })
+}
+
+/// What a report says of who made a stage; the time of a resumed one is that of its last call.
+fn origin(stage: &ledger::Stage) -> serde_json::Value {
+    serde_json::json!({ "revision": stage.revisions.join(", "), "resumed": stage.resumed })
 }
 
 fn stage(number: usize, name: &str, complete: bool) {

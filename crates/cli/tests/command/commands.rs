@@ -37,6 +37,18 @@ fn data_train_eval_report_show_ask() {
     succeed("report {}", &[&out]);
     assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), report);
     assert!(out.join("report.md").is_file());
+    assert!(
+        report.contains("\"tier\": \"mini\""),
+        "the small world is no real data"
+    );
+
+    // Without --arms: the controls, the scorer and its inversion. Data without a manifest may be anybody's.
+    let short = "eval --model {} --data {} --out {} --scorer diffprune={} --budgets 16 --limit 1 --random-seeds 1 \
+                 --max-new-tokens 1";
+    fs::remove_file(world.join("manifest.json")).unwrap();
+    succeed(short, &[&checkpoint, &world, &at("default"), &scorer]);
+    let report = fs::read_to_string(at("default").join("report.json")).unwrap();
+    assert!(report.contains("\"inverted\"") && report.contains("\"tier\": \"full\""));
 
     let (photo, png) = (at("photo.png"), at("heat.png"));
     picture(&photo);

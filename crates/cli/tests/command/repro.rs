@@ -45,7 +45,14 @@ fn report(out: &Path) -> Value {
     let mut report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     assert!(report["meta"]["wall_s"].as_f64().unwrap() > 0.0);
     report["meta"]["wall_s"] = Value::Null;
-    report["meta"]["config"]["stages_s"] = Value::Null;
+    let config = report["meta"]["config"].as_object_mut().unwrap();
+    config.remove("stages_s");
+    let stages = config.remove("stages").unwrap();
+    let stages = stages.as_object().unwrap();
+    assert!(stages.len() == 4 && stages.values().all(|stage| stage["revision"].is_string()));
+    // What was interrupted says so and nothing else does.
+    let resumed = stages.values().filter(|stage| stage["resumed"] == true).count();
+    assert_eq!(resumed, usize::from(out.ends_with("broken")), "{stages:?}");
     report
 }
 
@@ -77,16 +84,24 @@ fn an_interrupted_experiment_ends_with_the_same_report() {
     }
     let page = fs::read_to_string(broken.join("report.md")).unwrap();
     assert!(page.contains("](pictures/1-gumbel-ste.png)"));
+    // Pictures of an earlier run do not come back; files of others stay.
+    fs::copy(
+        broken.join("pictures/1-diffprune.png"),
+        broken.join("pictures/9-diffprune.png"),
+    )
+    .unwrap();
+    fs::write(broken.join("pictures/mine.txt"), "").unwrap();
     // A third time, nothing is left to do and nothing changes.
     succeed(RUN, &[&checkpoint, &plan, &broken]);
     assert_eq!(report(&broken), resumed);
     assert_eq!(fs::read_to_string(broken.join("report.md")).unwrap(), page);
+    assert!(!broken.join("pictures/9-diffprune.png").exists() && broken.join("pictures/mine.txt").exists());
 }
 
 /// `report.json` as its readers expect it.
 fn shape(report: &Value) {
     let meta = &report["meta"];
-    for (field, found) in [("device", "cpu"), ("tier", "full")] {
+    for (field, found) in [("device", "cpu"), ("tier", "mini")] {
         assert_eq!(meta[field], found);
     }
     assert_eq!(meta["seed"], 3);
