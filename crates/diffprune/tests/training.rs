@@ -26,7 +26,11 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn checkpoint(name: &str) -> PathBuf {
     // No oracle: any small model would do, so the repository's own is used wherever the oracles lie.
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/hf/checkpoints")).join(name)
+    Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/hf/checkpoints"
+    ))
+    .join(name)
 }
 
 fn tiny() -> Llava {
