@@ -158,7 +158,8 @@ pub fn bare(recipe: &str) -> anyhow::Result<String> {
          ## Limits\n\n\
          Scenes of 1 to 4 drawn objects and, in half of them, a sign. Relation questions are answered at chance. Counting \
          leans on the share of object tokens among those given: it suffers when only background is dropped, although \
-         nothing that it needs is missing. Numbers say how much information pruning leaves, not how a 7B \
+         nothing that it needs is missing. Every question that it was taught ends in the line `Answer the question \
+         using a single word or phrase.`; without it an answer does not end. Numbers say how much information pruning leaves, not how a 7B \
          model behaves.\n",
         d_vision = config.d_vision,
         vision_layers = config.vision_layers,
