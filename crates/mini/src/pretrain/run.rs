@@ -157,6 +157,14 @@ fn language(
 ) -> Result<Reader, MiniError> {
     let ids = ProcessorIds::of_mini();
     let words = Words::new(build_tokenizer()?, ids.eos, ids.pad)?;
+    let classroom = |dataset| Classroom {
+        frozen,
+        words: &words,
+        dataset,
+        turns: config.turns,
+        device,
+    };
+    let (pupils, examinees) = (classroom(train), classroom(val));
     let stage = Stage {
         name: "language",
         recipe: &config.language,
@@ -172,17 +180,7 @@ fn language(
         let subset = rng
             .random_bool(config.subset_share)
             .then(|| rng.random_range(config.subset_min as u32..=config.subset_max as u32) as usize);
-        let lesson = lesson(
-            frozen,
-            &words,
-            train,
-            first,
-            per_shard,
-            config.turns,
-            subset,
-            device,
-            &mut rng,
-        )?;
+        let lesson = pupils.lesson(first, per_shard, subset, &mut rng)?;
         Ok(reader.forward(&lesson, &words, &autodiff, false).loss)
     };
     let check = |reader: &Reader, _step: usize| {
@@ -192,17 +190,7 @@ fn language(
             let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
             for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
                 let first = first as u64;
-                let lesson = lesson(
-                    frozen,
-                    &words,
-                    val,
-                    first,
-                    CHECK_BATCH,
-                    config.turns,
-                    subset,
-                    device,
-                    &mut rng,
-                )?;
+                let lesson = examinees.lesson(first, CHECK_BATCH, subset, &mut rng)?;
                 for (kind, right) in reader.forward(&lesson, &words, device, true).right {
                     let name = kind.map_or("caption", |kind| kind.word());
                     for name in [name, if kind.is_some() { "all" } else { "" }] {
@@ -226,23 +214,29 @@ fn language(
     stage.run(reader, loss, check)
 }
 
-/// Scenes, their tokens and conversations.
-#[allow(clippy::too_many_arguments)]
-fn lesson(
-    frozen: &LlavaModel,
-    words: &Words,
-    dataset: &SceneDataset,
-    first: u64,
-    n: usize,
+/// What lessons are made of: a frozen tower, words, scenes.
+struct Classroom<'a> {
+    frozen: &'a LlavaModel,
+    words: &'a Words,
+    dataset: &'a SceneDataset,
     turns: usize,
-    subset: Option<usize>,
-    device: &Device,
-    rng: &mut impl rand::Rng,
-) -> Result<Lesson, MiniError> {
-    let pictures = Pictures::draw(dataset, first, n);
-    let tokens: Tensor<3> = frozen.tokens(pictures.pixels(device));
-    let conversations: Vec<Conversation> = (first..first + n as u64)
-        .map(|index| converse(words, dataset, index, 0, turns))
-        .collect::<Result<_, _>>()?;
-    Ok(Lesson::new(tokens, &pictures, conversations, subset, rng))
+    device: &'a Device,
+}
+
+impl Classroom<'_> {
+    /// Scenes `first .. first + n`, their tokens (a random subset of that many, if given) and conversations.
+    fn lesson(
+        &self,
+        first: u64,
+        n: usize,
+        subset: Option<usize>,
+        rng: &mut impl rand::Rng,
+    ) -> Result<Lesson, MiniError> {
+        let pictures = Pictures::draw(self.dataset, first, n);
+        let tokens: Tensor<3> = self.frozen.tokens(pictures.pixels(self.device));
+        let conversations: Vec<Conversation> = (first..first + n as u64)
+            .map(|index| converse(self.words, self.dataset, index, 0, self.turns))
+            .collect::<Result<_, _>>()?;
+        Ok(Lesson::new(tokens, &pictures, conversations, subset, rng))
+    }
 }
