@@ -10,11 +10,15 @@ mod projector;
 mod splice;
 mod text;
 mod vision;
+mod vit;
 mod vlm;
 mod weights;
 
-pub use crate::image::{ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
+pub use crate::image::{
+    CropCenter, Filter, ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic,
+};
 pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig};
+pub use config::{VitConfig, VitLayout, VitPool};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use language::{
@@ -25,5 +29,6 @@ pub use projector::Projector;
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
+pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
 pub use vlm::{Encoded, PruneOptions, TextBatch, VisualInput, Vlm, VlmError, answer, prune};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};

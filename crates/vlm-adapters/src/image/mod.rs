@@ -5,6 +5,7 @@ mod load;
 mod processor;
 mod resample;
 
+pub use coefficients::Filter;
 pub use load::{decode_image, load_image};
-pub use processor::{ImageMode, ImageProcessor};
+pub use processor::{CropCenter, ImageMode, ImageProcessor};
 pub use resample::resize_bicubic;

@@ -9,4 +9,4 @@ mod table;
 pub use files::WeightFiles;
 pub use names::canonical_llava_name;
 pub use save::{save_safetensors, write_atomic};
-pub(crate) use table::Table;
+pub(crate) use table::{Slot, Table};

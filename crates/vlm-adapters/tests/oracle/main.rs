@@ -5,6 +5,7 @@ mod llava15;
 mod preprocess;
 mod tensors;
 mod tokenizers;
+mod vit;
 mod weights;
 
 use std::path::{Path, PathBuf};
