@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod generate;
+mod hub;
 mod image;
 mod language;
 mod llava15;
@@ -21,6 +22,7 @@ pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, 
 pub use config::{VitConfig, VitLayout, VitPool};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
+pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
