@@ -36,6 +36,19 @@ impl LlavaConfig {
         Table::of(&mut model).load(&files, names, "LLaVA-1.5", dtype, device)?;
         Ok(model)
     }
+
+    /// A model with random weights held as `dtype`, drawn one parameter after the other, so that the memory needed is
+    /// that of the weights: for measuring costs at published sizes without their files. It answers nonsense, in finite
+    /// numbers. [`init`](Self::init) is for models that are to be trained.
+    ///
+    /// # Errors
+    /// When [`validate`](Self::validate) refuses the sizes, or `dtype` is not a float type of 16 bits or more.
+    pub fn init_random(&self, dtype: DType, seed: u64, device: &Device) -> Result<LlavaModel, LoadError> {
+        self.validate()?;
+        let mut model = self.init(device);
+        Table::of(&mut model).fill(dtype, seed, device)?;
+        Ok(model)
+    }
 }
 
 impl LlavaModel {
@@ -127,14 +140,14 @@ impl<'a> Table<'a> {
             format!("{root}.embed_tokens.weight"),
             &mut language.embed_tokens.weight,
         );
-        self.vector(format!("{root}.norm.weight"), &mut language.norm.gamma);
+        self.gain(format!("{root}.norm.weight"), &mut language.norm.gamma);
         if let Some(layer) = &mut language.lm_head {
             self.linear(head, layer);
         }
         for (i, layer) in language.layers.iter_mut().enumerate() {
             let root = format!("{root}.layers.{i}");
             let after = &mut layer.post_attention_layernorm.gamma;
-            self.vector(
+            self.gain(
                 format!("{root}.input_layernorm.weight"),
                 &mut layer.input_layernorm.gamma,
             );
@@ -142,7 +155,7 @@ impl<'a> Table<'a> {
             self.linear(&format!("{root}.self_attn.k_proj"), &mut layer.self_attn.k_proj);
             self.linear(&format!("{root}.self_attn.v_proj"), &mut layer.self_attn.v_proj);
             self.linear(&format!("{root}.self_attn.o_proj"), &mut layer.self_attn.o_proj);
-            self.vector(format!("{root}.post_attention_layernorm.weight"), after);
+            self.gain(format!("{root}.post_attention_layernorm.weight"), after);
             self.linear(&format!("{root}.mlp.gate_proj"), &mut layer.mlp.gate_proj);
             self.linear(&format!("{root}.mlp.up_proj"), &mut layer.mlp.up_proj);
             self.linear(&format!("{root}.mlp.down_proj"), &mut layer.mlp.down_proj);

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod llava15;
+#[cfg(target_os = "linux")]
+mod memory;
 mod preprocess;
 mod tensors;
 mod tokenizers;
