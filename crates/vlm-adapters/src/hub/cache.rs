@@ -209,10 +209,13 @@ impl Snapshot {
 
     /// Gives a blob its name.
     pub(super) fn link(&self, file: &str, etag: &str) -> Result<(), HubError> {
+        if self.has(file) {
+            return Ok(());
+        }
         let path = self.dir.join(file);
         create_parent(&path)?;
         let target = Path::new("../../blobs").join(etag);
-        // A link to a blob that is gone, or left by another process in the meantime.
+        // A link to a blob that is gone.
         if path.symlink_metadata().is_ok() {
             let _ = fs::remove_file(&path);
         }

@@ -374,8 +374,11 @@ fn restart(file: &mut File, hash: &mut Sha256, done: &mut u64) -> io::Result<()>
 fn lock(path: &Path) -> Result<File, HubError> {
     create_parent(path)?;
     let file = File::create(path).map_err(|error| local(path, "write", error))?;
-    file.lock().map_err(|error| local(path, "lock", error))?;
-    Ok(file)
+    match file.lock() {
+        // Some network file systems have no locks; then two downloads at a time are the user's business.
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(local(path, "lock", error)),
+        _ => Ok(file),
+    }
 }
 
 fn broken(url: &str, error: &io::Error) -> HubError {

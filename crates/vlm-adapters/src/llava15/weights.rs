@@ -274,4 +274,41 @@ mod tests {
         assert!((before - after).abs() < 1e-5, "{before} is not {after}");
         Ok(())
     }
+
+    #[test]
+    fn random_weights_answer_in_finite_numbers_that_the_seed_decides() -> Outcome {
+        let config = LlavaConfig::tiny();
+        let device = Device::flex();
+        let loss = |seed| -> Result<f32, Box<dyn std::error::Error>> {
+            let model = config.init_random(DType::F16, seed, &device)?;
+            assert_eq!(model.language.norm.gamma.val().dtype(), DType::F16);
+            assert_eq!(
+                model
+                    .language
+                    .norm
+                    .gamma
+                    .val()
+                    .min()
+                    .cast(DType::F32)
+                    .into_scalar::<f32>(),
+                1.0
+            );
+            let features = model
+                .projector
+                .forward(model.tokens(Tensor::ones([1, 3, 56, 56], &device)));
+            let text = crate::TextBatch {
+                ids: vec![vec![60, 1, 2]],
+                targets: vec![vec![false, true, true]],
+            };
+            let loss = model.loss(&text, Some(&crate::VisualInput::full(features)))?;
+            Ok(loss.cast(DType::F32).into_scalar::<f32>())
+        };
+        let (first, again, other) = (loss(1)?, loss(1)?, loss(2)?);
+        assert!(
+            first.is_finite() && first == again && first != other,
+            "{first} {again} {other}"
+        );
+        assert!(config.init_random(DType::I32, 1, &device).is_err());
+        Ok(())
+    }
 }

@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(processor(crop).pixels8(&image).get_pixel(0, 0), &Rgb([first; 3]));
             assert_eq!(
                 processor(crop)
-                    .preprocess(&[image.clone()], &Device::flex())
+                    .preprocess(std::slice::from_ref(&image), &Device::flex())
                     .dims(),
                 [1, 3, 4, 4]
             );

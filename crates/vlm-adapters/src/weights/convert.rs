@@ -11,17 +11,6 @@ use safetensors::Dtype;
 /// Elements converted by one task: large enough to amortise the task, small enough to spread over the cores.
 const CHUNK: usize = 1 << 16;
 
-/// Whether the stored type is the wanted one.
-pub(super) fn same(stored: Dtype, wanted: DType) -> bool {
-    matches!(
-        (stored, wanted),
-        (Dtype::F16, DType::F16)
-            | (Dtype::BF16, DType::BF16)
-            | (Dtype::F32, DType::F32)
-            | (Dtype::F64, DType::F64)
-    )
-}
-
 /// Bytes of an element, for the float types of 16 bits or more.
 fn width(dtype: Dtype) -> Option<usize> {
     match dtype {
@@ -53,7 +42,7 @@ fn widen(bytes: &[u8], dtype: Dtype, values: &mut [f32]) {
     }
 }
 
-fn each<const N: usize>(bytes: &[u8], values: &mut [f32], convert: impl Fn([u8; N]) -> f32) {
+fn each<const N: usize, T>(bytes: &[u8], values: &mut [T], convert: impl Fn([u8; N]) -> T) {
     for (value, element) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
         *value = convert(*element);
     }
@@ -69,6 +58,9 @@ pub(super) fn cast(
 ) -> Option<Result<TensorData, String>> {
     let width = width(stored)?;
     Some(match wanted {
+        DType::F16 if stored == Dtype::F16 => Ok(TensorData::new(copy(bytes, f16::from_le_bytes), shape)),
+        DType::BF16 if stored == Dtype::BF16 => Ok(TensorData::new(copy(bytes, bf16::from_le_bytes), shape)),
+        DType::F64 if stored == Dtype::F64 => Ok(TensorData::new(copy(bytes, f64::from_le_bytes), shape)),
         DType::F16 => {
             let mut halves = vec![f16::ZERO; bytes.len() / width];
             recode(bytes, stored, width, &mut halves, to_f16).map(|()| TensorData::new(halves, shape))
@@ -79,6 +71,19 @@ pub(super) fn cast(
         }
         _ => from_f32(to_f32(bytes, stored)?, shape, wanted),
     })
+}
+
+/// The stored values, unchanged, where tensors of their type may lie (bytes alone would be copied again for that).
+fn copy<const N: usize, T: Default + Clone + Send>(
+    bytes: &[u8],
+    read: impl Fn([u8; N]) -> T + Sync,
+) -> Vec<T> {
+    let mut values = vec![T::default(); bytes.len() / N];
+    values
+        .par_chunks_mut(CHUNK)
+        .zip(bytes.par_chunks(CHUNK * N))
+        .for_each(|(values, bytes)| each(bytes, values, &read));
+    values
 }
 
 fn recode<H: Send>(
@@ -243,6 +248,12 @@ mod tests {
             let found = cast(&bytes, Dtype::F32, &[4], dtype).ok_or("a float type")??;
             assert_eq!(found, from_f32(wanted.to_vec(), &[4], dtype)?);
         }
+        let exact: Vec<u8> = [1.0 + 1e-12, f64::MAX]
+            .iter()
+            .flat_map(|x: &f64| x.to_le_bytes())
+            .collect();
+        let found = cast(&exact, Dtype::F64, &[2], DType::F64).ok_or("a float type")??;
+        assert_eq!(found.as_bytes(), exact, "stored in the wanted type: unchanged");
         let large = cast(&bytes, Dtype::F32, &[4], DType::F16);
         assert!(large.is_some_and(|found| found.is_err_and(|found| found.contains("70000"))));
         assert!(cast(&bytes, Dtype::I32, &[4], DType::F32).is_none());

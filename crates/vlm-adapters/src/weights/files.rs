@@ -16,8 +16,6 @@ use crate::LoadError;
 use crate::config::read_json;
 
 const DOWNLOAD: &str = "download the file again; it is probably an interrupted copy";
-/// Bytes copied before their mapped pages are given back.
-const SEGMENT: usize = 1 << 24;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -250,14 +248,6 @@ impl Shard {
         shape: Vec<usize>,
         dtype: DType,
     ) -> Result<TensorData, LoadError> {
-        if convert::same(info.dtype, dtype) {
-            let mut copy = Vec::with_capacity(bytes.len());
-            for segment in bytes.chunks(SEGMENT) {
-                copy.extend_from_slice(segment);
-                self.release(segment);
-            }
-            return Ok(TensorData::from_bytes_vec(copy, shape, dtype));
-        }
         let data = convert::cast(bytes, info.dtype, &shape, dtype);
         self.release(bytes);
         let data = data.ok_or_else(|| not_a_float(&self.path, name, info.dtype))?;
