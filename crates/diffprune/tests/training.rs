@@ -38,8 +38,8 @@ fn tiny() -> Llava {
 }
 
 fn n_tokens(vlm: &Llava) -> usize {
-    let pixels = vlm.preprocess(&[RgbImage::new(4, 4)]);
-    vlm.encode(pixels, Signals::default()).grids[0].n_tokens()
+    let pixels = vlm.preprocess(&[RgbImage::new(4, 4)]).unwrap();
+    vlm.encode(pixels, Signals::default()).counts()[0]
 }
 
 /// Stripes of two colours, named in the caption.
