@@ -1,4 +1,4 @@
-//! Laws of the operator on random input.
+//! Laws of the threshold operators.
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use diffprune_softtopk::{
@@ -8,7 +8,7 @@ use diffprune_softtopk::{
 };
 use proptest::prelude::*;
 
-const KINDS: [ThresholdKind; 2] = [ThresholdKind::Laplace, ThresholdKind::Sigmoid];
+const KINDS: [ThresholdKind; 5] = ThresholdKind::ALL;
 const SOLVERS: [Solver; 2] = [Solver::Host, Solver::Tensor];
 
 fn row(values: &[f64], dtype: DType) -> Tensor<2> {
