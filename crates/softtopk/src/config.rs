@@ -26,15 +26,25 @@ pub enum ThresholdKind {
     Cubic,
 }
 
-/// The noise gate cannot run on weights that are exactly 0 or 1.
+/// The noise gate cannot run on the weights of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "{name} gives weights that are exactly 0 or 1, where the gradient of the noise gate's square roots is infinite: \
-     found {name} with variance-preserving noise, wanted laplace or sigmoid, or the scale gate"
+    "{name} cannot drive the variance-preserving noise gate: {reason}; take laplace or sigmoid, or the scale gate"
 )]
 pub struct VpNoiseError {
     /// Name of the operator.
     pub name: &'static str,
+    /// Why not.
+    pub reason: &'static str,
+}
+
+impl VpNoiseError {
+    /// For weights that are exactly 0 or 1.
+    pub(crate) fn reaches_the_ends(name: &'static str) -> Self {
+        let reason =
+            "its weights are exactly 0 or 1, where the gradient of the gate's square roots is infinite";
+        Self { name, reason }
+    }
 }
 
 impl ThresholdKind {
@@ -65,7 +75,7 @@ impl ThresholdKind {
     pub fn supports_vp_noise(self) -> Result<(), VpNoiseError> {
         match self {
             Self::Laplace | Self::Sigmoid => Ok(()),
-            Self::MinExp | Self::Clip | Self::Cubic => Err(VpNoiseError { name: self.name() }),
+            Self::MinExp | Self::Clip | Self::Cubic => Err(VpNoiseError::reaches_the_ends(self.name())),
         }
     }
 }

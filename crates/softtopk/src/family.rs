@@ -14,7 +14,7 @@ impl ThresholdKind {
         let (small, large) = match self {
             Self::Laplace => (0.5 * e, 1.0 - 0.5 * e),
             Self::Sigmoid => (e / (1.0 + e), 1.0 / (1.0 + e)),
-            Self::MinExp if u > 0.0 => return (1.0, 0.0),
+            Self::MinExp if u >= 0.0 => return (1.0, 0.0),
             Self::MinExp => return (u.exp(), -u.exp_m1()),
             Self::Clip => return (u.clamp(0.0, 1.0), 1.0 - u.clamp(0.0, 1.0)),
             Self::Cubic => {
@@ -46,7 +46,7 @@ impl ThresholdKind {
             Self::MinExp => {
                 let below = u.clamp_max(0.0);
                 // 1 - exp(-2 a) = 2 t / (1 + t) with t = tanh(a).
-                let t = (below.clone() * -0.5).tanh();
+                let t = (below.clone().abs() * 0.5).tanh();
                 (below.exp(), t.clone() * 2.0 / (t + 1.0))
             }
             Self::Clip => {

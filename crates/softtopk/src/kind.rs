@@ -102,10 +102,20 @@ impl SoftTopKKind {
     /// # Errors
     /// For every operator but the Laplace and sigmoid thresholds and DFTopK.
     pub fn supports_vp_noise(self) -> Result<(), VpNoiseError> {
+        let refused = |reason| VpNoiseError {
+            name: self.name(),
+            reason,
+        };
         match self {
             Self::Threshold(kind) => kind.supports_vp_noise(),
             Self::DfTopK => Ok(()),
-            _ => Err(VpNoiseError { name: self.name() }),
+            Self::GradTopK => Err(refused(
+                "its weights come without an argument in which the gradient of the gate's square roots is finite",
+            )),
+            Self::SoftSort | Self::NeuralSort => Err(refused("its weights may exceed 1")),
+            Self::Perturbed | Self::GumbelSte | Self::GumbelSteSoft | Self::GumbelSoftmax => {
+                Err(VpNoiseError::reaches_the_ends(self.name()))
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_budget_of_one_is_softmax() {
-        let scores = [3.0, 0.5, 0.0, -1.0];
+        let scores = [3.0_f64, 0.5, 0.0, -1.0];
         let threshold = minexp_threshold(&scores, 1.0, 0.7);
         let total: f64 = scores.iter().map(|s| (s / 0.7).exp()).sum();
         for s in scores {

@@ -14,6 +14,7 @@ use crate::vjp::departure;
 
 /// Standard normal noise: given, or drawn from a seed.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
 pub enum PerturbNoise {
     /// `[batch, samples, n_tokens]`, or `[1, samples, n_tokens]` for all rows.
     Given(Tensor<3>),

@@ -3,16 +3,18 @@
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use diffprune_pruner::{Budget, Grid, PositionRule, PruneError};
 use diffprune_softtopk::{
-    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, ThresholdKind,
-    gumbel_noise, gumbel_topk_ste, z_score,
+    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, gumbel_noise,
+    gumbel_topk_ste, z_score,
 };
-use diffprune_throttler::{GateFamily, ThrottlerInput, noise};
+use diffprune_throttler::{ThrottlerInput, noise};
 use diffprune_training::rng;
 use diffprune_vlm::{Encoded, VisualInput, Vlm};
 use rand::Rng;
 
 use super::text::count_targets;
-use crate::{CaptionPrompt, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee};
+use crate::{
+    CaptionPrompt, ConfigError, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee,
+};
 
 /// Stream of the Gumbel noise; the throttler's noise has a key of its own.
 const GUMBEL: u64 = 1;
@@ -67,7 +69,7 @@ pub fn training_loss(
     let scores = model.scorer.forward(tokens.clone(), mask.clone());
     let budgets = budgets(&config.budget, &grids)?;
     let (throttled, weights) = match config.method {
-        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone()),
+        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone())?,
         Method::GumbelSte { backward } => {
             gumbel(config, backward, batch, tokens, scores, &budgets, mask.clone())
         }
@@ -92,7 +94,8 @@ fn throttle(
     scores: Tensor<2>,
     budgets: &[usize],
     mask: Option<Tensor<2, Bool>>,
-) -> (Tensor<3>, Tensor<2>) {
+) -> Result<(Tensor<3>, Tensor<2>), ConfigError> {
+    let family = config.gate_family()?;
     let k = per_image(budgets, &tokens.device());
     let input = SoftTopKInput {
         scores,
@@ -106,10 +109,6 @@ fn throttle(
         argument,
         ..
     } = config.softtopk.init().forward(input);
-    let family = match config.softtopk.kind {
-        ThresholdKind::Laplace => GateFamily::Laplace,
-        ThresholdKind::Sigmoid => GateFamily::Sigmoid,
-    };
     let noise = per_draw(batch, &tokens, |draw, [n, d]| {
         noise([1, n, d], batch.seed, draw, &tokens.device())
     });
@@ -122,7 +121,7 @@ fn throttle(
         noise,
         mask,
     });
-    (throttled, weights)
+    Ok((throttled, weights))
 }
 
 /// The contrast: tokens times a hard mask of `s / tau + g`, straight-through.
