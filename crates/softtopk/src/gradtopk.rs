@@ -29,6 +29,15 @@ use crate::vjp::departure;
 /// - output: `[batch, n_tokens]`
 pub fn gradtopk(input: SoftTopKInput) -> Tensor<2> {
     let rows = Rows::whole(input);
+    let wide = match is_cpu(&rows.k.device()) {
+        true => DType::F64,
+        false => rows.scores.dtype(),
+    };
+    solve(&rows, wide)
+}
+
+/// [`gradtopk`] with the characteristic function in the precision `wide`.
+fn solve(rows: &Rows, wide: DType) -> Tensor<2> {
     let Inclusion {
         weights,
         square,
@@ -37,7 +46,7 @@ pub fn gradtopk(input: SoftTopKInput) -> Tensor<2> {
         real_factor,
         imaginary_factor,
         threshold,
-    } = Inclusion::new(&rows);
+    } = Inclusion::new(rows, wide);
     let value = rows.fix(weights.clone(), 1.0, 0.0);
     if !(rows.scores.is_autodiff() || rows.tau.is_autodiff()) {
         return value;
@@ -79,11 +88,10 @@ struct Inclusion {
 }
 
 impl Inclusion {
-    fn new(rows: &Rows) -> Self {
+    fn new(rows: &Rows, wide: DType) -> Self {
         let dtype = rows.scores.dtype();
         let scores = rows.scores.clone().without_autodiff();
         let device = scores.device();
-        let wide = if is_cpu(&device) { DType::F64 } else { dtype };
         let [batch, n_tokens] = scores.dims();
         let per_row = |x: &Tensor<2>| x.clone().without_autodiff().cast(wide).reshape([batch]);
         let independent = SoftTopKConfig::new()
@@ -182,6 +190,41 @@ impl Frequencies {
             multiplicity: half
                 .map(|m| if m == 0 { 1.0 } else { 2.0 } / points as f64)
                 .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    /// What runs on devices other than the CPU.
+    #[test]
+    fn single_precision_is_close() {
+        let device = Device::flex();
+        let scores = Tensor::<2>::random([3, 576], Distribution::Normal(0.0, 1.0), &device);
+        let up = Tensor::<2>::random([3, 576], Distribution::Normal(0.0, 1.0), &device);
+        for (k, tau) in [(1.0, 0.3), (64.0, 1.0), (64.0, 0.1), (64.0, 0.01), (575.0, 0.5)] {
+            let [double, single] = [DType::F64, DType::F32].map(|wide| {
+                let scores = scores.clone().autodiff().require_grad();
+                let rows = Rows::whole(SoftTopKInput {
+                    scores: scores.clone(),
+                    k: K::Batch(k),
+                    tau: Tau::Batch(tau),
+                    mask: None,
+                });
+                let weights = solve(&rows, wide);
+                let grads = (weights.clone() * up.clone()).sum().backward();
+                (weights.without_autodiff(), scores.grad(&grads).unwrap() * tau)
+            });
+            let far = |a: Tensor<2>, b: Tensor<2>| (a - b).abs().max().into_scalar::<f32>();
+            let (value, gradient) = (far(double.0, single.0), far(double.1, single.1));
+            assert!(
+                value < 5e-5 && gradient < 5e-4,
+                "{k} {tau}: {value:e} {gradient:e}"
+            );
         }
     }
 }

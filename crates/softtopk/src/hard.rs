@@ -101,6 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rank::{host_ranks, token_order};
 
     fn read(tensor: Tensor<2, Int>) -> Vec<i64> {
         tensor.into_data().iter::<i64>().collect()
@@ -206,7 +207,14 @@ mod tests {
             let keys = Tensor::<2>::from_data(TensorData::new(scores, [2, n]), &Device::flex());
             let keys = ranking_keys(keys, None);
             let mut found = read(ranks(keys.clone(), pairs));
-            prop_assert_eq!(&found, &read(ranks(keys, PAIRS_AT_ONCE)));
+            prop_assert_eq!(&found, &read(ranks(keys.clone(), PAIRS_AT_ONCE)));
+            let host = host_ranks(keys);
+            prop_assert_eq!(&found, &read(host.clone()));
+            // The order is the inverse of the ranks.
+            let order = read(token_order(host));
+            for (ranks, order) in found.chunks(n).zip(order.chunks(n)) {
+                prop_assert!(order.iter().enumerate().all(|(rank, &token)| ranks[token as usize] == rank as i64));
+            }
             found.chunks_mut(n).for_each(<[i64]>::sort_unstable);
             prop_assert_eq!(found, (0..2).flat_map(|_| 0..n as i64).collect::<Vec<_>>());
         }

@@ -43,7 +43,7 @@ pub(crate) fn first_in_rank(scores: Tensor<2>, k: Tensor<2>, mask: Option<Tensor
     ranks.lower(k).float().cast(dtype)
 }
 
-fn host_ranks(keys: Tensor<2>) -> Tensor<2, Int> {
+pub(crate) fn host_ranks(keys: Tensor<2>) -> Tensor<2, Int> {
     let [batch, n_tokens] = keys.dims();
     let device = keys.device();
     // Exact for f32 and f64 alike.
