@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use diffprune_pruner::PositionRule;
 use diffprune_vlm::{
     ClipVisionConfig, GenerateOptions, LlamaConfig, LlavaConfig, LlavaModel, TextBatch, VisualInput,
 };
@@ -48,12 +49,8 @@ fn visual(d_model: usize, kept: usize) -> VisualInput {
         Distribution::Normal(0.0, 0.02),
         &Device::flex(),
     );
-    let keep_indices = vec![(0..kept).map(|i| i * N_VISUAL / kept).collect()];
-    VisualInput {
-        keep_indices,
-        n_full: vec![N_VISUAL],
-        ..VisualInput::full(features)
-    }
+    let keep = (0..kept).map(|i| i * N_VISUAL / kept).collect();
+    VisualInput::raster(features, &[keep], N_VISUAL, PositionRule::Keep)
 }
 
 fn prompt(model: &LlavaModel) -> Vec<u32> {

@@ -3,7 +3,7 @@
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::{Cell, cells};
+use crate::cells::{LayoutCell, layout_cells};
 
 /// Replaces each of K compact cells of the grid by the mean of its tokens, standing at the cell's middle.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,24 +15,19 @@ impl Pruner for AveragePool {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let pools: Vec<Vec<Cell>> = (0..context.batch())
-            .map(|row| cells(context.grids[row], context.budget(row)))
+        let pools: Vec<Vec<LayoutCell>> = (0..context.batch())
+            .map(|row| layout_cells(&context.layouts[row], context.budget(row)))
             .collect();
         let (members, sizes) = membership(context, &pools);
         let sums = members.matmul(context.tokens.clone().cast(FloatDType::F32));
         let merged = (sums / sizes).cast(context.tokens.dtype());
-        let places = |(row, pools): (usize, &Vec<Cell>)| {
-            pools.iter().map(|cell| cell.middle(context.grids[row])).collect()
-        };
-        Ok(Selection::merge(
-            pools.iter().enumerate().map(places).collect(),
-            merged,
-        ))
+        let places = |pools: &Vec<LayoutCell>| pools.iter().map(LayoutCell::middle).collect();
+        Ok(Selection::merge(pools.iter().map(places).collect(), merged))
     }
 }
 
 /// Which tokens belong to which cell, `[b, k_max, n]` of 0 and 1, and the cells' sizes, `[b, k_max, 1]` (1 for padding).
-fn membership(context: &PruningContext, pools: &[Vec<Cell>]) -> (Tensor<3>, Tensor<3>) {
+fn membership(context: &PruningContext, pools: &[Vec<LayoutCell>]) -> (Tensor<3>, Tensor<3>) {
     let [batch, n_tokens, _] = context.tokens.dims();
     let k_max = pools.iter().map(Vec::len).max().unwrap_or(0);
     let mut members = vec![0f32; batch * k_max * n_tokens];
@@ -41,7 +36,7 @@ fn membership(context: &PruningContext, pools: &[Vec<Cell>]) -> (Tensor<3>, Tens
         for (j, cell) in pools.iter().enumerate() {
             let place = row * k_max + j;
             sizes[place] = cell.len() as f32;
-            cell.tokens(context.grids[row])
+            cell.tokens()
                 .for_each(|token| members[place * n_tokens + token] = 1.0);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use diffprune_pruner::Grid;
+use diffprune_pruner::{Grid, Layout};
 
 /// A rectangle of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +20,6 @@ impl Cell {
     /// Raster index of the cell's `nth` token.
     pub(crate) fn token(&self, nth: usize, grid: Grid) -> usize {
         (self.rows.start + nth / self.cols.len()) * grid.cols + self.cols.start + nth % self.cols.len()
-    }
-
-    /// Raster indices of the cell's tokens.
-    pub(crate) fn tokens(&self, grid: Grid) -> impl Iterator<Item = usize> + '_ {
-        (0..self.len()).map(move |nth| self.token(nth, grid))
     }
 
     /// Raster index of the token nearest to the middle (the upper left one of equals).
@@ -51,6 +46,49 @@ pub(crate) fn cells(grid: Grid, k: usize) -> Vec<Cell> {
         .min_by_key(|&n_bands| spread(n_bands))
         .unwrap_or(1);
     band_cells(grid, k, n_bands).collect()
+}
+
+/// A cell of one of the segments of a layout.
+#[derive(Debug, Clone)]
+pub(crate) struct LayoutCell {
+    cell: Cell,
+    grid: Grid,
+    first: usize,
+}
+
+impl LayoutCell {
+    /// Number of tokens in the cell.
+    pub(crate) fn len(&self) -> usize {
+        self.cell.len()
+    }
+
+    /// Index of the cell's `nth` token.
+    pub(crate) fn token(&self, nth: usize) -> usize {
+        self.first + self.cell.token(nth, self.grid)
+    }
+
+    /// Indices of the cell's tokens.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len()).map(|nth| self.token(nth))
+    }
+
+    /// Index of the token nearest to the middle.
+    pub(crate) fn middle(&self) -> usize {
+        self.first + self.cell.middle(self.grid)
+    }
+}
+
+/// `k` cells over all segments of a layout, shared out in proportion to their tokens.
+pub(crate) fn layout_cells(layout: &Layout, k: usize) -> Vec<LayoutCell> {
+    let shares = layout.share(k);
+    let of_segment = |((first, segment), k): ((usize, &diffprune_pruner::Segment), usize)| {
+        let grid = segment.grid;
+        let cells = if k == 0 { Vec::new() } else { cells(grid, k) };
+        cells
+            .into_iter()
+            .map(move |cell| LayoutCell { cell, grid, first })
+    };
+    layout.offsets().zip(shares).flat_map(of_segment).collect()
 }
 
 /// The cells of one number of bands.
@@ -87,7 +125,10 @@ mod tests {
             for k in 1..=grid.n_tokens() {
                 let cells = cells(grid, k);
                 assert_eq!(cells.len(), k, "{rows}x{cols} k {k}");
-                let mut seen: Vec<usize> = cells.iter().flat_map(|cell| cell.tokens(grid)).collect();
+                let mut seen: Vec<usize> = cells
+                    .iter()
+                    .flat_map(|cell| (0..cell.len()).map(|nth| cell.token(nth, grid)))
+                    .collect();
                 seen.sort_unstable();
                 assert!(seen.into_iter().eq(0..grid.n_tokens()), "{rows}x{cols} k {k}");
                 let middles: Vec<usize> = cells.iter().map(|cell| cell.middle(grid)).collect();

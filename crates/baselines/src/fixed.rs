@@ -1,6 +1,6 @@
 //! Tokens by their place alone.
 
-use diffprune_pruner::{Grid, PruneError, Pruner, PruningContext, Selection};
+use diffprune_pruner::{Grid, PruneError, Pruner, PruningContext, Segment, Selection};
 
 /// Keeps the first K tokens in raster order: the top of the picture.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,11 +46,15 @@ impl Pruner for Centre {
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let row = |row: usize| {
-            let grid = context.grids[row];
-            let mut order: Vec<usize> = (0..grid.n_tokens()).collect();
-            order.sort_by_key(|&index| fourfold_distance(index, grid));
-            order.truncate(context.budget(row));
-            order
+            let layout = &context.layouts[row];
+            let shares = layout.share(context.budget(row));
+            let of_segment = |((first, segment), k): ((usize, &Segment), usize)| {
+                let mut order: Vec<usize> = (0..segment.grid.n_tokens()).collect();
+                order.sort_by_key(|&index| fourfold_distance(index, segment.grid));
+                order.truncate(k);
+                order.into_iter().map(move |index| first + index)
+            };
+            layout.offsets().zip(shares).flat_map(of_segment).collect()
         };
         Ok(Selection::keep((0..context.batch()).map(row).collect()))
     }

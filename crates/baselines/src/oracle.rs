@@ -71,7 +71,7 @@ mod tests {
         let device = Device::flex();
         let tokens = Tensor::<3>::zeros([1, 6, 2], &device);
         let mut context = PruningContext::new(tokens, Grid { rows: 2, cols: 3 }, &Budget::Tokens(3)).unwrap();
-        context.relevance = Some(Tensor::from_data([[0.0, 1.0, 0.5, 0.0, 0.0, 1.0]], &device));
+        context.observed.relevance = Some(Tensor::from_data([[0.0, 1.0, 0.5, 0.0, 0.0, 1.0]], &device));
         assert_eq!(OracleKeep.select(&context).unwrap().keep_indices(0), [1, 2, 5]);
         assert_eq!(OracleDrop.select(&context).unwrap().keep_indices(0), [0, 3, 4]);
     }

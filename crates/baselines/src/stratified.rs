@@ -2,7 +2,7 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::cells;
+use crate::cells::layout_cells;
 use crate::draw::{one_of, stream};
 
 /// Keeps one random token of each of K compact cells of the grid.
@@ -16,12 +16,10 @@ impl Pruner for Stratified {
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let row = |row: usize| {
-            let grid = context.grids[row];
             let mut rng = stream(2, context.seed, context.sample_ids[row]);
-            let cells = cells(grid, context.budget(row));
-            cells
+            layout_cells(&context.layouts[row], context.budget(row))
                 .iter()
-                .map(|cell| cell.token(one_of(cell.len(), &mut rng), grid))
+                .map(|cell| cell.token(one_of(cell.len(), &mut rng)))
                 .collect()
         };
         Ok(Selection::keep((0..context.batch()).map(row).collect()))

@@ -2,7 +2,7 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::cells;
+use crate::cells::{LayoutCell, layout_cells};
 
 /// Keeps the middle token of each of K compact cells of the grid.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,10 +15,9 @@ impl Pruner for UniformGrid {
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let row = |row: usize| {
-            let grid = context.grids[row];
-            cells(grid, context.budget(row))
+            layout_cells(&context.layouts[row], context.budget(row))
                 .iter()
-                .map(|cell| cell.middle(grid))
+                .map(LayoutCell::middle)
                 .collect()
         };
         Ok(Selection::keep((0..context.batch()).map(row).collect()))

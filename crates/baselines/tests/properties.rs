@@ -68,8 +68,8 @@ impl Images {
 
     fn context(&self, budget: Budget) -> PruningContext {
         let mut context = PruningContext::new(self.tokens.clone(), self.grid, &budget).unwrap();
-        context.cls_attention = Some(self.attention.clone());
-        context.relevance = Some(self.relevance.clone());
+        context.observed.cls_attention = Some(self.attention.clone());
+        context.observed.relevance = Some(self.relevance.clone());
         context.sample_ids = self.ids.clone();
         context.seed = 5;
         context
@@ -205,8 +205,8 @@ fn ragged_rows_never_keep_padding() {
         let mut context =
             PruningContext::ragged(images.tokens.clone(), Some(mask.clone()), grids.clone(), &budget)
                 .unwrap();
-        context.cls_attention = Some(images.attention.clone());
-        context.relevance = Some(images.relevance.clone());
+        context.observed.cls_attention = Some(images.attention.clone());
+        context.observed.relevance = Some(images.relevance.clone());
         for method in methods() {
             let selection = method.select(&context).unwrap();
             for row in 0..2 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune::Grid;
+use diffprune::Layout;
 use diffprune_eval::Annotations;
 use diffprune_mini::Boxes;
 
@@ -27,38 +27,47 @@ impl SceneTruth {
 }
 
 impl Annotations for SceneTruth {
-    fn relevance(&self, image: &Path, grid: Grid) -> Option<Vec<f32>> {
+    fn relevance(&self, image: &Path, layout: &Layout) -> Option<Vec<f32>> {
         let inside = image.strip_prefix(&self.root).ok()?;
         let name: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
         let truth = self.boxes.images.get(&name.join("/"))?;
-        resampled(&truth.relevance, self.boxes.grid, grid)
+        resampled(&truth.relevance, self.boxes.grid, layout)
     }
 }
 
-/// The map on another grid: each token takes the share of the patch that lies at its middle.
-fn resampled(map: &[f32], [rows, cols]: [usize; 2], grid: Grid) -> Option<Vec<f32>> {
+/// The map on other tokens: each takes the share of the patch that lies at its middle, and none outside the picture.
+fn resampled(map: &[f32], [rows, cols]: [usize; 2], layout: &Layout) -> Option<Vec<f32>> {
     if map.len() != rows * cols || map.is_empty() {
         return None;
     }
-    let middle = |index: usize, of: usize, onto: usize| (2 * index + 1) * onto / (2 * of);
-    let token = |i: usize| {
-        let (row, col) = (i / grid.cols, i % grid.cols);
-        map[middle(row, grid.rows, rows) * cols + middle(col, grid.cols, cols)]
+    // A middle on the edge of two patches belongs to the later one, whatever the last bit of the share says.
+    let middle = |from: f64, to: f64, onto: usize| {
+        let place = (from + to) / 2.0 * onto as f64 + 1e-9;
+        (0.0..onto as f64).contains(&place).then_some(place as usize)
     };
-    Some((0..grid.n_tokens()).map(token).collect())
+    let token = |i: usize| {
+        let area = layout.area(i)?;
+        let (row, col) = (
+            middle(area.top, area.bottom, rows)?,
+            middle(area.left, area.right, cols)?,
+        );
+        Some(map[row * cols + col])
+    };
+    Some((0..layout.n_tokens()).map(|i| token(i).unwrap_or(0.0)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune::Grid;
 
     #[test]
     fn maps_are_stretched() {
         let map = [1.0, 2.0, 3.0, 4.0];
-        let of = |rows, cols| resampled(&map, [2, 2], Grid { rows, cols }).unwrap();
+        let of = |rows, cols| resampled(&map, [2, 2], &Grid { rows, cols }.into()).unwrap();
         assert_eq!(of(2, 2), map);
         assert_eq!(of(2, 4), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
         assert_eq!(of(1, 1), [4.0]);
-        assert!(resampled(&map, [3, 2], Grid { rows: 2, cols: 2 }).is_none());
+        assert!(resampled(&map, [3, 2], &Grid { rows: 2, cols: 2 }.into()).is_none());
     }
 }

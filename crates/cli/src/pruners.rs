@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use burn::tensor::Tensor;
+use diffprune::pruning::descriptors;
 use diffprune::{DiffPrune, DiffPruneConfig, Pruner, ScorerChoice, ScorerPreset, Vlm};
 use diffprune_baselines::{find, registry};
 
@@ -53,10 +54,13 @@ impl Method {
     }
 
     /// What the method thinks of each token of one picture, `[1, n]`; empty when it has no opinion.
-    pub fn scores(&self, encoded: &diffprune::vlm::Encoded) -> Vec<f32> {
+    pub fn scores(&self, encoded: &diffprune::vlm::Encoded, group: usize) -> Vec<f32> {
         let scores: Option<Tensor<2>> = match self {
-            Self::Learned(scorer) => Some(scorer.scores(encoded.tokens.clone(), encoded.mask.clone())),
+            Self::Learned(scorer) => {
+                Some(scorer.scores(descriptors(encoded.tokens.clone(), group), encoded.mask.clone()))
+            }
             Self::Fixed(pruner) if pruner.signals().cls_attention => encoded
+                .observed
                 .cls_attention
                 .clone()
                 .map(|rows| rows.mean_dim(1).squeeze_dim(1)),
@@ -70,18 +74,19 @@ impl Method {
 
 /// A trained scorer for this model.
 pub fn scorer(dir: &Path, vlm: &dyn Vlm) -> anyhow::Result<DiffPrune> {
-    DiffPrune::load(dir, vlm.d_vision(), &vlm.device()).with_context(|| format!("scorer {}", dir.display()))
+    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device())
+        .with_context(|| format!("scorer {}", dir.display()))
 }
 
 /// The scorer that training would start from.
 pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<DiffPrune> {
     let config = DiffPruneConfig {
-        scorer: preset(vlm.d_vision()),
+        scorer: preset(vlm.d_descriptor()),
         ..DiffPruneConfig::default()
     };
     Ok(DiffPrune::untrained(
         &config,
-        vlm.d_vision(),
+        vlm.d_descriptor(),
         seed,
         &vlm.device(),
     )?)

@@ -76,7 +76,7 @@ impl DiffPrune {
     /// The scores by which tokens are ranked, higher first; negated for the inverted arm.
     ///
     /// # Shapes
-    /// - tokens: `[b, n, d_vision]`; mask: `[b, n]`, true = real
+    /// - tokens: [`descriptors`](diffprune_pruner::descriptors), `[b, n, d]`; mask: `[b, n]`, true = real
     /// - output: `[b, n]`
     pub fn scores(&self, tokens: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
         let scores = self.scorer.forward(tokens, mask);
@@ -90,7 +90,8 @@ impl Pruner for DiffPrune {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let [batch, n_tokens, width] = context.tokens.dims();
+        let tokens = context.descriptors();
+        let [batch, n_tokens, width] = tokens.dims();
         let wanted = self.scorer.config().d_model;
         if width != wanted {
             return Err(PruneError::Shape {
@@ -99,7 +100,7 @@ impl Pruner for DiffPrune {
                 wanted,
             });
         }
-        let scores = self.scores(context.tokens.clone(), context.mask.clone());
+        let scores = self.scores(tokens, context.mask.clone());
         self.check_finite(&scores, context)?;
         // Real tokens stand first in a row, and budgets may differ: row by row, without the padding.
         let rows = (0..batch).map(|row| {

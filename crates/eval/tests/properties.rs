@@ -9,9 +9,10 @@ use diffprune_eval::{
     Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,
     ReportOptions, Run, RunOptions, Verdict,
 };
-use diffprune_pruner::{Budget, Grid, Signals};
+use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
 use diffprune_vlm::{
-    Encoded, GenerateOptions, LoadError, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
+    Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
+    VisualInput, Vlm, VlmError,
 };
 use image::{Rgb, RgbImage};
 use serde_json::Value;
@@ -93,7 +94,7 @@ impl Vlm for Eye {
     fn generate_options(&self) -> GenerateOptions {
         GenerateOptions::default()
     }
-    fn preprocess(&self, images: &[RgbImage]) -> Tensor<4> {
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
         let side = images[0].width() as usize;
         let pixels = images.iter().flat_map(|image| {
             (0..3).flat_map(move |channel| {
@@ -103,12 +104,22 @@ impl Vlm for Eye {
             })
         });
         let data = TensorData::new(pixels.collect::<Vec<f32>>(), [images.len(), 3, side, side]);
-        Tensor::from_data(data, &Device::flex())
+        let shape = |image: &RgbImage| ImageShape {
+            width: image.width(),
+            height: image.height(),
+            rows: 1,
+            grid: Grid { rows: 1, cols: 1 },
+        };
+        Ok(Pixels {
+            values: Tensor::from_data(data, &Device::flex()),
+            images: images.iter().map(shape).collect(),
+        })
     }
-    fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {
-        let [batch, _, side, _] = pixels.dims();
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
+        let [batch, _, side, _] = pixels.values.dims();
         let cell = side / SIDE;
         let cells = pixels
+            .values
             .reshape([batch, 3, SIDE, cell, SIDE, cell])
             .mean_dim(5)
             .mean_dim(3);
@@ -118,14 +129,17 @@ impl Vlm for Eye {
             .slice([0..batch, 0..SIDE * SIDE, 1..2])
             .swap_dims(1, 2);
         Encoded {
-            cls_attention: signals.cls_attention.then_some(attention),
+            observed: Observed {
+                cls_attention: signals.cls_attention.then_some(attention),
+                ..Observed::default()
+            },
             tokens,
             mask: None,
-            grids: vec![
-                Grid {
+            layouts: vec![
+                Layout::from(Grid {
                     rows: SIDE,
                     cols: SIDE
-                };
+                });
                 batch
             ],
         }
@@ -139,11 +153,15 @@ impl Vlm for Eye {
             problem: "this model only answers".into(),
         })
     }
-    fn generate(
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
+        Tensor::zeros([ids.len(), 3], &Device::flex())
+    }
+    fn generate_with(
         &self,
         prompts: &[Vec<u32>],
         visual: Option<&VisualInput>,
         _: &GenerateOptions,
+        _: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
         let Some(visual) = visual else {
             assert!(
@@ -165,7 +183,7 @@ impl Vlm for Eye {
         let values = visual.features.clone().slice([0..images, 0..k_max, 0..1]);
         let values = values.into_data().try_to_vec::<f32>().unwrap();
         let word = |(row, prompt): (usize, &Vec<u32>)| {
-            let kept = visual.keep_indices[row].len();
+            let kept = visual.sequences[row].n_features();
             vec![Self::word(prompt, &values[row * k_max..row * k_max + kept])]
         };
         Ok(prompts.iter().enumerate().map(word).collect())
@@ -238,7 +256,8 @@ fn arms() -> Vec<Arm> {
 
 const BUDGETS: [Budget; 2] = [Budget::Tokens(8), Budget::Tokens(4)];
 
-fn relevance(image: &Path, grid: Grid) -> Option<Vec<f32>> {
+fn relevance(image: &Path, layout: &Layout) -> Option<Vec<f32>> {
+    let grid = layout.segments[0].grid;
     let i: usize = image.file_stem()?.to_str()?.parse().ok()?;
     let mut relevance = vec![0.0; grid.n_tokens()];
     red_cells(i).into_iter().for_each(|cell| relevance[cell] = 1.0);

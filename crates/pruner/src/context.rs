@@ -1,39 +1,23 @@
 //! What a method sees.
 
-use burn::tensor::{Bool, Tensor};
-use serde::{Deserialize, Serialize};
+use burn::tensor::{Bool, FloatDType, Tensor};
 
-use crate::{Budget, PruneError};
-
-/// Rows and columns of the visual tokens of one image, in raster order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Grid {
-    /// Number of token rows.
-    pub rows: usize,
-    /// Number of token columns.
-    pub cols: usize,
-}
-
-impl Grid {
-    /// Number of tokens, `rows * cols`.
-    pub fn n_tokens(&self) -> usize {
-        self.rows * self.cols
-    }
-}
+use crate::{Budget, Layout, Observed, PruneError};
 
 /// The visual tokens of a batch of images, the budget of each, and the signals that the method asked for.
 #[derive(Debug, Clone)]
 pub struct PruningContext {
-    /// Visual tokens, `[b, n, d_vision]`. Rows shorter than `n` are padded at the end.
+    /// Visual tokens, `[b, n, d_vision]`: what is gathered, or merged, and then projected. Rows shorter than `n` are
+    /// padded at the end.
     pub tokens: Tensor<3>,
+    /// Vectors that make up a token, side by side in its `d_vision` numbers; see [`descriptors`].
+    pub group: usize,
     /// Real tokens of each row, `[b, n]`, true = real; `None` when every row is full.
     pub mask: Option<Tensor<2, Bool>>,
-    /// The grid of each image, `b` of them.
-    pub grids: Vec<Grid>,
-    /// `[CLS]` attention, `[b, n_heads, n]`, when asked for through `Signals::cls_attention`.
-    pub cls_attention: Option<Tensor<3>>,
-    /// How relevant each token is by the scene's truth, `[b, n]`, for oracle arms only.
-    pub relevance: Option<Tensor<2>>,
+    /// How the tokens of each image lie on it, `b` of them.
+    pub layouts: Vec<Layout>,
+    /// What was computed beside the tokens.
+    pub observed: Observed,
     /// Seed of methods that draw at random; the same seed and sample give the same choice.
     pub seed: u64,
     /// A stable number for each image (independent of batching), `b` of them.
@@ -43,39 +27,40 @@ pub struct PruningContext {
 }
 
 impl PruningContext {
-    /// A context of full rows that share one grid; sample ids count from 0 and the seed is 0.
+    /// A context of full rows that share one layout; sample ids count from 0 and the seed is 0.
     ///
     /// # Errors
-    /// When the grid does not cover the tokens, or the budget keeps nothing.
-    pub fn new(tokens: Tensor<3>, grid: Grid, budget: &Budget) -> Result<Self, PruneError> {
+    /// When the layout does not cover the tokens, or the budget keeps nothing.
+    pub fn new(tokens: Tensor<3>, layout: impl Into<Layout>, budget: &Budget) -> Result<Self, PruneError> {
         let [batch, _, _] = tokens.dims();
-        Self::ragged(tokens, None, vec![grid; batch], budget)
+        Self::ragged(tokens, None, vec![layout.into(); batch], budget)
     }
 
-    /// A context of images with different numbers of tokens: `grids[i].n_tokens()` real tokens stand first in row `i`.
+    /// A context of images with different numbers of tokens: `layouts[i].n_tokens()` real tokens stand first in row `i`.
     ///
     /// # Errors
-    /// When the number of grids is not `b`, a grid has more tokens than `n` (or, without a mask, another number than
+    /// When the number of layouts is not `b`, a layout has more tokens than `n` (or, without a mask, another number than
     /// `n`), or the budget keeps nothing.
     pub fn ragged(
         tokens: Tensor<3>,
         mask: Option<Tensor<2, Bool>>,
-        grids: Vec<Grid>,
+        layouts: Vec<impl Into<Layout>>,
         budget: &Budget,
     ) -> Result<Self, PruneError> {
+        let layouts: Vec<Layout> = layouts.into_iter().map(Into::into).collect();
         let [batch, n_tokens, _] = tokens.dims();
-        if grids.len() != batch {
+        if layouts.len() != batch {
             return Err(PruneError::Shape {
-                what: "grids",
-                found: grids.len(),
+                what: "layouts",
+                found: layouts.len(),
                 wanted: batch,
             });
         }
-        let counts: Vec<usize> = grids.iter().map(Grid::n_tokens).collect();
+        let counts: Vec<usize> = layouts.iter().map(Layout::n_tokens).collect();
         for &count in &counts {
             if count > n_tokens || (mask.is_none() && count != n_tokens) {
                 return Err(PruneError::Shape {
-                    what: "grid tokens",
+                    what: "tokens of a layout",
                     found: count,
                     wanted: n_tokens,
                 });
@@ -88,10 +73,10 @@ impl PruningContext {
         let sample_ids = (0..batch as u64).collect();
         Ok(Self {
             tokens,
+            group: 1,
             mask,
-            grids,
-            cls_attention: None,
-            relevance: None,
+            layouts,
+            observed: Observed::default(),
             seed: 0,
             sample_ids,
             counts,
@@ -114,23 +99,93 @@ impl PruningContext {
         self.budgets[row]
     }
 
-    /// The `[CLS]` attention, or the error that tells which method misses it.
+    /// What a scorer looks at; see [`descriptors`].
     ///
-    /// # Errors
-    /// [`PruneError::MissingSignal`] when the model has none or was not asked.
-    pub fn require_cls_attention(&self, method: &str) -> Result<&Tensor<3>, PruneError> {
-        self.cls_attention
-            .as_ref()
-            .ok_or_else(|| PruneError::missing(method, "[CLS] attention"))
+    /// # Shapes
+    /// - output: `[b, n, d_vision / group]`
+    pub fn descriptors(&self) -> Tensor<3> {
+        descriptors(self.tokens.clone(), self.group)
     }
 
-    /// The relevance by the scene's truth, or the error that tells which method misses it.
+    /// An observed signal, or the error that tells which method misses which signal.
     ///
     /// # Errors
-    /// [`PruneError::MissingSignal`] when the data has no annotation.
-    pub fn require_relevance(&self, method: &str) -> Result<&Tensor<2>, PruneError> {
-        self.relevance
+    /// [`PruneError::MissingSignal`] when the model or the data has none, or was not asked.
+    pub fn require<'a, T>(
+        &'a self,
+        field: impl FnOnce(&'a Observed) -> &'a Option<T>,
+        method: &str,
+        signal: &'static str,
+    ) -> Result<&'a T, PruneError> {
+        field(&self.observed)
             .as_ref()
-            .ok_or_else(|| PruneError::missing(method, "annotated relevance"))
+            .ok_or_else(|| PruneError::missing(method, signal))
+    }
+
+    /// The `[CLS]` attention, `[b, n_heads, n]`, or the error that tells which method misses it.
+    ///
+    /// # Errors
+    /// As [`Self::require`].
+    pub fn require_cls_attention(&self, method: &str) -> Result<&Tensor<3>, PruneError> {
+        self.require(|observed| &observed.cls_attention, method, "[CLS] attention")
+    }
+
+    /// The relevance by the scene's truth, `[b, n]`, or the error that tells which method misses it.
+    ///
+    /// # Errors
+    /// As [`Self::require`].
+    pub fn require_relevance(&self, method: &str) -> Result<&Tensor<2>, PruneError> {
+        self.require(|observed| &observed.relevance, method, "annotated relevance")
+    }
+}
+
+/// One vector per token for a scorer to look at.
+///
+/// Where a token is one vector (`group` = 1) it is that vector. Where the projector fuses several vectors into a token
+/// (the four patches of a cell in Qwen2.5-VL), it is their mean, scaled to unit root mean square: such towers end
+/// without a norm, and the raw vectors differ in length by orders of magnitude.
+///
+/// # Shapes
+/// - tokens: `[b, n, group * d]`
+/// - output: `[b, n, d]`
+///
+/// # Panics
+/// When the width is not a multiple of `group`.
+pub fn descriptors(tokens: Tensor<3>, group: usize) -> Tensor<3> {
+    if group == 1 {
+        return tokens;
+    }
+    let [batch, n_tokens, width] = tokens.dims();
+    assert_eq!(
+        width % group,
+        0,
+        "width of the tokens must be a multiple of the group"
+    );
+    let dtype = tokens.dtype();
+    let mean = tokens
+        .cast(FloatDType::F32)
+        .reshape([batch, n_tokens, group, width / group])
+        .mean_dim(2)
+        .reshape([batch, n_tokens, width / group]);
+    let square = mean.clone().square().mean_dim(2);
+    (mean / (square + 1e-6).sqrt()).cast(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution};
+
+    #[test]
+    fn descriptors_are_normed_means_of_the_group() {
+        let tokens = Tensor::<3>::random([2, 3, 8], Distribution::Default, &Device::flex());
+        let same = descriptors(tokens.clone(), 1).into_data();
+        same.assert_eq(&tokens.clone().into_data(), true);
+        let found: Vec<f32> = descriptors(tokens.clone(), 4).into_data().try_to_vec().unwrap();
+        let values: Vec<f32> = tokens.into_data().try_to_vec().unwrap();
+        let mean = |i: usize| (0..4).map(|j| values[2 * j + i]).sum::<f32>() / 4.0;
+        let (a, b) = (mean(0), mean(1));
+        let norm = ((a * a + b * b) / 2.0 + 1e-6).sqrt();
+        assert!((found[0] - a / norm).abs() < 1e-5 && (found[1] - b / norm).abs() < 1e-5);
     }
 }

@@ -2,12 +2,14 @@
 
 mod budget;
 mod context;
+mod layout;
 mod pruner;
 mod selection;
 mod signals;
 
 pub use budget::{Budget, ParseBudgetError};
-pub use context::{Grid, PruningContext};
+pub use context::{PruningContext, descriptors};
+pub use layout::{Area, Grid, Layout, Segment, View};
 pub use pruner::{PositionRule, PruneError, Pruner, Stage};
-pub use selection::Selection;
-pub use signals::Signals;
+pub use selection::{Selection, Space};
+pub use signals::{Keys, Observed, Signals, WideAttention};

@@ -2,13 +2,23 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-/// The kept tokens of a batch: ascending indices for each image and, when the method merges, the merged tokens.
+/// The kept tokens of a batch: ascending indices for each image or, when the method merges, the merged tokens with the
+/// place at which each of them stands.
 ///
 /// Counts may differ between the images of a batch.
 #[derive(Debug, Clone)]
 pub struct Selection {
     keep_indices: Vec<Vec<usize>>,
-    merged: Option<Tensor<3>>,
+    merged: Option<(Tensor<3>, Space)>,
+}
+
+/// On which side of the projector merged tokens lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// As the encoder gives them, `d_vision` wide: they go through the projector.
+    Vision,
+    /// As the language model takes them, `d_model` wide: the projector is skipped.
+    Language,
 }
 
 impl Selection {
@@ -21,24 +31,28 @@ impl Selection {
         }
     }
 
-    /// Selection with merged tokens `[b, k, d_vision]`: row `j` of an image stands at the place of its `j`-th kept
-    /// index, which must already be ascending.
+    /// Selection with merged tokens `[b, k, d_vision]`, in the method's own order: row `j` of an image stands at the
+    /// place of its `j`-th index. Indices may come in any order, and more than once.
     ///
     /// # Panics
-    /// When indices are not ascending or do not fit the merged tokens.
+    /// When indices do not fit the merged tokens.
     pub fn merge(keep_indices: Vec<Vec<usize>>, merged: Tensor<3>) -> Self {
+        Self::merge_in(Space::Vision, keep_indices, merged)
+    }
+
+    /// As [`Self::merge`], with tokens of either side of the projector.
+    ///
+    /// # Panics
+    /// As [`Self::merge`].
+    pub fn merge_in(space: Space, keep_indices: Vec<Vec<usize>>, merged: Tensor<3>) -> Self {
         let [batch, width, _] = merged.dims();
         assert_eq!(batch, keep_indices.len(), "one row of indices per image");
         for row in &keep_indices {
             assert!(row.len() <= width, "more indices than merged tokens");
-            assert!(
-                row.windows(2).all(|pair| pair[0] < pair[1]),
-                "indices must ascend"
-            );
         }
         Self {
             keep_indices,
-            merged: Some(merged),
+            merged: Some((merged, space)),
         }
     }
 
@@ -47,7 +61,7 @@ impl Selection {
         self.keep_indices.len()
     }
 
-    /// Kept indices of image `row`, ascending.
+    /// Kept indices of image `row`: ascending, or in the order of the merged tokens.
     pub fn keep_indices(&self, row: usize) -> &[usize] {
         &self.keep_indices[row]
     }
@@ -67,13 +81,18 @@ impl Selection {
         self.merged.is_some()
     }
 
+    /// The side of the projector on which [`Self::gather`] gives tokens.
+    pub fn space(&self) -> Space {
+        self.merged.as_ref().map_or(Space::Vision, |(_, space)| *space)
+    }
+
     /// The kept (or merged) tokens: Eq. (11) of `docs/method.md`.
     ///
     /// # Shapes
     /// - tokens: `[b, n, d_vision]`
-    /// - output: `[b, k_max, d_vision]`; a row with fewer tokens repeats its last one, to be masked by its count
+    /// - output: `[b, k_max, d_vision]` (`d_model` in [`Space::Language`]); a row with fewer tokens repeats its last one, to be masked by its count
     pub fn gather(&self, tokens: Tensor<3>) -> Tensor<3> {
-        if let Some(merged) = &self.merged {
+        if let Some((merged, _)) = &self.merged {
             return merged.clone();
         }
         let [batch, _, width] = tokens.dims();
@@ -109,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "ascend")]
-    fn merged_indices_must_ascend() {
+    #[should_panic(expected = "more indices")]
+    fn merged_tokens_need_a_row_per_index() {
         let merged = Tensor::zeros([1, 2, 3], &Device::flex());
-        Selection::merge(vec![vec![3, 1]], merged);
+        Selection::merge(vec![vec![3, 1, 1]], merged);
     }
 }

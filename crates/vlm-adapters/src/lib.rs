@@ -8,6 +8,7 @@ mod image;
 mod language;
 mod llava15;
 mod projector;
+mod sequence;
 mod splice;
 mod text;
 mod vision;
@@ -28,9 +29,13 @@ pub use language::{
 };
 pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
 pub use projector::Projector;
+pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
 pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
-pub use vlm::{Encoded, PruneOptions, TextBatch, VisualInput, Vlm, VlmError, answer, prune};
+pub use vlm::{
+    Encoded, Hooks, ImageShape, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer, prune,
+    pruning_context,
+};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};

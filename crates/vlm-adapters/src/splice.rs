@@ -1,9 +1,8 @@
 //! Prompts and visual features become one sequence of embeddings.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use diffprune_pruner::PositionRule;
 
-use crate::{Llama, VisualInput, VlmError};
+use crate::{Llama, VisualInput, VisualSource, VlmError};
 
 /// The side on which shorter sequences of a batch are padded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +25,8 @@ pub enum Slot {
         /// Row of its features.
         row: usize,
     },
+    /// The separator vector of an image.
+    Separator,
 }
 
 /// The places of one sequence, without padding.
@@ -33,8 +34,8 @@ pub enum Slot {
 pub struct SplicePlan {
     /// What stands at each place.
     pub slots: Vec<Slot>,
-    /// The position id of each place.
-    pub positions: Vec<usize>,
+    /// The position id of each place on three axes; the same number three times for text.
+    pub positions: Vec<[usize; 3]>,
     /// The position id of the first generated token.
     pub next_position: usize,
 }
@@ -44,8 +45,8 @@ pub struct SplicePlan {
 pub struct Spliced {
     /// Embeddings, `[b, n, d_model]`.
     pub embeds: Tensor<3>,
-    /// Position ids, `[b, n]`; 0 on padding.
-    pub position_ids: Tensor<2, Int>,
+    /// Position ids, `[axes, b, n]` with as many axes as the language model has; 0 on padding.
+    pub position_ids: Tensor<3, Int>,
     /// Real places, `[b, n]`, true = real; `None` when there is no padding.
     pub mask: Option<Tensor<2, Bool>>,
     /// The sequences, without padding.
@@ -92,7 +93,7 @@ pub fn plan_splice(
             .flatten()
             .filter(|&&id| id == image_token_id)
             .count();
-        let wanted = visual.keep_indices.len();
+        let wanted = visual.sequences.len();
         if found != wanted {
             return Err(VlmError::Placeholders { found, wanted });
         }
@@ -125,24 +126,33 @@ pub fn splice(
     let ids = Tensor::<2, Int>::from_data(TensorData::new(text, [1, n_text]), &device);
     let d_model = language.d_model();
     let mut rows = language.embed(ids).reshape([n_text, d_model]);
-    let mut stride = 0;
+    let mut sources = Sources {
+        n_text,
+        ..Sources::default()
+    };
     if let Some(visual) = visual {
         let [images, k_max, _] = visual.features.dims();
-        stride = k_max;
+        sources.stride = k_max;
+        sources.separator = n_text + images * k_max;
         let features = visual
             .features
             .clone()
             .cast(rows.dtype())
             .reshape([images * k_max, d_model]);
-        rows = Tensor::cat(vec![rows, features], 0);
+        let mut parts = vec![rows.clone(), features];
+        if let Some(separator) = &visual.separator {
+            parts.push(separator.clone().cast(rows.dtype()).reshape([1, d_model]));
+        }
+        rows = Tensor::cat(parts, 0);
     }
     let width = plans.iter().map(|plan| plan.slots.len()).max().unwrap_or(0);
-    let table = Table::new(prompts, &plans, stride, n_text, width, padding);
+    let axes = language.position_axes();
+    let table = Table::new(prompts, &plans, &sources, axes, width, padding);
     let batch = plans.len();
     let index = Tensor::<1, Int>::from_data(TensorData::new(table.index, [batch * width]), &device);
     Spliced {
         embeds: rows.select(0, index).reshape([batch, width, d_model]),
-        position_ids: ints(table.positions, [batch, width], &device),
+        position_ids: ints(table.positions, [axes, batch, width], &device),
         mask: table
             .mask
             .map(|mask| Tensor::from_data(TensorData::new(mask, [batch, width]), &device)),
@@ -152,9 +162,17 @@ pub fn splice(
     }
 }
 
-/// Position ids `[b, n]` on a device.
-pub(crate) fn ints(values: Vec<i64>, shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
+/// Whole numbers on a device.
+pub(crate) fn ints<const D: usize>(values: Vec<i64>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Where the rows of the gather's table begin: text, then features, then the separator.
+#[derive(Default)]
+struct Sources {
+    n_text: usize,
+    stride: usize,
+    separator: usize,
 }
 
 /// The host's side of the gather.
@@ -168,31 +186,31 @@ impl Table {
     fn new(
         prompts: &[Vec<u32>],
         plans: &[SplicePlan],
-        stride: usize,
-        n_text: usize,
+        sources: &Sources,
+        axes: usize,
         width: usize,
         padding: Padding,
     ) -> Self {
-        let (mut index, mut positions, mut mask) = (Vec::new(), Vec::new(), Vec::new());
+        let mut index = vec![0; plans.len() * width];
+        let mut positions = vec![0; axes * plans.len() * width];
+        let mut mask = vec![false; plans.len() * width];
         let mut first_text = 0;
-        for (prompt, plan) in prompts.iter().zip(plans) {
-            let n_pad = width - plan.slots.len();
-            let pad = |index: &mut Vec<i64>, positions: &mut Vec<i64>, mask: &mut Vec<bool>| {
-                index.resize(index.len() + n_pad, 0);
-                positions.resize(positions.len() + n_pad, 0);
-                mask.resize(mask.len() + n_pad, false);
+        for (row, (prompt, plan)) in prompts.iter().zip(plans).enumerate() {
+            let pad = match padding {
+                Padding::Left => width - plan.slots.len(),
+                Padding::Right => 0,
             };
-            if padding == Padding::Left {
-                pad(&mut index, &mut positions, &mut mask);
-            }
-            index.extend(plan.slots.iter().map(|slot| match *slot {
-                Slot::Text(i) => (first_text + i) as i64,
-                Slot::Visual { image, row } => (n_text + image * stride + row) as i64,
-            }));
-            positions.extend(plan.positions.iter().map(|&position| position as i64));
-            mask.resize(mask.len() + plan.slots.len(), true);
-            if padding == Padding::Right {
-                pad(&mut index, &mut positions, &mut mask);
+            for (i, (slot, position)) in plan.slots.iter().zip(&plan.positions).enumerate() {
+                let place = row * width + pad + i;
+                mask[place] = true;
+                index[place] = match *slot {
+                    Slot::Text(i) => first_text + i,
+                    Slot::Visual { image, row } => sources.n_text + image * sources.stride + row,
+                    Slot::Separator => sources.separator,
+                } as i64;
+                for axis in 0..axes {
+                    positions[axis * plans.len() * width + place] = position[axis] as i64;
+                }
             }
             first_text += prompt.len();
         }
@@ -207,8 +225,7 @@ impl Table {
 
 /// The places of one prompt and their positions: Eq. (13) of `docs/method.md`.
 ///
-/// A kept token stays at the position of its index in the full raster, and the text after an image at the position it
-/// has after the whole raster; under [`PositionRule::Reindex`] all places are renumbered from 0.
+/// The places of an image and the text after it stand where its [`VisualSequence`](crate::VisualSequence) says.
 fn plan_one(
     prompt: &[u32],
     visual: Option<&VisualInput>,
@@ -220,24 +237,20 @@ fn plan_one(
     for (i, &id) in prompt.iter().enumerate() {
         if id != image_token_id {
             plan.slots.push(Slot::Text(i));
-            plan.positions.push(next);
+            plan.positions.push([next; 3]);
             next += 1;
             continue;
         }
         let Some(visual) = visual else { continue };
-        let kept = &visual.keep_indices[*image];
-        plan.slots
-            .extend((0..kept.len()).map(|row| Slot::Visual { image: *image, row }));
-        match visual.positions {
-            PositionRule::Keep => {
-                plan.positions.extend(kept.iter().map(|&place| next + place));
-                next += visual.n_full[*image];
-            }
-            PositionRule::Reindex => {
-                plan.positions.extend(next..next + kept.len());
-                next += kept.len();
-            }
+        let sequence = &visual.sequences[*image];
+        for slot in &sequence.slots {
+            plan.slots.push(match slot.source {
+                VisualSource::Feature(row) => Slot::Visual { image: *image, row },
+                VisualSource::Separator => Slot::Separator,
+            });
+            plan.positions.push(slot.offset.map(|offset| next + offset));
         }
+        next += sequence.span;
         *image += 1;
     }
     plan.next_position = next;
@@ -265,27 +278,22 @@ fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llam
     Ok(())
 }
 
-/// Lists of kept tokens that fit the features.
+/// Sequences that fit the features.
 fn check_visual(visual: &VisualInput) -> Result<(), VlmError> {
     let [images, k_max, _] = visual.features.dims();
-    let wanted = visual.keep_indices.len();
-    if images != wanted || visual.n_full.len() != wanted {
-        return Err(shape(
-            "images with features",
-            images.min(visual.n_full.len()),
-            wanted,
-        ));
+    let wanted = visual.sequences.len();
+    if images != wanted {
+        return Err(shape("images with features", images, wanted));
     }
-    for (kept, &n_full) in visual.keep_indices.iter().zip(&visual.n_full) {
-        if kept.len() > k_max {
-            return Err(shape("rows of features", k_max, kept.len()));
-        }
-        if let Some(&place) = kept.iter().find(|&&place| place >= n_full) {
-            return Err(shape(
-                "place of a kept token (below the number of tokens)",
-                place,
-                n_full,
-            ));
+    for slot in visual.sequences.iter().flat_map(|sequence| &sequence.slots) {
+        match slot.source {
+            VisualSource::Feature(row) if row >= k_max => {
+                return Err(shape("rows of features", k_max, row + 1));
+            }
+            VisualSource::Separator if visual.separator.is_none() => {
+                return Err(shape("separator vectors", 0, 1));
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -298,7 +306,8 @@ fn shape(what: &'static str, found: usize, wanted: usize) -> VlmError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LlamaConfig, VisualInput};
+    use crate::{LlamaConfig, VisualInput, VisualSequence, VisualSlot};
+    use diffprune_pruner::PositionRule;
 
     const IMAGE: u32 = 60;
 
@@ -308,12 +317,8 @@ mod tests {
         let features = numbers
             .reshape([keep.len(), k_max, 1])
             .expand([keep.len(), k_max, 16]);
-        VisualInput {
-            features,
-            keep_indices: keep.iter().map(|row| row.to_vec()).collect(),
-            n_full: vec![n_full; keep.len()],
-            positions,
-        }
+        let keep: Vec<Vec<usize>> = keep.iter().map(|row| row.to_vec()).collect();
+        VisualInput::raster(features, &keep, n_full, positions)
     }
 
     fn planned(prompts: &[Vec<u32>], visual: Option<&VisualInput>) -> Result<Vec<SplicePlan>, VlmError> {
@@ -324,7 +329,7 @@ mod tests {
     fn kept_tokens_keep_their_places_and_text_resumes_after_the_raster() {
         let visual = visual(&[&[1, 3], &[0]], 4, PositionRule::Keep);
         let plans = planned(&[vec![1, IMAGE, 2, IMAGE, 3]], Some(&visual)).unwrap();
-        assert_eq!(plans[0].positions, [0, 2, 4, 5, 6, 10]);
+        assert_eq!(plans[0].positions, [0, 2, 4, 5, 6, 10].map(|p| [p; 3]));
         assert_eq!(plans[0].next_position, 11);
     }
 
@@ -332,7 +337,7 @@ mod tests {
     fn reindexed_positions_count_from_zero() {
         let visual = visual(&[&[1, 3], &[0]], 4, PositionRule::Reindex);
         let plans = planned(&[vec![1, IMAGE, 2, IMAGE, 3]], Some(&visual)).unwrap();
-        assert_eq!(plans[0].positions, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(plans[0].positions, [0, 1, 2, 3, 4, 5].map(|p| [p; 3]));
         assert_eq!(plans[0].next_position, 6);
     }
 
@@ -340,7 +345,7 @@ mod tests {
     fn text_only_drops_placeholders() {
         let plans = planned(&[vec![1, IMAGE, 2]], None).unwrap();
         assert_eq!(plans[0].slots, [Slot::Text(0), Slot::Text(2)]);
-        assert_eq!(plans[0].positions, [0, 1]);
+        assert_eq!(plans[0].positions, [[0; 3], [1; 3]]);
     }
 
     #[test]
@@ -370,7 +375,19 @@ mod tests {
     #[test]
     fn wrong_inputs_are_typed_errors() {
         let one = visual(&[&[0]], 4, PositionRule::Keep);
-        let far = visual(&[&[4]], 4, PositionRule::Keep);
+        let slot = |source| VisualSlot {
+            source,
+            offset: [0; 3],
+        };
+        let with = |source| VisualInput {
+            sequences: vec![VisualSequence {
+                slots: vec![slot(source)],
+                span: 4,
+            }],
+            ..one.clone()
+        };
+        let far = with(VisualSource::Feature(1));
+        let unseparated = with(VisualSource::Separator);
         let long = visual(&[&[0]], 300, PositionRule::Keep);
         let run = |prompt: Vec<u32>, visual| planned(&[prompt], visual).unwrap_err();
         assert!(matches!(
@@ -387,6 +404,7 @@ mod tests {
         ));
         assert!(matches!(run(vec![64], None), VlmError::Prompt { index: 0, .. }));
         assert!(matches!(run(vec![IMAGE], Some(&far)), VlmError::Prune(_)));
+        assert!(matches!(run(vec![IMAGE], Some(&unseparated)), VlmError::Prune(_)));
         assert!(matches!(
             run(vec![IMAGE], Some(&long)),
             VlmError::ContextOverflow {

@@ -1,47 +1,63 @@
 //! The one interface behind which every backbone is equal, and the two data paths that run through it.
 
-use burn::tensor::{Bool, Device, Tensor};
-use diffprune_pruner::{Budget, Grid, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
+use std::ops::ControlFlow;
+
+use burn::tensor::{Bool, Device, FloatDType, Tensor};
+use diffprune_pruner::{
+    Budget, Grid, Layout, Observed, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
+    Space,
+};
 use image::RgbImage;
 
-use crate::{GenerateOptions, LoadError, TextTokenizer, Turn};
+use crate::{GenerateOptions, LoadError, TextTokenizer, Turn, VisualInput, VisualSequence};
+
+/// A batch of images as the vision encoder takes them.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    /// All rows of all images: views `[views, 3, side, side]`, or patches `[patches, 3 * 2, 14, 14]` in Qwen2.5-VL.
+    pub values: Tensor<4>,
+    /// The images, in the order of their rows.
+    pub images: Vec<ImageShape>,
+}
+
+/// What preprocessing made of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Width of the original, in pixels.
+    pub width: u32,
+    /// Height of the original, in pixels.
+    pub height: u32,
+    /// Rows of [`Pixels::values`] that belong to the image.
+    pub rows: usize,
+    /// What the rows are arranged in: the tiles of LLaVA-NeXT, the patches of Qwen2.5-VL; 1 by 1 in LLaVA-1.5.
+    pub grid: Grid,
+}
 
 /// What the vision encoder says about a batch of images.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// Visual tokens as the projector takes them, `[b, n, d_vision]`; short rows are padded at the end.
+    /// Visual tokens as the projector takes them, `[b, n, d_vision]`, f32; short rows are padded at the end.
     pub tokens: Tensor<3>,
     /// Real tokens, `[b, n]`, true = real; `None` when every row is full.
     pub mask: Option<Tensor<2, Bool>>,
-    /// `[CLS]` attention over the patches in the layer that produced the tokens, `[b, n_heads, n]`, when asked for.
-    pub cls_attention: Option<Tensor<3>>,
-    /// The token grid of each image.
-    pub grids: Vec<Grid>,
+    /// How the tokens of each image lie on it.
+    pub layouts: Vec<Layout>,
+    /// What was asked for beside the tokens.
+    pub observed: Observed,
 }
 
-/// Visual features of a batch of images as the language model takes them.
-#[derive(Debug, Clone)]
-pub struct VisualInput {
-    /// Projected features, `[images, k_max, d_model]`; image `i` uses its first `keep_indices[i].len()` rows.
-    pub features: Tensor<3>,
-    /// For each image, the places of its features in the full raster, ascending.
-    pub keep_indices: Vec<Vec<usize>>,
-    /// For each image, the number of tokens of the full raster (the placeholders in the unpruned prompt).
-    pub n_full: Vec<usize>,
-    /// Which position ids the language model gets.
-    pub positions: PositionRule,
-}
+impl Encoded {
+    /// Number of real tokens of each image.
+    pub fn counts(&self) -> Vec<usize> {
+        self.layouts.iter().map(Layout::n_tokens).collect()
+    }
 
-impl VisualInput {
-    /// Features of unpruned images, `[images, n, d_model]`.
-    pub fn full(features: Tensor<3>) -> Self {
-        let [images, n_tokens, _] = features.dims();
-        Self {
-            features,
-            keep_indices: vec![(0..n_tokens).collect(); images],
-            n_full: vec![n_tokens; images],
-            positions: PositionRule::Keep,
-        }
+    /// Every token of each image.
+    pub fn all_indices(&self) -> Vec<Vec<usize>> {
+        self.counts()
+            .into_iter()
+            .map(|count| (0..count).collect())
+            .collect()
     }
 }
 
@@ -86,11 +102,25 @@ pub trait Vlm: Send {
     /// Options of `generation_config.json`, with greedy decoding.
     fn generate_options(&self) -> GenerateOptions;
 
-    /// Images to pixels `[b, 3, height, width]`.
-    fn preprocess(&self, images: &[RgbImage]) -> Tensor<4>;
+    /// Vectors that make up a visual token, side by side in its `d_vision` numbers: the patches that the projector
+    /// fuses; see [`diffprune_pruner::descriptors`].
+    fn group(&self) -> usize {
+        1
+    }
+
+    /// Width of a token's descriptor, which a scorer looks at: `d_vision / group`.
+    fn d_descriptor(&self) -> usize {
+        self.d_vision() / self.group()
+    }
+
+    /// Images to what the encoder takes.
+    ///
+    /// # Errors
+    /// When an image has a shape that the model cannot take.
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError>;
 
     /// Pixels to visual tokens, and the signals asked for.
-    fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded;
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded;
 
     /// Visual tokens to the width of the language model, token by token.
     ///
@@ -98,6 +128,35 @@ pub trait Vlm: Send {
     /// - tokens: `[b, k, d_vision]`
     /// - output: `[b, k, d_model]`
     fn project(&self, tokens: Tensor<3>) -> Tensor<3>;
+
+    /// Where the features of an image stand in the language model's sequence: feature `j` is token `keep[j]`.
+    fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
+        VisualSequence::raster(keep, layout.n_tokens(), rule)
+    }
+
+    /// The vector that sequences of [`Vlm::sequence`] separate rows with, `[d_model]`.
+    fn separator(&self) -> Option<Tensor<1>> {
+        None
+    }
+
+    /// Projected features `[b, k_max, d_model]` of the tokens `keep`, ready for [`Vlm::loss`] and [`Vlm::generate`].
+    fn visual_input(
+        &self,
+        features: Tensor<3>,
+        layouts: &[Layout],
+        keep: &[Vec<usize>],
+        rule: PositionRule,
+    ) -> VisualInput {
+        let sequence = |(layout, keep): (&Layout, &Vec<usize>)| self.sequence(layout, keep, rule);
+        VisualInput {
+            features,
+            sequences: layouts.iter().zip(keep).map(sequence).collect(),
+            separator: self.separator(),
+        }
+    }
+
+    /// The language model's embeddings of token ids, `[ids, d_model]`.
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2>;
 
     /// Mean negative log-likelihood of the target tokens of the batch, in nats per token, `[1]`.
     ///
@@ -116,7 +175,33 @@ pub trait Vlm: Send {
         prompts: &[Vec<u32>],
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.generate_with(prompts, visual, options, &mut Hooks::default())
+    }
+
+    /// As [`Vlm::generate`], with a say while it runs.
+    ///
+    /// # Errors
+    /// As [`Vlm::loss`].
+    fn generate_with(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError>;
+}
+
+/// Gets the number of a prompt and its new id; `Break` ends that prompt's answer.
+pub type OnToken<'a> = dyn FnMut(usize, u32) -> ControlFlow<()> + 'a;
+
+/// What a caller wants to see or to decide while a model generates.
+#[derive(Default)]
+pub struct Hooks<'a> {
+    /// Called once, when the prompts are read and their first scores are there.
+    pub on_prefill: Option<&'a mut (dyn FnMut() + 'a)>,
+    /// Called for each new id as it comes.
+    pub on_token: Option<&'a mut OnToken<'a>>,
 }
 
 /// Why a model cannot run on an input.
@@ -148,6 +233,16 @@ pub enum VlmError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An image that the model cannot take.
+    #[error("image {index}: found {found}, wanted {wanted}")]
+    Image {
+        /// Which image of the batch.
+        index: usize,
+        /// What was found.
+        found: String,
+        /// What was wanted.
+        wanted: String,
+    },
     /// The pruner could not choose.
     #[error(transparent)]
     Prune(#[from] PruneError),
@@ -175,6 +270,8 @@ pub struct PruneOptions {
     pub sample_ids: Option<Vec<u64>>,
     /// Truth about the pictures, `[b, n]`, for oracle arms.
     pub relevance: Option<Tensor<2>>,
+    /// For each image the ids of the question about it, for methods that read it.
+    pub questions: Option<Vec<Vec<u32>>>,
 }
 
 impl PruneOptions {
@@ -186,6 +283,7 @@ impl PruneOptions {
             seed: 0,
             sample_ids: None,
             relevance: None,
+            questions: None,
         }
     }
 }
@@ -200,27 +298,88 @@ pub fn prune(
     pruner: &dyn Pruner,
     options: &PruneOptions,
 ) -> Result<(VisualInput, Selection), PruneError> {
+    let context = pruning_context(vlm, encoded, pruner.signals(), options)?;
+    let selection = pruner.select(&context)?;
+    let features = match (selection.space(), &context.observed.projected) {
+        (Space::Language, _) => selection.gather(encoded.tokens.clone()),
+        (Space::Vision, Some(projected)) if !selection.is_merged() => selection.gather(projected.clone()),
+        (Space::Vision, _) => vlm.project(selection.gather(encoded.tokens.clone())),
+    };
+    let rule = options.positions.unwrap_or_else(|| pruner.positions());
+    let visual = vlm.visual_input(features, &encoded.layouts, selection.rows(), rule);
+    Ok((visual, selection))
+}
+
+/// What a method gets to see of encoded images: their tokens, and the signals that it asked for.
+///
+/// Signals that come from the language model's side (projected tokens, fit to the question) are computed here.
+///
+/// # Errors
+/// When the budget keeps nothing.
+pub fn pruning_context(
+    vlm: &dyn Vlm,
+    encoded: &Encoded,
+    signals: Signals,
+    options: &PruneOptions,
+) -> Result<PruningContext, PruneError> {
     let mut context = PruningContext::ragged(
         encoded.tokens.clone(),
         encoded.mask.clone(),
-        encoded.grids.clone(),
+        encoded.layouts.clone(),
         &options.budget,
     )?;
-    context.cls_attention = encoded.cls_attention.clone();
-    context.relevance = options.relevance.clone();
+    context.group = vlm.group();
+    context.observed = encoded.observed.clone();
+    context.observed.relevance = options.relevance.clone();
+    if (signals.projected || signals.text_relevance) && context.observed.projected.is_none() {
+        context.observed.projected = Some(vlm.project(encoded.tokens.clone()));
+    }
+    if let (true, None, Some(questions), Some(projected)) = (
+        signals.text_relevance,
+        &context.observed.text_relevance,
+        &options.questions,
+        &context.observed.projected,
+    ) {
+        context.observed.text_relevance = Some(text_relevance(vlm, projected.clone(), questions)?);
+    }
     context.seed = options.seed;
     if let Some(sample_ids) = &options.sample_ids {
         context.sample_ids = sample_ids.clone();
     }
-    let selection = pruner.select(&context)?;
-    let features = vlm.project(selection.gather(encoded.tokens.clone()));
-    let visual = VisualInput {
-        features,
-        keep_indices: selection.rows().to_vec(),
-        n_full: encoded.grids.iter().map(Grid::n_tokens).collect(),
-        positions: options.positions.unwrap_or_else(|| pruner.positions()),
+    Ok(context)
+}
+
+/// Cosine of each projected token and the mean embedding of the question, `[b, n]`.
+///
+/// CDPruner's own relevance needs CLIP's text tower, which the checkpoints of these models do not hold; this is the
+/// usual substitute, and tables that use it say so.
+fn text_relevance(
+    vlm: &dyn Vlm,
+    projected: Tensor<3>,
+    questions: &[Vec<u32>],
+) -> Result<Tensor<2>, PruneError> {
+    let [batch, n_tokens, _] = projected.dims();
+    if questions.len() != batch {
+        return Err(PruneError::Shape {
+            what: "questions",
+            found: questions.len(),
+            wanted: batch,
+        });
+    }
+    let unit = |x: Tensor<3>| {
+        let norm = x.clone().square().sum_dim(2).sqrt();
+        x / (norm + 1e-6)
     };
-    Ok((visual, selection))
+    let means = questions.iter().map(|ids| {
+        let ids: &[u32] = if ids.is_empty() { &[0] } else { ids };
+        vlm.embed_text(ids)
+            .cast(FloatDType::F32)
+            .mean_dim(0)
+            .unsqueeze_dim::<3>(0)
+    });
+    let means = unit(Tensor::cat(means.collect(), 0));
+    let cosine = unit(projected.cast(FloatDType::F32)).matmul(means.swap_dims(1, 2));
+    Ok(cosine.reshape([batch, n_tokens]))
 }
 
 /// The whole inference path: preprocess, encode, select, gather, project, prefill, decode.
@@ -228,7 +387,7 @@ pub fn prune(
 /// `prompts` hold one placeholder per image. Returns the new ids of each prompt and what was kept.
 ///
 /// # Errors
-/// When the method cannot choose or the prompts do not fit the images.
+/// When an image cannot be taken, the method cannot choose, or the prompts do not fit the images.
 pub fn answer(
     vlm: &dyn Vlm,
     images: &[RgbImage],
@@ -237,7 +396,7 @@ pub fn answer(
     options: &PruneOptions,
     generate: &GenerateOptions,
 ) -> Result<(Vec<Vec<u32>>, Selection), VlmError> {
-    let pixels = vlm.preprocess(images);
+    let pixels = vlm.preprocess(images)?;
     let encoded = vlm.encode(pixels, pruner.signals());
     let (visual, selection) = prune(vlm, &encoded, pruner, options)?;
     let ids = vlm.generate(prompts, Some(&visual), generate)?;

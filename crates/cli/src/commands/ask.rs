@@ -47,10 +47,13 @@ impl AskArgs {
             ..PruneOptions::new(self.keep)
         };
         let (encoded, encode_s) = timed(|| {
-            let encoded = vlm.encode(vlm.preprocess(&[picture]), pruner.signals());
+            let encoded = vlm
+                .preprocess(&[picture])
+                .map(|pixels| vlm.encode(pixels, pruner.signals()));
             vlm.device().sync().ok();
             encoded
         });
+        let encoded = encoded?;
         let (pruned, prune_s) = timed(|| prune(vlm, &encoded, pruner.as_ref(), &options));
         let (visual, selection) = pruned?;
         let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
@@ -59,7 +62,7 @@ impl AskArgs {
         eprintln!(
             "{} of {} tokens kept; encode {:.0} ms, choose and project {:.0} ms, answer {:.0} ms",
             selection.count(0),
-            encoded.grids[0].n_tokens(),
+            encoded.counts()[0],
             1e3 * encode_s,
             1e3 * prune_s,
             1e3 * generate_s

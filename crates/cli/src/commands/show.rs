@@ -7,13 +7,10 @@ use clap::Args;
 use diffprune::vlm::{PruneOptions, load_image, write_atomic};
 use diffprune::{Budget, Vlm, prune};
 use diffprune_eval::heat_map;
-use image::{ImageFormat, Rgb, RgbImage};
+use image::{ImageFormat, RgbImage};
 
 use crate::model::ModelArgs;
 use crate::pruners::{HELP, Method};
-
-/// Colour around pictures that are not square, as LLaVA pads them.
-const PADDING: Rgb<u8> = Rgb([122, 116, 104]);
 
 /// Draws a picture beside the scores of its tokens and beside the tokens that are kept.
 #[derive(Debug, Args)]
@@ -66,25 +63,16 @@ pub fn draw(
     out: &Path,
 ) -> anyhow::Result<(usize, usize)> {
     let pruner = method.pruner();
-    let encoded = vlm.encode(vlm.preprocess(std::slice::from_ref(picture)), pruner.signals());
+    let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
+    let encoded = vlm.encode(pixels, pruner.signals());
     let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), options)?;
-    let grid = encoded.grids[0];
-    let scores = method.scores(&encoded);
-    let canvas = heat_map(&squared(picture), grid, &scores, selection.keep_indices(0));
+    let layout = &encoded.layouts[0];
+    let scores = method.scores(&encoded, vlm.group());
+    let canvas = heat_map(picture, layout, &scores, selection.keep_indices(0));
     let mut bytes = std::io::Cursor::new(Vec::new());
     canvas
         .write_to(&mut bytes, ImageFormat::Png)
         .with_context(|| format!("cannot encode {}", out.display()))?;
     write_atomic(out, bytes.get_ref())?;
-    Ok((selection.count(0), grid.n_tokens()))
-}
-
-/// The picture on a square, as the model sees it.
-fn squared(picture: &RgbImage) -> RgbImage {
-    let (width, height) = picture.dimensions();
-    let side = width.max(height);
-    let mut square = RgbImage::from_pixel(side, side, PADDING);
-    let (x, y) = ((side - width) / 2, (side - height) / 2);
-    image::imageops::replace(&mut square, picture, i64::from(x), i64::from(y));
-    square
+    Ok((selection.count(0), layout.n_tokens()))
 }

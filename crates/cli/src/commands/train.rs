@@ -65,7 +65,7 @@ impl TrainArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
-        let config = self.settings(model.vlm.d_vision())?;
+        let config = self.settings(model.vlm.d_descriptor())?;
         let (captions, held_out) = data::captions(&self.data)?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);

@@ -127,7 +127,7 @@ impl Repro<'_> {
         let device = &format!("{}{half}", self.device);
         let data = digest::of_settings(&self.plan.world(self.seed))?.short();
         let training = |method: Method| -> anyhow::Result<String> {
-            let config = self.plan.train(method, self.model.vlm.d_vision(), self.seed);
+            let config = self.plan.train(method, self.model.vlm.d_descriptor(), self.seed);
             Ok(digest::of_settings(&(&config, &data, &model, device))?.short())
         };
         let (diffprune, gumbel) = (training(Method::Throttle)?, training(contrast())?);
@@ -182,7 +182,7 @@ impl Repro<'_> {
 
     fn train_one(&self, label: &str, method: Method, data: &Path, dir: &Path) -> anyhow::Result<()> {
         let vlm = self.model.vlm.as_ref();
-        let config = self.plan.train(method, vlm.d_vision(), self.seed);
+        let config = self.plan.train(method, vlm.d_descriptor(), self.seed);
         let (captions, held_out) = data::captions(data)?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new(label, config.steps);
@@ -245,7 +245,7 @@ impl Repro<'_> {
         let vlm = self.model.vlm.as_ref();
         let config = serde_json::json!({
             "model": self.model.name(), "d_vision": vlm.d_vision(), "d_model": vlm.d_model(), "plan": self.plan,
-            "train": self.plan.train(Method::Throttle, vlm.d_vision(), self.seed), "trainings": trainings,
+            "train": self.plan.train(Method::Throttle, vlm.d_descriptor(), self.seed), "trainings": trainings,
             "stages_s": seconds, "stages": made, "half": self.model.half, "records": format!("{STAGES}/{}", names.records), "report": options,
         });
         let meta = Meta {

@@ -225,7 +225,7 @@ impl RunFile {
     pub(crate) fn new(vlm: &dyn Vlm, train: &TrainConfig) -> Self {
         let vlm = VlmFacts {
             family: vlm.family().to_string(),
-            d_vision: vlm.d_vision(),
+            d_vision: vlm.d_descriptor(),
             d_model: vlm.d_model(),
         };
         // How many threads there are is a matter of the machine, not of the run.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, f16};
-use diffprune_pruner::{Grid, Signals};
+use diffprune_pruner::{Layout, Observed, Signals};
 use diffprune_vlm::{Encoded, Vlm};
 
 use crate::{CachePrecision, CaptionData, TrainError};
@@ -29,7 +29,7 @@ struct Held {
 
 struct Picture {
     caption: String,
-    grid: Grid,
+    layout: Layout,
     d_vision: usize,
     tokens: Values,
 }
@@ -84,18 +84,18 @@ impl<'a> FeatureStore<'a> {
 
     fn compute(&self, vlm: &dyn Vlm, index: usize) -> Result<Picture, TrainError> {
         let sample = self.data.sample(index)?;
-        let pixels = vlm.preprocess(std::slice::from_ref(&sample.image));
+        let pixels = vlm.preprocess(std::slice::from_ref(&sample.image))?;
         let encoded = vlm.encode(pixels, Signals::default());
-        let grid = encoded.grids[0];
+        let layout = encoded.layouts[0].clone();
         let [_, _, d_vision] = encoded.tokens.dims();
-        let tokens = encoded.tokens.slice([0..1, 0..grid.n_tokens()]).into_data();
+        let tokens = encoded.tokens.slice([0..1, 0..layout.n_tokens()]).into_data();
         let tokens = match self.precision {
             CachePrecision::F32 => Values::F32(tokens.iter::<f32>().collect()),
             CachePrecision::F16 => Values::F16(tokens.iter::<f32>().map(f16::from_f32).collect()),
         };
         Ok(Picture {
             caption: sample.caption,
-            grid,
+            layout,
             d_vision,
             tokens,
         })
@@ -120,8 +120,8 @@ impl Values {
 
 /// Pictures side by side; shorter ones are padded with zeros at the end.
 fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
-    let grids: Vec<Grid> = pictures.iter().map(|picture| picture.grid).collect();
-    let counts: Vec<usize> = grids.iter().map(Grid::n_tokens).collect();
+    let layouts: Vec<Layout> = pictures.iter().map(|picture| picture.layout.clone()).collect();
+    let counts: Vec<usize> = layouts.iter().map(Layout::n_tokens).collect();
     let n_tokens = counts.iter().copied().max().unwrap_or(0);
     let (batch, d_vision) = (
         pictures.len(),
@@ -144,21 +144,22 @@ fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
     Encoded {
         tokens: Tensor::from_data(tokens, (device, DType::F32)),
         mask,
-        cls_attention: None,
-        grids,
+        layouts,
+        observed: Observed::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_pruner::Grid;
 
     #[test]
     fn shorter_pictures_are_padded_and_masked() {
         let picture = |rows: usize, tokens: Values| {
             Arc::new(Picture {
                 caption: String::new(),
-                grid: Grid { rows, cols: 1 },
+                layout: Grid { rows, cols: 1 }.into(),
                 d_vision: 2,
                 tokens,
             })

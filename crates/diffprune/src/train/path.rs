@@ -1,18 +1,20 @@
 //! The training data path.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use diffprune_pruner::{Budget, Grid, PositionRule, PruneError};
+use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
 use diffprune_softtopk::{
-    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, ThresholdKind,
-    gumbel_noise, gumbel_topk_ste, z_score,
+    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, gumbel_noise,
+    gumbel_topk_ste, z_score,
 };
-use diffprune_throttler::{GateFamily, ThrottlerInput, noise};
+use diffprune_throttler::{ThrottlerInput, noise};
 use diffprune_training::rng;
-use diffprune_vlm::{Encoded, VisualInput, Vlm};
+use diffprune_vlm::Vlm;
 use rand::Rng;
 
 use super::text::count_targets;
-use crate::{CaptionPrompt, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee};
+use crate::{
+    CaptionPrompt, ConfigError, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee,
+};
 
 /// Stream of the Gumbel noise; the throttler's noise has a key of its own.
 const GUMBEL: u64 = 1;
@@ -58,22 +60,21 @@ pub fn training_loss(
     config: &DiffPruneConfig,
     batch: &CaptionBatch<'_>,
 ) -> Result<TrainingLoss, TrainError> {
-    let (
-        Encoded {
-            tokens, mask, grids, ..
-        },
-        captions,
-    ) = batch.store.encode(vlm, &batch.indices)?;
-    let scores = model.scorer.forward(tokens.clone(), mask.clone());
-    let budgets = budgets(&config.budget, &grids)?;
+    let (encoded, captions) = batch.store.encode(vlm, &batch.indices)?;
+    let keep = encoded.all_indices();
+    let (tokens, mask, layouts) = (encoded.tokens, encoded.mask, encoded.layouts);
+    let scores = model
+        .scorer
+        .forward(descriptors(tokens.clone(), vlm.group()), mask.clone());
+    let budgets = budgets(&config.budget, &layouts)?;
     let (throttled, weights) = match config.method {
-        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone()),
+        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone())?,
         Method::GumbelSte { backward } => {
             gumbel(config, backward, batch, tokens, scores, &budgets, mask.clone())
         }
     };
-    let denoised = model.denoiser.forward(throttled, mask.clone());
-    let visual = all_tokens(vlm.project(denoised), &grids);
+    let denoised = denoise(model, throttled, mask.clone(), vlm.group());
+    let visual = vlm.visual_input(vlm.project(denoised), &layouts, &keep, PositionRule::Keep);
     let text = batch.prompt.batch(vlm, &captions)?;
     let nll = vlm.loss(&text, Some(&visual))?;
     Ok(TrainingLoss {
@@ -92,7 +93,8 @@ fn throttle(
     scores: Tensor<2>,
     budgets: &[usize],
     mask: Option<Tensor<2, Bool>>,
-) -> (Tensor<3>, Tensor<2>) {
+) -> Result<(Tensor<3>, Tensor<2>), ConfigError> {
+    let family = config.gate_family()?;
     let k = per_image(budgets, &tokens.device());
     let input = SoftTopKInput {
         scores,
@@ -106,10 +108,6 @@ fn throttle(
         argument,
         ..
     } = config.softtopk.init().forward(input);
-    let family = match config.softtopk.kind {
-        ThresholdKind::Laplace => GateFamily::Laplace,
-        ThresholdKind::Sigmoid => GateFamily::Sigmoid,
-    };
     let noise = per_draw(batch, &tokens, |draw, [n, d]| {
         noise([1, n, d], batch.seed, draw, &tokens.device())
     });
@@ -122,7 +120,7 @@ fn throttle(
         noise,
         mask,
     });
-    (throttled, weights)
+    Ok((throttled, weights))
 }
 
 /// The contrast: tokens times a hard mask of `s / tau + g`, straight-through.
@@ -164,20 +162,27 @@ fn gumbel(
     (tokens * weights.clone().reshape([images, n_tokens, 1]), weights)
 }
 
-/// All tokens at their own places.
-fn all_tokens(features: Tensor<3>, grids: &[Grid]) -> VisualInput {
-    let n_full: Vec<usize> = grids.iter().map(Grid::n_tokens).collect();
-    let keep_indices = n_full.iter().map(|&count| (0..count).collect()).collect();
-    VisualInput {
-        features,
-        keep_indices,
-        n_full,
-        positions: PositionRule::Keep,
+/// Repairs throttled tokens; where a token is a group of vectors, each of them by itself.
+fn denoise(model: &Trainee, tokens: Tensor<3>, mask: Option<Tensor<2, Bool>>, group: usize) -> Tensor<3> {
+    if group == 1 {
+        return model.denoiser.forward(tokens, mask);
     }
+    let [batch, n_tokens, width] = tokens.dims();
+    let mask = mask.map(|mask| {
+        mask.unsqueeze_dim::<3>(2)
+            .expand([batch, n_tokens, group])
+            .reshape([batch, n_tokens * group])
+    });
+    let vectors = tokens.reshape([batch, n_tokens * group, width / group]);
+    let denoised = model.denoiser.forward(vectors, mask);
+    denoised.reshape([batch, n_tokens, width])
 }
 
-fn budgets(budget: &Budget, grids: &[Grid]) -> Result<Vec<usize>, PruneError> {
-    grids.iter().map(|grid| budget.resolve(grid.n_tokens())).collect()
+fn budgets(budget: &Budget, layouts: &[Layout]) -> Result<Vec<usize>, PruneError> {
+    layouts
+        .iter()
+        .map(|layout| budget.resolve(layout.n_tokens()))
+        .collect()
 }
 
 fn per_image(budgets: &[usize], device: &Device) -> K {

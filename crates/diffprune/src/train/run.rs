@@ -117,7 +117,7 @@ impl<'a> Trainer<'a> {
         // On the plain device: each shard records on a copy of its own.
         let mut model = config
             .diffprune
-            .init(self.vlm.d_vision(), config.seed, &setting.device)?;
+            .init(self.vlm.d_descriptor(), config.seed, &setting.device)?;
         let mut optimizer = Optimizer::new(config.optimizer());
         let (mut state, mut step) = (RunState::default(), 0);
         if let Some(checkpoint) = checkpoints.latest()? {

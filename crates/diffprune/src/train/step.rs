@@ -54,7 +54,7 @@ impl<'a> Setting<'a> {
                 ConfigError::new("device of the model", "an autodiff device", "the plain one").into(),
             );
         }
-        let config = config.resolve(vlm.d_vision(), &device)?;
+        let config = config.resolve(vlm.d_descriptor(), &device)?;
         for (name, data) in [("training data", Some(data)), ("validation data", validation)] {
             if data.is_some_and(|data| data.is_empty()) {
                 return Err(DataError::Empty {

@@ -1,6 +1,6 @@
 //! The picture of a choice: image, scores as heat, kept and dropped tokens.
 
-use diffprune_pruner::Grid;
+use diffprune_pruner::{Layout, Segment};
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 
@@ -21,36 +21,53 @@ const RAMP: [[f32; 3]; 5] = [
     [240.0, 249.0, 33.0],
 ];
 
-/// Three panels side by side: the picture, its scores as heat, kept tokens clear and dropped ones dimmed.
+/// Panels side by side: the picture, then for each segment of the layout its scores as heat, and kept tokens clear with
+/// dropped ones dimmed.
 ///
-/// `image` is the picture as the model sees it (square where the model crops or pads). `scores` has one number per token
-/// of the grid in raster order; they are stretched between their least and greatest finite value. Missing scores count as
-/// least, kept indices outside the grid are ignored.
-pub fn heat_map(image: &RgbImage, grid: Grid, scores: &[f32], keep: &[usize]) -> RgbImage {
+/// `image` is the original picture; tokens are drawn where they lie on it, and those of padding around it are not seen.
+/// `scores` has one number per token in sequence order; they are stretched between their least and greatest finite
+/// value. Missing scores count as least, kept indices beyond the tokens are ignored.
+pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize]) -> RgbImage {
     let picture = enlarged(image);
     let (width, height) = picture.dimensions();
-    let heat = stretched(scores, grid.n_tokens());
-    let mut kept = vec![false; grid.n_tokens()];
+    let n_tokens = layout.n_tokens();
+    let heat = stretched(scores, n_tokens);
+    let mut kept = vec![false; n_tokens];
     keep.iter().for_each(|&index| {
         if let Some(place) = kept.get_mut(index) {
             *place = true;
         }
     });
-    let token = |x: u32, y: u32| {
-        let row = y as usize * grid.rows / height as usize;
-        let col = x as usize * grid.cols / width as usize;
-        row * grid.cols + col
-    };
-    let mut canvas = RgbImage::from_pixel(3 * width + 2 * GAP, height, Rgb([255; 3]));
-    for (x, y, pixel) in picture.enumerate_pixels() {
-        let token = token(x, y);
-        canvas.put_pixel(x, y, *pixel);
-        canvas.put_pixel(x + width + GAP, y, mixed(*pixel, ramp(heat[token]), HEAT));
-        let clear = kept.get(token).copied().unwrap_or(false);
-        let shown = if clear { *pixel } else { dimmed(*pixel) };
-        canvas.put_pixel(x + 2 * (width + GAP), y, shown);
+    let n_panels = 1 + 2 * layout.segments.len() as u32;
+    let mut canvas = RgbImage::from_pixel(n_panels * width + (n_panels - 1) * GAP, height, Rgb([255; 3]));
+    image::imageops::replace(&mut canvas, &picture, 0, 0);
+    for (number, (first, segment)) in layout.offsets().enumerate() {
+        let left = (1 + 2 * number as u32) * (width + GAP);
+        for (x, y, pixel) in picture.enumerate_pixels() {
+            let token = token_at(segment, x, y, (width, height)).map(|token| first + token);
+            let (heated, shown) = match token {
+                Some(token) if kept[token] => (mixed(*pixel, ramp(heat[token]), HEAT), *pixel),
+                Some(token) => (mixed(*pixel, ramp(heat[token]), HEAT), dimmed(*pixel)),
+                None => (dimmed(*pixel), dimmed(*pixel)),
+            };
+            canvas.put_pixel(left + x, y, heated);
+            canvas.put_pixel(left + width + GAP + x, y, shown);
+        }
     }
     canvas
+}
+
+/// The token of a segment that covers a pixel.
+fn token_at(segment: &Segment, x: u32, y: u32, (width, height): (u32, u32)) -> Option<usize> {
+    let place = |pixel: u32, extent: u32, from: f64, to: f64, cells: usize| {
+        let share = (f64::from(pixel) + 0.5) / f64::from(extent);
+        let cell = (share - from) / (to - from) * cells as f64;
+        (cell >= 0.0 && cell < cells as f64).then_some(cell as usize)
+    };
+    let (grid, area) = (segment.grid, segment.area);
+    let row = place(y, height, area.top, area.bottom, grid.rows)?;
+    let col = place(x, width, area.left, area.right, grid.cols)?;
+    Some(row * grid.cols + col)
 }
 
 /// The picture at a whole multiple of its size, each panel at least [`PANEL`] pixels on its shorter side.
@@ -99,12 +116,18 @@ fn dimmed(pixel: Rgb<u8>) -> Rgb<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_pruner::Grid;
 
     #[test]
     fn kept_tokens_are_clear_and_dropped_ones_dim() {
         let image = RgbImage::from_pixel(12, 8, Rgb([200, 100, 60]));
         let grid = Grid { rows: 2, cols: 3 };
-        let canvas = heat_map(&image, grid, &[0.0, 1.0, 2.0, f32::NAN, 0.0, 0.0], &[1, 99]);
+        let canvas = heat_map(
+            &image,
+            &grid.into(),
+            &[0.0, 1.0, 2.0, f32::NAN, 0.0, 0.0],
+            &[1, 99],
+        );
         let (width, height) = (12 * 42, 8 * 42);
         assert_eq!(canvas.dimensions(), (3 * width + 2 * GAP, height));
         let third = 2 * (width + GAP);
@@ -118,7 +141,7 @@ mod tests {
     #[test]
     fn odd_inputs_do_not_panic() {
         let image = RgbImage::from_pixel(5, 700, Rgb([1, 2, 3]));
-        heat_map(&image, Grid { rows: 4, cols: 4 }, &[], &[]);
-        heat_map(&image, Grid { rows: 4, cols: 4 }, &[1.0; 40], &[3]);
+        heat_map(&image, &Grid { rows: 4, cols: 4 }.into(), &[], &[]);
+        heat_map(&image, &Grid { rows: 4, cols: 4 }.into(), &[1.0; 40], &[3]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use diffprune_pruner::{Budget, Grid};
+use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
 
 use super::arm::Arm;
@@ -18,13 +18,13 @@ use crate::data::{Protocol, Question};
 
 /// What is known about pictures beside their pixels, for oracle arms.
 pub trait Annotations: Sync {
-    /// How relevant each token of the picture is, in raster order of the grid; `None` when nothing is known.
-    fn relevance(&self, image: &Path, grid: Grid) -> Option<Vec<f32>>;
+    /// How relevant each token of the picture is, in the order of the layout; `None` when nothing is known.
+    fn relevance(&self, image: &Path, layout: &Layout) -> Option<Vec<f32>>;
 }
 
-impl<F: Fn(&Path, Grid) -> Option<Vec<f32>> + Sync> Annotations for F {
-    fn relevance(&self, image: &Path, grid: Grid) -> Option<Vec<f32>> {
-        self(image, grid)
+impl<F: Fn(&Path, &Layout) -> Option<Vec<f32>> + Sync> Annotations for F {
+    fn relevance(&self, image: &Path, layout: &Layout) -> Option<Vec<f32>> {
+        self(image, layout)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One unit of work: some pictures, all their questions, every arm.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use diffprune_pruner::{Grid, Signals};
+use burn::tensor::{Tensor, TensorData};
+use diffprune_pruner::Signals;
 use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, load_image, prune};
 use image::{Rgb, RgbImage};
 
@@ -74,13 +74,13 @@ impl Worker<'_> {
     /// Selects and projects for every picture of the unit.
     fn see(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<Seen, EvalError> {
         let encoded = self.encoded(setting.arm.input, prepared)?;
-        let totals: Vec<usize> = encoded.grids.iter().map(Grid::n_tokens).collect();
+        let totals = encoded.counts();
         let Some(pruner) = &setting.arm.pruner else {
             let features = self.vlm.project(encoded.tokens.clone());
-            let mut visual = VisualInput::full(features);
-            visual.keep_indices = totals.iter().map(|&total| (0..total).collect()).collect();
-            visual.n_full = totals.clone();
-            visual.positions = setting.arm.positions.unwrap_or_default();
+            let rule = setting.arm.positions.unwrap_or_default();
+            let visual = self
+                .vlm
+                .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
             return Ok(Seen {
                 visual,
                 counts: totals.iter().map(|&total| (total, total)).collect(),
@@ -102,6 +102,7 @@ impl Worker<'_> {
             } else {
                 None
             },
+            questions: None,
         };
         let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
             .map_err(|error| EvalError::Model(error.into()))?;
@@ -119,7 +120,7 @@ impl Worker<'_> {
         let [batch, n_tokens, _] = encoded.tokens.dims();
         let mut values = vec![0f32; batch * n_tokens];
         for (row, question) in self.unit.pictures.iter().enumerate() {
-            let relevance = annotations.relevance(&question.image, encoded.grids[row])?;
+            let relevance = annotations.relevance(&question.image, &encoded.layouts[row])?;
             values[row * n_tokens..]
                 .iter_mut()
                 .zip(relevance)
@@ -155,7 +156,8 @@ impl Worker<'_> {
             .iter()
             .map(|setting| Arm::signals(setting.arm));
         let signals = signals.fold(Signals::default(), Signals::union);
-        let encoded = self.vlm.encode(self.vlm.preprocess(&pictures), signals);
+        let pixels = self.vlm.preprocess(&pictures)?;
+        let encoded = self.vlm.encode(pixels, signals);
         Ok(slot.insert(encoded))
     }
 
@@ -197,7 +199,8 @@ impl Worker<'_> {
             .max();
         let limit = run.max_new_tokens.or(longest).unwrap_or(1);
         let options = self.vlm.generate_options().with_max_new_tokens(limit);
-        let visual = seen.map(|seen| rows(&seen.visual, questions.iter().map(|&(_, picture)| picture)));
+        let pictures: Vec<usize> = questions.iter().map(|&(_, picture)| picture).collect();
+        let visual = seen.map(|seen| seen.visual.rows(&pictures));
         let answers = self.vlm.generate(prompts, visual.as_ref(), &options)?;
         let tokenizer = self.vlm.tokenizer();
         Ok(answers
@@ -237,22 +240,5 @@ impl Worker<'_> {
             }
         };
         questions.iter().zip(answers).map(record).collect()
-    }
-}
-
-/// The visual input of a batch of prompts: one row per prompt, repeated where prompts share a picture.
-fn rows(visual: &VisualInput, pictures: impl Iterator<Item = usize>) -> VisualInput {
-    let pictures: Vec<usize> = pictures.collect();
-    let indices: Vec<i64> = pictures.iter().map(|&picture| picture as i64).collect();
-    let indices = TensorData::new(indices, [pictures.len()]);
-    let indices = Tensor::<1, Int>::from_data(indices, &visual.features.device());
-    VisualInput {
-        features: visual.features.clone().select(0, indices),
-        keep_indices: pictures
-            .iter()
-            .map(|&picture| visual.keep_indices[picture].clone())
-            .collect(),
-        n_full: pictures.iter().map(|&picture| visual.n_full[picture]).collect(),
-        positions: visual.positions,
     }
 }

@@ -235,7 +235,9 @@ impl Reader {
                 .collect(),
             n,
         );
-        let hidden = self.language.forward(embeds, positions, None, None);
+        let hidden = self
+            .language
+            .forward(embeds, positions.unsqueeze_dim(0), None, None);
         let d_model = hidden.dims()[2];
         let targets = Targets::of(&lesson.conversations, n_prefix + k, n);
         let n_rows = targets.rows.len();

@@ -66,6 +66,8 @@ impl PretrainConfig {
                 rope_theta: 10_000.0,
                 rms_norm_eps: 1e-5,
                 tie_word_embeddings: false,
+                attention_bias: false,
+                mrope_section: None,
             },
             projector_hidden_act: Activation::Gelu,
             image_token_id: ids.image,

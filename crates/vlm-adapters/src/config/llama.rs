@@ -33,6 +33,11 @@ pub struct LlamaConfig {
     pub rms_norm_eps: f64,
     /// Whether the head reuses the embedding table (then no head tensor is stored).
     pub tie_word_embeddings: bool,
+    /// Whether queries, keys and values have a bias (Qwen).
+    pub attention_bias: bool,
+    /// Frequencies of a head that follow the time, row and column position (Qwen's M-RoPE); they sum to half of
+    /// `head_dim`. `None` is one position axis.
+    pub mrope_section: Option<[usize; 3]>,
 }
 
 impl LlamaConfig {
@@ -50,6 +55,8 @@ impl LlamaConfig {
             rope_theta: 1e4,
             rms_norm_eps: 1e-5,
             tie_word_embeddings: false,
+            attention_bias: false,
+            mrope_section: None,
         }
     }
 
@@ -67,6 +74,8 @@ impl LlamaConfig {
             rope_theta: 1e4,
             rms_norm_eps: 1e-5,
             tie_word_embeddings: false,
+            attention_bias: false,
+            mrope_section: None,
         }
     }
 
@@ -221,6 +230,8 @@ impl TryFrom<RawLlama> for LlamaConfig {
             rope_theta: nested_theta.or(raw.rope_theta).unwrap_or(1e4),
             rms_norm_eps: raw.rms_norm_eps.unwrap_or(1e-6),
             tie_word_embeddings: raw.tie_word_embeddings.unwrap_or(false),
+            attention_bias: false,
+            mrope_section: None,
         })
     }
 }

@@ -17,10 +17,38 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for position ids `[b, n]`.
-    pub fn new(position_ids: Tensor<2, Int>, head_dim: usize, theta: f64) -> Self {
-        let (cos, sin) = rope_tables(position_ids, head_dim, theta);
-        Self { cos, sin }
+    /// Tables for position ids `[axes, b, n]`: one axis, or three with `sections` of the frequencies, of which the
+    /// first follows the first axis, and so on (contiguous, not interleaved).
+    pub fn new(
+        position_ids: Tensor<3, Int>,
+        head_dim: usize,
+        theta: f64,
+        sections: Option<[usize; 3]>,
+    ) -> Self {
+        let [axes, batch, n_tokens] = position_ids.dims();
+        let (cos, sin) = rope_tables(position_ids.reshape([axes * batch, n_tokens]), head_dim, theta);
+        let Some(sections) = sections.filter(|_| axes == 3) else {
+            return Self {
+                cos: cos.narrow(0, 0, batch),
+                sin: sin.narrow(0, 0, batch),
+            };
+        };
+        let pick = |table: Tensor<3>| {
+            let mut first = 0;
+            let parts = sections.iter().enumerate().map(|(axis, &width)| {
+                let part = table
+                    .clone()
+                    .narrow(0, axis * batch, batch)
+                    .narrow(2, first, width);
+                first += width;
+                part
+            });
+            Tensor::cat(parts.collect(), 2)
+        };
+        Self {
+            cos: pick(cos),
+            sin: pick(sin),
+        }
     }
 
     fn apply(&self, x: Tensor<4>) -> Tensor<4> {

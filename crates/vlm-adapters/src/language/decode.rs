@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{KvCache, Llama};
 use crate::generate::Sampler;
 use crate::splice::ints;
-use crate::{GenerateOptions, Spliced, VlmError};
+use crate::{GenerateOptions, Hooks, Spliced, VlmError};
 
 /// Continues spliced prompts (padded on the left): one prefill for the batch, then one token per step for each.
 ///
@@ -20,6 +20,7 @@ pub fn decode(
     prompts: &[Vec<u32>],
     spliced: &Spliced,
     options: &GenerateOptions,
+    hooks: &mut Hooks<'_>,
 ) -> Result<Vec<Vec<u32>>, VlmError> {
     let limits: Vec<usize> = spliced
         .plans
@@ -43,9 +44,17 @@ pub fn decode(
     }
     let mut cache = language.cache(prompts.len(), spliced.width + n_steps - 1);
     let mut scores = prefill(language, spliced, &mut cache)?;
+    if let Some(on_prefill) = &mut hooks.on_prefill {
+        on_prefill();
+    }
     loop {
-        for (sequence, scores) in sequences.iter_mut().zip(&mut scores) {
-            sequence.advance(scores, &options.stop_ids);
+        for (row, (sequence, scores)) in sequences.iter_mut().zip(&mut scores).enumerate() {
+            if let Some(id) = sequence.advance(scores, &options.stop_ids)
+                && let Some(on_token) = &mut hooks.on_token
+                && on_token(row, id).is_break()
+            {
+                sequence.done = true;
+            }
         }
         if sequences.iter().all(|sequence| sequence.done) {
             return Ok(sequences.into_iter().map(|sequence| sequence.ids).collect());
@@ -74,17 +83,19 @@ impl Sequence {
         }
     }
 
-    fn advance(&mut self, scores: &mut [f32], stop_ids: &[u32]) {
+    /// Chooses the next id; `None` when the sequence has ended.
+    fn advance(&mut self, scores: &mut [f32], stop_ids: &[u32]) -> Option<u32> {
         if self.done {
-            return;
+            return None;
         }
         let id = self.sampler.next(scores);
         if stop_ids.contains(&id) {
             self.done = true;
-            return;
+            return None;
         }
         self.ids.push(id);
         self.done = self.ids.len() == self.limit;
+        Some(id)
     }
 }
 
@@ -115,16 +126,14 @@ fn step(
 ) -> Result<Vec<Vec<f32>>, VlmError> {
     let device = language.device();
     let last = |sequence: &Sequence| sequence.ids.last().map_or(0, |&id| i64::from(id));
-    let shape = [sequences.len(), 1];
-    let ids = ints(sequences.iter().map(last).collect(), shape, &device);
-    let positions = ints(
-        sequences
-            .iter()
-            .map(|sequence| sequence.position as i64)
-            .collect(),
-        shape,
-        &device,
-    );
+    let batch = sequences.len();
+    let ids = ints(sequences.iter().map(last).collect(), [batch, 1], &device);
+    let axes = language.position_axes();
+    let positions: Vec<i64> = sequences
+        .iter()
+        .map(|sequence| sequence.position as i64)
+        .collect();
+    let positions = ints(positions.repeat(axes), [axes, batch, 1], &device);
     sequences
         .iter_mut()
         .filter(|sequence| !sequence.done)

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use diffprune_kernels::{linear3, rms_norm, swiglu};
 
 use super::{KvCache, LayerCache, LlamaAttention, Rope};
@@ -25,6 +25,7 @@ pub struct Llama {
     head_dim: usize,
     n_kv_heads: usize,
     rope_theta: f64,
+    mrope_section: Option<[usize; 3]>,
     max_positions: usize,
 }
 
@@ -56,7 +57,7 @@ impl LlamaConfig {
     /// A language model with random weights.
     ///
     /// # Panics
-    /// When the heads are not a multiple of the key heads, or the head width is odd.
+    /// When the heads are not a multiple of the key heads, the head width is odd, or rotary sections do not fill it.
     pub fn init(&self, device: &Device) -> Llama {
         let head_dim = self.head_dim;
         assert_eq!(
@@ -65,6 +66,14 @@ impl LlamaConfig {
             "heads must be a multiple of the key heads"
         );
         assert_eq!(head_dim % 2, 0, "rotary positions need an even head width");
+        if let Some(sections) = self.mrope_section {
+            let sum: usize = sections.iter().sum();
+            assert_eq!(
+                sum,
+                head_dim / 2,
+                "the rotary sections must fill half of the head width"
+            );
+        }
         let embeddings = EmbeddingConfig::new(self.vocab_size, self.hidden_size);
         let head = || linear(self.hidden_size, self.vocab_size, INIT_STD, device);
         Llama {
@@ -77,6 +86,7 @@ impl LlamaConfig {
             head_dim,
             n_kv_heads: self.num_key_value_heads,
             rope_theta: self.rope_theta,
+            mrope_section: self.mrope_section,
             max_positions: self.max_position_embeddings,
         }
     }
@@ -92,9 +102,9 @@ impl LlamaConfig {
         LlamaLayer {
             input_layernorm: self.norm(device),
             self_attn: LlamaAttention {
-                q_proj: linear(width, q_width, INIT_STD, device),
-                k_proj: linear(width, kv_width, INIT_STD, device),
-                v_proj: linear(width, kv_width, INIT_STD, device),
+                q_proj: self.qkv(width, q_width, device),
+                k_proj: self.qkv(width, kv_width, device),
+                v_proj: self.qkv(width, kv_width, device),
                 o_proj: linear(q_width, width, residual_std, device),
                 head_dim,
             },
@@ -105,6 +115,14 @@ impl LlamaConfig {
                 down_proj: linear(inner, width, residual_std, device),
             },
         }
+    }
+
+    fn qkv(&self, d_input: usize, d_output: usize, device: &Device) -> Linear {
+        let mut layer = linear(d_input, d_output, INIT_STD, device);
+        if self.attention_bias {
+            layer.bias = Some(Initializer::Zeros.init([d_output], device));
+        }
+        layer
     }
 
     fn norm(&self, device: &Device) -> RmsNorm {
@@ -121,13 +139,13 @@ impl Llama {
     ///
     /// # Shapes
     /// - embeds: `[b, n, d_model]`
-    /// - position_ids: `[b, n]`
+    /// - position_ids: `[axes, b, n]`, see [`Self::position_axes`]
     /// - key_mask: of the new tokens, `[b, n]`, true = may be attended; `None` = all
     /// - output: `[b, n, d_model]`
     pub fn forward(
         &self,
         embeds: Tensor<3>,
-        position_ids: Tensor<2, Int>,
+        position_ids: Tensor<3, Int>,
         key_mask: Option<Tensor<2, Bool>>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
@@ -138,7 +156,7 @@ impl Llama {
     pub fn layers(
         &self,
         embeds: Tensor<3>,
-        position_ids: Tensor<2, Int>,
+        position_ids: Tensor<3, Int>,
         key_mask: Option<Tensor<2, Bool>>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
@@ -154,7 +172,7 @@ impl Llama {
     pub fn layers_tail(
         &self,
         embeds: Tensor<3>,
-        position_ids: Tensor<2, Int>,
+        position_ids: Tensor<3, Int>,
         key_mask: Option<Tensor<2, Bool>>,
         mut cache: Option<&mut KvCache>,
         n_rows: usize,
@@ -182,7 +200,7 @@ impl Llama {
     pub fn hidden_states(
         &self,
         embeds: Tensor<3>,
-        position_ids: Tensor<2, Int>,
+        position_ids: Tensor<3, Int>,
         key_mask: Option<Tensor<2, Bool>>,
     ) -> Vec<Tensor<3>> {
         let rope = self.rope(position_ids);
@@ -203,6 +221,13 @@ impl Llama {
         self.embed_tokens.forward(ids)
     }
 
+    /// Embeddings of a list of token ids, `[ids, d_model]`.
+    pub fn embed_ids(&self, ids: &[u32]) -> Tensor<2> {
+        let values: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let ids = TensorData::new(values, [1, ids.len()]);
+        self.embed(Tensor::from_data(ids, &self.device())).squeeze_dim(0)
+    }
+
     /// The last norm.
     pub fn normalize<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         norm(&self.norm, hidden)
@@ -220,9 +245,14 @@ impl Llama {
         }
     }
 
-    /// Rotary tables for position ids `[b, n]`.
-    pub fn rope(&self, position_ids: Tensor<2, Int>) -> Rope {
-        Rope::new(position_ids, self.head_dim, self.rope_theta)
+    /// Rotary tables for position ids `[axes, b, n]`.
+    pub fn rope(&self, position_ids: Tensor<3, Int>) -> Rope {
+        Rope::new(position_ids, self.head_dim, self.rope_theta, self.mrope_section)
+    }
+
+    /// Number of position axes: three (time, row, column) with sections of frequencies, else one.
+    pub fn position_axes(&self) -> usize {
+        if self.mrope_section.is_some() { 3 } else { 1 }
     }
 
     /// An empty cache for `batch` sequences of at most `capacity` tokens.

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune_pruner::{Grid, Signals};
+use diffprune_pruner::{Area, Grid, Layout, Observed, Signals};
 use image::RgbImage;
 
 use super::LlavaModel;
 use crate::{
-    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, ImageMode, ImageProcessor, LlavaConfig,
-    LoadError, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError, render_prompt,
+    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageMode, ImageProcessor, ImageShape,
+    LlavaConfig, LoadError, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
+    render_prompt,
 };
 
 /// How a checkpoint is read.
@@ -167,34 +168,50 @@ impl Vlm for Llava {
         options
     }
 
-    fn preprocess(&self, images: &[RgbImage]) -> Tensor<4> {
-        self.parts.processor.preprocess(images, &self.device)
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
+        check_images(images)?;
+        let shape = |image: &RgbImage| ImageShape {
+            width: image.width(),
+            height: image.height(),
+            rows: 1,
+            grid: Grid { rows: 1, cols: 1 },
+        };
+        Ok(Pixels {
+            values: self.parts.processor.preprocess(images, &self.device),
+            images: images.iter().map(shape).collect(),
+        })
     }
 
-    fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
         let model = &self.parts.model;
-        let [batch, ..] = pixels.dims();
-        let encoding = model.encode(pixels, signals.cls_attention);
+        let encoding = model.encode(pixels.values, signals.cls_attention);
         let side = self.parts.config.vision.grid_side();
-        let mut grid = Grid {
-            rows: side,
-            cols: side,
-        };
-        if model.keeps_class_token() {
+        let layout = |image: &ImageShape| match model.keeps_class_token() {
             // With [CLS] among the tokens there is no raster: one row of everything.
-            grid = Grid {
+            true => Layout::from(Grid {
                 rows: 1,
                 cols: side * side + 1,
-            };
-        }
+            }),
+            false => {
+                let area = match self.parts.processor.mode {
+                    ImageMode::PadSquare => Area::padded_square(image.width, image.height),
+                    ImageMode::CenterCrop => Area::cropped_square(image.width, image.height),
+                };
+                let (rows, cols) = (side, side);
+                Layout::single(Grid { rows, cols }, area)
+            }
+        };
         Encoded {
             // Methods choose in f32, whatever the weights are held in.
             tokens: model.select_tokens(encoding.hidden).cast(DType::F32),
             mask: None,
-            cls_attention: encoding
-                .cls_attention
-                .map(|row| model.select_keys(row).cast(DType::F32)),
-            grids: vec![grid; batch],
+            layouts: pixels.images.iter().map(layout).collect(),
+            observed: Observed {
+                cls_attention: encoding
+                    .cls_attention
+                    .map(|row| model.select_keys(row).cast(DType::F32)),
+                ..Observed::default()
+            },
         }
     }
 
@@ -206,13 +223,33 @@ impl Vlm for Llava {
         self.parts.model.loss(batch, visual)
     }
 
-    fn generate(
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
+        self.parts.model.language.embed_ids(ids)
+    }
+
+    fn generate_with(
         &self,
         prompts: &[Vec<u32>],
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts.model.generate(prompts, visual, options)
+        self.parts.model.generate_with(prompts, visual, options, hooks)
+    }
+}
+
+/// Refuses images without pixels.
+pub(crate) fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
+    match images
+        .iter()
+        .position(|image| image.width() == 0 || image.height() == 0)
+    {
+        None => Ok(()),
+        Some(index) => Err(VlmError::Image {
+            index,
+            found: format!("{} by {} pixels", images[index].width(), images[index].height()),
+            wanted: "at least one pixel".into(),
+        }),
     }
 }
 

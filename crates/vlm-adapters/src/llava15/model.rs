@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Llama, LlavaConfig, Padding, Projector,
+    ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Hooks, Llama, LlavaConfig, Padding, Projector,
     Spliced, TextBatch, VisualInput, VlmError, decode, next_token_nll, plan_splice, splice,
 };
 
@@ -99,11 +99,25 @@ impl LlavaModel {
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.generate_with(prompts, visual, options, &mut Hooks::default())
+    }
+
+    /// As [`Self::generate`], with a say while it runs.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn generate_with(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
         if prompts.is_empty() {
             return Ok(Vec::new());
         }
         let spliced = self.splice(prompts, visual, Padding::Left)?;
-        decode(&self.language, prompts, &spliced, options)
+        decode(&self.language, prompts, &spliced, options, hooks)
     }
 
     /// Prompts and features as one batch of embeddings.
@@ -160,12 +174,7 @@ mod tests {
 
     /// Features of two images, three and two tokens of four kept.
     fn visual(features: Tensor<3>) -> VisualInput {
-        VisualInput {
-            features,
-            keep_indices: vec![vec![0, 2, 3], vec![1, 2]],
-            n_full: vec![4, 4],
-            positions: PositionRule::Keep,
-        }
+        VisualInput::raster(features, &[vec![0, 2, 3], vec![1, 2]], 4, PositionRule::Keep)
     }
 
     fn batch() -> TextBatch {
@@ -184,17 +193,10 @@ mod tests {
             ids: vec![batch.ids[i].clone()],
             targets: vec![batch.targets[i].clone()],
         };
-        let kept = visual.keep_indices[i].clone();
-        let features = visual.features.clone().slice([i..i + 1, 0..kept.len()]);
-        (
-            text,
-            VisualInput {
-                features,
-                keep_indices: vec![kept],
-                n_full: vec![4],
-                positions: visual.positions,
-            },
-        )
+        let mut visual = visual.rows(&[i]);
+        let n_kept = visual.sequences[0].n_features();
+        visual.features = visual.features.slice([0..1, 0..n_kept]);
+        (text, visual)
     }
 
     #[test]
@@ -324,11 +326,12 @@ mod tests {
         let mut cache = model.language.cache(batch, width);
         let mut parts = Vec::new();
         for range in [0..4, 4..5, 5..width] {
-            let part = |n: usize| [0..batch, range.start..range.start + n];
             let n = range.len();
+            let part = |n: usize| [0..batch, range.start..range.start + n];
+            let place = [0..1, 0..batch, range.start..range.start + n];
             parts.push(model.language.forward(
                 embeds.clone().slice(part(n)),
-                positions.clone().slice(part(n)),
+                positions.clone().slice(place),
                 Some(mask.clone().slice(part(n))),
                 Some(&mut cache),
             ));

@@ -7,7 +7,7 @@ mod weights;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune_pruner::{Grid, Signals};
+use diffprune_pruner::{Grid, Layout, Observed, Signals};
 use image::RgbImage;
 
 pub use model::{VitEncoding, VitModel};
@@ -69,21 +69,25 @@ impl Vit {
         self.model.forward_keep(pixels, keep_indices).cast(DType::F32)
     }
 
-    /// What a pruning method sees: the patches in the last block's output (before the final norm), their grid and,
-    /// when asked for, the last block's `[CLS]` attention over the patches, per head.
+    /// What a pruning method sees: the patches in the last block's output (before the final norm) as one raster of the
+    /// square that the network sees and, when asked for, the last block's `[CLS]` attention over the patches and the
+    /// hidden state of `[CLS]`. Other signals are not computed.
     pub fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {
         let [batch, ..] = pixels.dims();
         let encoding = self.model.encode(pixels, -1, signals.cls_attention);
-        let side = self.config.blocks.grid_side();
-        let grid = Grid {
-            rows: side,
-            cols: side,
-        };
+        let (rows, cols) = (self.config.blocks.grid_side(), self.config.blocks.grid_side());
+        let class = signals
+            .class_tokens
+            .then(|| encoding.hidden.clone().narrow(1, 0, 1));
         Encoded {
             tokens: self.model.patches(encoding.hidden).cast(DType::F32),
             mask: None,
-            cls_attention: encoding.cls_attention.map(|row| row.cast(DType::F32)),
-            grids: vec![grid; batch],
+            layouts: vec![Layout::from(Grid { rows, cols }); batch],
+            observed: Observed {
+                cls_attention: encoding.cls_attention.map(|row| row.cast(DType::F32)),
+                class_tokens: class.map(|class| class.cast(DType::F32)),
+                ..Observed::default()
+            },
         }
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 use diffprune_vlm::{
-    Encoded, GenerateOptions, ImageMode, Llava, LlavaConfig, LoadOptions, Padding, PruneOptions, Slot,
-    Spliced, TextBatch, VisualInput, Vlm, WeightFiles, answer, load_image, next_token_nll, save_safetensors,
+    Encoded, GenerateOptions, ImageMode, Llava, LlavaConfig, LoadOptions, Padding, Pixels, PruneOptions,
+    Slot, Spliced, TextBatch, VisualInput, Vlm, WeightFiles, answer, load_image, next_token_nll,
+    save_safetensors,
 };
 use serde_json::Value;
 
@@ -72,8 +73,9 @@ fn images(case: &Value) -> Vec<image::RgbImage> {
 }
 
 /// Pixels as stored, and a check that our own preprocessing gives the same.
-fn pixels(llava: &Llava, json: &Value, tensors: &Tensors) -> Tensor<4> {
-    let ours = llava.preprocess(&images(json));
+fn pixels(llava: &Llava, json: &Value, tensors: &Tensors) -> Pixels {
+    let pixels = llava.preprocess(&images(json)).unwrap();
+    let ours = pixels.values.clone();
     tensors.check("pixel_values", &ours);
     let source = json["pixel_values"].as_str().unwrap();
     if let Some(png) = source
@@ -84,7 +86,7 @@ fn pixels(llava: &Llava, json: &Value, tensors: &Tensors) -> Tensor<4> {
         let (side, height) = (stack.width(), stack.height());
         let tile = |i: u32| image::imageops::crop_imm(&stack, 0, i * side, side, side).to_image();
         let tiles: Vec<_> = (0..height / side).map(tile).collect();
-        let stored = llava.preprocess(&tiles);
+        let stored = llava.preprocess(&tiles).unwrap().values;
         assert_eq!(
             stored.clone().into_data(),
             ours.clone().into_data(),
@@ -94,21 +96,18 @@ fn pixels(llava: &Llava, json: &Value, tensors: &Tensors) -> Tensor<4> {
     let places = tensors.ints("pixel_sample_index").unwrap();
     let n = places.len();
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [n]), &ours.device());
-    tensors.check(
-        "pixel_sample_value",
-        &ours.clone().flatten::<1>(0, 3).select(0, places),
-    );
-    ours
+    tensors.check("pixel_sample_value", &ours.flatten::<1>(0, 3).select(0, places));
+    pixels
 }
 
 impl Case<'_> {
-    fn check_vision(&self, pixels: Tensor<4>) -> Encoded {
+    fn check_vision(&self, pixels: Pixels) -> Encoded {
         let vision = &self.llava.model().vision;
-        let states = vision.hidden_states(pixels.clone());
+        let states = vision.hidden_states(pixels.values.clone());
         for (i, state) in states.iter().enumerate() {
             self.tensors.check(&format!("vision_hidden_{i}"), state);
         }
-        let encoding = self.llava.model().encode(pixels.clone(), true);
+        let encoding = self.llava.model().encode(pixels.values.clone(), true);
         self.tensors.check("vision_selected_with_cls", &encoding.hidden);
         self.tensors
             .check("vision_cls_attention", &encoding.cls_attention.unwrap());
@@ -120,7 +119,7 @@ impl Case<'_> {
             pixels,
             Signals {
                 cls_attention: true,
-                relevance: false,
+                ..Signals::default()
             },
         )
     }
@@ -143,11 +142,11 @@ impl Case<'_> {
         let plan = &spliced.plans[0];
         let id = |slot: &Slot| match *slot {
             Slot::Text(i) => i64::from(self.prompt[i]),
-            Slot::Visual { .. } => i64::from(llava.model().image_token_id()),
+            _ => i64::from(llava.model().image_token_id()),
         };
         self.tensors.check_ints("input_ids", plan.slots.iter().map(id));
         self.tensors
-            .check_ints("position_ids", plan.positions.iter().map(|&p| p as i64));
+            .check_ints("position_ids", plan.positions.iter().map(|p| p[0] as i64));
         assert!(spliced.mask.is_none(), "one sequence needs no padding");
         self.tensors.check_ints("attention_mask", vec![1; spliced.width]);
         assert_eq!(spliced.width as u64, self.json["seq_len"].as_u64().unwrap());
@@ -244,43 +243,40 @@ impl Case<'_> {
         let Some(keep) = self.keep(encoded) else { return };
         let selection = Selection::keep(keep.clone());
         let features = self.llava.project(selection.gather(encoded.tokens.clone()));
-        let n_full = encoded.grids.iter().map(|grid| grid.n_tokens()).collect();
-        let mut visual = VisualInput {
-            features,
-            keep_indices: keep,
-            n_full,
-            positions: PositionRule::Keep,
+        let input = |rule| {
+            self.llava
+                .visual_input(features.clone(), &encoded.layouts, &keep, rule)
         };
+        let visual = input(PositionRule::Keep);
+        let reindexed = input(PositionRule::Reindex);
         let kept = self.pruned_logits(&visual, true);
         self.tensors
             .check_rows("prune_logits", "prune_logit_rows", "prune_logits_at_rows", &kept);
-        visual.positions = PositionRule::Reindex;
-        let reindexed = self.pruned_logits(&visual, false);
+        let reindexed = self.pruned_logits(&reindexed, false);
         let last = |logits: Tensor<3>| logits.clone().narrow(1, logits.dims()[1] - 1, 1);
         self.tensors
             .check("prune_logits_last_reindexed_positions", &last(reindexed.clone()));
         // With few tokens gone, the two rules hardly differ; with none, they agree.
-        let n_kept: usize = visual.keep_indices.iter().map(Vec::len).sum();
-        if 2 * n_kept <= visual.n_full.iter().sum() {
+        let n_kept: usize = keep.iter().map(Vec::len).sum();
+        if 2 * n_kept <= encoded.counts().iter().sum() {
             let contrast = (last(kept) - last(reindexed)).abs().max().into_scalar::<f32>();
             assert!(
                 contrast > 10.0 * TOLERANCE,
                 "positions make no difference: {contrast}"
             );
         }
-        visual.positions = PositionRule::Keep;
         self.check_greedy(
             "prune_greedy",
             &self.generate(&visual, "prune_greedy_new_tokens", &[]),
         );
-        self.check_answer(&visual);
+        self.check_answer(&keep);
     }
 
     /// The kept places of each image.
     fn keep(&self, encoded: &Encoded) -> Option<Vec<Vec<usize>>> {
         let keep = self.tensors.ints("prune_keep_visual_index")?;
-        let mut rows = vec![Vec::new(); encoded.grids.len()];
-        let n_tokens = encoded.grids[0].n_tokens();
+        let mut rows = vec![Vec::new(); encoded.layouts.len()];
+        let n_tokens = encoded.counts()[0];
         keep.iter()
             .for_each(|&place| rows[place as usize / n_tokens].push(place as usize % n_tokens));
         Some(rows)
@@ -294,7 +290,7 @@ impl Case<'_> {
             .splice(prompts, Some(visual), Padding::Right)
             .unwrap();
         let plan = &spliced.plans[0];
-        let positions = || plan.positions.iter().map(|&p| p as i64);
+        let positions = || plan.positions.iter().map(|p| p[0] as i64);
         if original {
             self.tensors.check_ints("prune_position_ids", positions());
             self.tensors.check_ints("prune_keep_sequence_index", positions());
@@ -373,8 +369,8 @@ impl Case<'_> {
     }
 
     /// The whole path from the picture's pixels to the answer, with a method that keeps what the oracle kept.
-    fn check_answer(&self, visual: &VisualInput) {
-        if visual.keep_indices.iter().any(Vec::is_empty) || !self.decides("prune_greedy") {
+    fn check_answer(&self, keep: &[Vec<usize>]) {
+        if keep.iter().any(Vec::is_empty) || !self.decides("prune_greedy") {
             return;
         }
         let wanted = ids(&self.json["prune_greedy_new_tokens"]);
@@ -382,7 +378,7 @@ impl Case<'_> {
             max_new_tokens: wanted.len(),
             ..Default::default()
         };
-        let pruner = Fixed(visual.keep_indices.clone());
+        let pruner = Fixed(keep.to_vec());
         let prompts = std::slice::from_ref(&self.prompt);
         let prune = PruneOptions::new(Budget::All);
         let (found, _) = answer(self.llava, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
@@ -445,8 +441,8 @@ fn a_ragged_batch_answers_as_its_prompts_alone() {
             counts.push(case["images"].as_array().unwrap().len());
             pictures.extend(images(case));
         }
-        let encoded = llava.encode(llava.preprocess(&pictures), Signals::default());
-        let n_full = encoded.grids[0].n_tokens();
+        let encoded = llava.encode(llava.preprocess(&pictures).unwrap(), Signals::default());
+        let n_full = encoded.counts()[0];
         let keep: Vec<Vec<usize>> = (0..pictures.len())
             .map(|i| (0..n_full).step_by(i + 1).collect())
             .collect();
@@ -454,13 +450,7 @@ fn a_ragged_batch_answers_as_its_prompts_alone() {
             let tokens = encoded.tokens.clone().narrow(0, range.start, range.len());
             let keep = keep[range.clone()].to_vec();
             let features = llava.project(Selection::keep(keep.clone()).gather(tokens));
-            let n_full = vec![n_full; range.len()];
-            VisualInput {
-                features,
-                keep_indices: keep,
-                n_full,
-                positions: PositionRule::Keep,
-            }
+            llava.visual_input(features, &encoded.layouts[range], &keep, PositionRule::Keep)
         };
         let options = GenerateOptions {
             max_new_tokens: 6,

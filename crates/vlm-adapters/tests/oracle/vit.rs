@@ -145,16 +145,29 @@ fn check_signals(vit: &Vit, pixels: Tensor<4>, tokens: Tensor<3>) {
         pixels,
         Signals {
             cls_attention: true,
-            relevance: false,
+            class_tokens: true,
+            ..Signals::default()
         },
     );
-    let n = encoded.grids[0].n_tokens();
+    let n = encoded.layouts[0].n_tokens();
     assert_eq!(model.n_prefix() + n, n_tokens);
     assert!(close(encoded.tokens, model.patches(states[last].clone())));
     let [batch, n_heads, ..] = rows.dims();
     let class = rows.narrow(2, 0, 1).reshape([batch, n_heads, n_tokens]);
     let class = class.narrow(2, model.n_prefix(), n);
-    assert!(encoded.cls_attention.is_some_and(|row| close(row, class)));
+    assert!(
+        encoded
+            .observed
+            .cls_attention
+            .is_some_and(|row| close(row, class))
+    );
+    let class = states[last].clone().narrow(1, 0, 1);
+    assert!(
+        encoded
+            .observed
+            .class_tokens
+            .is_some_and(|token| close(token, class))
+    );
 }
 
 #[test]
