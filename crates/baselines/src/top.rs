@@ -61,6 +61,17 @@ pub(crate) fn highest(scores: &[f32], k: usize, mut ties: Vec<usize>) -> Vec<usi
     ties
 }
 
+/// Values scaled to 0..1, with `epsilon` added before the division; all 1 when there are no differences.
+pub(crate) fn min_max(values: &[f32], epsilon: f32) -> Vec<f32> {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if most <= least {
+        return vec![1.0; values.len()];
+    }
+    let scale = |&value: &f32| (value - least + epsilon) / (most - least);
+    values.iter().map(scale).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
