@@ -44,4 +44,10 @@ pub use registry::{Baseline, Check, Paper, find, registry, table};
 pub use scores::{ScoreFn, ScoreOrder, Scores};
 pub use shuffled::Shuffled;
 pub use stratified::Stratified;
+pub use top::{highest, host_scores};
 pub use uniform_grid::UniformGrid;
+
+/// The code in the book compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/baselines.md")]
+mod book {}

@@ -54,7 +54,7 @@ pub enum Check {
 
 impl Baseline {
     /// A method that draws nothing, merges nothing and does not read the question.
-    pub(crate) const fn arm(name: &'static str, about: &'static str, init: fn() -> Box<dyn Pruner>) -> Self {
+    pub const fn arm(name: &'static str, about: &'static str, init: fn() -> Box<dyn Pruner>) -> Self {
         Self {
             name,
             about,
@@ -68,17 +68,17 @@ impl Baseline {
     }
 
     /// The same with choices that depend on the seed.
-    pub(crate) const fn seeded(self) -> Self {
+    pub const fn seeded(self) -> Self {
         Self { seeded: true, ..self }
     }
 
     /// The same with merged tokens.
-    pub(crate) const fn merging(self) -> Self {
+    pub const fn merging(self) -> Self {
         Self { merges: true, ..self }
     }
 
     /// The same with choices that depend on the question.
-    pub(crate) const fn text_aware(self) -> Self {
+    pub const fn text_aware(self) -> Self {
         Self {
             text_aware: true,
             ..self
@@ -86,12 +86,12 @@ impl Baseline {
     }
 
     /// The same with another cost.
-    pub(crate) const fn cost(self, cost: &'static str) -> Self {
+    pub const fn cost(self, cost: &'static str) -> Self {
         Self { cost, ..self }
     }
 
     /// The same with a publication.
-    pub(crate) const fn paper(self, paper: Paper) -> Self {
+    pub const fn paper(self, paper: Paper) -> Self {
         Self {
             paper: Some(paper),
             ..self

@@ -11,7 +11,7 @@ use diffprune_pruner::{PruneError, PruningContext};
 /// # Errors
 /// [`PruneError::Shape`] when the scores do not belong to these tokens, [`PruneError::NotFinite`] when a real token has
 /// no finite score.
-pub(crate) fn host_scores(
+pub fn host_scores(
     context: &PruningContext,
     scores: Tensor<2>,
     method: &str,
@@ -55,7 +55,7 @@ pub(crate) fn host_scores(
 }
 
 /// The `k` places with the highest scores; among equals those that stand first in `ties`.
-pub(crate) fn highest(scores: &[f32], k: usize, mut ties: Vec<usize>) -> Vec<usize> {
+pub fn highest(scores: &[f32], k: usize, mut ties: Vec<usize>) -> Vec<usize> {
     ties.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     ties.truncate(k);
     ties

@@ -80,10 +80,8 @@ pub fn order(features: &Matrix, relevance: &[f32], k: usize) -> Vec<usize> {
         let root = gains[next].max(LEAST_GAIN).sqrt();
         for (value, gain) in row.iter_mut().zip(gains.iter_mut()) {
             *value /= root;
-            *gain -= *value * *value;
-            if gain.is_nan() {
-                *gain = f32::MIN;
-            }
+            // Beyond the rank of the kernel rounding may give anything; such tokens come last.
+            *gain = (*gain - *value * *value).max(f32::MIN);
         }
         factors.extend_from_slice(&row);
         picked.push(next);

@@ -14,7 +14,8 @@ use crate::top::{highest, host_scores};
 ///
 /// With one crop it is `[CLS]` top-K. With several, the whole image gets the share `alpha` of the budget. The rest goes
 /// to the tiles in proportion to how many of the `1 - alpha` best cells of the whole image (first layer) lie in each.
-/// Every share is cut to a whole number and nothing is handed on, so a few tokens less than the budget may be kept.
+/// Every share is cut to a whole number and nothing is handed on, so a few tokens less than the budget may be kept (but one
+/// at least, of the whole image).
 ///
 /// - Reference: the cells of the whole image are cut into runs of rows, one per tile, whatever the tiles' arrangement.
 /// - Corrected: a cell counts for the tile that covers it, as the paper draws it.
@@ -173,7 +174,10 @@ impl Pruner for Hired {
                 Fidelity::Corrected => covering_tiles(&context.layouts[row], &views),
             };
             let sizes: Vec<usize> = views.iter().map(Vec::len).collect();
-            let budgets = crop_budgets(k, self.alpha, &sizes, &of(&first[row], &views[0]), &tile_of);
+            let mut budgets = crop_budgets(k, self.alpha, &sizes, &of(&first[row], &views[0]), &tile_of);
+            if budgets.iter().all(|&k| k == 0) {
+                budgets[0] = 1;
+            }
             let kept = views.iter().zip(budgets).flat_map(|(view, k)| {
                 let scores = of(&saliency[row], view);
                 highest(&scores, k, (0..scores.len()).collect())

@@ -80,10 +80,8 @@ pub fn order(features: &Matrix, importance: &[f32], gamma: f32, clamp: bool, k: 
         let best = scores[next];
         for (score, similarity) in scores.iter_mut().zip(&row) {
             let distance = (1.0 - similarity).max(0.0);
-            *score -= (-gamma * distance * distance).exp() * best;
-            if clamp {
-                *score = score.max(0.0);
-            }
+            let lowered = *score - (-gamma * distance * distance).exp() * best;
+            *score = lowered.max(if clamp { 0.0 } else { f32::MIN });
         }
         picked.push(next);
         picked.iter().for_each(|&token| scores[token] = f32::NEG_INFINITY);
