@@ -1,5 +1,7 @@
 //! Numbers of one image on the host.
 
+use std::borrow::Cow;
+
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use diffprune_pruner::{PruneError, PruningContext};
 use rayon::prelude::*;
@@ -65,24 +67,41 @@ impl Matrix {
     /// # Panics
     /// When there is no such row.
     pub fn select(&self, indices: &[usize]) -> Self {
-        let values = indices
+        let mut values = Vec::with_capacity(indices.len() * self.width);
+        indices
             .iter()
-            .flat_map(|&index| self.row(index))
-            .copied()
-            .collect();
+            .for_each(|&index| values.extend_from_slice(self.row(index)));
         Self::new(values, self.width)
+    }
+
+    /// As [`Self::select`], without a copy when these are all rows in order.
+    ///
+    /// # Panics
+    /// As [`Self::select`].
+    pub fn selected(&self, indices: &[usize]) -> Cow<'_, Self> {
+        if indices.iter().copied().eq(0..self.n_rows()) {
+            Cow::Borrowed(self)
+        } else {
+            Cow::Owned(self.select(indices))
+        }
     }
 
     /// Rows divided by their length plus `epsilon`; a row of zeros stays one.
     pub fn normalised(&self, epsilon: f32) -> Self {
-        let mut unit = self.clone();
-        unit.values.par_chunks_mut(self.width).for_each(|row| {
-            let length = dot(row, row).sqrt() + epsilon;
-            if length > 0.0 {
-                row.iter_mut().for_each(|value| *value /= length);
-            }
-        });
-        unit
+        let mut values = vec![0.0; self.values.len()];
+        let rows = self.values.par_chunks_exact(self.width);
+        values
+            .par_chunks_exact_mut(self.width)
+            .zip(rows)
+            .with_min_len(ROWS_PER_TASK)
+            .for_each(|(unit, row)| {
+                let length = dot(row, row).sqrt() + epsilon;
+                let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+                unit.iter_mut()
+                    .zip(row)
+                    .for_each(|(unit, value)| *unit = scale * value);
+            });
+        Self::new(values, self.width)
     }
 
     /// Inner products of every row with `vector`.
@@ -94,9 +113,9 @@ impl Matrix {
     }
 
     /// The matrix on a device, in f32.
-    pub fn tensor(&self, device: &Device) -> Tensor<2> {
-        let data = TensorData::new(self.values.clone(), [self.n_rows(), self.width]);
-        Tensor::from_data(data, (device, DType::F32))
+    pub fn into_tensor(self, device: &Device) -> Tensor<2> {
+        let shape = [self.n_rows(), self.width];
+        Tensor::from_data(TensorData::new(self.values, shape), (device, DType::F32))
     }
 }
 
@@ -131,10 +150,10 @@ pub(crate) fn add_scaled(sum: &mut [f32], weight: f32, row: &[f32]) {
 /// The numbers of a tensor in f32.
 pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.cast(FloatDType::F32).into_data();
-    match data.as_slice::<f32>() {
-        Ok(values) => values.to_vec(),
-        Err(_) => data.iter::<f32>().collect(),
+    if data.as_slice::<f32>().is_err() {
+        return data.iter::<f32>().collect();
     }
+    data.try_into_vec().unwrap_or_default()
 }
 
 /// The first `count(row)` vectors of each image.
@@ -161,10 +180,13 @@ pub(crate) fn matrices(
             return Err(PruneError::Shape { what, found, wanted });
         }
     }
-    let values = to_host(tensor.clone());
+    let mut values = to_host(tensor.clone());
     let image = |(row, &count): (usize, &usize)| {
-        let first = row * height * width;
-        let values = values[first..first + count * width].to_vec();
+        let mut values = match batch {
+            1 => std::mem::take(&mut values),
+            _ => values[row * height * width..(row + 1) * height * width].to_vec(),
+        };
+        values.truncate(count * width);
         if values.par_iter().all(|value| value.is_finite()) {
             Ok(Matrix::new(values, width))
         } else {
@@ -210,7 +232,7 @@ mod tests {
             .map(|i| ((i * 7919) % 101) as f32 / 50.0 - 1.0)
             .collect();
         let matrix = Matrix::new(values, 37);
-        let tensor = matrix.tensor(&Device::flex());
+        let tensor = matrix.clone().into_tensor(&Device::flex());
         let all = inner_products(tensor.clone(), tensor);
         let mut out = vec![0.0; 19];
         for i in 0..19 {

@@ -117,7 +117,7 @@ impl Pruner for CdPruner {
             let relevance = min_max(&relevance[row], 1e-6);
             let crops = crops(&context.layouts[row], context.budget(row));
             let kept = crops.iter().flat_map(|crop| {
-                let features = features[row].select(&crop.tokens);
+                let features = features[row].selected(&crop.tokens);
                 crop.indices(order(&features, &crop.of(&relevance), crop.k))
             });
             kept.collect()

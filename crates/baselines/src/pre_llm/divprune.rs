@@ -71,14 +71,14 @@ pub fn order(features: &Matrix, k: usize, device: &Device) -> Vec<usize> {
 /// For each unit row its largest product with another row.
 fn nearest(unit: &Matrix, device: &Device) -> Vec<f32> {
     let n_tokens = unit.n_rows();
-    let tensor = unit.tensor(device);
+    let tensor = unit.clone().into_tensor(device);
     let mut most = vec![f32::NEG_INFINITY; n_tokens];
     for start in (0..n_tokens).step_by(BLOCK) {
         let end = (start + BLOCK).min(n_tokens);
         // The products with earlier rows are known from their blocks.
         let products = inner_products(
-            tensor.clone().slice([start..end]),
-            tensor.clone().slice([start..n_tokens]),
+            tensor.clone().narrow(0, start, end - start),
+            tensor.clone().narrow(0, start, n_tokens - start),
         );
         for (i, row) in products.rows().enumerate() {
             let mut best = most[start + i];

@@ -1,10 +1,10 @@
 //! HoloV (Zou et al., NeurIPS 2025, arXiv 2510.02912).
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use diffprune_pruner::{Grid, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 
 use crate::fidelity::Fidelity;
-use crate::host::{Matrix, inner_products, token_matrices};
+use crate::host::{Matrix, to_host, token_matrices};
 use crate::merged::{Tokens, selection};
 use crate::registry::{Baseline, Check, Paper};
 use crate::saliency::{SALIENCY, saliency};
@@ -105,31 +105,46 @@ pub fn run_weights(
     alpha: f32,
     device: &Device,
 ) -> Vec<f32> {
-    let unit = features.normalised(EPSILON).tensor(device);
+    let variances = run_variances(features, lengths, device);
     let mut start = 0;
-    let scores: Vec<f32> = lengths
-        .iter()
-        .map(|&length| {
-            let run = start..start + length;
-            start = run.end;
-            if length < 2 {
-                return attention[run].iter().sum();
-            }
-            let variance = mean_variance(unit.clone().slice([run.clone()]));
-            let n_tokens = length as f32;
-            let mean = |f: fn(f32) -> f32| {
-                attention[run.clone()].iter().map(|&a| f(1000.0 * a)).sum::<f32>() / n_tokens
-            };
-            mean(|a| a) + alpha * variance * mean(f32::abs) / (variance + EPSILON)
-        })
-        .collect();
+    let score = |(&length, variance): (&usize, f32)| {
+        let attention = &attention[start..start + length];
+        start += length;
+        if length < 2 {
+            return attention.iter().sum();
+        }
+        let mean = |f: fn(f32) -> f32| attention.iter().map(|&a| f(1000.0 * a)).sum::<f32>() / length as f32;
+        mean(|a| a) + alpha * variance * mean(f32::abs) / (variance + EPSILON)
+    };
+    let scores: Vec<f32> = lengths.iter().zip(variances).map(score).collect();
     let total: f32 = scores.iter().sum::<f32>() + EPSILON;
     scores.into_iter().map(|score| score / total).collect()
 }
 
-/// The mean over the rows of the variance of their products with the other rows.
-fn mean_variance(unit: Tensor<2>) -> f32 {
-    let mut products = inner_products(unit.clone(), unit).into_values();
+/// For each run the mean over its tokens of the variance of their cosines to the others; 0 for a single token.
+fn run_variances(features: &Matrix, lengths: &[usize], device: &Device) -> Vec<f32> {
+    let width = features.width();
+    let unit = features.normalised(EPSILON).into_tensor(device);
+    let mut start = 0;
+    let mut variances = Vec::with_capacity(lengths.len());
+    // Runs of one length follow one another: one product for all of them.
+    for same in lengths.chunk_by(|a, b| a == b) {
+        let (n_runs, length) = (same.len(), same[0]);
+        let runs = unit.clone().narrow(0, start, n_runs * length);
+        start += n_runs * length;
+        if length < 2 {
+            variances.resize(variances.len() + n_runs, 0.0);
+            continue;
+        }
+        let runs = runs.reshape([n_runs, length, width]);
+        let mut products = to_host(runs.clone().matmul(runs.swap_dims(1, 2)));
+        variances.extend(products.chunks_exact_mut(length * length).map(mean_variance));
+    }
+    variances
+}
+
+/// The mean over the rows of a square of the variance of the row around its mean without the diagonal, which counts as 0.
+fn mean_variance(products: &mut [f32]) -> f32 {
     let n_rows = products.len().isqrt();
     let others = (n_rows - 1) as f32;
     let variance = |(i, row): (usize, &mut [f32])| {
@@ -137,12 +152,8 @@ fn mean_variance(unit: Tensor<2>) -> f32 {
         let mean = row.iter().sum::<f32>() / others;
         row.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / others
     };
-    products
-        .chunks_exact_mut(n_rows)
-        .enumerate()
-        .map(variance)
-        .sum::<f32>()
-        / n_rows as f32
+    let rows = products.chunks_exact_mut(n_rows).enumerate();
+    rows.map(variance).sum::<f32>() / n_rows as f32
 }
 
 /// How many of `k` tokens each run is allotted: its share cut to a whole number, and one of what is left to each of the

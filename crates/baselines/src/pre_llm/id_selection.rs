@@ -153,7 +153,7 @@ impl Pruner for IdSelection {
                 }],
             };
             let kept = crops.iter().flat_map(|crop| {
-                let features = features[row].select(&crop.tokens);
+                let features = features[row].selected(&crop.tokens);
                 crop.indices(order(
                     &features,
                     &crop.of(&importance[row]),

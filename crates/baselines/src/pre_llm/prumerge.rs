@@ -1,11 +1,12 @@
 //! LLaVA-PruMerge and PruMerge+ (Shang et al., ICCV 2025, arXiv 2403.15388).
 
+use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 use rayon::prelude::*;
 
 use crate::crops::{Crop, crops};
 use crate::fidelity::Fidelity;
-use crate::host::{Matrix, add_scaled, token_matrices};
+use crate::host::{Matrix, add_scaled, inner_products, token_matrices};
 use crate::merged::{Tokens, selection};
 use crate::registry::{Baseline, Check, Paper};
 use crate::saliency::received;
@@ -154,8 +155,12 @@ pub fn merge(
     centres: &[usize],
     n_neighbours: usize,
     fidelity: Fidelity,
+    device: &Device,
 ) -> Matrix {
     let unit = keys.normalised(0.0);
+    let of_centres = unit.select(centres).into_tensor(device);
+    let similarity = inner_products(of_centres, unit.into_tensor(device));
+    let n_tokens = features.n_rows();
     let sum = |tokens: &[usize], own: Option<usize>| {
         let mut sum = vec![0.0; features.width()];
         let mut total = 0.0;
@@ -178,14 +183,12 @@ pub fn merge(
         }
         sum
     };
-    let centre = |&centre: &usize| {
-        let mut similarity = vec![0.0; unit.n_rows()];
-        unit.products(unit.row(centre), &mut similarity);
-        let others = (0..unit.n_rows()).filter(|&token| token != centre).collect();
-        sum(&highest(&similarity, n_neighbours, others), Some(centre))
+    let centre = |(nth, &centre): (usize, &usize)| {
+        let others = (0..n_tokens).filter(|&token| token != centre).collect();
+        sum(&highest(similarity.row(nth), n_neighbours, others), Some(centre))
     };
-    let mut values: Vec<Vec<f32>> = centres.par_iter().map(centre).collect();
-    values.push(sum(&without(features.n_rows(), centres), None));
+    let mut values: Vec<Vec<f32>> = centres.par_iter().enumerate().map(centre).collect();
+    values.push(sum(&without(n_tokens, centres), None));
     Matrix::new(values.concat(), features.width())
 }
 
@@ -230,16 +233,18 @@ impl Pruner for PruMerge {
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let (attention, keys) = attention_and_keys(context, self.name())?;
         let tokens = token_matrices(context, &context.tokens, self.name(), "tokens")?;
+        let device = context.tokens.device();
         let crop = |row: usize, crop: &Crop, out: &mut Tokens| {
             let attention = crop.of(&attention[row]);
             let centres = centres(&attention, self.plus, self.centres, crop.k);
             let merged = merge(
-                &tokens[row].select(&crop.tokens),
-                &keys[row].select(&crop.tokens),
+                &tokens[row].selected(&crop.tokens),
+                &keys[row].selected(&crop.tokens),
                 &attention,
                 &centres,
                 self.n_neighbours,
                 self.fidelity,
+                &device,
             );
             let places = centres.into_iter().chain([crop.tokens.len() - 1]);
             crop.indices(places)
@@ -295,7 +300,15 @@ mod tests {
     fn means_of_equal_tokens_are_those_tokens() {
         let features = Matrix::new([2.0, -3.0].repeat(6), 2);
         let attention = [0.1, 0.2, 0.3, 0.05, 0.05, 0.1];
-        let merged = merge(&features, &features, &attention, &[2, 1], 3, Fidelity::Corrected);
+        let merged = merge(
+            &features,
+            &features,
+            &attention,
+            &[2, 1],
+            3,
+            Fidelity::Corrected,
+            &Device::flex(),
+        );
         for row in merged.rows() {
             assert!((row[0] - 2.0).abs() < 1e-6 && (row[1] + 3.0).abs() < 1e-6);
         }

@@ -115,7 +115,7 @@ pub fn loadings(features: &Matrix, q: usize, device: &Device) -> Matrix {
         row.iter_mut().for_each(|value| *value -= mean);
     });
     let centred = Matrix::new(values, width);
-    let tensor = centred.tensor(device);
+    let tensor = centred.clone().into_tensor(device);
     let q = q.min(n_tokens).min(width);
     let by_token = n_tokens <= width;
     let gram = if by_token {
@@ -291,7 +291,7 @@ impl PruneSid {
         let saliency = saliency(context, self.name())?;
         let tokens = token_matrices(context, &context.tokens, self.name(), "tokens")?;
         let crop = |row: usize, view: usize, crop: &Crop| -> CropTokens<Placed> {
-            let features = tokens[row].select(&crop.tokens);
+            let features = tokens[row].selected(&crop.tokens);
             let kept = match crop.k {
                 0 => Vec::new(),
                 k => chosen(self.variant, &features, &crop.of(&saliency[row]), k, &device),

@@ -103,11 +103,8 @@ pub fn matching(metric: &Matrix, r: usize, class_token: bool, device: &Device) -
     }
     let even: Vec<usize> = (0..n_tokens).step_by(2).collect();
     let odd: Vec<usize> = (1..n_tokens).step_by(2).collect();
-    let unit = metric.normalised(0.0);
-    let products = inner_products(
-        unit.select(&even).tensor(device),
-        unit.select(&odd).tensor(device),
-    );
+    let unit = |tokens: &[usize]| metric.select(tokens).normalised(0.0).into_tensor(device);
+    let products = inner_products(unit(&even), unit(&odd));
     let partners: Vec<usize> = products
         .rows()
         .map(|row| argmax(row.iter().copied()).unwrap_or(0))

@@ -134,7 +134,7 @@ impl VisionZip {
         let dominant = crop.k - contextual - usize::from(class.is_some());
         let zip = zip(
             &crop.of(saliency),
-            &keys.select(&crop.tokens),
+            &keys.selected(&crop.tokens),
             dominant,
             contextual,
         );

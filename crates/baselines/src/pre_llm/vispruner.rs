@@ -50,6 +50,9 @@ pub(crate) const ENTRY: Baseline =
         check: Check::Oracle,
     });
 
+/// Comparisons below which a round is not worth a second thread.
+const LOOKUPS_PER_TASK: usize = 1 << 16;
+
 /// The kept tokens of one crop: the important ones by falling saliency, then the diverse ones.
 pub fn order(
     saliency: &[f32],
@@ -66,7 +69,7 @@ pub fn order(
     if n_diverse == 0 {
         return kept;
     }
-    let unit = features.normalised(0.0).tensor(device);
+    let unit = features.normalised(0.0).into_tensor(device);
     let similarity = inner_products(unit.clone(), unit);
     while rest.len() > n_diverse {
         let (even, odd) = halves(&rest);
@@ -77,7 +80,11 @@ pub fn order(
                 .map(|&other| row[other])
                 .fold(f32::NEG_INFINITY, f32::max)
         };
-        let scores: Vec<f32> = even.par_iter().with_min_len(32).map(most_alike).collect();
+        let scores: Vec<f32> = even
+            .par_iter()
+            .with_min_len(LOOKUPS_PER_TASK / odd.len())
+            .map(most_alike)
+            .collect();
         let order = highest(&scores, scores.len(), (0..scores.len()).collect());
         rest = order[n_leaving..].iter().map(|&place| even[place]).collect();
         rest.extend(odd);
@@ -113,7 +120,7 @@ impl Pruner for VisPruner {
         let image = |row: usize| {
             let crops = crops(&context.layouts[row], context.budget(row));
             let kept = crops.iter().flat_map(|crop| {
-                let (saliency, features) = (crop.of(&saliency[row]), features[row].select(&crop.tokens));
+                let (saliency, features) = (crop.of(&saliency[row]), features[row].selected(&crop.tokens));
                 let kept = order(
                     &saliency,
                     &features,
