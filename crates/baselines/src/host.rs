@@ -156,6 +156,29 @@ pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().unwrap_or_default()
 }
 
+/// Whether a tensor `[b, m, d]` has a row for each of `counts` and as many vectors in it.
+///
+/// # Errors
+/// [`PruneError::Shape`] when it has not.
+pub(crate) fn check_shape(
+    tensor: &Tensor<3>,
+    what: &'static str,
+    counts: &[usize],
+) -> Result<(), PruneError> {
+    let [batch, height, width] = tensor.dims();
+    let most = counts.iter().copied().max().unwrap_or(0);
+    for (found, wanted) in [
+        (batch, counts.len()),
+        (height, height.max(most)),
+        (width, width.max(1)),
+    ] {
+        if found != wanted {
+            return Err(PruneError::Shape { what, found, wanted });
+        }
+    }
+    Ok(())
+}
+
 /// The first `count(row)` vectors of each image.
 ///
 /// # Shapes
@@ -169,17 +192,8 @@ pub(crate) fn matrices(
     what: &'static str,
     counts: &[usize],
 ) -> Result<Vec<Matrix>, PruneError> {
+    check_shape(tensor, what, counts)?;
     let [batch, height, width] = tensor.dims();
-    let most = counts.iter().copied().max().unwrap_or(0);
-    for (found, wanted) in [
-        (batch, counts.len()),
-        (height, height.max(most)),
-        (width, width.max(1)),
-    ] {
-        if found != wanted {
-            return Err(PruneError::Shape { what, found, wanted });
-        }
-    }
     let mut values = to_host(tensor.clone());
     let image = |(row, &count): (usize, &usize)| {
         let mut values = match batch {

@@ -6,17 +6,13 @@ use diffprune_pruner::{PruneError, PruningContext, Signals};
 use crate::top::host_scores;
 
 /// What [`saliency`] reads. A model with `[CLS]` gives the first, one without the second.
-pub(crate) const SALIENCY: Signals = Signals {
-    cls_attention: true,
-    first_cls_attention: false,
-    class_tokens: false,
-    keys: false,
-    wide_attention: false,
-    received_attention: true,
-    projected: false,
-    text_relevance: false,
-    relevance: false,
-};
+pub(crate) fn saliency_signals() -> Signals {
+    Signals {
+        cls_attention: true,
+        received_attention: true,
+        ..Signals::default()
+    }
+}
 
 /// The `[CLS]` attention of each image's tokens, mean over the heads; where the encoder has no `[CLS]`, the attention
 /// that each token receives.

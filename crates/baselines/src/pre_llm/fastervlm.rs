@@ -4,7 +4,7 @@ use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selecti
 
 use crate::crops::crops;
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention of each crop, mean over the heads; ties go to the lower index.
@@ -42,7 +42,7 @@ impl Pruner for FasterVlm {
     }
 
     fn signals(&self) -> Signals {
-        SALIENCY
+        saliency_signals()
     }
 
     fn positions(&self) -> PositionRule {

@@ -6,7 +6,7 @@ use diffprune_pruner::{Layout, PositionRule, PruneError, Pruner, PruningContext,
 use crate::crops::view_tokens;
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::{highest, host_scores};
 
 /// Shares the budget out among the crops by what the encoder's first layer looks at, and keeps the tokens of each crop
@@ -138,7 +138,7 @@ impl Pruner for Hired {
     fn signals(&self) -> Signals {
         Signals {
             first_cls_attention: true,
-            ..SALIENCY
+            ..saliency_signals()
         }
     }
 

@@ -1,13 +1,12 @@
 //! HoloV (Zou et al., NeurIPS 2025, arXiv 2510.02912).
 
-use burn::tensor::Device;
+use burn::tensor::{Bool, FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{Grid, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 
 use crate::fidelity::Fidelity;
-use crate::host::{Matrix, to_host, token_matrices};
-use crate::merged::{Tokens, selection};
+use crate::host::{check_shape, to_host};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::highest;
 
 /// Cuts the sequence into runs, shares the budget out among them by attention and by how much their tokens differ, and
@@ -93,25 +92,21 @@ pub fn run_lengths(n_tokens: usize, n_runs: usize) -> Vec<usize> {
         .collect()
 }
 
-/// The weight of each run.
+/// The weight of each run; NaN when a token of it is not finite.
+///
+/// `features` are the tokens of one image, `[n, d]`, in f32.
 ///
 /// A token scores its attention (in thousandths) plus `alpha` times the variance of its cosines to the run's other
 /// tokens, scaled to the run's mean attention; a run scores the mean of its tokens. The variance is around the mean over
 /// the others and takes in the token itself with a cosine of zero, as the published code does.
-pub fn run_weights(
-    features: &Matrix,
-    attention: &[f32],
-    lengths: &[usize],
-    alpha: f32,
-    device: &Device,
-) -> Vec<f32> {
-    let variances = run_variances(features, lengths, device);
+pub fn run_weights(features: Tensor<2>, attention: &[f32], lengths: &[usize], alpha: f32) -> Vec<f32> {
+    let variances = run_variances(&features, lengths);
     let mut start = 0;
     let score = |(&length, variance): (&usize, f32)| {
         let attention = &attention[start..start + length];
         start += length;
         if length < 2 {
-            return attention.iter().sum();
+            return attention.iter().sum::<f32>() + variance;
         }
         let mean = |f: fn(f32) -> f32| attention.iter().map(|&a| f(1000.0 * a)).sum::<f32>() / length as f32;
         mean(|a| a) + alpha * variance * mean(f32::abs) / (variance + EPSILON)
@@ -121,19 +116,20 @@ pub fn run_weights(
     scores.into_iter().map(|score| score / total).collect()
 }
 
-/// For each run the mean over its tokens of the variance of their cosines to the others; 0 for a single token.
-fn run_variances(features: &Matrix, lengths: &[usize], device: &Device) -> Vec<f32> {
-    let width = features.width();
-    let unit = features.normalised(EPSILON).into_tensor(device);
+/// For each run the mean over its tokens of the variance of their cosines to the others; 0 for a single token. NaN where a
+/// token is not finite.
+fn run_variances(features: &Tensor<2>, lengths: &[usize]) -> Vec<f32> {
+    let width = features.dims()[1];
     let mut start = 0;
     let mut variances = Vec::with_capacity(lengths.len());
     // Runs of one length follow one another: one product for all of them.
     for same in lengths.chunk_by(|a, b| a == b) {
         let (n_runs, length) = (same.len(), same[0]);
-        let runs = unit.clone().narrow(0, start, n_runs * length);
+        let runs = features.clone().narrow(0, start, n_runs * length);
         start += n_runs * length;
         if length < 2 {
-            variances.resize(variances.len() + n_runs, 0.0);
+            let zero = |token: &[f32]| token.iter().map(|value| 0.0 * value).sum::<f32>();
+            variances.extend(to_host(runs).chunks_exact(width).map(zero));
             continue;
         }
         let runs = runs.reshape([n_runs, length, width]);
@@ -143,11 +139,18 @@ fn run_variances(features: &Matrix, lengths: &[usize], device: &Device) -> Vec<f
     variances
 }
 
-/// The mean over the rows of a square of the variance of the row around its mean without the diagonal, which counts as 0.
+/// The mean over the rows of a square of inner products of the variance of the row's cosines, around their mean without
+/// the diagonal, which counts as 0.
 fn mean_variance(products: &mut [f32]) -> f32 {
     let n_rows = products.len().isqrt();
     let others = (n_rows - 1) as f32;
+    let scales: Vec<f32> = (0..n_rows)
+        .map(|i| 1.0 / (products[i * n_rows + i].sqrt() + EPSILON))
+        .collect();
     let variance = |(i, row): (usize, &mut [f32])| {
+        row.iter_mut()
+            .zip(&scales)
+            .for_each(|(value, scale)| *value *= scales[i] * scale);
         row[i] = 0.0;
         let mean = row.iter().sum::<f32>() / others;
         row.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / others
@@ -223,7 +226,7 @@ impl Pruner for HoloV {
     fn signals(&self) -> Signals {
         Signals {
             projected: true,
-            ..SALIENCY
+            ..saliency_signals()
         }
     }
 
@@ -234,7 +237,9 @@ impl Pruner for HoloV {
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let mut saliency = saliency(context, self.name())?;
         let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
-        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let what = "projected tokens";
+        let counts: Vec<usize> = (0..context.batch()).map(|row| context.n_tokens(row)).collect();
+        check_shape(projected, what, &counts)?;
         if context.observed.cls_attention.is_none() && self.alignment == Fidelity::Reference {
             for (scores, layout) in saliency.iter_mut().zip(&context.layouts) {
                 let places = layout.offsets().flat_map(|(first, segment)| {
@@ -244,31 +249,59 @@ impl Pruner for HoloV {
                 *scores = places.map(|token| scores[token]).collect();
             }
         }
-        let device = projected.device();
+        let not_finite = |row| PruneError::NotFinite {
+            method: self.name().to_string(),
+            what,
+            row,
+        };
         let image = |row: usize| {
-            let (features, attention) = (&features[row], &saliency[row]);
-            let (n_tokens, k) = (context.n_tokens(row), context.budget(row));
+            let (attention, n_tokens, k) = (&saliency[row], counts[row], context.budget(row));
+            let [_, most, width] = projected.dims();
+            let features = projected.clone().narrow(0, row, 1).reshape([most, width]);
+            let features = features.narrow(0, 0, n_tokens).cast(FloatDType::F32);
             if k == n_tokens {
-                return Tokens::all(features);
+                let finite = to_host(features).iter().all(|value| value.is_finite());
+                return finite.then(|| (0..k).collect()).ok_or_else(|| not_finite(row));
             }
             let n_runs = self.runs.unwrap_or(16 * n_tokens / (9 * k));
             let lengths = run_lengths(n_tokens, n_runs);
-            let weights = run_weights(features, attention, &lengths, self.alpha, &device);
+            let weights = run_weights(features, attention, &lengths, self.alpha);
+            if weights.iter().any(|weight| !weight.is_finite()) {
+                return Err(not_finite(row));
+            }
             let mut allotted = allocation(&weights, k);
             if self.fidelity == Fidelity::Corrected {
                 spill(&mut allotted, &lengths, &weights, k);
             }
-            let mut tokens = Tokens::default();
-            let kept = order(attention, &lengths, &allotted, k);
-            kept.iter()
-                .for_each(|&token| tokens.push(token, features.row(token)));
-            let zero = vec![0.0; features.width()];
-            (kept.len()..k).for_each(|_| tokens.push(n_tokens - 1, &zero));
-            tokens
+            Ok(order(attention, &lengths, &allotted, k))
         };
-        let images = (0..context.batch()).map(image).collect();
-        Ok(selection(images, Space::Language, projected))
+        let kept: Vec<Vec<usize>> = (0..context.batch()).map(image).collect::<Result<_, _>>()?;
+        Ok(gathered(context, projected, kept))
     }
+}
+
+/// The kept tokens as they are, and zeros up to the budget.
+fn gathered(context: &PruningContext, projected: &Tensor<3>, mut kept: Vec<Vec<usize>>) -> Selection {
+    let k_max = (0..kept.len()).map(|row| context.budget(row)).max().unwrap_or(0);
+    let (mut indices, mut is_zero) = (Vec::new(), Vec::new());
+    for (row, kept) in kept.iter_mut().enumerate() {
+        let n_kept = kept.len();
+        kept.resize(context.budget(row), context.n_tokens(row) - 1);
+        indices.extend(kept.iter().map(|&token| token as i64));
+        indices.resize((row + 1) * k_max, 0);
+        is_zero.extend((0..k_max).map(|place| place >= n_kept));
+    }
+    let shape = [kept.len(), k_max, projected.dims()[2]];
+    let device = projected.device();
+    let indices = Tensor::<2, Int>::from_data(TensorData::new(indices, [shape[0], k_max]), &device);
+    let mut merged = projected
+        .clone()
+        .gather(1, indices.unsqueeze_dim::<3>(2).expand(shape));
+    if is_zero.contains(&true) {
+        let is_zero = Tensor::<2, Bool>::from_data(TensorData::new(is_zero, [shape[0], k_max]), &device);
+        merged = merged.mask_fill(is_zero.unsqueeze_dim::<3>(2).expand(shape), 0.0);
+    }
+    Selection::merge_in(Space::Language, kept, merged)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selecti
 use crate::crops::{Crop, crops};
 use crate::host::{Matrix, argmax, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::{host_scores, min_max};
 
 /// What a token's importance is made of.
@@ -131,7 +131,7 @@ impl Pruner for IdSelection {
         };
         match self.importance {
             Importance::Relevance => reads_question,
-            _ => reads_question.union(SALIENCY),
+            _ => reads_question.union(saliency_signals()),
         }
     }
 

@@ -158,8 +158,13 @@ pub fn merge(
     device: &Device,
 ) -> Matrix {
     let unit = keys.normalised(0.0);
-    let of_centres = unit.select(centres).into_tensor(device);
-    let similarity = inner_products(of_centres, unit.into_tensor(device));
+    let similarity = match centres {
+        [] => Matrix::new(Vec::new(), 1),
+        centres => {
+            let of_centres = unit.select(centres).into_tensor(device);
+            inner_products(of_centres, unit.into_tensor(device))
+        }
+    };
     let n_tokens = features.n_rows();
     let sum = |tokens: &[usize], own: Option<usize>| {
         let mut sum = vec![0.0; features.width()];

@@ -9,7 +9,7 @@ use crate::eigen::leading;
 use crate::host::{Matrix, argmax, dot, inner_products, token_matrices};
 use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 
 /// Groups tokens by the principal direction on which they load most, thins each group by likeness, and shares the
 /// budget out among the groups by how many differ.
@@ -355,7 +355,7 @@ impl Pruner for PruneSid {
             Variant::Llava => Signals {
                 class_tokens: true,
                 received_attention: false,
-                ..SALIENCY
+                ..saliency_signals()
             },
             Variant::Qwen => Signals {
                 projected: true,

@@ -7,7 +7,7 @@ use crate::fidelity::Fidelity;
 use crate::host::{Matrix, add_scaled, argmax, dot, token_matrices};
 use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention and `[CLS]` itself (the dominant ones), and merges the rest into
@@ -168,7 +168,7 @@ impl Pruner for VisionZip {
         Signals {
             class_tokens: true,
             keys: true,
-            ..SALIENCY
+            ..saliency_signals()
         }
     }
 

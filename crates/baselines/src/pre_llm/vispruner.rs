@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::crops::crops;
 use crate::host::{Matrix, inner_products, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{SALIENCY, saliency};
+use crate::saliency::{saliency, saliency_signals};
 use crate::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention, and of the rest those that are least like others.
@@ -105,7 +105,7 @@ impl Pruner for VisPruner {
     }
 
     fn signals(&self) -> Signals {
-        SALIENCY
+        saliency_signals()
     }
 
     fn positions(&self) -> PositionRule {

@@ -74,6 +74,49 @@ fn crops_get_equal_shares_where_the_authors_split() {
 }
 
 #[test]
+fn crops_with_class_rows_are_packed_as_published() {
+    let layout = next_layout(Grid { rows: 2, cols: 2 }, 6, 100, 100);
+    let images = Images::random(1, layout.clone());
+    // Eight rows per crop: [CLS] and seven patches, or six and one contextual token.
+    for (name, n_patches, n_contextual) in [("prunesid", 7, 0), ("visionzip", 6, 1)] {
+        let (kept, tokens) = images
+            .kept(find(name).unwrap().as_ref(), Budget::Tokens(40))
+            .remove(0);
+        let (whole, tiles) = kept.split_at(8);
+        assert!(whole.iter().all(|&token| token < 36), "{name}");
+        let (patches, rest) = tiles.split_at(4 * n_patches);
+        assert!(
+            patches.windows(2).all(|pair| pair[0] < pair[1]),
+            "{name}: raster order"
+        );
+        let (classes, contextual) = rest.split_at(4);
+        let first_tokens: Vec<usize> = layout.views[1..]
+            .iter()
+            .filter_map(|view| view.tokens[0])
+            .collect();
+        assert_eq!(classes, first_tokens, "{name}");
+        assert_eq!(contextual.len(), 4 * n_contextual, "{name}");
+        for (tile, &token) in contextual.iter().enumerate() {
+            assert!(layout.views[tile + 1].tokens.contains(&Some(token)), "{name}");
+        }
+        let wanted = images.classes.clone().into_data().try_to_vec::<f32>().unwrap();
+        let found = |row: usize| &tokens[row * 6..(row + 1) * 6];
+        for view in 0..5 {
+            let row = if view == 0 {
+                0
+            } else {
+                8 + 4 * n_patches + view - 1
+            };
+            assert_eq!(
+                found(row),
+                &wanted[view * 6..(view + 1) * 6],
+                "{name}: [CLS] of crop {view}"
+            );
+        }
+    }
+}
+
+#[test]
 fn hired_counts_cells_by_run_or_by_tile() {
     let layout = next_layout(Grid { rows: 2, cols: 2 }, 4, 100, 100);
     let mut images = Images::random(1, layout.clone());

@@ -189,7 +189,12 @@ pub fn holov(case: &Case) {
         }
         assert_eq!(n_zeros, number(setting, "zero_padding"), "{}: {label}", case.name);
         let lengths = holov::run_lengths(n_tokens, n_runs);
-        let weights = holov::run_weights(&features, &attention, &lengths, alpha, &Device::flex());
+        let weights = holov::run_weights(
+            features.clone().into_tensor(&Device::flex()),
+            &attention,
+            &lengths,
+            alpha,
+        );
         case.assert_indices(&format!("{label}.allocation"), &holov::allocation(&weights, k));
     }
 }
