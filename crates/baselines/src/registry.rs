@@ -170,7 +170,7 @@ pub fn table() -> String {
             table,
             "| `{}` | {} | {published} | {stage} | {} | {} | {} | {} | {positions} | {check} | {} |",
             baseline.name,
-            baseline.about,
+            baseline.about.replace("[CLS]", "`[CLS]`"),
             needs(method.signals()),
             yes(baseline.merges),
             yes(baseline.text_aware),

@@ -73,7 +73,7 @@ pub fn crop_budgets(
     tile_of: &[Option<usize>],
 ) -> Vec<usize> {
     let n_tiles = sizes.len() - 1;
-    let whole = ((alpha * k as f64) as usize).min(sizes[0]);
+    let whole = ((alpha * k as f64) as usize).min(sizes[0]).min(k);
     let tiles = (k - whole).min(sizes[1..].iter().sum());
     let n_best = (first.len() as f64 * (1.0 - alpha)) as usize;
     let mut counts = vec![0; n_tiles];
