@@ -4,10 +4,16 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
 use crate::cells::{LayoutCell, layout_cells};
+use crate::registry::Baseline;
 
 /// Replaces each of K compact cells of the grid by the mean of its tokens, standing at the cell's middle.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AveragePool;
+
+pub(crate) const ENTRY: Baseline =
+    Baseline::arm("average-pool", "mean of each cell", || Box::new(AveragePool))
+        .merging()
+        .cost("N d");
 
 impl Pruner for AveragePool {
     fn name(&self) -> &str {

@@ -3,11 +3,23 @@
 use burn::tensor::FloatDType;
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
+use crate::Shuffled;
+use crate::registry::Baseline;
 use crate::top::{highest, host_scores};
 
 /// Keeps the K tokens with the highest `[CLS]` attention, averaged over the heads; ties go to the lower index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClsAttention;
+
+pub(crate) const ENTRY: Baseline =
+    Baseline::arm("cls-attention", "most seen by [CLS]", || Box::new(ClsAttention)).cost("N log N");
+
+pub(crate) const SHUFFLED: Baseline =
+    Baseline::arm("cls-attention-shuffled", "the same with shuffled scores", || {
+        Box::new(Shuffled::new(ClsAttention))
+    })
+    .cost("N log N")
+    .seeded();
 
 impl Pruner for ClsAttention {
     fn name(&self) -> &str {

@@ -2,6 +2,8 @@
 
 use diffprune_pruner::{Grid, PruneError, Pruner, PruningContext, Segment, Selection};
 
+use crate::registry::Baseline;
+
 /// Keeps the first K tokens in raster order: the top of the picture.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FirstK;
@@ -13,6 +15,13 @@ pub struct LastK;
 /// Keeps the K tokens nearest to the middle of the grid; ties go to the lower index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Centre;
+
+pub(crate) const FIRST_K: Baseline = Baseline::arm("first-k", "first in raster order", || Box::new(FirstK));
+
+pub(crate) const LAST_K: Baseline = Baseline::arm("last-k", "last in raster order", || Box::new(LastK));
+
+pub(crate) const CENTRE: Baseline =
+    Baseline::arm("centre", "nearest to the middle", || Box::new(Centre)).cost("N log N");
 
 impl Pruner for FirstK {
     fn name(&self) -> &str {

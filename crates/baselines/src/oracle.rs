@@ -3,6 +3,7 @@
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::draw::{shuffled, stream};
+use crate::registry::Baseline;
 use crate::top::{highest, host_scores};
 
 /// Keeps the K most relevant tokens of an annotated picture; ties are drawn at random.
@@ -14,6 +15,18 @@ pub struct OracleKeep;
 /// Keeps the K least relevant tokens of an annotated picture, so that the objects are dropped; ties are drawn at random.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OracleDrop;
+
+pub(crate) const KEEP: Baseline = Baseline::arm("oracle-keep", "most relevant by annotation", || {
+    Box::new(OracleKeep)
+})
+.cost("N log N")
+.seeded();
+
+pub(crate) const DROP: Baseline = Baseline::arm("oracle-drop", "least relevant by annotation", || {
+    Box::new(OracleDrop)
+})
+.cost("N log N")
+.seeded();
 
 impl Pruner for OracleKeep {
     fn name(&self) -> &str {

@@ -3,12 +3,15 @@
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
 use crate::draw::{shuffled, stream};
+use crate::registry::Baseline;
 
 /// Keeps K tokens drawn without replacement, from the context's seed and the image's sample id alone.
 ///
 /// With the same seed a smaller budget keeps a subset of what a larger one keeps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Random;
+
+pub(crate) const ENTRY: Baseline = Baseline::arm("random", "drawn at random", || Box::new(Random)).seeded();
 
 impl Pruner for Random {
     fn name(&self) -> &str {

@@ -4,10 +4,16 @@ use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
 use crate::cells::layout_cells;
 use crate::draw::{one_of, stream};
+use crate::registry::Baseline;
 
 /// Keeps one random token of each of K compact cells of the grid.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stratified;
+
+pub(crate) const ENTRY: Baseline = Baseline::arm("stratified", "one at random of each cell", || {
+    Box::new(Stratified)
+})
+.seeded();
 
 impl Pruner for Stratified {
     fn name(&self) -> &str {

@@ -3,10 +3,14 @@
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
 use crate::cells::{LayoutCell, layout_cells};
+use crate::registry::Baseline;
 
 /// Keeps the middle token of each of K compact cells of the grid.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UniformGrid;
+
+pub(crate) const ENTRY: Baseline =
+    Baseline::arm("uniform-grid", "middle of each cell", || Box::new(UniformGrid));
 
 impl Pruner for UniformGrid {
     fn name(&self) -> &str {

@@ -1,0 +1,127 @@
+//! CDPruner (Zhang et al., NeurIPS 2025, arXiv 2506.10967).
+
+use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
+
+use crate::crops::crops;
+use crate::host::{Matrix, argmax, dot, token_matrices};
+use crate::registry::{Baseline, Check, Paper};
+use crate::top::{host_scores, min_max};
+
+/// Keeps tokens that fit the question and differ from one another: greedy search for the most likely subset of a
+/// determinantal point process whose kernel is cosine times the relevance of both tokens.
+///
+/// Relevance is `text_relevance`, higher is better, scaled to 0..1 over all crops of the image (plus 1e-6). The authors' own is
+/// **minus** the cosine of a patch and the question in CLIP's joint space ([`clip_relevance`]): a model that computes
+/// CLIP cosines has to hand over their negative. The crops of LLaVA-NeXT get equal shares. A smaller budget keeps a
+/// subset of what a larger one keeps (of one crop). Code and paper agree.
+#[derive(Debug, Clone, Copy)]
+pub struct CdPruner {
+    /// Position ids of the kept tokens; the published code counts anew.
+    pub positions: PositionRule,
+}
+
+impl Default for CdPruner {
+    fn default() -> Self {
+        Self {
+            positions: PositionRule::Reindex,
+        }
+    }
+}
+
+pub(crate) const ENTRY: Baseline = Baseline::arm("cdpruner", "fit the question and differ", || {
+    Box::new(CdPruner::default())
+})
+.cost("N K D + N K²")
+.text_aware()
+.paper(Paper {
+    arxiv: "2506.10967",
+    venue: "NeurIPS 2025",
+    licence: "Apache-2.0",
+    check: Check::Oracle,
+});
+
+/// Gains are taken as at least this much, so that a kernel without full rank gives no NaN.
+const LEAST_GAIN: f32 = 1e-12;
+
+/// The relevance of the published code: minus the cosine of each patch and the question, mean over the segments of the
+/// question. Both sides in CLIP's joint space.
+pub fn clip_relevance(patches: &Matrix, segments: &Matrix) -> Vec<f32> {
+    let (patches, segments) = (patches.normalised(0.0), segments.normalised(0.0));
+    let n_segments = segments.n_rows().max(1) as f32;
+    let of_patch =
+        |patch: &[f32]| -segments.rows().map(|segment| dot(segment, patch)).sum::<f32>() / n_segments;
+    patches.rows().map(of_patch).collect()
+}
+
+/// The first `k` tokens in the order in which they are picked.
+///
+/// Rows of the kernel are computed when their token is picked; beside the features K rows of N numbers are held.
+pub fn order(features: &Matrix, relevance: &[f32], k: usize) -> Vec<usize> {
+    let unit = features.normalised(0.0);
+    let n_tokens = unit.n_rows();
+    let k = k.min(n_tokens);
+    let mut gains: Vec<f32> = (0..n_tokens)
+        .map(|i| relevance[i] * relevance[i] * dot(unit.row(i), unit.row(i)))
+        .collect();
+    let mut factors: Vec<f32> = Vec::with_capacity(k * n_tokens);
+    let mut picked = Vec::with_capacity(k);
+    let mut row = vec![0.0; n_tokens];
+    while let Some(next) = argmax(gains.iter().copied()).filter(|_| picked.len() < k) {
+        unit.products(unit.row(next), &mut row);
+        for (value, relevance_i) in row.iter_mut().zip(relevance) {
+            *value *= relevance[next] * relevance_i;
+        }
+        for factor in factors.chunks_exact(n_tokens) {
+            let of_next = factor[next];
+            row.iter_mut()
+                .zip(factor)
+                .for_each(|(value, factor)| *value -= of_next * factor);
+        }
+        let root = gains[next].max(LEAST_GAIN).sqrt();
+        for (value, gain) in row.iter_mut().zip(gains.iter_mut()) {
+            *value /= root;
+            // Beyond the rank of the kernel rounding may give anything; such tokens come last.
+            *gain = (*gain - *value * *value).max(f32::MIN);
+        }
+        factors.extend_from_slice(&row);
+        picked.push(next);
+        picked.iter().for_each(|&token| gains[token] = f32::NEG_INFINITY);
+    }
+    picked
+}
+
+impl Pruner for CdPruner {
+    fn name(&self) -> &str {
+        ENTRY.name
+    }
+
+    fn signals(&self) -> Signals {
+        Signals {
+            projected: true,
+            text_relevance: true,
+            ..Signals::default()
+        }
+    }
+
+    fn positions(&self) -> PositionRule {
+        self.positions
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
+        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let wanted = "relevance to the question";
+        let relevance = context.require(|observed| &observed.text_relevance, self.name(), wanted)?;
+        let relevance = host_scores(context, relevance.clone(), self.name(), wanted)?;
+        let image = |row: usize| {
+            let relevance = min_max(&relevance[row], 1e-6);
+            let crops = crops(&context.layouts[row], context.budget(row));
+            let kept = crops.iter().flat_map(|crop| {
+                let features = features[row].selected(&crop.tokens);
+                crop.indices(order(&features, &crop.of(&relevance), crop.k))
+            });
+            kept.collect()
+        };
+        Ok(Selection::keep((0..context.batch()).map(image).collect()))
+    }
+}

@@ -1,0 +1,199 @@
+//! VisionZip (Yang et al., CVPR 2025, arXiv 2412.04467).
+
+use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
+
+use crate::crops::{Crop, crops};
+use crate::fidelity::Fidelity;
+use crate::host::{Matrix, add_scaled, argmax, dot, token_matrices};
+use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
+use crate::registry::{Baseline, Check, Paper};
+use crate::saliency::{saliency, saliency_signals};
+use crate::top::highest;
+
+/// Keeps the tokens with the highest `[CLS]` attention and `[CLS]` itself (the dominant ones), and merges the rest into
+/// a few contextual tokens by the likeness of their keys.
+///
+/// Of the K tokens of a crop `floor(K / 6.4)` are contextual, as in the published settings; `[CLS]` counts among the
+/// others and stands at the place of the crop's first token. Order: `[CLS]`, dominant tokens ascending, contextual
+/// tokens by anchor; several crops as in [`crate::pack_crops`]. Where the encoder has no `[CLS]`, the attention that a
+/// token receives takes its place, there is no `[CLS]` row, and contextual tokens stand at the place of their anchor, in
+/// raster order (ours; as independent ports do).
+///
+/// - Reference: a contextual token is its anchor plus the mean of its members.
+/// - Corrected: it is the mean of all of them.
+///
+/// A budget of all tokens leaves them as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct VisionZip {
+    /// Contextual tokens per crop; `None` for `floor(K / 6.4)`.
+    pub contextual: Option<usize>,
+    /// How contextual tokens are made; the published code by default.
+    pub fidelity: Fidelity,
+    /// Position ids of the kept tokens; the published code counts anew.
+    pub positions: PositionRule,
+}
+
+impl Default for VisionZip {
+    fn default() -> Self {
+        Self {
+            contextual: None,
+            fidelity: Fidelity::Reference,
+            positions: PositionRule::Reindex,
+        }
+    }
+}
+
+pub(crate) const ENTRY: Baseline = Baseline::arm("visionzip", "most seen by [CLS], the rest merged", || {
+    Box::new(VisionZip::default())
+})
+.cost("N K d_head")
+.merging()
+.paper(Paper {
+    arxiv: "2412.04467",
+    venue: "CVPR 2025",
+    licence: "Apache-2.0",
+    check: Check::Oracle,
+});
+
+/// How the tokens of a crop are dealt with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zip {
+    /// Dominant tokens, ascending.
+    pub dominant: Vec<usize>,
+    /// The token that each contextual token starts from, and those that join it.
+    pub contextual: Vec<(usize, Vec<usize>)>,
+}
+
+/// Chooses `dominant` tokens by saliency, then as many anchors as `contextual` says at equal steps among the rest, and
+/// gives every other token to the anchor with the most similar key.
+pub fn zip(saliency: &[f32], keys: &Matrix, dominant: usize, contextual: usize) -> Zip {
+    let mut kept = highest(saliency, dominant, (0..saliency.len()).collect());
+    kept.sort_unstable();
+    let rest: Vec<usize> = (0..saliency.len())
+        .filter(|token| kept.binary_search(token).is_err())
+        .collect();
+    let contextual = contextual.min(rest.len());
+    let step = (rest.len() / contextual.max(1)).max(1);
+    let mut zip = Zip {
+        dominant: kept,
+        contextual: rest
+            .iter()
+            .step_by(step)
+            .take(contextual)
+            .map(|&anchor| (anchor, Vec::new()))
+            .collect(),
+    };
+    let unit = keys.select(&rest).normalised(0.0);
+    let anchors: Vec<&[f32]> = (0..contextual).map(|nth| unit.row(nth * step)).collect();
+    for (place, &token) in rest.iter().enumerate() {
+        if place.is_multiple_of(step) && place / step < contextual {
+            continue;
+        }
+        let key = unit.row(place);
+        if let Some(anchor) = argmax(anchors.iter().map(|anchor| dot(anchor, key))) {
+            zip.contextual[anchor].1.push(token);
+        }
+    }
+    zip
+}
+
+/// A contextual token.
+fn contextual_token(features: &Matrix, anchor: usize, members: &[usize], fidelity: Fidelity) -> Vec<f32> {
+    let mut token = features.row(anchor).to_vec();
+    let n_members = members.len() as f32;
+    let weight = match fidelity {
+        Fidelity::Reference => 1.0 / n_members.max(1.0),
+        Fidelity::Corrected => {
+            token.iter_mut().for_each(|value| *value /= n_members + 1.0);
+            1.0 / (n_members + 1.0)
+        }
+    };
+    let mut sum = vec![0.0; token.len()];
+    members
+        .iter()
+        .for_each(|&member| add_scaled(&mut sum, 1.0, features.row(member)));
+    add_scaled(&mut token, weight, &sum);
+    token
+}
+
+impl VisionZip {
+    /// The tokens that a crop is left with.
+    fn crop(
+        &self,
+        crop: &Crop,
+        saliency: &[f32],
+        keys: &Matrix,
+        features: &Matrix,
+        class: Option<&[f32]>,
+    ) -> CropTokens<Placed> {
+        let class = class.filter(|_| crop.k > 0);
+        let contextual = self
+            .contextual
+            .unwrap_or(crop.k * 5 / 32)
+            .min(crop.k.saturating_sub(1));
+        let dominant = crop.k - contextual - usize::from(class.is_some());
+        let zip = zip(
+            &crop.of(saliency),
+            &keys.selected(&crop.tokens),
+            dominant,
+            contextual,
+        );
+        let index = |place: usize| crop.tokens[place];
+        let patch = |&place: &usize| (index(place), (index(place), features.row(index(place)).to_vec()));
+        let merged = |(anchor, members): &(usize, Vec<usize>)| {
+            let members: Vec<usize> = crop.indices(members.iter().copied()).collect();
+            let token = contextual_token(features, index(*anchor), &members, self.fidelity);
+            (index(*anchor), token)
+        };
+        let mut patches: Vec<(usize, Placed)> = zip.dominant.iter().map(patch).collect();
+        let mut contextual: Vec<Placed> = zip.contextual.iter().map(merged).collect();
+        if class.is_none() {
+            patches.extend(contextual.drain(..).map(|token| (token.0, token)));
+            patches.sort_by_key(|(index, _)| *index);
+        }
+        CropTokens {
+            class: class.map(|class| (crop.tokens[0], class.to_vec())),
+            patches,
+            contextual,
+        }
+    }
+}
+
+impl Pruner for VisionZip {
+    fn name(&self) -> &str {
+        ENTRY.name
+    }
+
+    fn signals(&self) -> Signals {
+        Signals {
+            class_tokens: true,
+            keys: true,
+            ..saliency_signals()
+        }
+    }
+
+    fn positions(&self) -> PositionRule {
+        self.positions
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        let saliency = saliency(context, self.name())?;
+        let keys = context.require(|observed| &observed.keys, self.name(), "keys")?;
+        let keys = token_matrices(context, &keys.tokens, self.name(), "keys")?;
+        let tokens = token_matrices(context, &context.tokens, self.name(), "tokens")?;
+        let classes = class_rows(context, self.name())?;
+        let image = |row: usize| {
+            if context.budget(row) == context.n_tokens(row) {
+                return Tokens::all(&tokens[row]);
+            }
+            let crops = crops(&context.layouts[row], context.budget(row));
+            let crop = |(view, crop): (usize, &Crop)| {
+                let class = classes.as_ref().map(|classes| classes[row].row(view));
+                self.crop(crop, &saliency[row], &keys[row], &tokens[row], class)
+            };
+            packed(crops.iter().enumerate().map(crop))
+        };
+        let images = (0..context.batch()).map(image).collect();
+        Ok(selection(images, Space::Vision, &context.tokens))
+    }
+}
