@@ -250,6 +250,7 @@ fn options(threads: usize) -> RunOptions {
         threads,
         images_per_batch: 3,
         prompts_per_batch: 4,
+        strict: true,
         fingerprint: "test".into(),
         ..RunOptions::default()
     }

@@ -7,6 +7,7 @@ use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput};
 use super::batch::{Unit, sample_id};
+use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
@@ -38,18 +39,31 @@ struct Seen {
 }
 
 impl Worker<'_> {
-    /// Answers what is not yet answered.
-    pub(crate) fn run(&self) -> Result<(), EvalError> {
+    /// Answers what is not yet answered. Gives back the settings that failed on some sample, unless every failure ends
+    /// the run.
+    pub(crate) fn run<'s>(
+        &self,
+        settings: &[Setting<'s>],
+    ) -> Result<Vec<(Setting<'s>, EvalError)>, EvalError> {
         let mut prepared = Prepared {
             pictures: None,
             blanks: None,
             prompts: None,
             bare_prompts: None,
         };
-        self.shared
-            .settings
-            .iter()
-            .try_for_each(|setting| self.run_setting(setting, &mut prepared))
+        let mut failed = Vec::new();
+        for setting in settings {
+            if self.shared.run.options.strict {
+                self.run_setting(setting, &mut prepared)?;
+                continue;
+            }
+            match guarded(|| self.run_setting(setting, &mut prepared)) {
+                Ok(()) => {}
+                Err(error) if is_of_a_sample(&error) => failed.push((*setting, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(failed)
     }
 
     fn run_setting(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<(), EvalError> {
@@ -234,6 +248,7 @@ impl Worker<'_> {
                     None
                 },
                 answer,
+                probability: None,
             }
         };
         questions.iter().zip(answers).map(record).collect()
