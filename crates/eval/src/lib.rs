@@ -20,7 +20,10 @@ pub use cost::{
 };
 pub use data::{Benchmark, Protocol, Question, ReadOptions, Reference, SHORT_ANSWER, textvqa_text};
 pub use error::EvalError;
-pub use report::{Claim, Meta, Plot, Report, ReportOptions, Row, Table, heat_map};
+pub use report::{
+    Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row, Table,
+    heat_map,
+};
 pub use run::{Annotations, Arm, ArmInput, Record, RecordFile, Run, RunOptions};
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, McNemar, McNemarMethod, Statistic, Stratum,

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::EvalError;
+use super::answered::Answered;
 use crate::answer::Confusion;
 use crate::data::Benchmark;
 use crate::run::Record;
-use crate::stats::{Stratum, retention};
+use crate::stats::{ChanceLevels, Stratum, chance_corrected_retention, mean, retention};
 
 /// One arm at one budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,36 +37,21 @@ pub(crate) struct Layout {
     pub(crate) strata: Vec<Stratum>,
     /// Kept tokens of each cell: mean, least, most.
     pub(crate) kept: Vec<(f64, f64, f64)>,
-    /// Questions answered by every cell and seed.
+    /// Questions of the benchmarks that every cell has.
     pub(crate) n_questions: usize,
-    /// Questions left out because some arm has not answered them.
-    pub(crate) n_left_out: usize,
     parts_of: BTreeMap<Benchmark, Vec<usize>>,
+    /// Benchmarks of each cell.
+    has: Vec<BTreeSet<Benchmark>>,
+    /// Benchmarks of every cell.
+    pub(crate) common: BTreeSet<Benchmark>,
 }
-
-type QuestionKey<'a> = (Benchmark, &'a str);
 
 impl Layout {
     /// Sorts records into columns; `order` gives the order of arms.
-    pub(crate) fn new(records: &[Record], order: &[String]) -> Result<Self, EvalError> {
-        let mut records: Vec<&Record> = records.iter().collect();
-        records.sort_by_cached_key(|record| record.key());
-        records.dedup_by_key(|record| record.key());
-        let n_all = records
-            .iter()
-            .map(|r| (r.benchmark, &r.question))
-            .collect::<BTreeSet<_>>()
-            .len();
-        let records = answered_by_all(records);
-        if records.is_empty() {
-            return Err(EvalError::Setup {
-                subject: "report".into(),
-                found: "no question that every arm has answered".into(),
-                wanted: "a finished run".into(),
-            });
-        }
-        let cells = cells(&records, order);
-        let many = many_kinds(&records);
+    pub(crate) fn new(answered: &Answered<'_>, order: &[String]) -> Self {
+        let records = answered.records.as_slice();
+        let cells = cells(records, order);
+        let many = many_kinds(records);
         let part = |record: &Record| Part {
             benchmark: record.benchmark,
             subset: record.subset.clone(),
@@ -87,22 +72,41 @@ impl Layout {
             .iter()
             .enumerate()
             .for_each(|(i, part)| parts_of.entry(part.benchmark).or_default().push(i));
-        let n_questions = records
+        let mut holders: BTreeMap<Benchmark, BTreeSet<Cell>> = BTreeMap::new();
+        for record in records {
+            holders
+                .entry(record.benchmark)
+                .or_default()
+                .insert(cell_of(record));
+        }
+        let has = |cell: &Cell| {
+            let held = holders.iter().filter(|(_, cells)| cells.contains(cell));
+            held.map(|(&benchmark, _)| benchmark).collect()
+        };
+        let has: Vec<BTreeSet<Benchmark>> = cells.iter().map(has).collect();
+        let common: BTreeSet<Benchmark> = holders
             .iter()
-            .map(|r| (r.benchmark, &r.question))
-            .collect::<BTreeSet<_>>()
-            .len();
+            .filter(|(_, holders)| holders.len() == cells.len())
+            .map(|(&benchmark, _)| benchmark)
+            .collect();
         let mut layout = Self {
-            kept: kept(&records, &cells),
+            kept: kept(records, &cells),
             strata: Vec::new(),
-            n_left_out: n_all - n_questions,
             cells,
             parts,
-            n_questions,
+            n_questions: 0,
             parts_of,
+            has,
+            common,
         };
-        layout.strata = layout.fill(&records, part);
-        Ok(layout)
+        layout.strata = layout.fill(records, part);
+        let data = layout.totals();
+        let counts = layout
+            .common
+            .iter()
+            .map(|&benchmark| layout.count(layout.parts(benchmark), &data));
+        layout.n_questions = counts.sum::<f64>() as usize;
+        layout
     }
 
     fn block(&self) -> usize {
@@ -129,7 +133,7 @@ impl Layout {
             let mut counted = BTreeSet::new();
             for record in of_benchmark() {
                 let cell = cell_of(record);
-                let weight = 1.0 / seeds[&cell].len() as f64;
+                let weight = 1.0 / seeds[&(benchmark, cell.clone())].len() as f64;
                 let first = part_index[&part(record)] * self.block() - columns.start;
                 let row =
                     &mut sums[rows[record.image.as_str()] * columns.len()..][first..first + self.block()];
@@ -180,6 +184,12 @@ impl Layout {
         parts.iter().map(|part| totals[part * self.block()]).sum()
     }
 
+    /// Number of questions in the benchmarks of a cell.
+    pub(crate) fn own_questions(&self, cell: usize, totals: &[f64]) -> usize {
+        let count = |&benchmark: &Benchmark| self.count(self.parts(benchmark), totals);
+        self.has[cell].iter().map(count).sum::<f64>() as usize
+    }
+
     /// Column sums of the data themselves.
     pub(crate) fn totals(&self) -> Vec<f64> {
         let mut totals = vec![0.0; self.parts.len() * self.block()];
@@ -194,16 +204,26 @@ impl Layout {
         totals
     }
 
+    /// Whether every cell has every benchmark.
+    pub(crate) fn is_ragged(&self) -> bool {
+        self.common.len() < self.parts_of.len()
+    }
+
     /// Mean score of a cell over these parts, percent; NaN without questions.
     pub(crate) fn accuracy(&self, cell: usize, parts: &[usize], totals: &[f64]) -> f64 {
+        let held = |part: &usize| self.has[cell].contains(&self.parts[*part].benchmark);
+        if !parts.iter().all(held) {
+            return f64::NAN;
+        }
         let score = |part: &usize| totals[part * self.block() + SHARED + PER_CELL * cell];
         100.0 * parts.iter().map(score).sum::<f64>() / self.count(parts, totals)
     }
 
-    /// The number that tables print for a benchmark: POPE's mean F1 over splits, mean score elsewhere; percent.
+    /// The number that tables print for a benchmark: POPE's mean F1 over splits, mean score elsewhere; percent. NaN when
+    /// the cell does not have the benchmark.
     pub(crate) fn headline(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
         let parts = self.parts(benchmark);
-        if benchmark != Benchmark::Pope {
+        if benchmark != Benchmark::Pope || !self.has[cell].contains(&benchmark) {
             return self.accuracy(cell, parts, totals);
         }
         let f1 = parts
@@ -226,59 +246,71 @@ impl Layout {
         }
     }
 
-    /// Mean of the benchmarks' headline numbers.
+    /// Mean of the headline numbers over the benchmarks that every cell has; NaN when there is none.
     pub(crate) fn average(&self, cell: usize, totals: &[f64]) -> f64 {
         mean(
-            self.parts_of
-                .keys()
+            self.common
+                .iter()
                 .map(|&benchmark| self.headline(cell, benchmark, totals)),
         )
     }
 
-    /// How much of the unpruned cell's numbers is left, percent.
-    pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
-        let of = |cell, benchmark| self.headline(cell, benchmark, totals);
-        retention(
-            self.parts_of
-                .keys()
-                .map(|&benchmark| (of(cell, benchmark), of(full, benchmark))),
+    /// Mean of the headline numbers over the benchmarks that the cell has.
+    pub(crate) fn ragged_average(&self, cell: usize, totals: &[f64]) -> f64 {
+        mean(
+            self.has[cell]
+                .iter()
+                .map(|&benchmark| self.headline(cell, benchmark, totals)),
         )
+    }
+
+    /// How much of the unpruned cell's numbers is left over the benchmarks that every cell has, percent.
+    pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
+        retention(self.pairs(&self.common, cell, full, totals))
+    }
+
+    /// How much of the unpruned cell's numbers is left over the benchmarks that the cell has, percent.
+    pub(crate) fn ragged_retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
+        retention(self.pairs(&self.has[cell], cell, full, totals))
+    }
+
+    /// How much of the unpruned cell's lead over guessing is left over the benchmarks that every cell has, percent.
+    pub(crate) fn corrected(&self, cell: usize, full: usize, chance: &ChanceLevels, totals: &[f64]) -> f64 {
+        let levels = self.common.iter().map(|benchmark| chance.of(benchmark.name()));
+        let pairs = self.pairs(&self.common, cell, full, totals).zip(levels);
+        chance_corrected_retention(pairs.map(|((pruned, unpruned), chance)| (pruned, unpruned, chance)))
+    }
+
+    fn pairs<'s>(
+        &'s self,
+        benchmarks: &'s BTreeSet<Benchmark>,
+        cell: usize,
+        full: usize,
+        totals: &'s [f64],
+    ) -> impl Iterator<Item = (f64, f64)> + 's {
+        benchmarks.iter().map(move |&benchmark| {
+            let of = |cell| self.headline(cell, benchmark, totals);
+            (of(cell), of(full))
+        })
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value));
-    sum / count as f64
-}
-
-fn cell_of(record: &Record) -> Cell {
+/// The cell of a record.
+pub(crate) fn cell_of(record: &Record) -> Cell {
     Cell {
         arm: record.arm.clone(),
         budget: record.budget.clone(),
     }
 }
 
-fn seeds(records: &[&Record]) -> HashMap<Cell, BTreeSet<u64>> {
-    let mut seeds: HashMap<Cell, BTreeSet<u64>> = HashMap::new();
+/// The seeds of each cell in each benchmark.
+fn seeds(records: &[&Record]) -> HashMap<(Benchmark, Cell), BTreeSet<u64>> {
+    let mut seeds: HashMap<_, BTreeSet<u64>> = HashMap::new();
     for record in records {
-        seeds.entry(cell_of(record)).or_default().insert(record.seed);
+        let key = (record.benchmark, cell_of(record));
+        seeds.entry(key).or_default().insert(record.seed);
     }
     seeds
-}
-
-/// The records of questions that every cell has answered with every one of its seeds.
-fn answered_by_all(records: Vec<&Record>) -> Vec<&Record> {
-    let wanted: usize = seeds(&records).values().map(BTreeSet::len).sum();
-    let mut answers: HashMap<QuestionKey<'_>, usize> = HashMap::new();
-    for record in &records {
-        *answers
-            .entry((record.benchmark, record.question.as_str()))
-            .or_default() += 1;
-    }
-    records
-        .into_iter()
-        .filter(|record| answers[&(record.benchmark, record.question.as_str())] == wanted)
-        .collect()
 }
 
 /// The benchmarks with too many kinds for a table.
