@@ -1,5 +1,12 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/reports.rs"]
+mod reports;
+#[path = "properties/resume.rs"]
+mod resume;
+#[path = "properties/statistics.rs"]
+mod statistics;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

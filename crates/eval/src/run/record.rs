@@ -181,7 +181,8 @@ fn parse(path: &Path, bytes: &[u8], fingerprint: Option<&str>) -> Result<(Vec<Re
         return Ok((Vec::new(), 0));
     };
     let mut whole = header.len();
-    let header: Header = serde_json::from_slice(header).map_err(|error| unfit(path, 1, &error))?;
+    let header: Header =
+        serde_json::from_slice(header.trim_ascii()).map_err(|error| unfit(path, 1, &error))?;
     if let Some(wanted) = fingerprint.filter(|&wanted| wanted != header.run) {
         return Err(EvalError::OtherRun {
             path: path.into(),
@@ -192,14 +193,14 @@ fn parse(path: &Path, bytes: &[u8], fingerprint: Option<&str>) -> Result<(Vec<Re
     let mut seen = HashSet::new();
     let mut records = Vec::new();
     for (number, line) in lines {
-        match serde_json::from_slice::<Record>(line) {
+        match serde_json::from_slice::<Record>(line.trim_ascii()) {
             Ok(record) => {
                 if seen.insert(record.key()) {
                     records.push(record);
                 }
             }
             Err(_) if line.trim_ascii().is_empty() => {}
-            Err(_) if whole + line.len() == bytes.len() => break,
+            Err(_) if bytes[whole + line.len()..].trim_ascii().is_empty() => break,
             Err(error) => return Err(unfit(path, number + 1, &error)),
         }
         whole += line.len();
