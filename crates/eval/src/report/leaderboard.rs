@@ -14,15 +14,15 @@ use crate::stats::{Estimate, Statistic, mean};
 
 /// One arm of one run at one budget.
 struct Entry {
-    /// What decides its place: larger goes first, missing goes last.
-    rank: [f64; 2],
+    /// What decides its place: larger goes first, missing goes last, equal ones go by name.
+    rank: f64,
     rows: Vec<Row>,
 }
 
 impl Report {
     /// Every arm of many runs, best first: the number of each benchmark, the mean over the benchmarks that all arms of all
-    /// runs have (`common mean`, which ranks), the mean over each arm's own benchmarks (`ragged mean`), and retention
-    /// against the run's own unpruned arm over the arm's own benchmarks.
+    /// runs have (`common mean`, which ranks), the mean over each arm's own benchmarks (`ragged mean`, which ranks where
+    /// nothing is common), and retention against the run's own unpruned arm over the arm's own benchmarks.
     ///
     /// Runs may be about different models and questions: the rows are not paired, and near ones are not told apart.
     ///
@@ -44,17 +44,16 @@ impl Report {
             .iter()
             .flat_map(|(name, layout)| entries(name, layout, &common, options))
             .collect();
+        let place = |entry: &Entry| {
+            let missing = entry.rank.is_nan();
+            (
+                if missing { f64::MIN } else { entry.rank },
+                entry.rows[0].arm.clone(),
+            )
+        };
         entries.sort_by(|a, b| {
-            let place = |entry: &Entry, i: usize| {
-                if entry.rank[i].is_nan() {
-                    f64::MIN
-                } else {
-                    entry.rank[i]
-                }
-            };
-            (0..2).fold(std::cmp::Ordering::Equal, |order, i| {
-                order.then(place(b, i).total_cmp(&place(a, i)))
-            })
+            let ((a, name_a), (b, name_b)) = (place(a), place(b));
+            b.total_cmp(&a).then(name_a.cmp(&name_b))
         });
         let names: Vec<&str> = common.iter().map(|benchmark| benchmark.name()).collect();
         let title = match names.as_slice() {
@@ -124,7 +123,7 @@ fn entries(name: &str, layout: &Layout, common: &BTreeSet<Benchmark>, options: &
             budget: cell.budget.clone(),
         };
         let values: Vec<Estimate> = estimates.by_ref().take(labels.len()).collect();
-        let rank = [values[0].value, values[1].value];
+        let rank = values[usize::from(common.is_empty())].value;
         let (value, lo, hi) = *kept;
         let tokens = Estimate { value, lo, hi };
         let kept = fill(blank(&named, "kept tokens", layout.n_questions), &tokens);

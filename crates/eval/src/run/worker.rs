@@ -53,14 +53,10 @@ impl Worker<'_> {
         };
         let mut failed = Vec::new();
         for setting in settings {
-            if self.shared.run.options.strict {
-                self.run_setting(setting, &mut prepared)?;
-                continue;
-            }
             match guarded(|| self.run_setting(setting, &mut prepared)) {
                 Ok(()) => {}
-                Err(error) if is_of_a_sample(&error) => failed.push((*setting, error)),
-                Err(error) => return Err(error),
+                Err(error) if self.shared.run.options.strict || !is_of_a_sample(&error) => return Err(error),
+                Err(error) => failed.push((*setting, error)),
             }
         }
         Ok(failed)
