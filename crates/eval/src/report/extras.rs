@@ -6,7 +6,8 @@ use super::options::{CostOptions, ReportOptions};
 use super::paired::{Measure, Paired, Sums};
 use super::result::{Row, Table};
 use crate::cost::{Counting, Schedule, kv_bytes, prefill_flops};
-use crate::stats::Bootstrap;
+use crate::run::Record;
+use crate::stats::{Bootstrap, mean};
 
 /// Every table that has rows.
 pub(crate) fn tables(layout: &Layout, paired: &Paired<'_>, options: &ReportOptions) -> Vec<Table> {
@@ -106,32 +107,32 @@ fn calibration(layout: &Layout, paired: &Paired<'_>, options: &ReportOptions) ->
 
 /// Arithmetic and cache of the language model over the tokens that it really got; the interval is the range.
 fn price(layout: &Layout, paired: &Paired<'_>, cost: &CostOptions) -> Vec<Row> {
+    let flops = |schedule: &Schedule, counting| prefill_flops(&cost.shape, schedule, counting) / 1e9;
+    let prices = |schedule: &Schedule| {
+        [
+            flops(schedule, Counting::FULL),
+            flops(schedule, Counting::PROFILER),
+            kv_bytes(&cost.shape, schedule, cost.bytes_per_value) / 1e6,
+        ]
+    };
     let mut rows = Vec::new();
     for (c, cell) in layout.cells.iter().enumerate() {
-        let flops = |counting: Counting| {
-            move |schedule: &Schedule| prefill_flops(&cost.shape, schedule, counting) / 1e9
+        let of_record = |record: &Record| {
+            let tokens = record.kept + cost.text_tokens;
+            prices(&Schedule::uniform(cost.shape.language.n_layers, tokens))
         };
-        let cache = |schedule: &Schedule| kv_bytes(&cost.shape, schedule, cost.bytes_per_value) / 1e6;
-        let numbers: [(&str, &dyn Fn(&Schedule) -> f64); 3] = [
-            ("prefill GFLOPs", &flops(Counting::FULL)),
-            ("profiler GFLOPs", &flops(Counting::PROFILER)),
-            ("cache MB", &cache),
-        ];
-        for (metric, number) in numbers {
-            let (mut n, mut sum, mut lo, mut hi) = (0usize, 0.0, f64::MAX, f64::MIN);
-            for record in paired.records(c) {
-                let tokens = record.kept + cost.text_tokens;
-                let value = number(&Schedule::uniform(cost.shape.language.n_layers, tokens));
-                (n, sum, lo, hi) = (n + 1, sum + value, lo.min(value), hi.max(value));
-            }
-            if n > 0 {
-                rows.push(Row {
-                    value: sum / n as f64,
-                    lo,
-                    hi,
-                    ..blank(cell, metric, layout.n_questions)
-                });
-            }
+        let found: Vec<[f64; 3]> = paired.records(c).map(of_record).collect();
+        for (i, metric) in ["prefill GFLOPs", "profiler GFLOPs", "cache MB"]
+            .iter()
+            .enumerate()
+        {
+            let values = || found.iter().map(|prices| prices[i]);
+            rows.push(Row {
+                value: mean(values()),
+                lo: values().fold(f64::INFINITY, f64::min),
+                hi: values().fold(f64::NEG_INFINITY, f64::max),
+                ..blank(cell, metric, layout.n_questions)
+            });
         }
     }
     rows

@@ -73,73 +73,79 @@ impl Report {
     }
 }
 
+/// A number of an entry before its interval is known.
+struct Number<'a> {
+    metric: &'a str,
+    n: usize,
+    statistic: Statistic<'a>,
+}
+
 /// The arms of one run.
 fn entries(name: &str, layout: &Layout, common: &BTreeSet<Benchmark>, options: &ReportOptions) -> Vec<Entry> {
     let full = layout.cells.iter().position(|cell| cell.arm == options.full);
-    let data = layout.totals();
-    let mut numbers: Vec<Vec<(String, usize, Statistic<'_>)>> = Vec::new();
-    for c in 0..layout.cells.len() {
-        let own = layout.own_questions(c, &data);
-        let shared = common
-            .iter()
-            .map(|&benchmark| layout.count(layout.parts(benchmark), &data))
-            .sum::<f64>() as usize;
-        let over = common.clone();
-        let common_mean = move |totals: &[f64]| {
-            mean(
-                over.iter()
-                    .map(|&benchmark| layout.headline(c, benchmark, totals)),
-            )
-        };
-        let mut of_cell: Vec<(String, usize, Statistic<'_>)> = vec![
-            ("common mean".into(), shared, Box::new(common_mean)),
-            (
-                "ragged mean".into(),
-                own,
-                Box::new(move |totals| layout.ragged_average(c, totals)),
-            ),
-        ];
-        if let Some(full) = full {
-            let of = move |totals: &[f64]| layout.ragged_retention(c, full, totals);
-            of_cell.push(("retention".into(), own, Box::new(of)));
-        }
-        for benchmark in layout.benchmarks() {
-            let n = layout.count(layout.parts(benchmark), &data) as usize;
-            let of = move |totals: &[f64]| layout.headline(c, benchmark, totals);
-            of_cell.push((benchmark.metric().into(), n, Box::new(of)));
-        }
-        numbers.push(of_cell);
-    }
-    let labels: Vec<Vec<(String, usize)>> = numbers
-        .iter()
-        .map(|cell| cell.iter().map(|(metric, n, _)| (metric.clone(), *n)).collect())
-        .collect();
-    let statistics: Vec<Statistic<'_>> = numbers.into_iter().flatten().map(|number| number.2).collect();
+    let cells = 0..layout.cells.len();
+    let (labels, statistics): (Vec<_>, Vec<_>) = cells
+        .flat_map(|cell| numbers(layout, cell, full, common))
+        .map(|number| ((number.metric, number.n), number.statistic))
+        .unzip();
     let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
-    let mut estimates = estimates.into_iter();
-    let entry = |((cell, kept), labels): ((&Cell, &(f64, f64, f64)), Vec<(String, usize)>)| {
+    let per_cell = labels.len() / layout.cells.len().max(1);
+    let mut entries = Vec::new();
+    for (c, (cell, &(value, lo, hi))) in layout.cells.iter().zip(&layout.kept).enumerate() {
         let named = Cell {
             arm: format!("{name}: {}", cell.arm),
             budget: cell.budget.clone(),
         };
-        let values: Vec<Estimate> = estimates.by_ref().take(labels.len()).collect();
-        let rank = values[usize::from(common.is_empty())].value;
-        let (value, lo, hi) = *kept;
-        let tokens = Estimate { value, lo, hi };
-        let kept = fill(blank(&named, "kept tokens", layout.n_questions), &tokens);
-        let filled = labels.iter().zip(&values);
-        let filled = filled.filter(|(_, estimate)| estimate.value.is_finite());
-        let rows = filled.map(|((metric, n), estimate)| fill(blank(&named, metric, *n), estimate));
-        Entry {
-            rank,
-            rows: std::iter::once(kept).chain(rows).collect(),
+        let kept = blank(&named, "kept tokens", layout.n_questions);
+        let mut rows = vec![fill(kept, &Estimate { value, lo, hi })];
+        let own = c * per_cell..(c + 1) * per_cell;
+        for (&(metric, n), estimate) in labels[own.clone()].iter().zip(&estimates[own.clone()]) {
+            if estimate.value.is_finite() {
+                rows.push(fill(blank(&named, metric, n), estimate));
+            }
         }
-    };
-    layout
-        .cells
-        .iter()
-        .zip(&layout.kept)
-        .zip(labels)
-        .map(entry)
-        .collect()
+        let rank = estimates[own.start + usize::from(common.is_empty())].value;
+        entries.push(Entry { rank, rows });
+    }
+    entries
+}
+
+/// The numbers of one arm, as many for every arm; the two means come first.
+fn numbers<'a>(
+    layout: &'a Layout,
+    cell: usize,
+    full: Option<usize>,
+    common: &'a BTreeSet<Benchmark>,
+) -> Vec<Number<'a>> {
+    let data = layout.totals();
+    let count = |&benchmark: &Benchmark| layout.count(layout.parts(benchmark), &data);
+    let own = layout.own_questions(cell, &data);
+    let headline = move |benchmark, totals: &[f64]| layout.headline(cell, benchmark, totals);
+    let mut numbers = vec![
+        Number {
+            metric: "common mean",
+            n: common.iter().map(count).sum::<f64>() as usize,
+            statistic: Box::new(move |totals| {
+                mean(common.iter().map(|&benchmark| headline(benchmark, totals)))
+            }),
+        },
+        Number {
+            metric: "ragged mean",
+            n: own,
+            statistic: Box::new(move |totals| layout.ragged_average(cell, totals)),
+        },
+    ];
+    if let Some(full) = full {
+        numbers.push(Number {
+            metric: "retention",
+            n: own,
+            statistic: Box::new(move |totals| layout.ragged_retention(cell, full, totals)),
+        });
+    }
+    numbers.extend(layout.benchmarks().into_iter().map(|benchmark| Number {
+        metric: benchmark.metric(),
+        n: count(&benchmark) as usize,
+        statistic: Box::new(move |totals| headline(benchmark, totals)),
+    }));
+    numbers
 }
