@@ -1,0 +1,9 @@
+//! Every stored case of the official scoring programs.
+
+mod answers;
+mod choices;
+mod imagenet;
+mod more_sets;
+mod prompts;
+mod sets;
+mod support;
