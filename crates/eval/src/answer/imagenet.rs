@@ -70,22 +70,22 @@ pub fn resize_nearest(values: &[f32], from: Grid, to: Grid) -> Vec<f32> {
 /// Each value of the new grid by bilinear interpolation at half-pixel centres, edges repeated, no antialias.
 pub fn resize_bilinear(values: &[f32], from: Grid, to: Grid) -> Vec<f32> {
     /// The two neighbours of a place and the weight of the second.
-    fn neighbours(i: usize, from: usize, to: usize) -> (usize, usize, f32) {
-        let place = ((i as f32 + 0.5) * (from as f32 / to as f32) - 0.5).max(0.0);
+    fn neighbours(i: usize, from: usize, to: usize) -> (usize, usize, f64) {
+        let place = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
         let first = (place as usize).min(from.saturating_sub(1));
         (
             first,
             (first + 1).min(from.saturating_sub(1)),
-            place - first as f32,
+            place - first as f64,
         )
     }
     fill(to, |row, col| {
         let (top, bottom, down) = neighbours(row, from.rows, to.rows);
         let (left, right, across) = neighbours(col, from.cols, to.cols);
-        let at = |row: usize, col: usize| values[row * from.cols + col];
+        let at = |row: usize, col: usize| f64::from(values[row * from.cols + col]);
         let upper = (1.0 - across) * at(top, left) + across * at(top, right);
         let lower = (1.0 - across) * at(bottom, left) + across * at(bottom, right);
-        (1.0 - down) * upper + down * lower
+        ((1.0 - down) * upper + down * lower) as f32
     })
 }
 

@@ -124,19 +124,14 @@ impl Metric {
     pub fn value(self, parts: &[Tally]) -> f64 {
         let parts: Vec<&Tally> = parts.iter().filter(|part| part.questions > 0.0).collect();
         let sum = |of: fn(&Tally) -> f64| parts.iter().map(|part| of(part)).sum::<f64>();
-        let each = |of: &dyn Fn(&Tally) -> f64| parts.iter().map(|part| of(part)).sum::<f64>();
-        if parts.is_empty() {
-            return f64::NAN;
-        }
-        100.0
-            * match self {
-                Self::MeanScore => sum(|part| part.score) / sum(|part| part.questions),
-                Self::Groups => sum(|part| part.groups_right) / sum(|part| part.groups),
-                Self::MeanF1 => each(&|part| part.confusion().f1()) / parts.len() as f64,
-                Self::AccuracyPlus => {
-                    each(&|part| part.score / part.questions + part.groups_right / part.groups)
-                }
+        match self {
+            Self::MeanScore => 100.0 * sum(|part| part.score) / sum(|part| part.questions),
+            Self::Groups => 100.0 * sum(|part| part.groups_right) / sum(|part| part.groups),
+            Self::MeanF1 => sum(|part| 100.0 * part.confusion().f1()) / sum(|_| 1.0),
+            Self::AccuracyPlus => {
+                sum(|part| 100.0 * part.score / part.questions + 100.0 * part.groups_right / part.groups)
             }
+        }
     }
 
     /// The number of all these answers.

@@ -26,5 +26,5 @@ pub use normalise::{
 pub use options::{mmbench_letter_lmms, mmbench_letter_vlmevalkit};
 pub use score::score;
 pub use ten::{lmms_vqav2_accuracy, ten_annotator_accuracy, textvqa_accuracy, vqa_official_accuracy};
-pub use upload::{mme_results, seed_upload, vizwiz_upload, vqav2_upload};
+pub use upload::{seed_upload, vizwiz_upload, vqav2_upload};
 pub use yes_no::{Confusion, pope_label, pope_label_lmms};

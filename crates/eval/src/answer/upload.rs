@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::normalise::evalai_normalise;
-use crate::data::{Question, Reference, SHORT_ANSWER, YES_OR_NO};
 
 /// VQAv2's upload: a list of `question_id` and `answer` for all of `ids`, the answer in EvalAI's normal form and empty
 /// where a question was not asked.
@@ -54,23 +53,6 @@ pub fn seed_upload<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>) ->
             question_id,
             prediction,
         }) + "\n"
-    };
-    answers.into_iter().map(row).collect()
-}
-
-/// The lines of a subtask's result file for MME's program: `<picture>.txt`, question, truth and answer with tabs
-/// between. Tabs and newlines in answers, which would break the file, become spaces.
-pub fn mme_results<'a>(answers: impl IntoIterator<Item = (&'a Question, &'a str)>) -> String {
-    let row = |(question, answer): (&Question, &str)| {
-        let group = question.group.as_deref().unwrap_or_default();
-        let stem = group.rsplit('/').next().unwrap_or_default();
-        let text = question.text.strip_suffix(SHORT_ANSWER).unwrap_or(&question.text);
-        let truth = match question.reference {
-            Reference::YesNo(true) => "Yes",
-            _ => "No",
-        };
-        let answer = answer.replace(['\t', '\n', '\r'], " ");
-        format!("{stem}.txt\t{} {YES_OR_NO}\t{truth}\t{answer}\n", text.trim())
     };
     answers.into_iter().map(row).collect()
 }

@@ -1,6 +1,6 @@
 //! MME: two yes/no questions about each picture, in 14 subtasks (Fu et al. 2023).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::json::{Element, TextFile};
@@ -21,8 +21,17 @@ struct Entry {
     line: usize,
     subtask: &'static str,
     stem: String,
+    /// Which line about the picture, from 1.
+    nth: usize,
     question: String,
     answer: bool,
+}
+
+impl Entry {
+    /// `<subtask>/<picture>`, without ending.
+    fn group(&self) -> String {
+        format!("{}/{}", self.subtask, self.stem)
+    }
 }
 
 /// Questions of `llava_mme.jsonl` joined with the subtasks' text files, or of the latter alone.
@@ -31,6 +40,17 @@ pub(crate) fn read(
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
+    let (base, entries) = entries(root, problems)?;
+    let images = options.images.clone().unwrap_or(base);
+    let questions = match llava_file(root, options, "llava_mme.jsonl") {
+        Some(path) => of_llava(&path, &entries, &images, problems)?,
+        None => of_entries(&entries, &images, options.prompts, problems)?,
+    };
+    pairs_only(root, questions, problems)
+}
+
+/// The folder of the subtasks, and every line of their text files.
+fn entries(root: &Path, problems: &mut Problems) -> Result<(PathBuf, Vec<Entry>), EvalError> {
     let subtasks = || MME_PERCEPTION.iter().chain(&MME_COGNITION);
     let base = PLACES
         .iter()
@@ -44,12 +64,35 @@ pub(crate) fn read(
     for subtask in subtasks() {
         entries.extend(of_subtask(&base, subtask, problems)?);
     }
-    let images = options.images.clone().unwrap_or(base);
-    let questions = match llava_file(root, options, "llava_mme.jsonl") {
-        Some(path) => of_llava(&path, entries, &images, problems)?,
-        None => of_entries(entries, &images, options.prompts, problems)?,
-    };
-    pairs_only(root, questions, problems)
+    Ok((base, entries))
+}
+
+/// The files that MME's own program reads, by subtask: for each question the text file's name, the question, the truth
+/// and the answer, with tabs between. `answers` are by the ids of the questions. Tabs and newlines in answers, which
+/// would break the files, become spaces.
+///
+/// # Errors
+/// When MME's files below `root` are damaged or an answer is missing.
+pub fn mme_results(
+    root: &Path,
+    answers: &HashMap<String, String>,
+) -> Result<BTreeMap<&'static str, String>, EvalError> {
+    let mut problems = Problems::new(true);
+    let (base, entries) = entries(root, &mut problems)?;
+    let questions = of_entries(&entries, &base, Protocol::Llava, &mut problems)?;
+    let mut files: BTreeMap<&'static str, String> = BTreeMap::new();
+    for (entry, question) in entries.iter().zip(questions) {
+        let answer = answers.get(&question.id).ok_or_else(|| EvalError::Setup {
+            subject: "answers to MME".into(),
+            found: format!("none to `{}`", question.id),
+            wanted: "one to every question".into(),
+        })?;
+        let truth = if entry.answer { "Yes" } else { "No" };
+        let answer = answer.replace(['\t', '\n', '\r'], " ");
+        let row = format!("{}.txt\t{}\t{truth}\t{answer}\n", entry.stem, entry.question);
+        files.entry(entry.subtask).or_default().push_str(&row);
+    }
+    Ok(files)
 }
 
 /// The lines of a subtask's text files, in the order of file names.
@@ -73,15 +116,21 @@ fn of_subtask(base: &Path, subtask: &'static str, problems: &mut Problems) -> Re
         let Some(file) = problems.keep_member(&format!("{subtask}/{stem}"), TextFile::read(&path))? else {
             continue;
         };
-        for row in file.lines() {
-            let entry = entry(&path, &row, subtask, &stem);
+        for (place, row) in file.lines().iter().enumerate() {
+            let entry = entry(&path, row, subtask, &stem, place + 1);
             entries.extend(problems.keep_member(&format!("{subtask}/{stem}"), entry)?);
         }
     }
     Ok(entries)
 }
 
-fn entry(path: &Path, row: &Element<'_>, subtask: &'static str, stem: &str) -> Result<Entry, EvalError> {
+fn entry(
+    path: &Path,
+    row: &Element<'_>,
+    subtask: &'static str,
+    stem: &str,
+    nth: usize,
+) -> Result<Entry, EvalError> {
     let unfit = || {
         let found = format!("`{}`", row.text);
         EvalError::line(path, row.line, found, "a question, a tab, and Yes or No")
@@ -97,40 +146,24 @@ fn entry(path: &Path, row: &Element<'_>, subtask: &'static str, stem: &str) -> R
         line: row.line,
         subtask,
         stem: stem.into(),
+        nth,
         question: question.into(),
         answer,
     })
 }
 
-/// Gives the questions about one picture the ids `<subtask>/<picture>#1` and `#2`, in the order of the file.
-#[derive(Default)]
-struct Numbers(HashMap<String, usize>);
-
-impl Numbers {
-    fn next(&mut self, picture: &str) -> String {
-        let count = self.0.entry(picture.into()).or_default();
-        *count += 1;
-        format!("{picture}#{count}")
-    }
-}
-
 fn of_llava(
     path: &Path,
-    entries: Vec<Entry>,
+    entries: &[Entry],
     images: &Path,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let key =
-        |subtask: &str, stem: &str, text: &str| (subtask.to_string(), stem.to_string(), text.to_string());
-    let answers: HashMap<_, &Entry> = entries
-        .iter()
-        .map(|entry| {
-            let text = mme_text(&entry.question, Protocol::Llava);
-            (key(entry.subtask, &entry.stem, &text), entry)
-        })
-        .collect();
+    let mut by_text: HashMap<(String, String), Vec<&Entry>> = HashMap::new();
+    for entry in entries.iter().rev() {
+        let key = (entry.group(), mme_text(&entry.question, Protocol::Llava));
+        by_text.entry(key).or_default().push(entry);
+    }
     let file = TextFile::read(path)?;
-    let mut numbers = Numbers::default();
     let mut questions = Vec::new();
     for element in file.rows()? {
         let Some(row) = problems.keep(file.parse::<LlavaRow>(&element))? else {
@@ -141,8 +174,9 @@ fn of_llava(
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         let group = format!("{subtask}/{stem}");
         let mut one = || {
-            let entry = answers
-                .get(&key(subtask, stem, &row.text))
+            let entry = by_text
+                .get_mut(&(group.clone(), row.text.clone()))
+                .and_then(Vec::pop)
                 .ok_or_else(|| EvalError::Unmatched {
                     path: path.into(),
                     line: element.line,
@@ -150,8 +184,7 @@ fn of_llava(
                     other: images.join(subtask).join(format!("{stem}.txt")),
                 })?;
             let image = picture(path, element.line, images, &row.image)?;
-            let id = numbers.next(&format!("{subtask}/{name}"));
-            Ok(question(entry, id, &group, image, row.text.clone()))
+            Ok(question(entry, image, row.text.clone()))
         };
         questions.extend(problems.keep_member(&group, one())?);
     }
@@ -167,15 +200,13 @@ fn last_part(id: &str) -> &str {
 }
 
 fn of_entries(
-    entries: Vec<Entry>,
+    entries: &[Entry],
     images: &Path,
     prompts: Protocol,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let mut numbers = Numbers::default();
     let mut questions = Vec::new();
-    for entry in &entries {
-        let group = format!("{}/{}", entry.subtask, entry.stem);
+    for entry in entries {
         let folder = images.join(entry.subtask);
         let name = format!("{}.jpg", entry.stem);
         let found = find_picture(&folder.join("images"), &name).or_else(|| find_picture(&folder, &name));
@@ -184,23 +215,25 @@ fn of_entries(
             line: entry.line,
             image: folder.join(&name),
         });
-        questions.extend(problems.keep_member(&group, image)?.map(|image| {
-            let file = image.file_name().unwrap_or_default().to_string_lossy();
-            let id = numbers.next(&format!("{}/{file}", entry.subtask));
-            let text = mme_text(&entry.question, prompts);
-            question(entry, id, &group, image, text)
-        }));
+        let text = mme_text(&entry.question, prompts);
+        questions.extend(
+            problems
+                .keep_member(&entry.group(), image)?
+                .map(|image| question(entry, image, text)),
+        );
     }
     Ok(questions)
 }
 
-fn question(entry: &Entry, id: String, group: &str, image: PathBuf, text: String) -> Question {
+/// The id is `<subtask>/<picture>#<line>`.
+fn question(entry: &Entry, image: PathBuf, text: String) -> Question {
+    let file = image.file_name().unwrap_or_default().to_string_lossy();
     Question {
-        id,
+        id: format!("{}/{file}#{}", entry.subtask, entry.nth),
         benchmark: Benchmark::Mme,
         subset: entry.subtask.into(),
         kind: entry.subtask.into(),
-        group: Some(group.into()),
+        group: Some(entry.group()),
         image,
         inline: None,
         text,

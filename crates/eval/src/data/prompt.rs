@@ -7,7 +7,7 @@ pub const SHORT_ANSWER: &str = "\nAnswer the question using a single word or phr
 /// Suffix of questions whose answer is the letter of an option.
 pub const OPTION_LETTER: &str = "\nAnswer with the option's letter from the given choices directly.";
 /// What MME's files end their questions with; prompts replace it by [`SHORT_ANSWER`].
-pub(crate) const YES_OR_NO: &str = "Please answer yes or no.";
+const YES_OR_NO: &str = "Please answer yes or no.";
 
 /// How a user text is put together: hint, question, OCR tokens, options, suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
