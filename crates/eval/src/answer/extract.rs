@@ -1,5 +1,7 @@
 //! lmms-eval's last resort for answers that no matcher resolves: the letter that stands in the most telling place.
 
+use super::normalise::is_space;
+
 /// Marks that are taken from both ends, one kind after the other.
 const ENDS: [char; 8] = [',', '.', '!', '?', ';', ':', '\'', '"'];
 /// Phrases after which a letter is meant, in lower case.
@@ -49,10 +51,10 @@ const PHRASE: u8 = 7;
 ///
 /// The most telling place wins, and among equals the last one; a letter anywhere is the last resort. Upper case only.
 pub fn extract_letter(answer: &str, letters: &[char]) -> Option<char> {
-    let bare = ENDS
-        .iter()
-        .fold(answer.trim(), |text, &mark| text.trim_matches(mark));
-    if answer.trim().is_empty() {
+    let bare = ENDS.iter().fold(answer.trim_matches(is_space), |text, &mark| {
+        text.trim_matches(mark)
+    });
+    if answer.trim_matches(is_space).is_empty() {
         return None;
     }
     let text: Vec<char> = format!(" {bare} ").chars().collect();
@@ -83,7 +85,7 @@ pub fn extract_letter(answer: &str, letters: &[char]) -> Option<char> {
             }
         }
     }
-    let core: Vec<char> = bare.trim().chars().collect();
+    let core: Vec<char> = bare.trim_matches(is_space).chars().collect();
     let part_of_word = |place: Option<usize>| {
         place
             .and_then(|place| core.get(place))

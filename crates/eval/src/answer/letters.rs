@@ -1,5 +1,7 @@
 //! Letters as ScienceQA's and SEED-Bench's programs read them.
 
+use super::normalise::is_space;
+
 /// LLaVA's reading of a ScienceQA answer: the whole text is a letter from A to E; or a letter, `. ` and anything; or
 /// exactly one "The answer is X" with a character after it. Case and spaces count; `None` when none of these fits.
 pub fn scienceqa_letter(answer: &str) -> Option<char> {
@@ -32,12 +34,12 @@ pub fn scienceqa_letter(answer: &str) -> Option<char> {
 
 /// lmms-eval's rule for ScienceQA: the trimmed answer is the letter in any case, or starts with it and a period.
 pub fn scienceqa_correct_lmms(answer: &str, letter: char) -> bool {
-    let answer = answer.trim();
+    let answer = answer.trim_matches(is_space);
     let named = letter.to_string();
     answer.eq_ignore_ascii_case(&named) || answer.starts_with(&format!("{letter}."))
 }
 
 /// lmms-eval's reading of a SEED-Bench answer: the first character of the trimmed text.
 pub fn seed_letter_lmms(answer: &str) -> Option<char> {
-    answer.trim().chars().next()
+    answer.trim_matches(is_space).chars().next()
 }

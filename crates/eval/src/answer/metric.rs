@@ -143,7 +143,9 @@ impl Metric {
 
 /// The tally of each part, by its name.
 pub fn tallies<'a>(answers: impl IntoIterator<Item = Scored<'a>>) -> BTreeMap<&'a str, Tally> {
-    let mut groups: HashMap<(&str, &str), Vec<(f64, Option<bool>)>> = HashMap::new();
+    /// Scores and labels of a group.
+    type Members = Vec<(f64, Option<bool>)>;
+    let mut groups: HashMap<(&str, &str), Members> = HashMap::new();
     let mut parts: BTreeMap<&str, Tally> = BTreeMap::new();
     for answer in answers {
         let member = (answer.score, answer.label);

@@ -1,5 +1,7 @@
 //! MME: yes, no or something else.
 
+use super::normalise::is_space;
+
 /// The subtasks of perception, in the order of MME's program.
 pub const MME_PERCEPTION: [&str; 10] = [
     "existence",
@@ -29,7 +31,12 @@ pub fn mme_label(answer: &str) -> Option<bool> {
 
 /// lmms-eval's label: the same after trimming and without periods; the single letters `y` and `n` count too.
 pub fn mme_label_lmms(answer: &str) -> Option<bool> {
-    match answer.to_lowercase().trim().replace('.', "").as_str() {
+    match answer
+        .to_lowercase()
+        .trim_matches(is_space)
+        .replace('.', "")
+        .as_str()
+    {
         "y" => Some(true),
         "n" => Some(false),
         bare => label(bare),

@@ -1,5 +1,7 @@
 //! Which option an answer means: the matchers of MMBench's programs.
 
+use super::normalise::is_space;
+
 /// What stands before and after a letter in the decorations that lmms-eval knows, in its order.
 const DECORATIONS: [(&str, &str); 12] = [
     ("", "."),
@@ -38,7 +40,7 @@ const NONE_OF_THEM: char = 'Z';
 pub fn mmbench_letter_lmms(answer: &str, options: &[(char, String)]) -> Option<char> {
     const LETTERS: [char; 5] = ['A', 'B', 'C', 'D', 'E'];
     let by_letter = || {
-        let words: Vec<&str> = answer.split_whitespace().collect();
+        let words = words(answer);
         let decorated = |(before, after): (&str, &str)| {
             only(
                 LETTERS
@@ -76,7 +78,7 @@ fn letter_vlmevalkit(answer: &str, options: &[(char, String)]) -> Option<char> {
         return Some(NONE_OF_THEM);
     }
     let spaced = answer.replace(|letter| MARKS.contains(letter), " ");
-    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let words = words(&spaced);
     let place = |letter: char| words.iter().position(|word| is_letter(word, letter));
     let found: Vec<(char, usize)> = options
         .iter()
@@ -92,6 +94,10 @@ fn letter_vlmevalkit(answer: &str, options: &[(char, String)]) -> Option<char> {
         .iter()
         .map(|&(letter, _)| letter)
         .find(|&letter| letter == phrased)
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(is_space).filter(|word| !word.is_empty()).collect()
 }
 
 fn is_letter(word: &str, letter: char) -> bool {

@@ -169,30 +169,34 @@ fn letter_reference(
 /// Decodes each picture once and gives it to all rows that have the same text or point to it.
 fn with_pictures(
     path: &Path,
-    entries: Vec<Entry>,
+    mut entries: Vec<Entry>,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let owners: HashMap<u64, String> = entries
-        .iter()
-        .filter_map(|entry| Some((entry.index, entry.image.clone()?)))
-        .filter(|(_, image)| image.len() > MAX_POINTER)
-        .collect();
-    let mut decoded: HashMap<String, Result<InlineImage, String>> = HashMap::new();
     if !problems.is_empty() {
         leave_out_incomplete(&entries, problems);
     }
+    let texts: Vec<String> = entries
+        .iter_mut()
+        .map(|entry| entry.image.take().unwrap_or_default())
+        .collect();
+    let owners: HashMap<u64, &str> = entries
+        .iter()
+        .zip(&texts)
+        .filter(|(_, text)| text.len() > MAX_POINTER)
+        .map(|(entry, text)| (entry.index, text.as_str()))
+        .collect();
+    let mut decoded: HashMap<&str, Result<InlineImage, String>> = HashMap::new();
     let mut questions = Vec::new();
-    for mut entry in entries {
-        let own = entry.image.take().unwrap_or_default();
+    for (entry, own) in entries.into_iter().zip(&texts) {
         let owner = own
             .trim()
             .parse::<u64>()
             .ok()
             .filter(|_| own.len() <= MAX_POINTER)
             .and_then(|index| owners.get(&index));
-        let text = owner.unwrap_or(&own);
+        let text = owner.copied().unwrap_or(own);
         let image = decoded
-            .entry(text.clone())
+            .entry(text)
             .or_insert_with(|| InlineImage::from_base64(text))
             .clone();
         let image = image.map_err(|found| {

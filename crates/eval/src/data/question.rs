@@ -164,7 +164,8 @@ pub struct ReadOptions {
     pub split: Split,
     /// SEED-Bench: whether questions about videos are read too.
     pub video: bool,
-    /// ScienceQA: whether questions without a picture are read too.
+    /// ScienceQA: whether questions without a picture are read too. They are for scoring stored answers; a run asks
+    /// about pictures only.
     pub text_only: bool,
 }
 

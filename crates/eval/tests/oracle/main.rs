@@ -2,6 +2,7 @@
 
 mod answers;
 mod choices;
+mod group_sets;
 mod imagenet;
 mod more_sets;
 mod prompts;

@@ -18,7 +18,7 @@ fn options(record: &Value) -> Vec<(char, String)> {
         let text = upper.as_str().or(lower.as_str())?;
         (text != "nan").then(|| (letter, text.to_string()))
     };
-    letters.map_while(|letter| option(letter)).collect()
+    letters.map_while(option).collect()
 }
 
 /// The text that the crate makes of a record, and whether a picture goes with it.

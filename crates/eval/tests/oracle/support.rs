@@ -1,9 +1,10 @@
 //! The stored cases, and how they are compared.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffprune_eval::{Benchmark, Question, ReadOptions, Reference};
+use diffprune_eval::{Benchmark, Question, ReadOptions, Reference, Scored};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {
@@ -137,5 +138,28 @@ pub fn content(questions: &[Question]) -> Vec<(String, PathBuf, String, Referenc
 pub fn read(benchmark: Benchmark, root: &Path) -> Vec<Question> {
     benchmark
         .read(root, &ReadOptions::default())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The stored answers of one file, by id.
+pub fn answers(file: &Path) -> HashMap<String, String> {
+    lines(file)
+        .iter()
+        .map(|row| (id_of(row), text(row, "text").to_string()))
+        .collect()
+}
+
+pub fn scored<'a>(questions: &'a [Question], scores: &'a [f64]) -> impl Iterator<Item = Scored<'a>> {
+    questions.iter().zip(scores).map(|(question, &score)| Scored {
+        subset: &question.subset,
+        group: question.group.as_deref(),
+        score,
+        label: question.label(),
+    })
+}
+
+pub fn with(read: ReadOptions, benchmark: Benchmark, root: &Path) -> Vec<Question> {
+    benchmark
+        .read(root, &read)
         .unwrap_or_else(|error| panic!("{error}"))
 }
