@@ -78,6 +78,7 @@ fn record(arm: &str, budget: &str, kept: usize, question: u64, loss: f64) -> Rec
         benchmark,
         subset: kind.into(),
         kind: kind.into(),
+        group: None,
         image: format!("{}.png", question / 8),
         kept,
         total: 144,

@@ -204,7 +204,9 @@ fn world(folder: &Path, n_images: usize) -> Vec<Question> {
                 benchmark,
                 subset: kind.into(),
                 kind: kind.into(),
+                group: None,
                 image: path.clone(),
+                inline: None,
                 text: text.into(),
                 reference,
             });

@@ -9,7 +9,8 @@ use crate::run::Record;
 
 type QuestionKey<'a> = (Benchmark, &'a str);
 
-/// Records of questions that every arm of their benchmark has answered with every seed, each once, sorted.
+/// Records of questions that every arm of their benchmark has answered with every seed, each once, sorted. Of a group of
+/// questions that count together, all were answered so.
 pub(crate) struct Answered<'a> {
     pub(crate) records: Vec<&'a Record>,
     /// Questions left out because some arm has not answered them.
@@ -30,7 +31,18 @@ impl<'a> Answered<'a> {
             seeds.insert((cell_of(record), record.seed));
             *answers.entry(key(record)).or_default() += 1;
         }
-        records.retain(|record| answers[&key(record)] == wanted[&record.benchmark].len());
+        let is_answered = |record: &&Record| answers[&key(record)] == wanted[&record.benchmark].len();
+        // A group counts as a whole or not at all.
+        let broken: BTreeSet<(Benchmark, &String)> = records
+            .iter()
+            .filter(|record| !is_answered(record))
+            .filter_map(|record| Some((record.benchmark, record.group.as_ref()?)))
+            .collect();
+        let is_broken = |record: &Record| {
+            let group = record.group.as_ref();
+            group.is_some_and(|group| broken.contains(&(record.benchmark, group)))
+        };
+        records.retain(|record| is_answered(record) && !is_broken(record));
         if records.is_empty() {
             return Err(EvalError::Setup {
                 subject: "report".into(),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::answered::Answered;
-use crate::answer::Confusion;
+use crate::answer::Tally;
 use crate::data::Benchmark;
 use crate::run::Record;
-use crate::stats::{ChanceLevels, Stratum, chance_corrected_retention, mean, retention};
+use crate::stats::Stratum;
 
 /// One arm at one budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,10 +23,10 @@ pub(crate) struct Part {
     pub(crate) kind: String,
 }
 
-/// Numbers of a cell in a part: summed score, answers "yes", right answers "yes".
-const PER_CELL: usize = 3;
-/// Numbers of a part itself: questions, questions whose answer is yes.
-const SHARED: usize = 2;
+/// Numbers of a cell in a part: summed score, groups right, answers "yes", right answers "yes".
+const PER_CELL: usize = 4;
+/// Numbers of a part itself: questions, groups, questions whose answer is yes.
+const SHARED: usize = 3;
 /// A benchmark with more kinds than this is shown by its subsets.
 const MOST_KINDS: usize = 24;
 
@@ -39,9 +39,11 @@ pub(crate) struct Layout {
     pub(crate) kept: Vec<(f64, f64, f64)>,
     /// Questions of the benchmarks that every cell has.
     pub(crate) n_questions: usize,
-    parts_of: BTreeMap<Benchmark, Vec<usize>>,
+    pub(super) parts_of: BTreeMap<Benchmark, Vec<usize>>,
+    /// Parts of a benchmark that its program reports together.
+    pub(super) subsets_of: BTreeMap<Benchmark, Vec<Vec<usize>>>,
     /// Benchmarks of each cell.
-    has: Vec<BTreeSet<Benchmark>>,
+    pub(super) has: Vec<BTreeSet<Benchmark>>,
     /// Benchmarks of every cell.
     pub(crate) common: BTreeSet<Benchmark>,
 }
@@ -72,6 +74,14 @@ impl Layout {
             .iter()
             .enumerate()
             .for_each(|(i, part)| parts_of.entry(part.benchmark).or_default().push(i));
+        let subsets = |of_benchmark: &Vec<usize>| {
+            let same = |a: &usize, b: &usize| parts[*a].subset == parts[*b].subset;
+            of_benchmark.chunk_by(same).map(<[usize]>::to_vec).collect()
+        };
+        let subsets_of = parts_of
+            .iter()
+            .map(|(&benchmark, of_benchmark)| (benchmark, subsets(of_benchmark)))
+            .collect();
         let mut holders: BTreeMap<Benchmark, BTreeSet<Cell>> = BTreeMap::new();
         for record in records {
             holders
@@ -96,6 +106,7 @@ impl Layout {
             parts,
             n_questions: 0,
             parts_of,
+            subsets_of,
             has,
             common,
         };
@@ -109,7 +120,8 @@ impl Layout {
         layout
     }
 
-    fn block(&self) -> usize {
+    /// Columns of a part.
+    pub(super) fn block(&self) -> usize {
         SHARED + PER_CELL * self.cells.len()
     }
 
@@ -130,168 +142,66 @@ impl Layout {
                 .map(|(row, &image)| (image, row))
                 .collect();
             let mut sums = vec![0.0; rows.len() * columns.len()];
-            let mut counted = BTreeSet::new();
+            let mut counted = (BTreeSet::new(), BTreeSet::new());
+            // Sums of fractions depend on their order: groups are added in that of their keys.
+            let mut groups: BTreeMap<_, (f64, Vec<(f64, Option<bool>)>)> = BTreeMap::new();
             for record in of_benchmark() {
+                let part = part_index[&part(record)];
+                let row = rows[record.image.as_str()];
+                let first = row * columns.len() + part * self.block() - columns.start;
+                let group = record.group.as_ref().unwrap_or(&record.question);
+                let shared = &mut sums[first..first + SHARED];
+                if counted.0.insert(&record.question) {
+                    shared[0] += 1.0;
+                    shared[2] += f64::from(record.label == Some(true));
+                }
+                if counted.1.insert((record.group.is_some(), group)) {
+                    shared[1] += 1.0;
+                }
                 let cell = cell_of(record);
                 let weight = 1.0 / seeds[&(benchmark, cell.clone())].len() as f64;
-                let first = part_index[&part(record)] * self.block() - columns.start;
-                let row =
-                    &mut sums[rows[record.image.as_str()] * columns.len()..][first..first + self.block()];
-                if counted.insert(&record.question) {
-                    row[0] += 1.0;
-                    row[1] += f64::from(record.label == Some(true));
-                }
-                let own = &mut row[SHARED + PER_CELL * cell_index[&cell]..][..PER_CELL];
-                own[0] += weight * record.score;
-                if let Some(label) = record.label {
-                    let right = record.score > 0.5;
-                    own[1] += weight * f64::from(right == label);
-                    own[2] += weight * f64::from(right && label);
-                }
+                let own = first + SHARED + PER_CELL * cell_index[&cell];
+                let key = (own, record.seed, record.group.is_some(), group);
+                let entry = groups.entry(key).or_default();
+                entry.0 = weight;
+                entry.1.push((record.score, record.label));
+            }
+            for ((own, ..), (weight, members)) in groups {
+                let tally = Tally::group(members) * weight;
+                let values = [
+                    tally.score,
+                    tally.groups_right,
+                    tally.said_yes,
+                    tally.true_positives,
+                ];
+                sums[own..own + PER_CELL]
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(sum, value)| *sum += value);
             }
             Stratum { columns, sums }
         };
         self.parts_of.iter().map(stratum).collect()
     }
 
-    /// The benchmarks that occur.
-    pub(crate) fn benchmarks(&self) -> Vec<Benchmark> {
-        self.parts_of.keys().copied().collect()
-    }
-
-    /// The kinds of questions that occur, with their parts.
-    pub(crate) fn kinds(&self) -> BTreeMap<(Benchmark, String), Vec<usize>> {
-        let mut kinds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (place, part) in self.parts.iter().enumerate() {
-            kinds
-                .entry((part.benchmark, part.kind.clone()))
-                .or_default()
-                .push(place);
+    /// What a metric needs to know of a cell in a part.
+    pub(super) fn tally(&self, cell: usize, part: usize, totals: &[f64]) -> Tally {
+        let block = &totals[part * self.block()..][..self.block()];
+        let own = &block[SHARED + PER_CELL * cell..][..PER_CELL];
+        Tally {
+            questions: block[0],
+            groups: block[1],
+            positive: block[2],
+            score: own[0],
+            groups_right: own[1],
+            said_yes: own[2],
+            true_positives: own[3],
         }
-        kinds
-    }
-
-    /// The parts of a benchmark.
-    pub(crate) fn parts(&self, benchmark: Benchmark) -> &[usize] {
-        self.parts_of
-            .get(&benchmark)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
     }
 
     /// Number of questions in these parts.
     pub(crate) fn count(&self, parts: &[usize], totals: &[f64]) -> f64 {
         parts.iter().map(|part| totals[part * self.block()]).sum()
-    }
-
-    /// Number of questions in the benchmarks of a cell.
-    pub(crate) fn own_questions(&self, cell: usize, totals: &[f64]) -> usize {
-        let count = |&benchmark: &Benchmark| self.count(self.parts(benchmark), totals);
-        self.has[cell].iter().map(count).sum::<f64>() as usize
-    }
-
-    /// Column sums of the data themselves.
-    pub(crate) fn totals(&self) -> Vec<f64> {
-        let mut totals = vec![0.0; self.parts.len() * self.block()];
-        for stratum in &self.strata {
-            for row in stratum.sums.chunks_exact(stratum.columns.len()) {
-                totals[stratum.columns.clone()]
-                    .iter_mut()
-                    .zip(row)
-                    .for_each(|(total, value)| *total += value);
-            }
-        }
-        totals
-    }
-
-    /// Whether every cell has every benchmark.
-    pub(crate) fn is_ragged(&self) -> bool {
-        self.common.len() < self.parts_of.len()
-    }
-
-    /// Mean score of a cell over these parts, percent; NaN without questions.
-    pub(crate) fn accuracy(&self, cell: usize, parts: &[usize], totals: &[f64]) -> f64 {
-        let held = |part: &usize| self.has[cell].contains(&self.parts[*part].benchmark);
-        if !parts.iter().all(held) {
-            return f64::NAN;
-        }
-        let score = |part: &usize| totals[part * self.block() + SHARED + PER_CELL * cell];
-        100.0 * parts.iter().map(score).sum::<f64>() / self.count(parts, totals)
-    }
-
-    /// The number that tables print for a benchmark: POPE's mean F1 over splits, mean score elsewhere; percent. NaN when
-    /// the cell does not have the benchmark.
-    pub(crate) fn headline(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
-        let parts = self.parts(benchmark);
-        if benchmark != Benchmark::Pope || !self.has[cell].contains(&benchmark) {
-            return self.accuracy(cell, parts, totals);
-        }
-        let f1 = parts
-            .iter()
-            .map(|&part| self.confusion(cell, part, totals))
-            .filter(|counts| counts.total() > 0.0);
-        mean(f1.map(|counts| 100.0 * counts.f1()))
-    }
-
-    /// Yes/no counts of a cell in a part.
-    fn confusion(&self, cell: usize, part: usize, totals: &[f64]) -> Confusion {
-        let block = &totals[part * self.block()..][..self.block()];
-        let own = &block[SHARED + PER_CELL * cell..][..PER_CELL];
-        let (count, positive, said_yes, true_positives) = (block[0], block[1], own[1], own[2]);
-        Confusion {
-            true_positives,
-            false_positives: said_yes - true_positives,
-            true_negatives: count - positive - said_yes + true_positives,
-            false_negatives: positive - true_positives,
-        }
-    }
-
-    /// Mean of the headline numbers over the benchmarks that every cell has; NaN when there is none.
-    pub(crate) fn average(&self, cell: usize, totals: &[f64]) -> f64 {
-        mean(
-            self.common
-                .iter()
-                .map(|&benchmark| self.headline(cell, benchmark, totals)),
-        )
-    }
-
-    /// Mean of the headline numbers over the benchmarks that the cell has.
-    pub(crate) fn ragged_average(&self, cell: usize, totals: &[f64]) -> f64 {
-        mean(
-            self.has[cell]
-                .iter()
-                .map(|&benchmark| self.headline(cell, benchmark, totals)),
-        )
-    }
-
-    /// How much of the unpruned cell's numbers is left over the benchmarks that every cell has, percent.
-    pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
-        retention(self.pairs(&self.common, cell, full, totals))
-    }
-
-    /// How much of the unpruned cell's numbers is left over the benchmarks that the cell has, percent.
-    pub(crate) fn ragged_retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
-        retention(self.pairs(&self.has[cell], cell, full, totals))
-    }
-
-    /// How much of the unpruned cell's lead over guessing is left over the benchmarks that every cell has, percent.
-    pub(crate) fn corrected(&self, cell: usize, full: usize, chance: &ChanceLevels, totals: &[f64]) -> f64 {
-        let levels = self.common.iter().map(|benchmark| chance.of(benchmark.name()));
-        let pairs = self.pairs(&self.common, cell, full, totals).zip(levels);
-        chance_corrected_retention(pairs.map(|((pruned, unpruned), chance)| (pruned, unpruned, chance)))
-    }
-
-    fn pairs<'s>(
-        &'s self,
-        benchmarks: &'s BTreeSet<Benchmark>,
-        cell: usize,
-        full: usize,
-        totals: &'s [f64],
-    ) -> impl Iterator<Item = (f64, f64)> + 's {
-        benchmarks.iter().map(move |&benchmark| {
-            let of = |cell| self.headline(cell, benchmark, totals);
-            (of(cell), of(full))
-        })
     }
 }
 

@@ -126,7 +126,11 @@ fn numbers<'a>(
             metric: "common mean",
             n: common.iter().map(count).sum::<f64>() as usize,
             statistic: Box::new(move |totals| {
-                mean(common.iter().map(|&benchmark| headline(benchmark, totals)))
+                mean(
+                    common
+                        .iter()
+                        .map(|&benchmark| layout.percent(cell, benchmark, totals)),
+                )
             }),
         },
         Number {

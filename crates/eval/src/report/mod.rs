@@ -14,6 +14,7 @@ mod latex;
 mod layout;
 mod leaderboard;
 mod markdown;
+mod numbers;
 mod options;
 mod paired;
 mod plots;

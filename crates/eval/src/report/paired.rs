@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::answered::{Answered, key};
 use super::layout::{Cell, cell_of};
+use crate::answer::Metric;
 use crate::data::Benchmark;
 use crate::run::Record;
 use crate::stats::{
@@ -85,22 +86,25 @@ impl<'a> Paired<'a> {
     }
 
     /// McNemar's test of two cells over the benchmarks that score right or wrong (or over one of them), each cell with its
-    /// first seed; `None` when they share no such question.
+    /// first seed; `None` when they share no such question. Where groups count as a whole, a group is one question.
     pub(crate) fn mcnemar(&self, a: usize, b: usize, only: Option<Benchmark>) -> Option<McNemar> {
         let counted = |benchmark: &Benchmark| {
             self.binary.contains(benchmark) && only.is_none_or(|only| only == *benchmark)
         };
-        let (mut n, mut wins, mut losses) = (0, 0, 0);
+        let mut outcomes: BTreeMap<_, (bool, bool)> = BTreeMap::new();
         for (key, of_a) in self.by_cell[a].iter().filter(|(key, _)| counted(&key.0)) {
             let Some(of_b) = self.by_cell[b].get(key) else {
                 continue;
             };
-            let (a, b) = (is_right(of_a[0].score), is_right(of_b[0].score));
-            n += 1;
-            wins += u64::from(a && !b);
-            losses += u64::from(b && !a);
+            let whole = key.0.aggregate() == Metric::Groups;
+            let group = of_a[0].group.as_deref().filter(|_| whole);
+            let unit = (key.0, group.is_some(), group.unwrap_or(key.1));
+            let outcome = outcomes.entry(unit).or_insert((true, true));
+            outcome.0 &= is_right(of_a[0].score);
+            outcome.1 &= is_right(of_b[0].score);
         }
-        (n > 0).then(|| mcnemar(wins, losses))
+        let count = |outcome| outcomes.values().filter(|&&found| found == outcome).count() as u64;
+        (!outcomes.is_empty()).then(|| mcnemar(count((true, false)), count((false, true))))
     }
 
     /// How far a cell says what the unpruned cell says.

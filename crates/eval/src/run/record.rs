@@ -27,6 +27,9 @@ pub struct Record {
     pub subset: String,
     /// The question's class.
     pub kind: String,
+    /// The questions that count together, as the question says; `None` when it counts alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// File name of the picture.
     pub image: String,
     /// Visual tokens that the language model got.

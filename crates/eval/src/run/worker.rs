@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{Grid, Signals};
-use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, load_image, prune};
+use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput};
@@ -11,8 +11,7 @@ use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
-use crate::answer::score;
-use crate::data::{Question, Reference};
+use crate::data::Question;
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -152,7 +151,7 @@ impl Worker<'_> {
         if let Some(encoded) = slot {
             return Ok(encoded);
         }
-        let load = |question: &&Question| load_image(&question.image).map_err(EvalError::from);
+        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
         let mut pictures: Vec<RgbImage> = self.unit.pictures.iter().map(load).collect::<Result<_, _>>()?;
         if blank {
             pictures.iter_mut().for_each(|picture| {
@@ -234,15 +233,12 @@ impl Worker<'_> {
                 benchmark: question.benchmark,
                 subset: question.subset.clone(),
                 kind: question.kind.clone(),
+                group: question.group.clone(),
                 image: question.image_name(),
                 kept,
                 total,
-                score: score(&answer, &question.reference, protocol),
-                label: if let Reference::YesNo(label) = question.reference {
-                    Some(label)
-                } else {
-                    None
-                },
+                score: question.score(&answer, protocol),
+                label: question.label(),
                 answer,
                 probability: None,
             }

@@ -20,13 +20,13 @@ const PUBLISHED: [(&str, f64); 10] = [
     ("textvqa", 0.0),
     // A question counts when all rotations of its (mostly four) options are right: 4^-4.
     ("mmbench", 0.390_625),
-    ("mmbench-cn", 0.390_625),
+    ("mmbench_cn", 0.390_625),
     // 14 parts, each 50 for single answers and 25 for both answers about a picture.
     ("mme", 1050.0),
     // Mean over the image questions of one over the number of choices, as the data set's paper prints it.
     ("scienceqa", 40.08),
     ("vqav2", 0.0),
-    ("seed", 25.0),
+    ("seed_bench", 25.0),
     ("vizwiz", 0.0),
 ];
 
@@ -52,6 +52,16 @@ impl ChanceLevels {
 mod tests {
     use super::*;
     use crate::answer::Confusion;
+    use crate::data::Benchmark;
+
+    #[test]
+    fn every_benchmark_has_a_level() {
+        let levels = ChanceLevels::default();
+        assert_eq!(levels.0.len(), Benchmark::ALL.len());
+        for benchmark in Benchmark::ALL {
+            assert!(levels.0.contains_key(benchmark.name()), "{benchmark}");
+        }
+    }
 
     #[test]
     fn a_coin_has_the_level_of_pope() {

@@ -19,6 +19,7 @@ fn record(arm: &str, budget: &str, benchmark: Benchmark, id: usize, score: f64) 
         benchmark,
         subset: "all".into(),
         kind: "all".into(),
+        group: None,
         image: format!("{}.png", id / 2),
         kept,
         total: 576,
@@ -228,6 +229,59 @@ fn chance_is_data() {
     options.chance.0.insert("gqa".into(), 40.0);
     near(corrected(&options, "random"), 0.0);
     near(corrected(&options, "diffprune"), 100.0 * 35.0 / 40.0);
+}
+
+/// Answers to ten groups of two questions, each about one picture, in two parts; `right` sees group and member.
+fn grouped(
+    arm: &str,
+    budget: &str,
+    benchmark: Benchmark,
+    right: impl Fn(usize, usize) -> bool,
+) -> Vec<Record> {
+    let answer = |id: usize| {
+        let (group, member) = (id / 2, id % 2);
+        let part = ["a", "b"][group / 6];
+        Record {
+            subset: part.into(),
+            kind: part.into(),
+            group: Some(format!("group {group}")),
+            ..record(arm, budget, benchmark, id, f64::from(right(group, member)))
+        }
+    };
+    (0..20).map(answer).collect()
+}
+
+#[test]
+fn groups_count_as_their_benchmarks_say() {
+    // The method has the first question of every group and the second of the groups 0 to 3 and 6.
+    let method = |group: usize, member: usize| member == 0 || group < 4 || group == 6;
+    for benchmark in [Benchmark::MmBench, Benchmark::Mme] {
+        let mut records = grouped("full", "all", benchmark, |_, _| true);
+        records.extend(grouped("diffprune", "64", benchmark, method));
+        let shown = report(&records, &options());
+        let of = |table: &str, metric: &str| value(&shown, table, "diffprune", "64", metric);
+        let (number, percent) = match benchmark {
+            // Five of ten groups.
+            Benchmark::MmBench => (50.0, 50.0),
+            // Parts of six and of four groups: ten of twelve answers and four of six pairs, five of eight and one of four.
+            _ => {
+                let points = 100.0 * (10.0 / 12.0 + 4.0 / 6.0 + 5.0 / 8.0 + 1.0 / 4.0);
+                (points, points / 4.0)
+            }
+        };
+        near(of("benchmarks", benchmark.metric()), number);
+        near(of("main", "average"), percent);
+        near(of("main", "retention"), percent);
+        // The test takes a group for one question where the benchmark does.
+        let rows = &shown.table("differences").unwrap().rows;
+        assert_eq!(rows[0].test.unwrap().mcnemar.losses, 5);
+        // Without one answer, its whole group is gone.
+        let last = records.pop().unwrap();
+        assert_eq!(last.group.as_deref(), Some("group 9"));
+        let shown = report(&records, &options());
+        assert_eq!(shown.row("main", "full", "all", "average").unwrap().n, 18);
+        assert!(shown.meta.note.contains("2 questions"));
+    }
 }
 
 fn priced() -> ReportOptions {
