@@ -144,7 +144,8 @@ impl Layout {
             let mut sums = vec![0.0; rows.len() * columns.len()];
             let mut counted = (BTreeSet::new(), BTreeSet::new());
             // Sums of fractions depend on their order: groups are added in that of their keys.
-            let mut groups: BTreeMap<_, (f64, Vec<(f64, Option<bool>)>)> = BTreeMap::new();
+            let mut groups: BTreeMap<_, Vec<(f64, Option<bool>)>> = BTreeMap::new();
+            let mut weights: HashMap<usize, f64> = HashMap::new();
             for record in of_benchmark() {
                 let part = part_index[&part(record)];
                 let row = rows[record.image.as_str()];
@@ -159,15 +160,14 @@ impl Layout {
                     shared[1] += 1.0;
                 }
                 let cell = cell_of(record);
-                let weight = 1.0 / seeds[&(benchmark, cell.clone())].len() as f64;
                 let own = first + SHARED + PER_CELL * cell_index[&cell];
+                weights.insert(own, 1.0 / seeds[&(benchmark, cell)].len() as f64);
                 let key = (own, record.seed, record.group.is_some(), group);
-                let entry = groups.entry(key).or_default();
-                entry.0 = weight;
-                entry.1.push((record.score, record.label));
+                let members = groups.entry(key).or_default();
+                members.push((record.score, record.label));
             }
-            for ((own, ..), (weight, members)) in groups {
-                let tally = Tally::group(members) * weight;
+            for ((own, ..), members) in groups {
+                let tally = Tally::group(members) * weights[&own];
                 let values = [
                     tally.score,
                     tally.groups_right,
