@@ -81,7 +81,7 @@ fn compared(at: &dyn Fn(&str) -> PathBuf, out: &Path, report: &str) {
 
     let told = succeed("report {} --format csv,tex --out {}", &[out, &at("few")]);
     assert!(
-        told.contains("report.csv") && told.contains("retention"),
+        told.contains("report.csv") && told.contains("average"),
         "{told}"
     );
     let mut files: Vec<_> = fs::read_dir(at("few"))
