@@ -80,10 +80,7 @@ fn compared(at: &dyn Fn(&str) -> PathBuf, out: &Path, report: &str) {
     fs::write(part.join("records.jsonl"), pope).unwrap();
 
     let told = succeed("report {} --format csv,tex --out {}", &[out, &at("few")]);
-    assert!(
-        told.contains("report.csv") && told.contains("average"),
-        "{told}"
-    );
+    assert!(told.contains("report.csv") && told.contains("average"), "{told}");
     let mut files: Vec<_> = fs::read_dir(at("few"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
