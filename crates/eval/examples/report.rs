@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use diffprune_eval::{Benchmark, EvalError, Meta, Record, Report, ReportOptions, heat_map};
+use diffprune_eval::{
+    Benchmark, CostOptions, EvalError, Meta, ModelShape, Record, Report, ReportOptions, heat_map,
+};
 use diffprune_pruner::Grid;
 use image::{Rgb, RgbImage};
 
@@ -33,7 +35,11 @@ fn main() -> Result<(), EvalError> {
         title: "A simulated comparison".into(),
         ..Meta::default()
     };
-    let report = Report::from_records(&records, meta, &ReportOptions::default())?;
+    let options = ReportOptions {
+        cost: ModelShape::preset("llava-1.5-7b").map(CostOptions::new),
+        ..ReportOptions::default()
+    };
+    let report = Report::from_records(&records, meta, &options)?;
     print!("{}", report.to_text());
     if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {
         for path in report.write(&folder)? {
@@ -72,12 +78,14 @@ fn record(arm: &str, budget: &str, kept: usize, question: u64, loss: f64) -> Rec
         benchmark,
         subset: kind.into(),
         kind: kind.into(),
+        group: None,
         image: format!("{}.png", question / 8),
         kept,
         total: 144,
         answer: String::new(),
         score: f64::from(u8::from(right)),
         label,
+        probability: None,
     }
 }
 

@@ -1,5 +1,12 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/reports.rs"]
+mod reports;
+#[path = "properties/resume.rs"]
+mod resume;
+#[path = "properties/statistics.rs"]
+mod statistics;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -215,7 +222,9 @@ fn world(folder: &Path, n_images: usize) -> Vec<Question> {
                 benchmark,
                 subset: kind.into(),
                 kind: kind.into(),
+                group: None,
                 image: path.clone(),
+                inline: None,
                 text: text.into(),
                 reference,
             });
@@ -269,6 +278,7 @@ fn options(threads: usize) -> RunOptions {
         threads,
         images_per_batch: 3,
         prompts_per_batch: 4,
+        strict: true,
         fingerprint: "test".into(),
         ..RunOptions::default()
     }

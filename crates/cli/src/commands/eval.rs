@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
-use diffprune_eval::{Annotations, Arm, Meta, Report, ReportOptions, Run, RunOptions};
+use diffprune_eval::{
+    Annotations, Arm, CostOptions, Meta, ModelShape, Question, Report, ReportOptions, Run, RunOptions,
+};
 
 use crate::annotations::SceneTruth;
 use crate::arms::ArmSource;
@@ -51,6 +54,9 @@ pub struct EvalArgs {
     /// Longest answer in new tokens [default: that of the benchmark's protocol].
     #[arg(long)]
     max_new_tokens: Option<usize>,
+    /// End at the first picture or question that fails [default: leave it out, list it beside the records, go on].
+    #[arg(long)]
+    strict: bool,
     /// Seed of everything that is drawn, intervals included.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -82,6 +88,7 @@ impl EvalArgs {
             .text(&format!("{} half={}", self.model.device, self.model.half));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
+            strict: self.strict,
             fingerprint: fingerprint.hex(),
             ..run_options(&model)
         };
@@ -96,6 +103,7 @@ impl EvalArgs {
         let (records, wall_s) = timed(|| run.execute(model.vlm.as_ref(), &self.out.join(RECORDS)));
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
+        options.cost = cost(&model, &questions)?;
         let meta = Meta {
             revision: repro::revision(),
             device: self.model.device.clone(),
@@ -182,6 +190,26 @@ pub fn report_options(names: &[String]) -> ReportOptions {
     }
 }
 
+/// What the model's prefill is priced with: its sizes and the mean length of the prompts.
+pub fn cost(model: &Loaded, questions: &[Question]) -> anyhow::Result<Option<CostOptions>> {
+    let config = model.dir.join("config.json");
+    let Ok(shape) = ModelShape::from_config(&config, &model.name()) else {
+        return Ok(None);
+    };
+    let mut tokens = 0;
+    for question in questions {
+        let turn = Turn::ask(question.text.clone()).with_images(1);
+        // The placeholder of the picture is no token of the text.
+        tokens += model.vlm.prompt_ids(&[turn])?.len().saturating_sub(1);
+    }
+    let text_tokens = (tokens as f64 / questions.len().max(1) as f64).round() as usize;
+    Ok(Some(CostOptions {
+        text_tokens,
+        bytes_per_value: if model.half { 2 } else { 4 },
+        ..CostOptions::new(shape)
+    }))
+}
+
 /// Whether numbers speak of real pictures or of the small world, which has a manifest.
 fn tier(data: &Path) -> &'static str {
     if data.join("manifest.json").is_file() {
@@ -192,7 +220,7 @@ fn tier(data: &Path) -> &'static str {
 }
 
 /// Model, data and position rule in a few sentences.
-pub fn note(model: &Loaded, arms: &[Arm], questions: &[diffprune_eval::Question]) -> String {
+pub fn note(model: &Loaded, arms: &[Arm], questions: &[Question]) -> String {
     let images: std::collections::BTreeSet<_> = questions
         .iter()
         .map(|question| (question.benchmark, &question.image))

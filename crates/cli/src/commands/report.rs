@@ -2,51 +2,191 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
-use diffprune_eval::{Meta, RecordFile, Report, ReportOptions};
+use diffprune_eval::{Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
 
 use super::eval::RECORDS;
 use crate::repro;
 
-/// Computes the reports of these folders again from their records.
+/// Computes the report of a run again from its records, compares two runs, or ranks many.
+///
+/// One folder: the report is written there. Two: the difference of what both have asked, first minus second. With
+/// --leaderboard: every arm of every run, best first.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Folders of `diffprune eval` or `diffprune run repro`.
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
+    /// Rank the arms of all these runs.
+    #[arg(long)]
+    leaderboard: bool,
+    /// What to write: json, md, html, tex, csv, svg [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    format: Vec<Format>,
+    /// Folder for the files [default: that of the run; a comparison or leaderboard is only printed].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// A run as it lies in its folder.
+struct Stored {
+    name: String,
+    meta: Meta,
+    options: ReportOptions,
+    records: Vec<Record>,
 }
 
 impl ReportArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        self.dirs.iter().try_for_each(|dir| again(dir))
+        let stored = self
+            .dirs
+            .iter()
+            .map(|dir| Stored::read(dir))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        match (self.leaderboard, stored.as_slice()) {
+            (true, runs) => self.show(&leaderboard(runs)?),
+            (false, [run]) => {
+                let report = Report::from_records(&run.records, run.meta.clone(), &run.options)?;
+                let dir = &self.dirs[0];
+                self.write(
+                    &report,
+                    self.out.as_deref().unwrap_or(dir),
+                    &repro::pictures(dir)?,
+                )
+            }
+            (false, runs) => self.show(&comparison(runs)?),
+        }
+    }
+
+    /// Prints a report about several runs, and writes it where that was asked.
+    fn show(&self, report: &Report) -> anyhow::Result<()> {
+        match &self.out {
+            Some(out) => self.write(report, out, &Figures::default()),
+            None => {
+                print!("{}", report.to_text());
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&self, report: &Report, out: &Path, figures: &Figures) -> anyhow::Result<()> {
+        let formats = match self.format.as_slice() {
+            [] => Format::ALL.as_slice(),
+            formats => formats,
+        };
+        let files = report.write_as(out, formats, figures)?;
+        print!("{}", report.to_text());
+        for file in files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|end| end != "svg"))
+        {
+            println!("{}", file.display());
+        }
+        Ok(())
     }
 }
 
-/// Where a report was made before, its circumstances and settings are taken over.
-fn again(dir: &Path) -> anyhow::Result<()> {
-    let path = dir.join("report.json");
-    let meta = if path.is_file() {
-        Report::read(&path)?.meta
-    } else {
-        Meta::default()
+impl Stored {
+    /// Where a report was made before, its circumstances and settings are taken over.
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("report.json");
+        let meta = if path.is_file() {
+            Report::read(&path)?.meta
+        } else {
+            Meta::default()
+        };
+        let records = meta
+            .config
+            .get("records")
+            .and_then(|name| name.as_str())
+            .unwrap_or(RECORDS);
+        let options = meta.config.get("report").cloned();
+        let options = options.map(serde_json::from_value).transpose()?;
+        Ok(Self {
+            name: name(dir),
+            records: RecordFile::read(&dir.join(records))?,
+            options: options.unwrap_or_default(),
+            meta: bare(meta),
+        })
+    }
+}
+
+/// Last part of a folder's path.
+fn name(dir: &Path) -> String {
+    let path = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    let last = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    last.unwrap_or_else(|| dir.display().to_string())
+}
+
+/// The names of runs: where some are the same, all get numbers.
+fn names(runs: &[Stored]) -> Vec<String> {
+    let distinct: std::collections::BTreeSet<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let named = |(number, run): (usize, &Stored)| {
+        if distinct.len() == runs.len() {
+            run.name.clone()
+        } else {
+            format!("{} ({})", run.name, number + 1)
+        }
     };
-    let records = meta
-        .config
-        .get("records")
-        .and_then(|name| name.as_str())
-        .unwrap_or(RECORDS);
-    let options = meta.config.get("report").cloned();
-    let options: ReportOptions = options
-        .map(serde_json::from_value)
-        .transpose()?
-        .unwrap_or_else(ReportOptions::default);
-    let records = RecordFile::read(&dir.join(records))?;
-    let report = Report::from_records(&records, bare(meta), &options)?;
-    report.write(dir)?;
-    repro::link_pictures(dir)?;
-    println!("{}\n{}", report.to_text(), dir.join("report.md").display());
-    Ok(())
+    runs.iter().enumerate().map(named).collect()
+}
+
+fn comparison(runs: &[Stored]) -> anyhow::Result<Report> {
+    let [a, b] = runs else {
+        bail!(
+            "report: found {} folders, wanted one, two to compare, or --leaderboard",
+            runs.len()
+        );
+    };
+    let names = names(runs);
+    let meta = Meta {
+        title: names.join(" against "),
+        note: "Paired over the questions of both runs.".into(),
+        ..together(runs)
+    };
+    let records = [a.records.as_slice(), b.records.as_slice()];
+    Ok(Report::compare(
+        [&names[0], &names[1]],
+        records,
+        meta,
+        &a.options,
+    )?)
+}
+
+fn leaderboard(runs: &[Stored]) -> anyhow::Result<Report> {
+    let meta = Meta {
+        title: "Leaderboard".into(),
+        note: "Rows of different runs are not paired.".into(),
+        ..together(runs)
+    };
+    let options = runs.first().map(|run| run.options.clone()).unwrap_or_default();
+    let named: Vec<(String, Vec<Record>)> = names(runs)
+        .into_iter()
+        .zip(runs.iter().map(|run| run.records.clone()))
+        .collect();
+    Ok(Report::leaderboard(&named, meta, &options)?)
+}
+
+/// The circumstances of several runs.
+fn together(runs: &[Stored]) -> Meta {
+    let of = |field: fn(&Meta) -> &String| {
+        let values: std::collections::BTreeSet<&String> = runs.iter().map(|run| field(&run.meta)).collect();
+        values.into_iter().cloned().collect::<Vec<_>>().join(" / ")
+    };
+    let configs = runs
+        .iter()
+        .map(|run| serde_json::json!({ "run": run.name, "config": run.meta.config }));
+    Meta {
+        revision: of(|meta| &meta.revision),
+        device: of(|meta| &meta.device),
+        tier: of(|meta| &meta.tier),
+        seed: runs.first().map_or(0, |run| run.options.bootstrap.seed),
+        config: configs.collect(),
+        wall_s: runs.iter().map(|run| run.meta.wall_s).sum(),
+        ..Meta::default()
+    }
 }
 
 /// Without what the computation adds to the note.

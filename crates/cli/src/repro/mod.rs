@@ -11,7 +11,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use diffprune::training::Progress;
 use diffprune::{CaptionData, DiffPrune, GumbelBackward, Method, TrainReport, train};
-use diffprune_eval::{Annotations, Arm, Meta, Question, Record, Report, ReportOptions, Run, RunOptions};
+use diffprune_eval::{
+    Annotations, Arm, Format, Meta, Question, Record, Report, ReportOptions, Run, RunOptions,
+};
 use serde::Serialize;
 
 use crate::annotations::SceneTruth;
@@ -21,7 +23,7 @@ use crate::model::Loaded;
 use crate::{data, digest, pruners};
 
 use ledger::Ledger;
-pub use pictures::link as link_pictures;
+pub use pictures::collect as pictures;
 pub use plan::ReproPlan;
 
 /// Arms of the comparison, in the order of the tables.
@@ -112,6 +114,7 @@ impl Repro<'_> {
             &trained,
             &names,
             &ledger,
+            &questions,
             eval::note(self.model, &arms, &questions),
         )?;
         self.write(&report, &questions, &trained)?;
@@ -222,11 +225,13 @@ impl Repro<'_> {
         trained: &Trained,
         names: &Names,
         ledger: &Ledger,
+        questions: &[Question],
         note: String,
     ) -> anyhow::Result<Report> {
         let mut options: ReportOptions = eval::report_options(&ARMS.map(String::from));
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
+        options.cost = eval::cost(self.model, questions)?;
         let stages = [&names.data, &names.diffprune, &names.gumbel, &names.records];
         let seconds_of = |name: &str| ledger.stage(name).seconds.unwrap_or(0.0);
         let seconds: BTreeMap<&String, f64> = stages
@@ -273,7 +278,9 @@ impl Repro<'_> {
         }
         let (count, budget) = (self.plan.pictures, self.plan.train_budget);
         pictures::draw_some(vlm, questions, count, &methods, budget, &self.out)?;
-        link_pictures(&self.out)
+        let figures = pictures::collect(&self.out)?;
+        report.write_as(&self.out, &[Format::Markdown, Format::Html], &figures)?;
+        Ok(())
     }
 }
 

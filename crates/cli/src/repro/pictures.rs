@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use diffprune::vlm::{PruneOptions, load_image, write_atomic};
+use diffprune::vlm::{PruneOptions, load_image};
 use diffprune::{Budget, Vlm};
-use diffprune_eval::{Benchmark, Question};
+use diffprune_eval::{Benchmark, Figure, Figures, Question};
 
 use crate::commands::eval::make_folder;
 use crate::commands::show::draw;
@@ -60,37 +60,26 @@ fn some(questions: &[Question], count: usize) -> Vec<PathBuf> {
     in_turn.take(count).cloned().collect()
 }
 
-/// Puts the pictures that are there at the end of `report.md` and `report.html`.
-pub fn link(out: &Path) -> anyhow::Result<()> {
+/// The pictures that are there, for the end of a report.
+pub fn collect(out: &Path) -> anyhow::Result<Figures> {
     let folder = out.join(FOLDER);
     let names = if folder.is_dir() {
         drawn(&folder)?
     } else {
         Vec::new()
     };
-    if names.is_empty() {
-        return Ok(());
-    }
-    let rows = |row: &dyn Fn(&str, &str) -> String| -> String {
-        names
-            .iter()
-            .map(|name| row(name.trim_end_matches(".png"), &format!("{FOLDER}/{name}")))
-            .collect()
+    let figure = |name: String| {
+        let path = folder.join(&name);
+        Ok(Figure {
+            title: name.trim_end_matches(".png").into(),
+            path: format!("{FOLDER}/{name}"),
+            png: fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
+        })
     };
-    let markdown = rows(&|title, path| format!("{title}\n\n![{title}]({path})\n\n"));
-    append(
-        &out.join("report.md"),
-        None,
-        &format!("\n## Pictures\n\n{LEGEND}\n\n{markdown}"),
-    )?;
-    let html = rows(&|title, path| {
-        format!("<p>{title}<br><img src=\"{path}\" alt=\"{title}\" style=\"max-width:100%\"></p>\n")
-    });
-    append(
-        &out.join("report.html"),
-        Some("</body>"),
-        &format!("<h2>Pictures</h2>\n<p>{LEGEND}</p>\n{html}"),
-    )
+    Ok(Figures {
+        legend: LEGEND.into(),
+        figures: names.into_iter().map(figure).collect::<anyhow::Result<_>>()?,
+    })
 }
 
 /// Names of the pictures in the folder that this program draws: a number and a method.
@@ -102,12 +91,4 @@ fn drawn(folder: &Path) -> anyhow::Result<Vec<String>> {
         .collect();
     names.sort();
     Ok(names)
-}
-
-/// Adds a text to a file, before the last `mark` when there is one.
-fn append(path: &Path, mark: Option<&str>, addition: &str) -> anyhow::Result<()> {
-    let mut text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let place = mark.and_then(|mark| text.rfind(mark)).unwrap_or(text.len());
-    text.insert_str(place, addition);
-    Ok(write_atomic(path, text.as_bytes())?)
 }

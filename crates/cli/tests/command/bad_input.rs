@@ -140,6 +140,11 @@ fn pictures_and_questions_that_cannot_be_used() {
         &["captions.jsonl"],
     );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
+    refuse(
+        "report {} --format pdf",
+        &[dir.path()],
+        &["`pdf`", "wanted json, md"],
+    );
     assert!(!png.exists());
 }
 

@@ -1,6 +1,7 @@
 //! Every command once, on a model with random weights.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::{model, picture, succeed};
 
@@ -42,6 +43,8 @@ fn data_train_eval_report_show_ask() {
         "the small world is no real data"
     );
 
+    compared(&at, &out, &report);
+
     // Without --arms: the controls, the scorer and its inversion. Data without a manifest may be anybody's.
     let short = "eval --model {} --data {} --out {} --scorer diffprune={} --budgets 16 --limit 1 --random-seeds 1 \
                  --max-new-tokens 1";
@@ -64,6 +67,52 @@ fn data_train_eval_report_show_ask() {
     assert!(image::open(&png).is_ok());
     let ask = "ask colour? --model {} --image {} --keep 11% --pruner inverted:{} --max-new-tokens 2";
     succeed(ask, &[&checkpoint, &photo, &scorer]);
+}
+
+/// Reports about a finished run: in some formats, against itself and a part of it, and in a leaderboard.
+fn compared(at: &dyn Fn(&str) -> PathBuf, out: &Path, report: &str) {
+    let part = at("part");
+    fs::create_dir(&part).unwrap();
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    let pope = records.lines().enumerate();
+    let pope = pope.filter(|(number, line)| *number == 0 || line.contains("\"benchmark\":\"pope\""));
+    let pope: String = pope.map(|(_, line)| format!("{line}\n")).collect();
+    fs::write(part.join("records.jsonl"), pope).unwrap();
+
+    let told = succeed("report {} --format csv,tex --out {}", &[out, &at("few")]);
+    assert!(told.contains("report.csv") && told.contains("average"), "{told}");
+    let mut files: Vec<_> = fs::read_dir(at("few"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["report.csv", "report.tex"]);
+    assert!(report.contains("\"prefill GFLOPs\"") && report.contains("\"loyalty\""));
+
+    let told = succeed("report {} {}", &[out, &part]);
+    assert!(
+        told.contains("out minus part") && told.contains("pope mean F1"),
+        "{told}"
+    );
+    assert!(
+        !told.contains("better") && !told.contains("worse") && !told.contains("gqa"),
+        "{told}"
+    );
+    succeed("report {} {} --out {}", &[out, out, &at("both")]);
+    let page = fs::read_to_string(at("both").join("report.md")).unwrap();
+    assert!(page.contains("# out (1) against out (2)") && page.contains("gqa accuracy"));
+
+    let told = succeed("report --leaderboard {} {}", &[out, &part]);
+    assert!(told.contains("common benchmarks: pope ("), "{told}");
+    assert!(
+        told.contains("part: full") && told.contains("out: text-only"),
+        "{told}"
+    );
+    assert_eq!(
+        fs::read_to_string(out.join("report.json")).unwrap(),
+        report,
+        "nothing is touched"
+    );
 }
 
 #[test]

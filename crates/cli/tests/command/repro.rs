@@ -77,13 +77,18 @@ fn an_interrupted_experiment_ends_with_the_same_report() {
     for file in [
         "report.md",
         "report.html",
+        "report.tex",
+        "report.csv",
         "retention.svg",
+        "cost.svg",
         "pictures/1-diffprune.png",
     ] {
         assert!(broken.join(file).is_file(), "{file}");
     }
     let page = fs::read_to_string(broken.join("report.md")).unwrap();
     assert!(page.contains("](pictures/1-gumbel-ste.png)"));
+    let html = fs::read_to_string(broken.join("report.html")).unwrap();
+    assert!(html.contains("src=\"data:image/png;base64,") && !html.contains("src=\"pictures"));
     // Pictures of an earlier run do not come back; files of others stay.
     fs::copy(
         broken.join("pictures/1-diffprune.png"),

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::SHORT_ANSWER;
-use super::json::TextFile;
+use super::json::{Element, TextFile};
+use super::problems::Problems;
 use super::question::{Benchmark, Question, ReadOptions, Reference};
-use super::table::{Ids, LlavaRow, first_existing, picture, require};
+use super::table::{Ids, LlavaRow, image_folder, llava_file, picture, require};
 use crate::EvalError;
 
 /// One entry of `testdev_balanced_questions.json`.
@@ -38,7 +39,11 @@ fn balanced() -> bool {
 
 /// Questions of `llava_gqa_testdev_balanced.jsonl` joined by id with `questions1.2/testdev_balanced_questions.json`, or
 /// of the latter alone; questions that are not balanced are left out.
-pub(crate) fn read(root: &Path, options: &ReadOptions) -> Result<Vec<Question>, EvalError> {
+pub(crate) fn read(
+    root: &Path,
+    options: &ReadOptions,
+    problems: &mut Problems,
+) -> Result<Vec<Question>, EvalError> {
     const ANNOTATIONS: &str = "testdev_balanced_questions.json";
     let places = [
         format!("data/questions1.2/{ANNOTATIONS}"),
@@ -46,23 +51,21 @@ pub(crate) fn read(root: &Path, options: &ReadOptions) -> Result<Vec<Question>, 
         ANNOTATIONS.into(),
     ];
     let annotations = TextFile::read(&require(root, &places.each_ref().map(String::as_str))?)?;
-    let images = match &options.images {
-        Some(images) => images.clone(),
-        None => first_existing(root, &["data/images", "images"]).unwrap_or_else(|| root.join("data/images")),
-    };
+    let images = image_folder(root, options, &["data/images", "images"]);
     let mut ids = Ids::default();
     let mut entries = Vec::new();
     for element in annotations.elements()? {
-        ids.add(&annotations.path, element.line, &element.key)?;
-        entries.push((
-            element.key.clone(),
-            element.line,
-            annotations.parse::<Entry>(&element)?,
-        ));
+        let mut entry = || {
+            ids.add(&annotations.path, element.line, &element.key)?;
+            annotations.parse::<Entry>(&element)
+        };
+        if let Some(entry) = problems.keep(entry())? {
+            entries.push((element.key.clone(), element.line, entry));
+        }
     }
-    match first_existing(root, &["llava_gqa_testdev_balanced.jsonl"]) {
-        Some(path) => of_llava(&path, &annotations.path, entries, &images),
-        None => of_entries(&annotations.path, entries, &images),
+    match llava_file(root, options, "llava_gqa_testdev_balanced.jsonl") {
+        Some(path) => of_llava(&path, &annotations.path, entries, &images, problems),
+        None => of_entries(&annotations.path, entries, &images, problems),
     }
 }
 
@@ -73,37 +76,49 @@ fn of_llava(
     annotations: &Path,
     entries: Entries,
     images: &Path,
+    problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
     let by_id: HashMap<String, Entry> = entries.into_iter().map(|(id, _, entry)| (id, entry)).collect();
     let file = TextFile::read(path)?;
     let mut ids = Ids::default();
-    let mut questions = Vec::new();
-    for element in file.rows()? {
-        let row: LlavaRow = file.parse(&element)?;
+    let mut one = |element: &Element<'_>| {
+        let row: LlavaRow = file.parse(element)?;
         let id = row.id();
         ids.add(path, element.line, &id)?;
-        let Some(entry) = by_id.get(&id) else {
-            return Err(EvalError::Unmatched {
-                path: path.into(),
-                line: element.line,
-                id,
-                other: annotations.into(),
-            });
-        };
-        if entry.is_balanced {
-            let image = picture(path, element.line, images, &row.image)?;
-            questions.push(question(id, entry, image, row.text));
+        let entry = by_id.get(&id).ok_or_else(|| EvalError::Unmatched {
+            path: path.into(),
+            line: element.line,
+            id: id.clone(),
+            other: annotations.into(),
+        })?;
+        if !entry.is_balanced {
+            return Ok(None);
         }
+        let image = picture(path, element.line, images, &row.image)?;
+        Ok(Some(question(id, entry, image, row.text)))
+    };
+    let mut questions = Vec::new();
+    for element in file.rows()? {
+        questions.extend(problems.keep(one(&element))?.flatten());
     }
     Ok(questions)
 }
 
-fn of_entries(path: &Path, entries: Entries, images: &Path) -> Result<Vec<Question>, EvalError> {
+fn of_entries(
+    path: &Path,
+    entries: Entries,
+    images: &Path,
+    problems: &mut Problems,
+) -> Result<Vec<Question>, EvalError> {
     let mut questions = Vec::new();
     for (id, line, entry) in entries.into_iter().filter(|(_, _, entry)| entry.is_balanced) {
-        let image = picture(path, line, images, &format!("{}.jpg", entry.image_id))?;
+        let image = picture(path, line, images, &format!("{}.jpg", entry.image_id));
         let text = format!("{}{SHORT_ANSWER}", entry.question);
-        questions.push(question(id, &entry, image, text));
+        questions.extend(
+            problems
+                .keep(image)?
+                .map(|image| question(id, &entry, image, text)),
+        );
     }
     Ok(questions)
 }
@@ -115,7 +130,9 @@ fn question(id: String, entry: &Entry, image: std::path::PathBuf, text: String) 
         benchmark: Benchmark::Gqa,
         kind: entry.types.detailed.clone().unwrap_or_else(|| subset.clone()),
         subset,
+        group: None,
         image,
+        inline: None,
         text,
         reference: Reference::Exact(entry.answer.clone()),
     }

@@ -10,7 +10,8 @@ use crate::EvalError;
 pub(crate) struct TextFile {
     /// Where it was read.
     pub(crate) path: PathBuf,
-    text: String,
+    /// What it holds.
+    pub(crate) text: String,
 }
 
 /// One element of an array or object: its key (empty in arrays), its text and the line where it starts.
@@ -58,6 +59,20 @@ impl TextFile {
         })
     }
 
+    /// The elements of the list that a top-level object has under `key`.
+    pub(crate) fn elements_below(&self, key: &str) -> Result<Vec<Element<'_>>, EvalError> {
+        let top = self.elements()?;
+        let list = top.iter().find(|element| element.key == key).ok_or_else(|| {
+            EvalError::line(
+                &self.path,
+                1,
+                format!("no `{key}` list"),
+                format!("an object with a `{key}` list"),
+            )
+        })?;
+        self.elements_of(list)
+    }
+
     /// The elements of an array or object inside the file.
     pub(crate) fn elements_of<'a>(&self, element: &Element<'a>) -> Result<Vec<Element<'a>>, EvalError> {
         let mut scanner = Scanner {
@@ -93,7 +108,8 @@ impl TextFile {
         })
     }
 
-    fn lines(&self) -> Vec<Element<'_>> {
+    /// The lines that are not blank.
+    pub(crate) fn lines(&self) -> Vec<Element<'_>> {
         let element = |(number, text)| Element {
             key: String::new(),
             text,

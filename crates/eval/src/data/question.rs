@@ -1,11 +1,14 @@
 //! A question as every benchmark gives it.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
+use diffprune_vlm::{LoadError, decode_image, load_image};
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{gqa, pope, textvqa};
+use super::picture::InlineImage;
+use super::problems::{Loaded, Problems};
+use super::{gqa, mmbench, mme, pope, scienceqa, seed, textvqa, vizwiz, vqav2};
 use crate::EvalError;
 
 /// A benchmark that this crate reads and scores.
@@ -18,9 +21,25 @@ pub enum Benchmark {
     Pope,
     /// TextVQA 0.5.1 val: ten-annotator accuracy, percent.
     TextVqa,
+    /// MMBench dev in English: circular accuracy, percent.
+    MmBench,
+    /// MMBench dev in Chinese: circular accuracy, percent.
+    #[serde(rename = "mmbench_cn")]
+    MmBenchCn,
+    /// MME: sum over subtasks of accuracy and accuracy+, points out of 2800.
+    Mme,
+    /// ScienceQA test, questions with a picture: accuracy, percent.
+    ScienceQa,
+    /// VQAv2 val2014: ten-annotator accuracy, percent.
+    VqaV2,
+    /// SEED-Bench (version 1), pictures and videos: accuracy, percent.
+    #[serde(rename = "seed_bench")]
+    SeedBench,
+    /// VizWiz val: ten-annotator accuracy, percent.
+    VizWiz,
 }
 
-/// Whose evaluation program scores answers. Prompts are those of LLaVA-1.5 under either.
+/// Whose texts questions are asked with ([`ReadOptions::prompts`]), or whose program scores answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -40,6 +59,15 @@ pub enum Reference {
     Exact(String),
     /// The answers of ten annotators.
     TenAnswers(Vec<String>),
+    /// The letter of an option.
+    Letter {
+        /// The right one.
+        letter: char,
+        /// Letters and texts of the options.
+        options: Vec<(char, String)>,
+    },
+    /// Known to a server only; every answer scores 0 here.
+    Hidden,
 }
 
 /// One question about one picture.
@@ -49,12 +77,20 @@ pub struct Question {
     pub id: String,
     /// Where it comes from.
     pub benchmark: Benchmark,
-    /// Part of the benchmark that its program reports apart: POPE's split, GQA's structural type, TextVQA's set.
+    /// Part of the benchmark that its program reports apart: POPE's split, GQA's structural type, TextVQA's set, MME's
+    /// subtask, MMBench's coarse category, VQAv2's answer type, SEED-Bench's kind of data.
     pub subset: String,
-    /// Finer class for tables: GQA's detailed type; otherwise the subset.
+    /// Finer class for tables: GQA's detailed type, MMBench's category, VQAv2's question type, SEED-Bench's question
+    /// type; otherwise the subset.
     pub kind: String,
-    /// The picture's file.
+    /// Questions that count together: MMBench's rotations of one question, MME's pair about one picture. All of a group
+    /// are about the same picture. `None` when the question counts alone.
+    pub group: Option<String>,
+    /// The picture's file. Of a picture inside a data file, that file followed by a name of the picture. Empty when the
+    /// question has no picture.
     pub image: PathBuf,
+    /// The picture itself when it comes from inside a data file.
+    pub inline: Option<InlineImage>,
     /// User text without the image tag, suffix included.
     pub text: String,
     /// What an answer is compared with.
@@ -62,22 +98,75 @@ pub struct Question {
 }
 
 impl Question {
-    /// File name of the picture, the same on every machine.
+    /// Name of the picture, the same on every machine: questions about the same picture of a benchmark share it.
+    ///
+    /// The file name; with the folder before it where file names repeat (MME, ScienceQA).
     pub fn image_name(&self) -> String {
-        self.image
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
+        let mut names = self
+            .image
+            .iter()
+            .rev()
+            .map(|name| name.to_string_lossy())
+            .filter(|name| name != "images");
+        let file = names.next().unwrap_or_default().into_owned();
+        match (self.benchmark, &self.inline, names.next()) {
+            (Benchmark::Mme | Benchmark::ScienceQa, None, Some(folder)) => format!("{folder}/{file}"),
+            _ => file,
+        }
+    }
+
+    /// Whether there is a picture.
+    pub fn has_image(&self) -> bool {
+        !self.image.as_os_str().is_empty()
+    }
+
+    /// The decoded picture.
+    ///
+    /// # Errors
+    /// When the file cannot be read, holds no picture, or the question has none.
+    pub fn load_image(&self) -> Result<RgbImage, LoadError> {
+        match &self.inline {
+            Some(inline) => decode_image(&self.image, inline.bytes()),
+            None => load_image(&self.image),
+        }
+    }
+
+    /// The truth of a question whose answers are counted as yes or no and nothing else (POPE).
+    pub fn label(&self) -> Option<bool> {
+        match (self.benchmark, &self.reference) {
+            (Benchmark::Pope, Reference::YesNo(label)) => Some(*label),
+            _ => None,
+        }
     }
 }
 
-/// How a benchmark is read; the prompts are those of LLaVA-1.5.
+/// Which questions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Split {
+    /// Those with public answers, which can be scored here.
+    #[default]
+    Scored,
+    /// Those that a server scores (VQAv2 test-dev, VizWiz test, MMBench test); [`Reference::Hidden`]. The same as
+    /// `Scored` for other benchmarks.
+    Upload,
+}
+
+/// How a benchmark is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
     /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them; a LLaVA question file decides itself.
     pub ocr: bool,
     /// Folder of the pictures; by default the official place below the root.
     pub images: Option<PathBuf>,
+    /// Whose texts are used. LLaVA's question files are read under [`Protocol::Llava`] only.
+    pub prompts: Protocol,
+    /// Which questions are read.
+    pub split: Split,
+    /// SEED-Bench: whether questions about videos are read too.
+    pub video: bool,
+    /// ScienceQA: whether questions without a picture are read too. They are for scoring stored answers; a run asks
+    /// about pictures only.
+    pub text_only: bool,
 }
 
 impl Default for ReadOptions {
@@ -85,57 +174,66 @@ impl Default for ReadOptions {
         Self {
             ocr: true,
             images: None,
+            prompts: Protocol::Llava,
+            split: Split::Scored,
+            video: true,
+            text_only: false,
         }
     }
 }
 
 impl Benchmark {
     /// Every benchmark.
-    pub const ALL: [Self; 3] = [Self::Gqa, Self::Pope, Self::TextVqa];
+    pub const ALL: [Self; 10] = [
+        Self::Gqa,
+        Self::Pope,
+        Self::TextVqa,
+        Self::MmBench,
+        Self::MmBenchCn,
+        Self::Mme,
+        Self::ScienceQa,
+        Self::VqaV2,
+        Self::SeedBench,
+        Self::VizWiz,
+    ];
 
-    /// Name in files, folders and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gqa => "gqa",
-            Self::Pope => "pope",
-            Self::TextVqa => "textvqa",
-        }
-    }
-
-    /// Name of the number that tables print.
-    pub fn metric(self) -> &'static str {
-        match self {
-            Self::Gqa => "gqa accuracy",
-            Self::Pope => "pope mean F1",
-            Self::TextVqa => "textvqa accuracy",
-        }
-    }
-
-    /// Longest answer in new tokens.
-    pub fn max_new_tokens(self, protocol: Protocol) -> usize {
-        match (protocol, self) {
-            (Protocol::Llava, _) | (Protocol::LmmsEval, Self::Pope) => 128,
-            (Protocol::LmmsEval, Self::Gqa) => 16,
-            (Protocol::LmmsEval, Self::TextVqa) => 1024,
-        }
-    }
-
-    /// Reads the questions below `root`, in the order of the question file.
+    /// Reads the questions below `root`, in the order of the question file; the first unusable sample is an error.
     ///
     /// # Errors
-    /// [`EvalError`] naming file and line: no such file, damaged JSON, wrong fields, duplicate ids, missing pictures,
-    /// questions without annotation.
+    /// [`EvalError`] naming file and line: no such file, damaged JSON, wrong fields or columns, broken base64, duplicate
+    /// ids, missing pictures, questions without annotation.
     pub fn read(self, root: &Path, options: &ReadOptions) -> Result<Vec<Question>, EvalError> {
-        match self {
-            Self::Gqa => gqa::read(root, options),
-            Self::Pope => pope::read(root, options),
-            Self::TextVqa => textvqa::read(root, options),
-        }
+        Ok(self.read_with(root, options, Problems::new(true))?.questions)
     }
-}
 
-impl fmt::Display for Benchmark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+    /// As [`Self::read`], but leaves unusable samples out and says what is wrong with each. A group with such a sample
+    /// is left out whole.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged as a whole, or no sample is left.
+    pub fn load(self, root: &Path, options: &ReadOptions) -> Result<Loaded, EvalError> {
+        self.read_with(root, options, Problems::new(false))
+    }
+
+    fn read_with(
+        self,
+        root: &Path,
+        options: &ReadOptions,
+        mut problems: Problems,
+    ) -> Result<Loaded, EvalError> {
+        let read = match self {
+            Self::Gqa => gqa::read,
+            Self::Pope => pope::read,
+            Self::TextVqa => textvqa::read,
+            Self::MmBench => mmbench::read_en,
+            Self::MmBenchCn => mmbench::read_cn,
+            Self::Mme => mme::read,
+            Self::ScienceQa => scienceqa::read,
+            Self::VqaV2 => vqav2::read,
+            Self::SeedBench => seed::read,
+            Self::VizWiz => vizwiz::read,
+        };
+        let questions = read(root, options, &mut problems)?;
+        problems.finish(questions)
     }
 }

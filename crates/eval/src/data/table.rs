@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::pictures::find_picture;
+use super::picture::find_picture;
+use super::question::{Protocol, ReadOptions, Reference};
 use crate::EvalError;
+
+/// The only number of annotators that scores are defined for.
+const N_ANNOTATORS: usize = 10;
 
 /// One line of a LLaVA question file.
 #[derive(Debug, Deserialize)]
@@ -66,6 +70,40 @@ pub(crate) fn require(root: &Path, names: &[&str]) -> Result<PathBuf, EvalError>
         root: root.into(),
         wanted: names.join(" or "),
     })
+}
+
+/// LLaVA's question file, when it is there and its texts are wanted.
+pub(crate) fn llava_file(root: &Path, options: &ReadOptions, name: &str) -> Option<PathBuf> {
+    let wanted = options.prompts == Protocol::Llava;
+    first_existing(root, &[name]).filter(|_| wanted)
+}
+
+/// Where the pictures are: as the options say, or in the first of these folders that exists.
+pub(crate) fn image_folder(root: &Path, options: &ReadOptions, places: &[&str]) -> PathBuf {
+    let official =
+        || first_existing(root, places).unwrap_or_else(|| root.join(places.first().unwrap_or(&"")));
+    options.images.clone().unwrap_or_else(official)
+}
+
+/// The answers of ten annotators; no other number is defined.
+pub(crate) fn ten_answers(
+    path: &Path,
+    line: usize,
+    id: &str,
+    answers: Vec<String>,
+) -> Result<Reference, EvalError> {
+    if answers.len() == N_ANNOTATORS {
+        return Ok(Reference::TenAnswers(answers));
+    }
+    let found = format!("{} answers to question `{id}`", answers.len());
+    Err(EvalError::line(path, line, found, "exactly ten"))
+}
+
+/// An annotator's answer as VQAv2 and VizWiz write it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Annotated {
+    /// The answer.
+    pub(crate) answer: String,
 }
 
 /// The picture of a question, or the error that names the line.

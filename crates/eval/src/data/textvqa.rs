@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::json::{Element, TextFile};
+use super::problems::Problems;
 use super::prompt::textvqa_text;
 use super::question::{Benchmark, Question, ReadOptions, Reference};
-use super::table::{Ids, LlavaRow, first_existing, id_text, picture, require};
+use super::table::{Ids, LlavaRow, id_text, image_folder, llava_file, picture, require, ten_answers};
 use crate::EvalError;
-
-/// The only number of annotators that the score is defined for.
-const N_ANNOTATORS: usize = 10;
 
 /// One entry of `TextVQA_0.5.1_val.json`.
 #[derive(Deserialize)]
@@ -37,53 +35,49 @@ struct Annotation {
     line: usize,
     id: String,
     entry: Entry,
+    reference: Reference,
 }
 
 /// Questions of `llava_textvqa_val_v051_ocr.jsonl` joined by picture and question with the annotations, or of the
 /// annotations (and OCR tokens) alone. Ids are those of the annotations.
-pub(crate) fn read(root: &Path, options: &ReadOptions) -> Result<Vec<Question>, EvalError> {
+pub(crate) fn read(
+    root: &Path,
+    options: &ReadOptions,
+    problems: &mut Problems,
+) -> Result<Vec<Question>, EvalError> {
     let path = require(root, &["TextVQA_0.5.1_val.json"])?;
-    let annotations = annotations(&path)?;
-    let images = match &options.images {
-        Some(images) => images.clone(),
-        None => first_existing(root, &["train_images", "train_val_images/train_images"])
-            .unwrap_or_else(|| root.join("train_images")),
-    };
-    match first_existing(root, &["llava_textvqa_val_v051_ocr.jsonl"]) {
-        Some(llava) => of_llava(&llava, &path, annotations, &images),
-        None => of_annotations(root, &path, annotations, &images, options.ocr),
+    let annotations = annotations(&path, problems)?;
+    let images = image_folder(root, options, &["train_images", "train_val_images/train_images"]);
+    match llava_file(root, options, "llava_textvqa_val_v051_ocr.jsonl") {
+        Some(llava) => of_llava(&llava, &path, annotations, &images, problems),
+        None => of_annotations(root, &path, annotations, &images, options.ocr, problems),
     }
 }
 
-/// The elements of a document's `data` list, with the file.
+/// The usable elements of a document's `data` list.
 fn data_rows<T>(
     path: &Path,
+    problems: &mut Problems,
     mut each: impl FnMut(&TextFile, &Element<'_>) -> Result<T, EvalError>,
 ) -> Result<Vec<T>, EvalError> {
     let file = TextFile::read(path)?;
-    let top = file.elements()?;
-    let data = top
-        .iter()
-        .find(|element| element.key == "data")
-        .ok_or_else(|| EvalError::line(path, 1, "no `data` list", "an object with a `data` list"))?;
-    file.elements_of(data)?
-        .iter()
-        .map(|element| each(&file, element))
-        .collect()
+    let mut rows = Vec::new();
+    for element in file.elements_below("data")? {
+        rows.extend(problems.keep(each(&file, &element))?);
+    }
+    Ok(rows)
 }
 
-fn annotations(path: &Path) -> Result<Vec<Annotation>, EvalError> {
+fn annotations(path: &Path, problems: &mut Problems) -> Result<Vec<Annotation>, EvalError> {
     let mut ids = Ids::default();
-    data_rows(path, |file, element| {
-        let entry: Entry = file.parse(element)?;
+    data_rows(path, problems, |file, element| {
+        let mut entry: Entry = file.parse(element)?;
         let id = id_text(&entry.question_id);
         ids.add(path, element.line, &id)?;
-        if entry.answers.len() != N_ANNOTATORS {
-            let found = format!("{} answers to question `{id}`", entry.answers.len());
-            return Err(EvalError::line(path, element.line, found, "exactly ten"));
-        }
+        let answers = std::mem::take(&mut entry.answers);
         Ok(Annotation {
             line: element.line,
+            reference: ten_answers(path, element.line, &id, answers)?,
             id,
             entry,
         })
@@ -95,6 +89,7 @@ fn of_llava(
     annotations_path: &Path,
     annotations: Vec<Annotation>,
     images: &Path,
+    problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
     let key = |annotation: &Annotation| {
         (
@@ -107,9 +102,8 @@ fn of_llava(
         by_question.entry(key(&annotation)).or_default().push(annotation);
     }
     let file = TextFile::read(path)?;
-    let mut questions = Vec::new();
-    for element in file.rows()? {
-        let row: LlavaRow = file.parse(&element)?;
+    let mut one = |element: &Element<'_>| {
+        let row: LlavaRow = file.parse(element)?;
         let text = asked(&row.text).ok_or_else(|| {
             EvalError::line(
                 path,
@@ -128,7 +122,11 @@ fn of_llava(
                 other: annotations_path.into(),
             })?;
         let image = picture(path, element.line, images, &row.image)?;
-        questions.push(question(annotation, image, row.text));
+        Ok(question(annotation, image, row.text))
+    };
+    let mut questions = Vec::new();
+    for element in file.rows()? {
+        questions.extend(problems.keep(one(&element))?);
     }
     Ok(questions)
 }
@@ -149,8 +147,13 @@ fn of_annotations(
     annotations: Vec<Annotation>,
     images: &Path,
     ocr: bool,
+    problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let tokens = if ocr { Some(ocr_tokens(root)?) } else { None };
+    let tokens = if ocr {
+        Some(ocr_tokens(root, problems)?)
+    } else {
+        None
+    };
     let mut questions = Vec::new();
     for annotation in annotations {
         let entry = &annotation.entry;
@@ -159,15 +162,19 @@ fn of_annotations(
             .as_ref()
             .map(|tokens| tokens.get(&entry.image_id).unwrap_or(&none).as_slice());
         let text = textvqa_text(&entry.question, of_image);
-        let image = picture(path, annotation.line, images, &format!("{}.jpg", entry.image_id))?;
-        questions.push(question(annotation, image, text));
+        let image = picture(path, annotation.line, images, &format!("{}.jpg", entry.image_id));
+        questions.extend(
+            problems
+                .keep(image)?
+                .map(|image| question(annotation, image, text)),
+        );
     }
     Ok(questions)
 }
 
-fn ocr_tokens(root: &Path) -> Result<HashMap<String, Vec<String>>, EvalError> {
+fn ocr_tokens(root: &Path, problems: &mut Problems) -> Result<HashMap<String, Vec<String>>, EvalError> {
     let path = require(root, &["TextVQA_Rosetta_OCR_v0.2_val.json"])?;
-    let rows = data_rows(&path, |file, element| file.parse::<Ocr>(element))?;
+    let rows = data_rows(&path, problems, |file, element| file.parse::<Ocr>(element))?;
     Ok(rows
         .into_iter()
         .map(|row| (row.image_id, row.ocr_tokens))
@@ -181,8 +188,10 @@ fn question(annotation: Annotation, image: PathBuf, text: String) -> Question {
         benchmark: Benchmark::TextVqa,
         kind: subset.clone(),
         subset,
+        group: None,
         image,
+        inline: None,
         text,
-        reference: Reference::TenAnswers(annotation.entry.answers),
+        reference: annotation.reference,
     }
 }

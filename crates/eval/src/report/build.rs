@@ -1,75 +1,15 @@
 //! From records to a report.
 
-use serde::{Deserialize, Serialize};
-
+use super::answered::Answered;
 use super::claims::claims;
+use super::extras;
 use super::layout::{Cell, Layout};
-use super::result::{Meta, Report, Row, Table};
+use super::options::ReportOptions;
+use super::paired::Paired;
+use super::result::{Meta, PairedTest, Report, Row, Table};
 use crate::EvalError;
 use crate::run::Record;
-use crate::stats::{Bootstrap, Estimate, Statistic, Verdict};
-
-/// What a report compares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReportOptions {
-    /// How intervals are computed.
-    pub bootstrap: Bootstrap,
-    /// Order of the arms in tables; others follow by name.
-    pub order: Vec<String>,
-    /// The method that claims are about.
-    pub method: String,
-    /// Name of the unpruned arm.
-    pub full: String,
-    /// Name of the random arm.
-    pub random: String,
-    /// Name of the arm trained by Gumbel top-k with straight-through gradients.
-    pub gumbel: String,
-    /// Name of the `[CLS]`-attention arm.
-    pub cls_attention: String,
-    /// Name of the arm that keeps the most relevant tokens by annotation.
-    pub oracle_keep: String,
-    /// Name of the arm that keeps the least relevant tokens by annotation.
-    pub oracle_drop: String,
-    /// Points that dropping background may cost at most.
-    pub background_cost: f64,
-    /// Points that dropping objects must cost at least.
-    pub object_cost: f64,
-}
-
-impl Default for ReportOptions {
-    fn default() -> Self {
-        let order = [
-            "full",
-            "diffprune",
-            "gumbel-ste",
-            "cls-attention",
-            "random",
-            "stratified",
-            "uniform-grid",
-            "average-pool",
-            "untrained",
-            "shuffled",
-            "inverted",
-            "oracle-keep",
-            "oracle-drop",
-            "blank-image",
-            "text-only",
-        ];
-        Self {
-            bootstrap: Bootstrap::default(),
-            order: order.map(String::from).to_vec(),
-            method: "diffprune".into(),
-            full: "full".into(),
-            random: "random".into(),
-            gumbel: "gumbel-ste".into(),
-            cls_attention: "cls-attention".into(),
-            oracle_keep: "oracle-keep".into(),
-            oracle_drop: "oracle-drop".into(),
-            background_cost: 5.0,
-            object_cost: 10.0,
-        }
-    }
-}
+use crate::stats::{Estimate, Statistic, Verdict, holm};
 
 /// A statistic that is waiting for its interval.
 pub(crate) struct Pending<'a, T> {
@@ -77,33 +17,43 @@ pub(crate) struct Pending<'a, T> {
     pub(crate) statistic: Statistic<'a>,
 }
 
-/// Table and row of a pending number, without the number.
-type Place = (usize, Row);
+/// Table and row of a pending number, without the number, and the two cells of a difference.
+struct Place {
+    table: usize,
+    row: Row,
+    pair: Option<(usize, usize)>,
+}
+
+/// Ids and headings of the tables that [`rows`] fills; kept tokens come last.
+const TABLES: [(&str, &str); 6] = [
+    ("main", "Benchmarks together, percent"),
+    ("benchmarks", "Each benchmark alone, percent"),
+    ("kinds", "Mean score by kind of question, percent"),
+    (
+        "differences",
+        "Average of the method minus that of other arms, in points",
+    ),
+    ("adjusted", "Retention above chance, percent"),
+    (
+        "tokens",
+        "Visual tokens of the language model, mean with least and most",
+    ),
+];
 
 impl Report {
     /// Computes every table and claim from records; their order does not matter.
     ///
-    /// Only questions that every arm has answered with every seed count; arms with several seeds are averaged per
-    /// question first.
+    /// Only questions that every arm of their benchmark has answered with every seed count; arms with several seeds are
+    /// averaged per question first. Averages are over the benchmarks that every arm has; where some arm lacks one, the
+    /// ragged means over each arm's own benchmarks stand beside them.
     ///
     /// # Errors
     /// When no question was answered by all.
     pub fn from_records(records: &[Record], meta: Meta, options: &ReportOptions) -> Result<Self, EvalError> {
-        let layout = Layout::new(records, &options.order)?;
-        let mut tables = [
-            ("main", "Benchmarks together, percent"),
-            ("benchmarks", "Each benchmark alone, percent"),
-            ("kinds", "Mean score by kind of question, percent"),
-            (
-                "differences",
-                "Average of the method minus that of other arms, in points",
-            ),
-            (
-                "tokens",
-                "Visual tokens of the language model, mean with least and most",
-            ),
-        ]
-        .map(|(id, title)| Table {
+        let answered = Answered::new(records)?;
+        let layout = Layout::new(&answered, &options.order);
+        let paired = Paired::new(&answered, &layout.cells);
+        let mut tables = TABLES.map(|(id, title)| Table {
             id: id.into(),
             title: title.into(),
             rows: Vec::new(),
@@ -121,12 +71,16 @@ impl Report {
         statistics.extend(of_claims);
         let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
         let (of_rows, of_claims) = estimates.split_at(places.len());
-        for ((table, row), estimate) in places.into_iter().zip(of_rows) {
+        for (Place { table, row, pair }, estimate) in places.into_iter().zip(of_rows) {
             if estimate.value.is_finite() {
-                tables[table].rows.push(fill(row, estimate));
+                let mut row = fill(row, estimate);
+                let test = pair.and_then(|(a, b)| paired.mcnemar(a, b, None));
+                row.test = test.map(PairedTest::alone);
+                tables[table].rows.push(row);
             }
         }
-        tables[4].rows = tokens(&layout);
+        correct(&mut tables[3].rows, |row| row.budget.clone());
+        tables[5].rows = tokens(&layout);
         let claims = drafts
             .into_iter()
             .zip(of_claims)
@@ -134,27 +88,46 @@ impl Report {
             .map(|(draft, estimate)| draft.judge(estimate))
             .collect();
         let mut meta = meta;
-        if layout.n_left_out > 0 {
-            meta.note += &format!(
-                " {} questions without an answer of every arm are left out.",
-                layout.n_left_out
-            );
-        }
+        meta.note += &answered.note();
+        let mut tables = tables.to_vec();
+        tables.retain(|table| table.id != "adjusted" || !table.rows.is_empty());
+        tables.extend(extras::tables(&layout, &paired, options));
         Ok(Self {
             meta,
-            tables: tables.to_vec(),
+            tables,
             claims,
+            timings: Vec::new(),
         })
     }
 }
 
-fn fill(mut row: Row, estimate: &Estimate) -> Row {
+/// Holm's correction of the tests of rows within each family.
+pub(crate) fn correct<K: PartialEq>(rows: &mut [Row], family: impl Fn(&Row) -> K) {
+    let families: Vec<K> = rows.iter().map(&family).collect();
+    for (place, own) in families.iter().enumerate() {
+        if families[..place].contains(own) {
+            continue;
+        }
+        let members: Vec<usize> = (place..rows.len()).filter(|&i| families[i] == *own).collect();
+        let p = |&i: &usize| rows[i].test.map_or(f64::NAN, |test| test.mcnemar.p);
+        let adjusted = holm(&members.iter().map(p).collect::<Vec<_>>());
+        for (i, p_holm) in members.into_iter().zip(adjusted) {
+            if let Some(test) = &mut rows[i].test {
+                test.p_holm = p_holm;
+            }
+        }
+    }
+}
+
+/// The row with its number.
+pub(crate) fn fill(mut row: Row, estimate: &Estimate) -> Row {
     (row.value, row.lo, row.hi) = (estimate.value, estimate.lo, estimate.hi);
     row.verdict = row.verdict.map(|_| Verdict::of(row.lo, row.hi));
     row
 }
 
-fn blank(cell: &Cell, metric: &str, n: usize) -> Row {
+/// A row without its number.
+pub(crate) fn blank(cell: &Cell, metric: &str, n: usize) -> Row {
     Row {
         arm: cell.arm.clone(),
         budget: cell.budget.clone(),
@@ -164,15 +137,20 @@ fn blank(cell: &Cell, metric: &str, n: usize) -> Row {
         hi: 0.0,
         n,
         verdict: None,
+        test: None,
     }
 }
 
-/// Every number of the tables 0 to 3.
-fn rows<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Place>> {
+/// Every number but kept tokens.
+fn rows<'a>(layout: &'a Layout, options: &'a ReportOptions) -> Vec<Pending<'a, Place>> {
     let mut rows: Vec<Pending<'a, Place>> = Vec::new();
     let mut add = |table: usize, row: Row, statistic: Statistic<'a>| {
         rows.push(Pending {
-            target: (table, row),
+            target: Place {
+                table,
+                row,
+                pair: None,
+            },
             statistic,
         });
     };
@@ -191,6 +169,26 @@ fn rows<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Plac
                 blank(cell, "retention", n),
                 Box::new(move |totals| layout.retention(c, full, totals)),
             );
+            add(
+                4,
+                blank(cell, "chance-corrected retention", n),
+                Box::new(move |totals| layout.corrected(c, full, &options.chance, totals)),
+            );
+        }
+        if layout.is_ragged() {
+            let n = layout.own_questions(c, &data);
+            add(
+                0,
+                blank(cell, "ragged average", n),
+                Box::new(move |totals| layout.ragged_average(c, totals)),
+            );
+            if let Some(full) = full {
+                add(
+                    0,
+                    blank(cell, "ragged retention", n),
+                    Box::new(move |totals| layout.ragged_retention(c, full, totals)),
+                );
+            }
         }
         for benchmark in layout.benchmarks() {
             let count = layout.count(layout.parts(benchmark), &data) as usize;
@@ -228,11 +226,14 @@ fn rows<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Plac
             let mut row = blank(method, "average difference", n);
             row.arm = format!("{} - {}", method.arm, other.arm);
             row.verdict = Some(Verdict::Tie);
-            add(
-                3,
-                row,
-                Box::new(move |totals| layout.average(m, totals) - layout.average(o, totals)),
-            );
+            rows.push(Pending {
+                target: Place {
+                    table: 3,
+                    row,
+                    pair: Some((m, o)),
+                },
+                statistic: Box::new(move |totals| layout.average(m, totals) - layout.average(o, totals)),
+            });
         }
     }
     rows

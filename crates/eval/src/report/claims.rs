@@ -1,7 +1,8 @@
 //! The claims that a report judges.
 
-use super::build::{Pending, ReportOptions};
+use super::build::Pending;
 use super::layout::Layout;
+use super::options::ReportOptions;
 use super::result::Claim;
 use crate::stats::{Estimate, Statistic, Verdict};
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::EvalError;
-use crate::answer::Confusion;
+use super::answered::Answered;
+use crate::answer::Tally;
 use crate::data::Benchmark;
 use crate::run::Record;
-use crate::stats::{Stratum, retention};
+use crate::stats::Stratum;
 
 /// One arm at one budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,10 +23,10 @@ pub(crate) struct Part {
     pub(crate) kind: String,
 }
 
-/// Numbers of a cell in a part: summed score, answers "yes", right answers "yes".
-const PER_CELL: usize = 3;
-/// Numbers of a part itself: questions, questions whose answer is yes.
-const SHARED: usize = 2;
+/// Numbers of a cell in a part: summed score, groups right, answers "yes", right answers "yes".
+const PER_CELL: usize = 4;
+/// Numbers of a part itself: questions, groups, questions whose answer is yes.
+const SHARED: usize = 3;
 /// A benchmark with more kinds than this is shown by its subsets.
 const MOST_KINDS: usize = 24;
 
@@ -37,36 +37,23 @@ pub(crate) struct Layout {
     pub(crate) strata: Vec<Stratum>,
     /// Kept tokens of each cell: mean, least, most.
     pub(crate) kept: Vec<(f64, f64, f64)>,
-    /// Questions answered by every cell and seed.
+    /// Questions of the benchmarks that every cell has.
     pub(crate) n_questions: usize,
-    /// Questions left out because some arm has not answered them.
-    pub(crate) n_left_out: usize,
-    parts_of: BTreeMap<Benchmark, Vec<usize>>,
+    pub(super) parts_of: BTreeMap<Benchmark, Vec<usize>>,
+    /// Parts of a benchmark that its program reports together.
+    pub(super) subsets_of: BTreeMap<Benchmark, Vec<Vec<usize>>>,
+    /// Benchmarks of each cell.
+    pub(super) has: Vec<BTreeSet<Benchmark>>,
+    /// Benchmarks of every cell.
+    pub(crate) common: BTreeSet<Benchmark>,
 }
-
-type QuestionKey<'a> = (Benchmark, &'a str);
 
 impl Layout {
     /// Sorts records into columns; `order` gives the order of arms.
-    pub(crate) fn new(records: &[Record], order: &[String]) -> Result<Self, EvalError> {
-        let mut records: Vec<&Record> = records.iter().collect();
-        records.sort_by_cached_key(|record| record.key());
-        records.dedup_by_key(|record| record.key());
-        let n_all = records
-            .iter()
-            .map(|r| (r.benchmark, &r.question))
-            .collect::<BTreeSet<_>>()
-            .len();
-        let records = answered_by_all(records);
-        if records.is_empty() {
-            return Err(EvalError::Setup {
-                subject: "report".into(),
-                found: "no question that every arm has answered".into(),
-                wanted: "a finished run".into(),
-            });
-        }
-        let cells = cells(&records, order);
-        let many = many_kinds(&records);
+    pub(crate) fn new(answered: &Answered<'_>, order: &[String]) -> Self {
+        let records = answered.records.as_slice();
+        let cells = cells(records, order);
+        let many = many_kinds(records);
         let part = |record: &Record| Part {
             benchmark: record.benchmark,
             subset: record.subset.clone(),
@@ -87,25 +74,54 @@ impl Layout {
             .iter()
             .enumerate()
             .for_each(|(i, part)| parts_of.entry(part.benchmark).or_default().push(i));
-        let n_questions = records
+        let subsets = |of_benchmark: &Vec<usize>| {
+            let same = |a: &usize, b: &usize| parts[*a].subset == parts[*b].subset;
+            of_benchmark.chunk_by(same).map(<[usize]>::to_vec).collect()
+        };
+        let subsets_of = parts_of
             .iter()
-            .map(|r| (r.benchmark, &r.question))
-            .collect::<BTreeSet<_>>()
-            .len();
+            .map(|(&benchmark, of_benchmark)| (benchmark, subsets(of_benchmark)))
+            .collect();
+        let mut holders: BTreeMap<Benchmark, BTreeSet<Cell>> = BTreeMap::new();
+        for record in records {
+            holders
+                .entry(record.benchmark)
+                .or_default()
+                .insert(cell_of(record));
+        }
+        let has = |cell: &Cell| {
+            let held = holders.iter().filter(|(_, cells)| cells.contains(cell));
+            held.map(|(&benchmark, _)| benchmark).collect()
+        };
+        let has: Vec<BTreeSet<Benchmark>> = cells.iter().map(has).collect();
+        let common: BTreeSet<Benchmark> = holders
+            .iter()
+            .filter(|(_, holders)| holders.len() == cells.len())
+            .map(|(&benchmark, _)| benchmark)
+            .collect();
         let mut layout = Self {
-            kept: kept(&records, &cells),
+            kept: kept(records, &cells),
             strata: Vec::new(),
-            n_left_out: n_all - n_questions,
             cells,
             parts,
-            n_questions,
+            n_questions: 0,
             parts_of,
+            subsets_of,
+            has,
+            common,
         };
-        layout.strata = layout.fill(&records, part);
-        Ok(layout)
+        layout.strata = layout.fill(records, part);
+        let data = layout.totals();
+        let counts = layout
+            .common
+            .iter()
+            .map(|&benchmark| layout.count(layout.parts(benchmark), &data));
+        layout.n_questions = counts.sum::<f64>() as usize;
+        layout
     }
 
-    fn block(&self) -> usize {
+    /// Columns of a part.
+    pub(super) fn block(&self) -> usize {
         SHARED + PER_CELL * self.cells.len()
     }
 
@@ -126,159 +142,85 @@ impl Layout {
                 .map(|(row, &image)| (image, row))
                 .collect();
             let mut sums = vec![0.0; rows.len() * columns.len()];
-            let mut counted = BTreeSet::new();
+            let mut counted = (BTreeSet::new(), BTreeSet::new());
+            // Sums of fractions depend on their order: groups are added in that of their keys.
+            let mut groups: BTreeMap<_, Vec<(f64, Option<bool>)>> = BTreeMap::new();
+            let mut weights: HashMap<usize, f64> = HashMap::new();
             for record in of_benchmark() {
+                let part = part_index[&part(record)];
+                let row = rows[record.image.as_str()];
+                let first = row * columns.len() + part * self.block() - columns.start;
+                let group = record.group.as_ref().unwrap_or(&record.question);
+                let shared = &mut sums[first..first + SHARED];
+                if counted.0.insert(&record.question) {
+                    shared[0] += 1.0;
+                    shared[2] += f64::from(record.label == Some(true));
+                }
+                if counted.1.insert((record.group.is_some(), group)) {
+                    shared[1] += 1.0;
+                }
                 let cell = cell_of(record);
-                let weight = 1.0 / seeds[&cell].len() as f64;
-                let first = part_index[&part(record)] * self.block() - columns.start;
-                let row =
-                    &mut sums[rows[record.image.as_str()] * columns.len()..][first..first + self.block()];
-                if counted.insert(&record.question) {
-                    row[0] += 1.0;
-                    row[1] += f64::from(record.label == Some(true));
-                }
-                let own = &mut row[SHARED + PER_CELL * cell_index[&cell]..][..PER_CELL];
-                own[0] += weight * record.score;
-                if let Some(label) = record.label {
-                    let right = record.score > 0.5;
-                    own[1] += weight * f64::from(right == label);
-                    own[2] += weight * f64::from(right && label);
-                }
+                let own = first + SHARED + PER_CELL * cell_index[&cell];
+                weights.insert(own, 1.0 / seeds[&(benchmark, cell)].len() as f64);
+                let key = (own, record.seed, record.group.is_some(), group);
+                let members = groups.entry(key).or_default();
+                members.push((record.score, record.label));
+            }
+            for ((own, ..), members) in groups {
+                let tally = Tally::group(members) * weights[&own];
+                let values = [
+                    tally.score,
+                    tally.groups_right,
+                    tally.said_yes,
+                    tally.true_positives,
+                ];
+                sums[own..own + PER_CELL]
+                    .iter_mut()
+                    .zip(values)
+                    .for_each(|(sum, value)| *sum += value);
             }
             Stratum { columns, sums }
         };
         self.parts_of.iter().map(stratum).collect()
     }
 
-    /// The benchmarks that occur.
-    pub(crate) fn benchmarks(&self) -> Vec<Benchmark> {
-        self.parts_of.keys().copied().collect()
-    }
-
-    /// The kinds of questions that occur, with their parts.
-    pub(crate) fn kinds(&self) -> BTreeMap<(Benchmark, String), Vec<usize>> {
-        let mut kinds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (place, part) in self.parts.iter().enumerate() {
-            kinds
-                .entry((part.benchmark, part.kind.clone()))
-                .or_default()
-                .push(place);
+    /// What a metric needs to know of a cell in a part.
+    pub(super) fn tally(&self, cell: usize, part: usize, totals: &[f64]) -> Tally {
+        let block = &totals[part * self.block()..][..self.block()];
+        let own = &block[SHARED + PER_CELL * cell..][..PER_CELL];
+        Tally {
+            questions: block[0],
+            groups: block[1],
+            positive: block[2],
+            score: own[0],
+            groups_right: own[1],
+            said_yes: own[2],
+            true_positives: own[3],
         }
-        kinds
-    }
-
-    /// The parts of a benchmark.
-    pub(crate) fn parts(&self, benchmark: Benchmark) -> &[usize] {
-        self.parts_of
-            .get(&benchmark)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
     }
 
     /// Number of questions in these parts.
     pub(crate) fn count(&self, parts: &[usize], totals: &[f64]) -> f64 {
         parts.iter().map(|part| totals[part * self.block()]).sum()
     }
-
-    /// Column sums of the data themselves.
-    pub(crate) fn totals(&self) -> Vec<f64> {
-        let mut totals = vec![0.0; self.parts.len() * self.block()];
-        for stratum in &self.strata {
-            for row in stratum.sums.chunks_exact(stratum.columns.len()) {
-                totals[stratum.columns.clone()]
-                    .iter_mut()
-                    .zip(row)
-                    .for_each(|(total, value)| *total += value);
-            }
-        }
-        totals
-    }
-
-    /// Mean score of a cell over these parts, percent; NaN without questions.
-    pub(crate) fn accuracy(&self, cell: usize, parts: &[usize], totals: &[f64]) -> f64 {
-        let score = |part: &usize| totals[part * self.block() + SHARED + PER_CELL * cell];
-        100.0 * parts.iter().map(score).sum::<f64>() / self.count(parts, totals)
-    }
-
-    /// The number that tables print for a benchmark: POPE's mean F1 over splits, mean score elsewhere; percent.
-    pub(crate) fn headline(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
-        let parts = self.parts(benchmark);
-        if benchmark != Benchmark::Pope {
-            return self.accuracy(cell, parts, totals);
-        }
-        let f1 = parts
-            .iter()
-            .map(|&part| self.confusion(cell, part, totals))
-            .filter(|counts| counts.total() > 0.0);
-        mean(f1.map(|counts| 100.0 * counts.f1()))
-    }
-
-    /// Yes/no counts of a cell in a part.
-    fn confusion(&self, cell: usize, part: usize, totals: &[f64]) -> Confusion {
-        let block = &totals[part * self.block()..][..self.block()];
-        let own = &block[SHARED + PER_CELL * cell..][..PER_CELL];
-        let (count, positive, said_yes, true_positives) = (block[0], block[1], own[1], own[2]);
-        Confusion {
-            true_positives,
-            false_positives: said_yes - true_positives,
-            true_negatives: count - positive - said_yes + true_positives,
-            false_negatives: positive - true_positives,
-        }
-    }
-
-    /// Mean of the benchmarks' headline numbers.
-    pub(crate) fn average(&self, cell: usize, totals: &[f64]) -> f64 {
-        mean(
-            self.parts_of
-                .keys()
-                .map(|&benchmark| self.headline(cell, benchmark, totals)),
-        )
-    }
-
-    /// How much of the unpruned cell's numbers is left, percent.
-    pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
-        let of = |cell, benchmark| self.headline(cell, benchmark, totals);
-        retention(
-            self.parts_of
-                .keys()
-                .map(|&benchmark| (of(cell, benchmark), of(full, benchmark))),
-        )
-    }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (count, sum) = values.fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value));
-    sum / count as f64
-}
-
-fn cell_of(record: &Record) -> Cell {
+/// The cell of a record.
+pub(crate) fn cell_of(record: &Record) -> Cell {
     Cell {
         arm: record.arm.clone(),
         budget: record.budget.clone(),
     }
 }
 
-fn seeds(records: &[&Record]) -> HashMap<Cell, BTreeSet<u64>> {
-    let mut seeds: HashMap<Cell, BTreeSet<u64>> = HashMap::new();
+/// The seeds of each cell in each benchmark.
+fn seeds(records: &[&Record]) -> HashMap<(Benchmark, Cell), BTreeSet<u64>> {
+    let mut seeds: HashMap<_, BTreeSet<u64>> = HashMap::new();
     for record in records {
-        seeds.entry(cell_of(record)).or_default().insert(record.seed);
+        let key = (record.benchmark, cell_of(record));
+        seeds.entry(key).or_default().insert(record.seed);
     }
     seeds
-}
-
-/// The records of questions that every cell has answered with every one of its seeds.
-fn answered_by_all(records: Vec<&Record>) -> Vec<&Record> {
-    let wanted: usize = seeds(&records).values().map(BTreeSet::len).sum();
-    let mut answers: HashMap<QuestionKey<'_>, usize> = HashMap::new();
-    for record in &records {
-        *answers
-            .entry((record.benchmark, record.question.as_str()))
-            .or_default() += 1;
-    }
-    records
-        .into_iter()
-        .filter(|record| answers[&(record.benchmark, record.question.as_str())] == wanted)
-        .collect()
 }
 
 /// The benchmarks with too many kinds for a table.

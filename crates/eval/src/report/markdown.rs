@@ -1,10 +1,11 @@
 //! The report as Markdown, and its main table for a terminal.
 
+use super::figures::Figures;
 use super::result::{Meta, Report};
-use super::sheet::{Sheet, main_sheets, sheets};
+use super::sheet::{Sheet, headline_sheets, sheets};
 
-/// The whole report.
-pub(crate) fn page(report: &Report) -> String {
+/// The whole report, with links to figures.
+pub(crate) fn page(report: &Report, figures: &Figures) -> String {
     let meta = &report.meta;
     let mut page = format!("# {}\n\n{}\n", title(meta), circumstances(meta));
     for sheet in sheets(report) {
@@ -15,7 +16,7 @@ pub(crate) fn page(report: &Report) -> String {
     }
     page += "\n## Configuration\n\n```json\n";
     page += &serde_json::to_string_pretty(&meta.config).unwrap_or_default();
-    page + "\n```\n"
+    page + "\n```\n" + &figures.markdown()
 }
 
 /// The headline of the pages.
@@ -48,7 +49,7 @@ fn table(sheet: &Sheet) -> String {
 /// The main table in columns, then the claims.
 pub(crate) fn terminal(report: &Report) -> String {
     let mut text = String::new();
-    for sheet in main_sheets(report) {
+    for sheet in headline_sheets(report) {
         text += &format!("{}\n{}\n", sheet.title, columns(&sheet));
     }
     for claim in &report.claims {

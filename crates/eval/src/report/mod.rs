@@ -1,17 +1,30 @@
 //! Numbers, verdicts and pages, computed from records and never retyped.
 
+mod answered;
 mod build;
 mod claims;
+mod compare;
+mod csv;
+mod extras;
+mod figures;
+mod format;
 mod html;
 mod json;
+mod latex;
 mod layout;
+mod leaderboard;
 mod markdown;
+mod numbers;
+mod options;
+mod paired;
 mod plots;
 mod result;
 mod sheet;
 mod show;
 
-pub use build::ReportOptions;
+pub use figures::{Figure, Figures};
+pub use format::Format;
+pub use options::{CostOptions, ReportOptions};
 pub use plots::Plot;
-pub use result::{Claim, Meta, Report, Row, Table};
+pub use result::{Claim, Meta, PairedTest, Report, Row, Table};
 pub use show::heat_map;

@@ -45,10 +45,27 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// Every plot of the report.
 pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
     let mut plots = Vec::new();
-    let curves = curves(report);
+    let kept = |row: &Row| Some(report.row("tokens", &row.arm, &row.budget, "kept tokens")?.value);
+    let curves = curves(report, "retention", 2, kept);
     if !curves.is_empty() {
         let title = "Retention against visual tokens kept (bands: 95 % intervals)";
-        plots.push(plot("retention", title, |svg| draw_curves(svg, &curves))?);
+        let axes = Axes {
+            x: "visual tokens kept",
+            y: "retention, %",
+            level: Some(100.0),
+        };
+        plots.push(plot("retention", title, |svg| draw_curves(svg, &curves, &axes))?);
+    }
+    let cost = |row: &Row| Some(report.row("cost", &row.arm, &row.budget, "prefill GFLOPs")?.value);
+    let curves = self::curves(report, "average", 1, cost);
+    if !curves.is_empty() {
+        let title = "Average score against the cost of the prefill (bands: 95 % intervals)";
+        let axes = Axes {
+            x: "GFLOPs of the prefill",
+            y: "average score, %",
+            level: None,
+        };
+        plots.push(plot("cost", title, |svg| draw_curves(svg, &curves, &axes))?);
     }
     let kinds = report
         .table("kinds")
@@ -85,30 +102,33 @@ fn plot(name: &str, title: &str, draw: impl FnOnce(&mut String) -> Drawn) -> Res
     })
 }
 
+/// What is drawn against what.
+struct Axes {
+    x: &'static str,
+    y: &'static str,
+    /// Height of a grey line across.
+    level: Option<f64>,
+}
+
 /// One arm over budgets.
 struct Curve {
     arm: String,
-    /// Kept tokens, value, lower and upper end, by kept tokens.
+    /// Abscissa, value, lower and upper end, by abscissa.
     points: Vec<(f64, f64, f64, f64)>,
 }
 
-/// Retention of every arm with at least two budgets.
-fn curves(report: &Report) -> Vec<Curve> {
+/// A metric of the main table over something else, for every arm with at least so many points.
+fn curves(report: &Report, metric: &str, least: usize, x: impl Fn(&Row) -> Option<f64>) -> Vec<Curve> {
     let rows: Vec<&Row> = report
         .table("main")
         .into_iter()
         .flat_map(|t| &t.rows)
-        .filter(|row| row.metric == "retention")
+        .filter(|row| row.metric == metric)
         .collect();
-    let kept = |row: &Row| {
-        report
-            .row("tokens", &row.arm, &row.budget, "kept tokens")
-            .map(|tokens| tokens.value)
-    };
     let curve = |arm: String| {
         let of_arm = rows.iter().filter(|row| row.arm == arm);
         let mut points: Vec<_> = of_arm
-            .filter_map(|row| Some((kept(row)?, row.value, row.lo, row.hi)))
+            .filter_map(|row| Some((x(row)?, row.value, row.lo, row.hi)))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Curve { arm, points }
@@ -116,18 +136,24 @@ fn curves(report: &Report) -> Vec<Curve> {
     let arms = distinct(rows.iter().map(|row| row.arm.as_str()));
     arms.into_iter()
         .map(curve)
-        .filter(|curve| curve.points.len() > 1)
+        .filter(|curve| curve.points.len() >= least)
         .collect()
+}
+
+/// A number on an axis: whole where that tells enough.
+fn tick(value: f64, span: f64) -> String {
+    let decimals = (1.0 - span.log10().floor()).clamp(0.0, 6.0) as usize;
+    format!("{value:.decimals$}")
 }
 
 fn colour(place: usize) -> RGBColor {
     COLOURS[place % COLOURS.len()]
 }
 
-fn draw_curves(svg: &mut String, curves: &[Curve]) -> Drawn {
+fn draw_curves(svg: &mut String, curves: &[Curve], axes: &Axes) -> Drawn {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let (left, right) = range(points().map(|point| point.0));
-    let (bottom, top) = range(points().flat_map(|point| [point.2, point.3, 100.0]));
+    let (bottom, top) = range(points().flat_map(|point| [point.2, point.3]).chain(axes.level));
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let margin = 0.04 * (top - bottom);
@@ -140,18 +166,26 @@ fn draw_curves(svg: &mut String, curves: &[Curve]) -> Drawn {
             bottom - margin..top + margin,
         )?;
     let mesh = &mut chart.configure_mesh();
-    mesh.x_desc("visual tokens kept")
-        .y_desc("retention, %")
-        .x_label_formatter(&|kept| format!("{kept:.0}"))
+    mesh.x_desc(axes.x)
+        .y_desc(axes.y)
+        .x_label_formatter(&|value| tick(*value, right - left))
         .label_style(("sans-serif", 14))
         .light_line_style(WHITE)
         .draw()?;
-    chart.draw_series(LineSeries::new(
-        [(left, 100.0), (right, 100.0)],
-        BLACK.mix(0.4).stroke_width(1),
-    ))?;
+    if let Some(level) = axes.level {
+        chart.draw_series(LineSeries::new(
+            [(left, level), (right, level)],
+            BLACK.mix(0.4).stroke_width(1),
+        ))?;
+    }
     for (place, curve) in curves.iter().enumerate() {
         let colour = colour(place);
+        if let [(x, _, lo, hi)] = curve.points[..] {
+            chart.draw_series([PathElement::new(
+                [(x, lo), (x, hi)],
+                colour.mix(0.4).stroke_width(4),
+            )])?;
+        }
         let upper = curve.points.iter().map(|point| (point.0, point.3));
         let lower = curve.points.iter().rev().map(|point| (point.0, point.2));
         chart.draw_series([Polygon::new(

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use diffprune_vlm::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use super::figures::Figures;
+use super::format::Format;
 use super::plots::Plot;
-use super::{html, json, markdown, plots};
+use super::{csv, html, json, latex, markdown, plots};
 use crate::EvalError;
-use crate::stats::Verdict;
+use crate::cost::Timing;
+use crate::stats::{McNemar, Verdict};
 
 /// Under which circumstances a report was made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -53,6 +56,29 @@ pub struct Row {
     /// Verdict about "above zero", in tables of differences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// Test of right and wrong answers, in tables of differences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<PairedTest>,
+}
+
+/// A paired test and its correction for the others beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairedTest {
+    /// The test alone.
+    #[serde(flatten)]
+    pub mcnemar: McNemar,
+    /// The p value after Holm's correction over the methods of its table.
+    pub p_holm: f64,
+}
+
+impl PairedTest {
+    /// A test that nothing stands beside.
+    pub fn alone(mcnemar: McNemar) -> Self {
+        Self {
+            p_holm: mcnemar.p,
+            mcnemar,
+        }
+    }
 }
 
 /// Rows that belong together.
@@ -93,6 +119,9 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// Verdicts.
     pub claims: Vec<Claim>,
+    /// Times, each with its circumstances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timings: Vec<Timing>,
 }
 
 impl Report {
@@ -110,7 +139,17 @@ impl Report {
 
     /// The report as Markdown.
     pub fn to_markdown(&self) -> String {
-        markdown::page(self)
+        markdown::page(self, &Figures::default())
+    }
+
+    /// The tables as LaTeX for the package `booktabs`.
+    pub fn to_latex(&self) -> String {
+        latex::page(self)
+    }
+
+    /// Every number and claim as a line of comma-separated values.
+    pub fn to_csv(&self) -> String {
+        csv::page(self)
     }
 
     /// The report as JSON.
@@ -126,7 +165,7 @@ impl Report {
     /// # Errors
     /// When a plot cannot be drawn.
     pub fn to_html(&self) -> Result<String, EvalError> {
-        Ok(html::page(self, &self.plots()?))
+        Ok(html::page(self, &self.plots()?, &Figures::default()))
     }
 
     /// The plots as named SVG documents.
@@ -142,26 +181,44 @@ impl Report {
         markdown::terminal(self)
     }
 
-    /// Writes `report.json`, `report.md`, `report.html` and the plots (`*.svg`) into a folder; gives the paths.
-    ///
-    /// Every file appears whole or not at all.
+    /// Writes the report in every format into a folder; gives the paths.
     ///
     /// # Errors
     /// When the folder cannot be made or a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
+        self.write_as(folder, &Format::ALL, &Figures::default())
+    }
+
+    /// Writes `report.json`, `report.md`, `report.html`, `report.tex`, `report.csv` and the plots (`*.svg`), or those that
+    /// are asked for, into a folder; gives the paths. Every file appears whole or not at all.
+    ///
+    /// Figures are linked in Markdown and stand inside the HTML page, which needs no other file.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or a file cannot be written.
+    pub fn write_as(
+        &self,
+        folder: &Path,
+        formats: &[Format],
+        figures: &Figures,
+    ) -> Result<Vec<PathBuf>, EvalError> {
         std::fs::create_dir_all(folder)
             .map_err(|source| EvalError::io(folder, "create the folder", source))?;
-        let plots = self.plots()?;
-        let mut files = vec![
-            ("report.json".to_string(), self.to_json()?),
-            ("report.md".to_string(), self.to_markdown()),
-            ("report.html".to_string(), html::page(self, &plots)),
-        ];
-        files.extend(
-            plots
-                .into_iter()
-                .map(|plot| (format!("{}.svg", plot.name), plot.svg)),
-        );
+        let mut files = Vec::new();
+        for format in formats {
+            let name = format!("report.{}", format.ending());
+            match format {
+                Format::Json => files.push((name, self.to_json()?)),
+                Format::Markdown => files.push((name, markdown::page(self, figures))),
+                Format::Html => files.push((name, html::page(self, &self.plots()?, figures))),
+                Format::Latex => files.push((name, self.to_latex())),
+                Format::Csv => files.push((name, self.to_csv())),
+                Format::Svg => {
+                    let plots = self.plots()?.into_iter();
+                    files.extend(plots.map(|plot| (format!("{}.svg", plot.name), plot.svg)));
+                }
+            }
+        }
         let write = |(name, text): (String, String)| {
             let path = folder.join(name);
             write_atomic(&path, text.as_bytes())?;

@@ -1,6 +1,7 @@
 //! The tables of a report as people read them: text cells, pages share them.
 
-use super::result::{Report, Row, Table};
+use super::result::{PairedTest, Report, Row, Table};
+use crate::cost::Timing;
 
 /// A table of texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,27 +17,47 @@ const NOTHING: &str = "–";
 /// Every sheet of the report, claims first.
 pub(crate) fn sheets(report: &Report) -> Vec<Sheet> {
     let mut sheets = vec![claims(report)];
-    for table in &report.tables {
-        match table.id.as_str() {
-            "kinds" => sheets.push(wide(table)),
-            "differences" => sheets.push(long(table)),
-            _ => sheets.extend(metrics(table).iter().map(|metric| by_budget(table, metric))),
-        }
-    }
+    sheets.extend(report.tables.iter().flat_map(of_table));
+    sheets.push(times(report));
     sheets.retain(|sheet| !sheet.rows.is_empty());
     sheets
 }
 
-/// The sheets of the main table alone.
-pub(crate) fn main_sheets(report: &Report) -> Vec<Sheet> {
-    let main = report.table("main").into_iter();
-    main.flat_map(|table| metrics(table).into_iter().map(|metric| by_budget(table, &metric)))
+/// The sheets that a terminal shows.
+pub(crate) fn headline_sheets(report: &Report) -> Vec<Sheet> {
+    let shown = ["main", "comparison", "leaderboard"];
+    let tables = report.tables.iter();
+    tables
+        .filter(|table| shown.contains(&table.id.as_str()))
+        .flat_map(of_table)
         .collect()
+}
+
+fn of_table(table: &Table) -> Vec<Sheet> {
+    match table.id.as_str() {
+        "kinds" => vec![wide(table)],
+        "leaderboard" => vec![ranked(table)],
+        "differences" => vec![long(table, false)],
+        "comparison" => vec![long(table, true)],
+        _ => metrics(table)
+            .iter()
+            .map(|metric| by_budget(table, metric))
+            .collect(),
+    }
 }
 
 /// A value with its interval.
 pub(crate) fn interval(value: f64, lo: f64, hi: f64) -> String {
     format!("{value:.1} [{lo:.1}, {hi:.1}]")
+}
+
+/// A p value; small ones are not told apart.
+fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "<0.001".to_string()
+    } else {
+        format!("{p:.3}")
+    }
 }
 
 fn claims(report: &Report) -> Sheet {
@@ -60,7 +81,10 @@ fn by_budget(table: &Table, metric: &str) -> Sheet {
     let arms = distinct(rows.iter().map(|row| row.arm.as_str()));
     let cell = |arm: &str, budget: &str| {
         let row = rows.iter().find(|row| row.arm == arm && row.budget == budget);
-        row.map_or(NOTHING.to_string(), |row| interval(row.value, row.lo, row.hi))
+        row.map_or(NOTHING.to_string(), |row| match table.id.as_str() {
+            "cost" => format!("{:.3} [{:.3}, {:.3}]", row.value, row.lo, row.hi),
+            _ => interval(row.value, row.lo, row.hi),
+        })
     };
     let line = |arm: &String| {
         std::iter::once(arm.clone())
@@ -68,8 +92,13 @@ fn by_budget(table: &Table, metric: &str) -> Sheet {
             .collect()
     };
     let n = rows.first().map_or(0, |row| row.n);
+    let count = if rows.iter().all(|row| row.n == n) {
+        format!(" ({n} questions)")
+    } else {
+        String::new()
+    };
     Sheet {
-        title: format!("{}: {metric} ({n} questions)", table.title),
+        title: format!("{}: {metric}{count}", table.title),
         header: std::iter::once("arm".to_string())
             .chain(budgets.iter().cloned())
             .collect(),
@@ -103,25 +132,84 @@ fn wide(table: &Table) -> Sheet {
     }
 }
 
-/// One line per row, with verdicts.
-fn long(table: &Table) -> Sheet {
+/// One line per row, with verdicts and tests.
+fn long(table: &Table, with_metric: bool) -> Sheet {
+    let nothing = || NOTHING.to_string();
     let line = |row: &Row| {
-        let verdict = row
-            .verdict
-            .map_or(NOTHING.to_string(), |verdict| verdict.to_string());
-        vec![
-            row.arm.clone(),
-            row.budget.clone(),
-            interval(row.value, row.lo, row.hi),
-            verdict,
-        ]
+        let mut line = vec![row.arm.clone(), row.budget.clone()];
+        if with_metric {
+            line.push(row.metric.clone());
+        }
+        line.push(interval(row.value, row.lo, row.hi));
+        line.push(
+            row.verdict
+                .map_or_else(nothing, |verdict| verdict.compared().into()),
+        );
+        match row.test {
+            Some(PairedTest { mcnemar, p_holm }) => line.extend([
+                format!("{} : {}", mcnemar.wins, mcnemar.losses),
+                p_value(mcnemar.p),
+                p_value(p_holm),
+            ]),
+            None => line.extend([nothing(), nothing(), nothing()]),
+        }
+        line
     };
+    let mut header = vec!["arms", "budget"];
+    if with_metric {
+        header.push("metric");
+    }
+    header.extend([
+        "points [95 % interval]",
+        "first is",
+        "right alone",
+        "p (McNemar)",
+        "p (Holm)",
+    ]);
     Sheet {
         title: table.title.clone(),
-        header: ["arms", "budget", "points [95 % interval]", "above zero?"]
-            .map(String::from)
-            .to_vec(),
+        header: header.into_iter().map(String::from).collect(),
         rows: table.rows.iter().map(line).collect(),
+    }
+}
+
+/// [`wide`] with ranks.
+fn ranked(table: &Table) -> Sheet {
+    let mut sheet = wide(table);
+    sheet.header.insert(0, "rank".into());
+    let lines = sheet.rows.iter_mut().enumerate();
+    lines.for_each(|(place, line)| line.insert(0, (place + 1).to_string()));
+    sheet
+}
+
+fn times(report: &Report) -> Sheet {
+    let line = |timing: &Timing| {
+        let context = &timing.context;
+        vec![
+            timing.stage.clone(),
+            format!("{:.3}", timing.median_ms),
+            format!("{:.3}", timing.iqr_ms()),
+            timing.runs.to_string(),
+            context.dtype.clone(),
+            context.attention.clone(),
+            context.device.clone(),
+            context.batch.to_string(),
+        ]
+    };
+    let header = [
+        "stage",
+        "median ms",
+        "IQR ms",
+        "runs",
+        "dtype",
+        "attention",
+        "device",
+        "batch",
+    ];
+    Sheet {
+        title: "Times".into(),
+        header: header.map(String::from).to_vec(),
+        rows: report.timings.iter().map(line).collect(),
     }
 }
 

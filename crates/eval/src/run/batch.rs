@@ -13,6 +13,29 @@ pub(crate) struct Unit<'a> {
     pub(crate) questions: Vec<(&'a Question, usize)>,
 }
 
+impl<'a> Unit<'a> {
+    /// The unit in smaller ones: a picture each, and of one picture a question each.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let of_picture = |(place, &picture): (usize, &&'a Question)| Self {
+            pictures: vec![picture],
+            questions: self
+                .questions
+                .iter()
+                .filter(|question| question.1 == place)
+                .map(|&(question, _)| (question, 0))
+                .collect(),
+        };
+        if self.pictures.len() > 1 {
+            return self.pictures.iter().enumerate().map(of_picture).collect();
+        }
+        let of_question = |&(question, place): &(&'a Question, usize)| Self {
+            pictures: self.pictures.clone(),
+            questions: vec![(question, place)],
+        };
+        self.questions.iter().map(of_question).collect()
+    }
+}
+
 /// Units of at most `n_images` pictures of one benchmark, in the order of first mention.
 pub(crate) fn units(questions: &[Question], n_images: usize) -> Vec<Unit<'_>> {
     let mut places: HashMap<_, usize> = HashMap::new();

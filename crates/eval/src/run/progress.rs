@@ -1,7 +1,9 @@
 //! How far a run is and how long it will take.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,6 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress {
     bar: ProgressBar,
     plain: Option<Mutex<Plain>>,
+    failed: AtomicUsize,
+    shown: bool,
 }
 
 struct Plain {
@@ -43,7 +47,12 @@ impl Progress {
                 printed: now,
             })
         });
-        Self { bar, plain }
+        Self {
+            bar,
+            plain,
+            failed: AtomicUsize::new(0),
+            shown,
+        }
     }
 
     /// Counts `n` more answers.
@@ -60,8 +69,19 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
-    pub(crate) fn finish(&self) {
+    /// Counts one answer that will not come.
+    pub(crate) fn fail(&self) {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        self.bar.set_message(format!("({failed} failed)"));
+        self.add(1);
+    }
+
+    /// Takes the bar away; tells where failures are listed.
+    pub(crate) fn finish(&self, list: &Path) {
         self.bar.finish_and_clear();
+        let failed = self.failed.load(Ordering::Relaxed);
+        if self.shown && failed > 0 {
+            eprintln!("evaluating: {failed} answers are missing, see {}", list.display());
+        }
     }
 }

@@ -27,6 +27,9 @@ pub struct Record {
     pub subset: String,
     /// The question's class.
     pub kind: String,
+    /// The questions that count together, as the question says; `None` when it counts alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// File name of the picture.
     pub image: String,
     /// Visual tokens that the language model got.
@@ -40,6 +43,9 @@ pub struct Record {
     /// The truth of a yes/no question; the answer said the same when the score is 1 and the opposite otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<bool>,
+    /// Probability that the model gave to what it said, among yes and no, when it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
 }
 
 /// What makes a record unique.
@@ -58,13 +64,17 @@ impl Record {
     }
 }
 
+/// How every record file begins.
+const HEADER: &[u8] = b"{\"run\":";
+
 /// First line of a record file.
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
 }
 
-/// A file of records that only grows. A line that a crash cut short is dropped when the file is opened again.
+/// A file of records that only grows. A last line that a crash has cut short or damaged is dropped when the file is
+/// opened again: its question is asked again.
 #[derive(Debug)]
 pub struct RecordFile {
     path: PathBuf,
@@ -87,11 +97,16 @@ impl RecordFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(io("read")(error)),
         };
-        let whole = bytes
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |end| end + 1);
-        let records = parse(path, &bytes[..whole], fingerprint)?;
+        let (records, whole) = parse(path, &bytes, Some(fingerprint))?;
+        if whole == 0 && !bytes.starts_with(&HEADER[..HEADER.len().min(bytes.len())]) {
+            let found = "a file without records";
+            return Err(EvalError::line(
+                path,
+                1,
+                found,
+                "records or nothing; choose another file",
+            ));
+        }
         let file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -116,16 +131,10 @@ impl RecordFile {
     /// As [`Self::open`]; the fingerprint is not checked.
     pub fn read(path: &Path) -> Result<Vec<Record>, EvalError> {
         let bytes = std::fs::read(path).map_err(|source| EvalError::io(path, "read", source))?;
-        let whole = bytes
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |end| end + 1);
-        let header = bytes[..whole]
-            .split(|&byte| byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        let header: Header = serde_json::from_slice(header).map_err(|error| unfit(path, 1, &error))?;
-        parse(path, &bytes[..whole], &header.run)
+        if whole_lines(&bytes) == 0 {
+            return Err(EvalError::line(path, 1, "no record", "a header and records"));
+        }
+        Ok(parse(path, &bytes, None)?.0)
     }
 
     /// Appends records in one write, and gives them as the file will give them back: a run that reads its own records
@@ -161,29 +170,43 @@ fn unfit(path: &Path, line: usize, error: &serde_json::Error) -> EvalError {
     EvalError::line(path, line, format!("no record ({error})"), "one JSON record")
 }
 
-fn parse(path: &Path, bytes: &[u8], fingerprint: &str) -> Result<Vec<Record>, EvalError> {
-    let mut lines = bytes
-        .split(|&byte| byte == b'\n')
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty());
+/// Length of the lines that are complete.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let end = bytes.iter().rposition(|&byte| byte == b'\n');
+    end.map_or(0, |end| end + 1)
+}
+
+/// The records, each once, and the number of bytes that hold them. The fingerprint is checked when one is given.
+fn parse(path: &Path, bytes: &[u8], fingerprint: Option<&str>) -> Result<(Vec<Record>, usize), EvalError> {
+    let bytes = &bytes[..whole_lines(bytes)];
+    let mut lines = bytes.split_inclusive(|&byte| byte == b'\n').enumerate();
     let Some((_, header)) = lines.next() else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0));
     };
-    let header: Header = serde_json::from_slice(header).map_err(|error| unfit(path, 1, &error))?;
-    if header.run != fingerprint {
+    let mut whole = header.len();
+    let header: Header =
+        serde_json::from_slice(header.trim_ascii()).map_err(|error| unfit(path, 1, &error))?;
+    if let Some(wanted) = fingerprint.filter(|&wanted| wanted != header.run) {
         return Err(EvalError::OtherRun {
             path: path.into(),
             found: header.run,
-            wanted: fingerprint.into(),
+            wanted: wanted.into(),
         });
     }
     let mut seen = HashSet::new();
     let mut records = Vec::new();
     for (number, line) in lines {
-        let record: Record = serde_json::from_slice(line).map_err(|error| unfit(path, number + 1, &error))?;
-        if seen.insert(record.key()) {
-            records.push(record);
+        match serde_json::from_slice::<Record>(line.trim_ascii()) {
+            Ok(record) => {
+                if seen.insert(record.key()) {
+                    records.push(record);
+                }
+            }
+            Err(_) if line.trim_ascii().is_empty() => {}
+            Err(_) if bytes[whole + line.len()..].trim_ascii().is_empty() => break,
+            Err(error) => return Err(unfit(path, number + 1, &error)),
         }
+        whole += line.len();
     }
-    Ok(records)
+    Ok((records, whole))
 }

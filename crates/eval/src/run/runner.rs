@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
 
 use super::arm::Arm;
 use super::batch::{Unit, units};
+use super::failures::{self, Failure};
 use super::progress::Progress;
 use super::record::{Key, Record, RecordFile};
 use super::worker::Worker;
@@ -42,6 +43,9 @@ pub struct RunOptions {
     /// Worker threads, each with a copy of the model and one thread of its own for tensors; 0 and 1 run in the caller's
     /// thread with whatever threads tensors have there.
     pub threads: usize,
+    /// Whether the first sample that fails ends the run. Otherwise the run goes on without it and lists it beside the
+    /// records; the next call tries it again.
+    pub strict: bool,
     /// Whether progress is shown on standard error.
     pub progress: bool,
     /// Names everything that the answers depend on (weights, data, settings); a record file of another run is refused.
@@ -56,6 +60,7 @@ impl Default for RunOptions {
             images_per_batch: 8,
             prompts_per_batch: 32,
             threads: 1,
+            strict: false,
             progress: false,
             fingerprint: String::new(),
         }
@@ -84,6 +89,11 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// Whether a record of this key is the setting's.
+    fn owns(&self, key: &Key) -> bool {
+        key.0 == self.arm.name && key.1 == self.budget.to_string() && key.2 == self.arm.seed
+    }
+
     /// What makes the record of a question unique.
     pub(crate) fn key(&self, question: &Question) -> Key {
         (
@@ -99,15 +109,41 @@ impl Setting<'_> {
 impl<'a> Run<'a> {
     /// Answers every question with every arm and budget, continuing the record file where it ends.
     ///
-    /// The records come back in the order arm, budget, question, whatever the threads did.
+    /// The records come back in the order arm, budget, question, whatever the threads did. A picture that cannot be read,
+    /// and a question on which the model or a method fails, is left out and listed in a file beside the records
+    /// (`records.failed.jsonl`), unless the options are strict.
     ///
     /// # Errors
-    /// When the set-up is ambiguous, a picture cannot be read, the model or a method fails, or the disk refuses. What
-    /// was recorded until then stays and is continued by the next call.
+    /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, or the
+    /// disk refuses. What was recorded until then stays and is continued by the next call.
     pub fn execute(&self, vlm: &dyn Vlm, records: &Path) -> Result<Vec<Record>, EvalError> {
+        self.carried_out(records, |shared| {
+            let threads = self.options.threads.min(shared.units.len());
+            if threads <= 1 {
+                return shared.take_units(vlm);
+            }
+            shared.work((0..threads).map(|_| vlm.clone_box()).collect())
+        })
+    }
+
+    /// As [`Self::execute`], with one worker per model: copies of one model on several devices share the work. The
+    /// option `threads` is not used. A picture's answers come from whichever device is free, so devices should compute
+    /// alike.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub fn execute_on(&self, vlms: Vec<Box<dyn Vlm>>, records: &Path) -> Result<Vec<Record>, EvalError> {
+        self.carried_out(records, |shared| shared.work(vlms))
+    }
+
+    fn carried_out(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Shared<'_>) -> Result<(), EvalError>,
+    ) -> Result<Vec<Record>, EvalError> {
         let settings = self.settings();
         self.check(&settings)?;
-        let (file, found) = RecordFile::open(records, &self.options.fingerprint)?;
+        let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
         let wanted: HashSet<Key> = settings
             .iter()
             .flat_map(|s| self.questions.iter().map(|q| s.key(q)))
@@ -120,15 +156,22 @@ impl<'a> Run<'a> {
             run: self,
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
-            done: found.iter().map(Record::key).collect(),
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
-            sink: Mutex::new(Sink { file, records: found }),
+            sink: Mutex::new(Sink {
+                done: found.iter().map(Record::key).collect(),
+                file,
+                records: found,
+                failures: Vec::new(),
+            }),
         };
-        shared.work(vlm)?;
-        shared.progress.finish();
-        self.in_order(&settings, shared.sink)
+        work(&shared)?;
+        shared.progress.finish(&failures::list_of(path));
+        let sink = shared.sink.into_inner();
+        let mut sink = sink.unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures::write(path, &mut sink.failures)?;
+        self.in_order(&settings, sink)
     }
 
     fn settings(&self) -> Vec<Setting<'a>> {
@@ -155,6 +198,15 @@ impl<'a> Run<'a> {
                 return setup("arms", found, "arms that differ in name or seed");
             }
         }
+        let truth = |setting: &&Setting<'_>| setting.arm.signals().relevance;
+        if let (None, Some(setting)) = (self.annotations, settings.iter().find(truth)) {
+            let subject = format!("arm `{}`", setting.arm.name);
+            return setup(
+                &subject,
+                "no annotations".into(),
+                "annotated relevance of the pictures",
+            );
+        }
         let mut ids = HashSet::new();
         match self
             .questions
@@ -170,24 +222,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn in_order(&self, settings: &[Setting<'_>], sink: Mutex<Sink>) -> Result<Vec<Record>, EvalError> {
-        let records = sink
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .records;
-        let mut by_key: HashMap<Key, Record> =
-            records.into_iter().map(|record| (record.key(), record)).collect();
-        let keys = settings
-            .iter()
-            .flat_map(|setting| self.questions.iter().map(|question| setting.key(question)));
-        let take = |key: Key| {
-            by_key.remove(&key).ok_or_else(|| EvalError::Setup {
-                subject: "records".into(),
-                found: format!("none for {key:?}"),
-                wanted: "one per arm, budget and question".into(),
-            })
-        };
-        keys.map(take).collect()
+    /// The records in the order of settings and questions, without those that failed.
+    fn in_order(&self, settings: &[Setting<'_>], mut sink: Sink) -> Result<Vec<Record>, EvalError> {
+        let mut by_key: HashMap<Key, Record> = sink
+            .records
+            .into_iter()
+            .map(|record| (record.key(), record))
+            .collect();
+        let mut records = Vec::with_capacity(by_key.len());
+        for setting in settings {
+            let before = records.len();
+            let keys = self.questions.iter().map(|question| setting.key(question));
+            records.extend(keys.filter_map(|key| by_key.remove(&key)));
+            let all_failed = records.len() == before;
+            let own = |failure: &Failure| setting.owns(&failure.key);
+            if let (true, Some(place)) = (all_failed, sink.failures.iter().position(own)) {
+                return Err(sink.failures.swap_remove(place).error);
+            }
+        }
+        Ok(records)
     }
 }
 
@@ -195,6 +248,8 @@ impl<'a> Run<'a> {
 struct Sink {
     file: RecordFile,
     records: Vec<Record>,
+    done: HashSet<Key>,
+    failures: Vec<Failure>,
 }
 
 /// What the workers of a run share.
@@ -202,7 +257,6 @@ pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
     units: Vec<Unit<'a>>,
-    done: HashSet<Key>,
     progress: Progress,
     next: AtomicUsize,
     stop: AtomicBool,
@@ -210,15 +264,10 @@ pub(crate) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// Works on all units, on as many threads as the options say.
-    fn work(&self, vlm: &dyn Vlm) -> Result<(), EvalError> {
-        let threads = self.run.options.threads.min(self.units.len());
-        if threads <= 1 {
-            return self.take_units(vlm);
-        }
-        let copies: Vec<Box<dyn Vlm>> = (0..threads).map(|_| vlm.clone_box()).collect();
+    /// Works on all units, each model in a thread of its own.
+    fn work(&self, vlms: Vec<Box<dyn Vlm>>) -> Result<(), EvalError> {
         std::thread::scope(|scope| {
-            let workers: Vec<_> = copies
+            let workers: Vec<_> = vlms
                 .into_iter()
                 .map(|vlm| scope.spawn(move || self.in_own_pool(vlm)))
                 .collect();
@@ -252,13 +301,7 @@ impl Shared<'_> {
             let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
-            if let Err(error) = (Worker {
-                vlm,
-                shared: self,
-                unit,
-            })
-            .run()
-            {
+            if let Err(error) = self.attempt(vlm, unit, self.settings) {
                 self.stop.store(true, Ordering::Relaxed);
                 return Err(error);
             }
@@ -266,24 +309,57 @@ impl Shared<'_> {
         Ok(())
     }
 
+    /// Works on a unit. What fails is tried again in smaller units, until single questions are to blame: these are noted.
+    fn attempt(&self, vlm: &dyn Vlm, unit: &Unit<'_>, settings: &[Setting<'_>]) -> Result<(), EvalError> {
+        let worker = Worker {
+            vlm,
+            shared: self,
+            unit,
+        };
+        let failed = worker.run(settings)?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        if let [(question, _)] = unit.questions[..] {
+            let noted = |(setting, error): (Setting<'_>, EvalError)| {
+                self.progress.fail();
+                Failure {
+                    key: setting.key(question),
+                    image: question.image_name(),
+                    error,
+                }
+            };
+            let failures: Vec<Failure> = failed.into_iter().map(noted).collect();
+            self.sink().failures.extend(failures);
+            return Ok(());
+        }
+        let settings: Vec<Setting<'_>> = failed.into_iter().map(|(setting, _)| setting).collect();
+        let parts = unit.parts();
+        parts
+            .iter()
+            .try_for_each(|part| self.attempt(vlm, part, &settings))
+    }
+
+    fn sink(&self) -> MutexGuard<'_, Sink> {
+        self.sink
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Whether every one of these questions was answered before.
     pub(crate) fn is_done(&self, setting: &Setting<'_>, questions: &[(&Question, usize)]) -> bool {
+        let sink = self.sink();
         questions
             .iter()
-            .all(|(question, _)| self.done.contains(&setting.key(question)))
+            .all(|(question, _)| sink.done.contains(&setting.key(question)))
     }
 
     /// Writes down the answers that were not there before.
-    pub(crate) fn record(&self, records: Vec<Record>) -> Result<(), EvalError> {
-        let new: Vec<Record> = records
-            .into_iter()
-            .filter(|record| !self.done.contains(&record.key()))
-            .collect();
-        let mut sink = self
-            .sink
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let new = sink.file.append(&new)?;
+    pub(crate) fn record(&self, mut records: Vec<Record>) -> Result<(), EvalError> {
+        let mut sink = self.sink();
+        records.retain(|record| !sink.done.contains(&record.key()));
+        let new = sink.file.append(&records)?;
+        sink.done.extend(new.iter().map(Record::key));
         self.progress.add(new.len());
         sink.records.extend(new);
         Ok(())

@@ -2,16 +2,16 @@
 
 use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::Signals;
-use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, load_image, prune};
+use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput};
 use super::batch::{Unit, sample_id};
+use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
-use crate::answer::score;
-use crate::data::{Question, Reference};
+use crate::data::Question;
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -38,18 +38,27 @@ struct Seen {
 }
 
 impl Worker<'_> {
-    /// Answers what is not yet answered.
-    pub(crate) fn run(&self) -> Result<(), EvalError> {
+    /// Answers what is not yet answered. Gives back the settings that failed on some sample, unless every failure ends
+    /// the run.
+    pub(crate) fn run<'s>(
+        &self,
+        settings: &[Setting<'s>],
+    ) -> Result<Vec<(Setting<'s>, EvalError)>, EvalError> {
         let mut prepared = Prepared {
             pictures: None,
             blanks: None,
             prompts: None,
             bare_prompts: None,
         };
-        self.shared
-            .settings
-            .iter()
-            .try_for_each(|setting| self.run_setting(setting, &mut prepared))
+        let mut failed = Vec::new();
+        for setting in settings {
+            match guarded(|| self.run_setting(setting, &mut prepared)) {
+                Ok(()) => {}
+                Err(error) if self.shared.run.options.strict || !is_of_a_sample(&error) => return Err(error),
+                Err(error) => failed.push((*setting, error)),
+            }
+        }
+        Ok(failed)
     }
 
     fn run_setting(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<(), EvalError> {
@@ -143,7 +152,7 @@ impl Worker<'_> {
         if let Some(encoded) = slot {
             return Ok(encoded);
         }
-        let load = |question: &&Question| load_image(&question.image).map_err(EvalError::from);
+        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
         let mut pictures: Vec<RgbImage> = self.unit.pictures.iter().map(load).collect::<Result<_, _>>()?;
         if blank {
             pictures.iter_mut().for_each(|picture| {
@@ -227,16 +236,14 @@ impl Worker<'_> {
                 benchmark: question.benchmark,
                 subset: question.subset.clone(),
                 kind: question.kind.clone(),
+                group: question.group.clone(),
                 image: question.image_name(),
                 kept,
                 total,
-                score: score(&answer, &question.reference, protocol),
-                label: if let Reference::YesNo(label) = question.reference {
-                    Some(label)
-                } else {
-                    None
-                },
+                score: question.score(&answer, protocol),
+                label: question.label(),
                 answer,
+                probability: None,
             }
         };
         questions.iter().zip(answers).map(record).collect()

@@ -66,7 +66,7 @@ pub struct Bootstrap {
 impl Default for Bootstrap {
     fn default() -> Self {
         Self {
-            resamples: 2000,
+            resamples: 10_000,
             seed: 0,
             level: 0.95,
         }
@@ -133,7 +133,7 @@ impl Bootstrap {
 }
 
 /// The quantile of sorted values, interpolated; `None` without values.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share * (sorted.len().checked_sub(1)?) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
     Some(below + (above - below) * place.fract())
@@ -157,24 +157,6 @@ mod tests {
 
     fn mean(totals: &[f64]) -> f64 {
         totals[0] / totals[1]
-    }
-
-    #[test]
-    fn ninety_five_percent_of_intervals_cover_the_truth() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let n_sets = 400;
-        let covered = (0..n_sets).filter(|&set| {
-            let data = stratum(&mut rng, 120, 0.5);
-            let bootstrap = Bootstrap {
-                resamples: 500,
-                seed: set,
-                ..Bootstrap::default()
-            };
-            let estimate = bootstrap.intervals(&[data], &[Box::new(mean)])[0];
-            estimate.lo <= 0.5 && 0.5 <= estimate.hi
-        });
-        let coverage = covered.count() as f64 / n_sets as f64;
-        assert!((coverage - 0.95).abs() <= 0.02, "coverage {coverage}");
     }
 
     #[test]

@@ -1,9 +1,22 @@
-//! Intervals, retention, verdicts.
+//! Intervals, tests, means, retention, agreement, calibration, verdicts.
 
+mod agreement;
 mod bootstrap;
+mod calibration;
+mod chance;
+mod mcnemar;
+mod means;
 mod retention;
 mod verdict;
 
+pub use agreement::{Agreement, is_right, same_answer};
+pub(crate) use bootstrap::quantile;
 pub use bootstrap::{Bootstrap, Estimate, Statistic, Stratum};
-pub use retention::retention;
+pub use calibration::{ECE_BINS, ece};
+pub(crate) use calibration::{ece_bin, ece_of_sums};
+pub use chance::ChanceLevels;
+pub use mcnemar::{McNemar, McNemarMethod, holm, mcnemar};
+pub(crate) use means::mean;
+pub use means::{common_columns, common_means, ragged_mean};
+pub use retention::{chance_corrected_retention, retention};
 pub use verdict::Verdict;

@@ -1,4 +1,4 @@
-//! What an interval says about a claim.
+//! What an interval says.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict of an interval from `lo` to `hi`.
+    /// The verdict of an interval from `lo` to `hi`: a tie when zero lies inside or on an end.
     pub fn of(lo: f64, hi: f64) -> Self {
         if lo > 0.0 {
             Self::Holds
@@ -25,6 +25,15 @@ impl Verdict {
             Self::Fails
         } else {
             Self::Tie
+        }
+    }
+
+    /// The same about a difference of two arms: `better`, `worse` or `tie`.
+    pub fn compared(self) -> &'static str {
+        match self {
+            Self::Holds => "better",
+            Self::Fails => "worse",
+            Self::Tie => "tie",
         }
     }
 }
@@ -36,5 +45,18 @@ impl fmt::Display for Verdict {
             Self::Fails => "fails",
             Self::Tie => "tie",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_on_an_end_is_a_tie() {
+        assert_eq!(Verdict::of(0.0, 2.0), Verdict::Tie);
+        assert_eq!(Verdict::of(-2.0, 0.0), Verdict::Tie);
+        assert_eq!(Verdict::of(0.1, 2.0).compared(), "better");
+        assert_eq!(Verdict::of(-2.0, -0.1).compared(), "worse");
     }
 }

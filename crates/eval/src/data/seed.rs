@@ -1,0 +1,159 @@
+//! SEED-Bench (version 1): multiple choice about pictures and videos (Li et al. 2023).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::json::{Element, TextFile};
+use super::problems::Problems;
+use super::prompt::{Template, lettered};
+use super::question::{Benchmark, Question, ReadOptions, Reference};
+use super::table::{Ids, LlavaRow, id_text, llava_file, picture, require};
+use crate::EvalError;
+
+/// Folders of pictures and of the middle frames of videos.
+const IMAGES: &str = "SEED-Bench-image";
+const FRAMES: &str = "SEED-Bench-video-image";
+
+/// One entry of `SEED-Bench.json`.
+#[derive(Deserialize)]
+struct Entry {
+    question: String,
+    question_id: serde_json::Value,
+    question_type_id: u32,
+    choice_a: String,
+    choice_b: String,
+    choice_c: String,
+    choice_d: String,
+    answer: String,
+    data_id: String,
+    data_type: String,
+}
+
+impl Entry {
+    fn is_video(&self) -> bool {
+        self.data_type == "video"
+    }
+
+    fn options(&self) -> Vec<(char, String)> {
+        lettered([&self.choice_a, &self.choice_b, &self.choice_c, &self.choice_d].map(String::clone))
+    }
+
+    /// Where LLaVA's scripts put the picture or frame.
+    fn image(&self) -> String {
+        if self.is_video() {
+            format!(
+                "{FRAMES}/{}_{}.png",
+                self.question_type_id,
+                id_text(&self.question_id)
+            )
+        } else {
+            format!("{IMAGES}/{}", self.data_id)
+        }
+    }
+}
+
+/// Questions of `llava-seed-bench.jsonl` joined by id with `SEED-Bench.json`, or of the latter alone.
+pub(crate) fn read(
+    root: &Path,
+    options: &ReadOptions,
+    problems: &mut Problems,
+) -> Result<Vec<Question>, EvalError> {
+    let path = require(root, &["SEED-Bench.json"])?;
+    let images = options.images.clone().unwrap_or_else(|| root.to_path_buf());
+    let file = TextFile::read(&path)?;
+    let types = types(&file)?;
+    let mut ids = Ids::default();
+    let mut entries = Vec::new();
+    for element in file.elements_below("questions")? {
+        let mut one = || {
+            let entry: Entry = file.parse(&element)?;
+            ids.add(&path, element.line, &id_text(&entry.question_id))?;
+            Ok((element.line, entry))
+        };
+        entries.extend(problems.keep(one())?);
+    }
+    let build = |line: usize, entry: &Entry, image: PathBuf, text: String| {
+        let name = types.get(&entry.question_type_id).cloned();
+        question(&path, line, entry, image, text, name)
+    };
+    let mut questions = Vec::new();
+    let Some(llava) = llava_file(root, options, "llava-seed-bench.jsonl") else {
+        let template = Template::of(Benchmark::SeedBench, options.prompts);
+        let one = |line: usize, entry: &Entry| {
+            let image = picture(&path, line, &images, &entry.image())?;
+            let text = template.render(None, &entry.question, None, &entry.options());
+            build(line, entry, image, text)
+        };
+        for (line, entry) in entries
+            .iter()
+            .filter(|(_, entry)| options.video || !entry.is_video())
+        {
+            questions.extend(problems.keep(one(*line, entry))?);
+        }
+        return Ok(questions);
+    };
+    let by_id: HashMap<String, &(usize, Entry)> = entries
+        .iter()
+        .map(|entry| (id_text(&entry.1.question_id), entry))
+        .collect();
+    let rows = TextFile::read(&llava)?;
+    let mut ids = Ids::default();
+    let mut one = |element: &Element<'_>| {
+        let row: LlavaRow = rows.parse(element)?;
+        ids.add(&llava, element.line, &row.id())?;
+        let (line, entry) = by_id.get(&row.id()).ok_or_else(|| EvalError::Unmatched {
+            path: llava.clone(),
+            line: element.line,
+            id: row.id(),
+            other: path.clone(),
+        })?;
+        if entry.is_video() && !options.video {
+            return Ok(None);
+        }
+        let image = picture(&llava, element.line, &images, &row.image)?;
+        build(*line, entry, image, row.text).map(Some)
+    };
+    for element in rows.rows()? {
+        questions.extend(problems.keep(one(&element))?.flatten());
+    }
+    Ok(questions)
+}
+
+/// Names of the question types by their numbers.
+fn types(file: &TextFile) -> Result<HashMap<u32, String>, EvalError> {
+    let top = file.elements()?;
+    let Some(names) = top.iter().find(|element| element.key == "question_type") else {
+        return Ok(HashMap::new());
+    };
+    let names: HashMap<String, u32> = file.parse(names)?;
+    Ok(names.into_iter().map(|(name, id)| (id, name)).collect())
+}
+
+fn question(
+    path: &Path,
+    line: usize,
+    entry: &Entry,
+    image: PathBuf,
+    text: String,
+    type_name: Option<String>,
+) -> Result<Question, EvalError> {
+    let options = entry.options();
+    let right = options
+        .iter()
+        .find(|(letter, _)| entry.answer == letter.to_string());
+    let &(letter, _) = right
+        .ok_or_else(|| EvalError::line(path, line, format!("answer `{}`", entry.answer), "A, B, C or D"))?;
+    Ok(Question {
+        id: id_text(&entry.question_id),
+        benchmark: Benchmark::SeedBench,
+        subset: if entry.is_video() { "video" } else { "image" }.into(),
+        kind: type_name.unwrap_or_else(|| format!("type {}", entry.question_type_id)),
+        group: None,
+        image,
+        inline: None,
+        text,
+        reference: Reference::Letter { letter, options },
+    })
+}

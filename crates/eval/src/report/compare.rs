@@ -1,0 +1,173 @@
+//! Two runs side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::answered::{Answered, key};
+use super::build::{blank, correct, fill};
+use super::layout::{Cell, Layout, cell_of};
+use super::options::ReportOptions;
+use super::paired::Paired;
+use super::result::{Meta, PairedTest, Report, Row, Table};
+use crate::EvalError;
+use crate::run::Record;
+use crate::stats::{Statistic, Verdict};
+
+impl Report {
+    /// The difference of two runs, first minus second, for every arm and budget that both have: each benchmark's number
+    /// and their average, paired over the questions that both have asked.
+    ///
+    /// `names` are the names of the runs in the tables. Holm's correction is over the arms and budgets of one metric.
+    ///
+    /// # Errors
+    /// When the runs share no arm at the same budget or no question, or when a question of the same id is about another
+    /// picture or has another truth.
+    pub fn compare(
+        names: [&str; 2],
+        records: [&[Record]; 2],
+        meta: Meta,
+        options: &ReportOptions,
+    ) -> Result<Self, EvalError> {
+        same_questions(names, records)?;
+        let cells = records.map(|records| records.iter().map(cell_of).collect::<BTreeSet<Cell>>());
+        let shared: BTreeSet<Cell> = cells[0].intersection(&cells[1]).cloned().collect();
+        let setup = |found: &str, wanted: &str| EvalError::Setup {
+            subject: format!("comparison of `{}` and `{}`", names[0], names[1]),
+            found: found.into(),
+            wanted: wanted.into(),
+        };
+        if shared.is_empty() {
+            let wanted = "runs that share an arm at the same budget";
+            return Err(setup("no arm of both at one budget", wanted));
+        }
+        if names[0] == names[1] {
+            return Err(setup("one name twice", "runs with different names"));
+        }
+        let renamed: Vec<Record> = (0..2)
+            .flat_map(|run| records[run].iter().map(move |record| (run, record)))
+            .filter(|(_, record)| shared.contains(&cell_of(record)))
+            .map(|(run, record)| Record {
+                arm: named(names[run], &record.arm),
+                ..record.clone()
+            })
+            .collect();
+        let order = order(names, &shared, options);
+        let answered = Answered::new(&renamed)?;
+        let layout = Layout::new(&answered, &order);
+        if layout.common.is_empty() {
+            return Err(setup("no benchmark of both", "runs that share questions"));
+        }
+        let paired = Paired::new(&answered, &layout.cells);
+        let mut meta = meta;
+        meta.note += &answered.note();
+        Ok(Self {
+            meta,
+            tables: tables(names, &shared, &layout, &paired, options),
+            claims: Vec::new(),
+            timings: Vec::new(),
+        })
+    }
+}
+
+fn named(run: &str, arm: &str) -> String {
+    format!("{run}: {arm}")
+}
+
+/// Arms in the usual order, the runs in turn.
+fn order(names: [&str; 2], shared: &BTreeSet<Cell>, options: &ReportOptions) -> Vec<String> {
+    let others = shared.iter().map(|cell| &cell.arm);
+    let arms = options.order.iter().chain(others);
+    arms.flat_map(|arm| names.map(|name| named(name, arm))).collect()
+}
+
+/// Both runs' averages, and the differences.
+fn tables(
+    names: [&str; 2],
+    shared: &BTreeSet<Cell>,
+    layout: &Layout,
+    paired: &Paired<'_>,
+    options: &ReportOptions,
+) -> Vec<Table> {
+    let n = layout.n_questions;
+    let data = layout.totals();
+    let place = |cell: &Cell| layout.cells.iter().position(|other| other == cell);
+    let mut rows: Vec<(usize, Row)> = Vec::new();
+    let mut statistics: Vec<Statistic<'_>> = Vec::new();
+    for (c, cell) in layout.cells.iter().enumerate() {
+        rows.push((0, blank(cell, "average", n)));
+        statistics.push(Box::new(move |totals| layout.average(c, totals)));
+    }
+    for (a, cell) in layout.cells.iter().enumerate() {
+        let Some(arm) = cell.arm.strip_prefix(&named(names[0], "")) else {
+            continue;
+        };
+        let plain = Cell {
+            arm: arm.into(),
+            budget: cell.budget.clone(),
+        };
+        let other = Cell {
+            arm: named(names[1], arm),
+            budget: cell.budget.clone(),
+        };
+        let (true, Some(b)) = (shared.contains(&plain), place(&other)) else {
+            continue;
+        };
+        let row = |metric: &str, n: usize, only| Row {
+            verdict: Some(Verdict::Tie),
+            test: paired.mcnemar(a, b, only).map(PairedTest::alone),
+            ..blank(&plain, metric, n)
+        };
+        rows.push((1, row("average", n, None)));
+        statistics.push(Box::new(move |totals| {
+            layout.average(a, totals) - layout.average(b, totals)
+        }));
+        for &benchmark in &layout.common {
+            let n = layout.count(layout.parts(benchmark), &data) as usize;
+            rows.push((1, row(benchmark.metric(), n, Some(benchmark))));
+            statistics.push(Box::new(move |totals| {
+                layout.headline(a, benchmark, totals) - layout.headline(b, benchmark, totals)
+            }));
+        }
+    }
+    let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
+    let [mut main, mut differences] = [Vec::new(), Vec::new()];
+    for ((table, row), estimate) in rows.into_iter().zip(&estimates) {
+        let rows = if table == 0 { &mut main } else { &mut differences };
+        rows.push(fill(row, estimate));
+    }
+    correct(&mut differences, |row| row.metric.clone());
+    let table = |id: &str, title: String, rows| Table {
+        id: id.into(),
+        title,
+        rows,
+    };
+    vec![
+        table("main", "Both runs, common questions, percent".into(), main),
+        table(
+            "comparison",
+            format!("{} minus {}, in points", names[0], names[1]),
+            differences,
+        ),
+    ]
+}
+
+/// Refuses questions of one id that are not the same.
+fn same_questions(names: [&str; 2], records: [&[Record]; 2]) -> Result<(), EvalError> {
+    let truth = |record: &Record| (record.image.clone(), record.label);
+    let first: BTreeMap<_, _> = records[0]
+        .iter()
+        .map(|record| (key(record), truth(record)))
+        .collect();
+    for record in records[1] {
+        if let Some(found) = first.get(&key(record)).filter(|found| **found != truth(record)) {
+            return Err(EvalError::Setup {
+                subject: format!("{} question `{}`", record.benchmark, record.question),
+                found: format!(
+                    "picture {} in `{}` and {} in `{}`, or another truth",
+                    found.0, names[0], record.image, names[1]
+                ),
+                wanted: "runs over the same data".into(),
+            });
+        }
+    }
+    Ok(())
+}

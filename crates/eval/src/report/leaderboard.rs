@@ -1,0 +1,155 @@
+//! Many runs in one table.
+
+use std::collections::BTreeSet;
+
+use super::answered::Answered;
+use super::build::{blank, fill};
+use super::layout::{Cell, Layout};
+use super::options::ReportOptions;
+use super::result::{Meta, Report, Row, Table};
+use crate::EvalError;
+use crate::data::Benchmark;
+use crate::run::Record;
+use crate::stats::{Estimate, Statistic, mean};
+
+/// One arm of one run at one budget.
+struct Entry {
+    /// What decides its place: larger goes first, missing goes last, equal ones go by name.
+    rank: f64,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Every arm of many runs, best first: the number of each benchmark, the mean over the benchmarks that all arms of all
+    /// runs have (`common mean`, which ranks), the mean over each arm's own benchmarks (`ragged mean`, which ranks where
+    /// nothing is common), and retention against the run's own unpruned arm over the arm's own benchmarks.
+    ///
+    /// Runs may be about different models and questions: the rows are not paired, and near ones are not told apart.
+    ///
+    /// # Errors
+    /// When a run has no question that every arm has answered.
+    pub fn leaderboard(
+        runs: &[(String, Vec<Record>)],
+        meta: Meta,
+        options: &ReportOptions,
+    ) -> Result<Self, EvalError> {
+        let mut layouts = Vec::new();
+        for (name, records) in runs {
+            layouts.push((name, Layout::new(&Answered::new(records)?, &options.order)));
+        }
+        let mut shared = layouts.iter().map(|(_, layout)| layout.common.clone());
+        let first = shared.next().unwrap_or_default();
+        let common = shared.fold(first, |common, other| &common & &other);
+        let mut entries: Vec<Entry> = layouts
+            .iter()
+            .flat_map(|(name, layout)| entries(name, layout, &common, options))
+            .collect();
+        let place = |entry: &Entry| {
+            let missing = entry.rank.is_nan();
+            (
+                if missing { f64::MIN } else { entry.rank },
+                entry.rows[0].arm.clone(),
+            )
+        };
+        entries.sort_by(|a, b| {
+            let ((a, name_a), (b, name_b)) = (place(a), place(b));
+            b.total_cmp(&a).then(name_a.cmp(&name_b))
+        });
+        let names: Vec<&str> = common.iter().map(|benchmark| benchmark.name()).collect();
+        let title = match names.as_slice() {
+            [] => "All runs; no benchmark is common to all".to_string(),
+            names => format!("All runs; common benchmarks: {}", names.join(", ")),
+        };
+        Ok(Self {
+            meta,
+            tables: vec![Table {
+                id: "leaderboard".into(),
+                title,
+                rows: entries.into_iter().flat_map(|entry| entry.rows).collect(),
+            }],
+            claims: Vec::new(),
+            timings: Vec::new(),
+        })
+    }
+}
+
+/// A number of an entry before its interval is known.
+struct Number<'a> {
+    metric: &'a str,
+    n: usize,
+    statistic: Statistic<'a>,
+}
+
+/// The arms of one run.
+fn entries(name: &str, layout: &Layout, common: &BTreeSet<Benchmark>, options: &ReportOptions) -> Vec<Entry> {
+    let full = layout.cells.iter().position(|cell| cell.arm == options.full);
+    let cells = 0..layout.cells.len();
+    let (labels, statistics): (Vec<_>, Vec<_>) = cells
+        .flat_map(|cell| numbers(layout, cell, full, common))
+        .map(|number| ((number.metric, number.n), number.statistic))
+        .unzip();
+    let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
+    let per_cell = labels.len() / layout.cells.len().max(1);
+    let mut entries = Vec::new();
+    for (c, (cell, &(value, lo, hi))) in layout.cells.iter().zip(&layout.kept).enumerate() {
+        let named = Cell {
+            arm: format!("{name}: {}", cell.arm),
+            budget: cell.budget.clone(),
+        };
+        let kept = blank(&named, "kept tokens", layout.n_questions);
+        let mut rows = vec![fill(kept, &Estimate { value, lo, hi })];
+        let own = c * per_cell..(c + 1) * per_cell;
+        for (&(metric, n), estimate) in labels[own.clone()].iter().zip(&estimates[own.clone()]) {
+            if estimate.value.is_finite() {
+                rows.push(fill(blank(&named, metric, n), estimate));
+            }
+        }
+        let rank = estimates[own.start + usize::from(common.is_empty())].value;
+        entries.push(Entry { rank, rows });
+    }
+    entries
+}
+
+/// The numbers of one arm, as many for every arm; the two means come first.
+fn numbers<'a>(
+    layout: &'a Layout,
+    cell: usize,
+    full: Option<usize>,
+    common: &'a BTreeSet<Benchmark>,
+) -> Vec<Number<'a>> {
+    let data = layout.totals();
+    let count = |&benchmark: &Benchmark| layout.count(layout.parts(benchmark), &data);
+    let own = layout.own_questions(cell, &data);
+    let headline = move |benchmark, totals: &[f64]| layout.headline(cell, benchmark, totals);
+    let mut numbers = vec![
+        Number {
+            metric: "common mean",
+            n: common.iter().map(count).sum::<f64>() as usize,
+            statistic: Box::new(move |totals| {
+                mean(
+                    common
+                        .iter()
+                        .map(|&benchmark| layout.percent(cell, benchmark, totals)),
+                )
+            }),
+        },
+        Number {
+            metric: "ragged mean",
+            n: own,
+            statistic: Box::new(move |totals| layout.ragged_average(cell, totals)),
+        },
+    ];
+    if let Some(full) = full {
+        numbers.push(Number {
+            metric: "retention",
+            n: own,
+            statistic: Box::new(move |totals| layout.ragged_retention(cell, full, totals)),
+        });
+    }
+    numbers.extend(layout.benchmarks().into_iter().map(|benchmark| Number {
+        metric: benchmark.metric(),
+        n: count(&benchmark) as usize,
+        statistic: Box::new(move |totals| headline(benchmark, totals)),
+    }));
+    numbers
+}

@@ -1,0 +1,147 @@
+//! Numbers of the matrix: from column sums to what tables print.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::layout::Layout;
+use crate::answer::{Metric, Tally};
+use crate::data::Benchmark;
+use crate::stats::{ChanceLevels, chance_corrected_retention, mean, retention};
+
+impl Layout {
+    /// The benchmarks that occur.
+    pub(crate) fn benchmarks(&self) -> Vec<Benchmark> {
+        self.parts_of.keys().copied().collect()
+    }
+
+    /// The kinds of questions that occur, with their parts.
+    pub(crate) fn kinds(&self) -> BTreeMap<(Benchmark, String), Vec<usize>> {
+        let mut kinds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (place, part) in self.parts.iter().enumerate() {
+            kinds
+                .entry((part.benchmark, part.kind.clone()))
+                .or_default()
+                .push(place);
+        }
+        kinds
+    }
+
+    /// The parts of a benchmark.
+    pub(crate) fn parts(&self, benchmark: Benchmark) -> &[usize] {
+        self.parts_of
+            .get(&benchmark)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Number of questions in the benchmarks of a cell.
+    pub(crate) fn own_questions(&self, cell: usize, totals: &[f64]) -> usize {
+        let count = |&benchmark: &Benchmark| self.count(self.parts(benchmark), totals);
+        self.has[cell].iter().map(count).sum::<f64>() as usize
+    }
+
+    /// Column sums of the data themselves.
+    pub(crate) fn totals(&self) -> Vec<f64> {
+        let mut totals = vec![0.0; self.parts.len() * self.block()];
+        for stratum in &self.strata {
+            for row in stratum.sums.chunks_exact(stratum.columns.len()) {
+                totals[stratum.columns.clone()]
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(total, value)| *total += value);
+            }
+        }
+        totals
+    }
+
+    /// Whether some cell lacks a benchmark.
+    pub(crate) fn is_ragged(&self) -> bool {
+        self.common.len() < self.parts_of.len()
+    }
+
+    /// Mean score of a cell over these parts of one benchmark, percent; NaN without questions.
+    pub(crate) fn accuracy(&self, cell: usize, parts: &[usize], totals: &[f64]) -> f64 {
+        let held = |part: &usize| self.has[cell].contains(&self.parts[*part].benchmark);
+        if !parts.iter().all(held) {
+            return f64::NAN;
+        }
+        let score = |&part: &usize| self.tally(cell, part, totals).score;
+        100.0 * parts.iter().map(score).sum::<f64>() / self.count(parts, totals)
+    }
+
+    /// The number that tables print for a benchmark, by its own metric. NaN when the cell does not have the benchmark.
+    pub(crate) fn headline(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
+        let Some(subsets) = self
+            .subsets_of
+            .get(&benchmark)
+            .filter(|_| self.has[cell].contains(&benchmark))
+        else {
+            return f64::NAN;
+        };
+        let tally = |parts: &Vec<usize>| {
+            let mut sum = Tally::default();
+            parts
+                .iter()
+                .for_each(|&part| sum += self.tally(cell, part, totals));
+            sum
+        };
+        let tallies: Vec<Tally> = subsets.iter().map(tally).collect();
+        benchmark.aggregate().value(&tallies)
+    }
+
+    /// The headline number in percent of the most that can be had, so that points and percents can be averaged.
+    pub(crate) fn percent(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
+        let most = match benchmark.aggregate() {
+            Metric::AccuracyPlus => 2.0 * self.subsets_of.get(&benchmark).map_or(0, Vec::len) as f64,
+            _ => 1.0,
+        };
+        self.headline(cell, benchmark, totals) / most
+    }
+
+    /// Mean over the benchmarks that every cell has of their numbers in percent of the most; NaN when there is none.
+    pub(crate) fn average(&self, cell: usize, totals: &[f64]) -> f64 {
+        mean(
+            self.common
+                .iter()
+                .map(|&benchmark| self.percent(cell, benchmark, totals)),
+        )
+    }
+
+    /// The same mean over the benchmarks that the cell has.
+    pub(crate) fn ragged_average(&self, cell: usize, totals: &[f64]) -> f64 {
+        mean(
+            self.has[cell]
+                .iter()
+                .map(|&benchmark| self.percent(cell, benchmark, totals)),
+        )
+    }
+
+    /// How much of the unpruned cell's numbers is left over the benchmarks that every cell has, percent.
+    pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
+        retention(self.pairs(&self.common, cell, full, totals))
+    }
+
+    /// How much of the unpruned cell's numbers is left over the benchmarks that the cell has, percent.
+    pub(crate) fn ragged_retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
+        retention(self.pairs(&self.has[cell], cell, full, totals))
+    }
+
+    /// How much of the unpruned cell's lead over guessing is left over the benchmarks that every cell has, percent.
+    pub(crate) fn corrected(&self, cell: usize, full: usize, chance: &ChanceLevels, totals: &[f64]) -> f64 {
+        let levels = self.common.iter().map(|benchmark| chance.of(benchmark.name()));
+        let pairs = self.pairs(&self.common, cell, full, totals).zip(levels);
+        chance_corrected_retention(pairs.map(|((pruned, unpruned), chance)| (pruned, unpruned, chance)))
+    }
+
+    fn pairs<'s>(
+        &'s self,
+        benchmarks: &'s BTreeSet<Benchmark>,
+        cell: usize,
+        full: usize,
+        totals: &'s [f64],
+    ) -> impl Iterator<Item = (f64, f64)> + 's {
+        benchmarks.iter().map(move |&benchmark| {
+            let of = |cell| self.headline(cell, benchmark, totals);
+            (of(cell), of(full))
+        })
+    }
+}

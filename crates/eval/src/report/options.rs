@@ -1,0 +1,102 @@
+//! What a report compares and prices.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::ModelShape;
+use crate::stats::{Bootstrap, ChanceLevels};
+
+/// What a report compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReportOptions {
+    /// How intervals are computed.
+    pub bootstrap: Bootstrap,
+    /// Order of the arms in tables; others follow by name.
+    pub order: Vec<String>,
+    /// The method that claims are about.
+    pub method: String,
+    /// Name of the unpruned arm.
+    pub full: String,
+    /// Name of the random arm.
+    pub random: String,
+    /// Name of the arm trained by Gumbel top-k with straight-through gradients.
+    pub gumbel: String,
+    /// Name of the `[CLS]`-attention arm.
+    pub cls_attention: String,
+    /// Name of the arm that keeps the most relevant tokens by annotation.
+    pub oracle_keep: String,
+    /// Name of the arm that keeps the least relevant tokens by annotation.
+    pub oracle_drop: String,
+    /// Name of the arm that sees a smaller picture: what it has right is easy.
+    pub downsampled: String,
+    /// Points that dropping background may cost at most.
+    pub background_cost: f64,
+    /// Points that dropping objects must cost at least.
+    pub object_cost: f64,
+    /// What guessing earns on each benchmark.
+    pub chance: ChanceLevels,
+    /// What a forward pass is priced with; without it the report has no cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostOptions>,
+}
+
+/// The model whose cost is counted, and beside how many other tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CostOptions {
+    /// Sizes of the model.
+    pub shape: ModelShape,
+    /// Tokens beside the visual ones, the same for every question.
+    pub text_tokens: usize,
+    /// Bytes of a number in the cache.
+    pub bytes_per_value: usize,
+}
+
+impl CostOptions {
+    /// 97 other tokens, the number behind the printed 8.89 and 2.13 TFLOPs, and 16-bit caches.
+    pub fn new(shape: ModelShape) -> Self {
+        Self {
+            shape,
+            text_tokens: 97,
+            bytes_per_value: 2,
+        }
+    }
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        let order = [
+            "full",
+            "diffprune",
+            "gumbel-ste",
+            "cls-attention",
+            "random",
+            "stratified",
+            "uniform-grid",
+            "average-pool",
+            "downsampled-image",
+            "untrained",
+            "shuffled",
+            "inverted",
+            "oracle-keep",
+            "oracle-drop",
+            "blank-image",
+            "text-only",
+        ];
+        Self {
+            bootstrap: Bootstrap::default(),
+            order: order.map(String::from).to_vec(),
+            method: "diffprune".into(),
+            full: "full".into(),
+            random: "random".into(),
+            gumbel: "gumbel-ste".into(),
+            cls_attention: "cls-attention".into(),
+            oracle_keep: "oracle-keep".into(),
+            oracle_drop: "oracle-drop".into(),
+            downsampled: "downsampled-image".into(),
+            background_cost: 5.0,
+            object_cost: 10.0,
+            chance: ChanceLevels::default(),
+            cost: None,
+        }
+    }
+}

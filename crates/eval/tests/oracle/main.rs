@@ -1,0 +1,10 @@
+//! Every stored case of the official scoring programs.
+
+mod answers;
+mod choices;
+mod group_sets;
+mod imagenet;
+mod more_sets;
+mod prompts;
+mod sets;
+mod support;

@@ -1,0 +1,165 @@
+//! The stored cases, and how they are compared.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use diffprune_eval::{Benchmark, Question, ReadOptions, Reference, Scored};
+use serde_json::Value;
+
+pub fn root() -> PathBuf {
+    let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+    std::env::var_os("DIFFPRUNE_FIXTURES")
+        .map_or_else(|| PathBuf::from(stored), PathBuf::from)
+        .join("eval")
+}
+
+pub fn json(path: &str) -> Value {
+    let path = root().join(path);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(!rows.is_empty(), "{} holds no case", path.display());
+    rows
+}
+
+pub fn rows(file: &str) -> Vec<Value> {
+    lines(&root().join(file))
+}
+
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text `{key}` in {value}"))
+}
+
+pub fn texts(value: &Value) -> Vec<String> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap().to_string())
+        .collect()
+}
+
+pub fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+pub fn close(found: f64, wanted: &Value, what: &str) {
+    let wanted = number(wanted);
+    assert!(
+        (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
+        "{what}: found {found}, wanted {wanted}"
+    );
+}
+
+/// As Python's `round(value, 2)`: the nearest two decimals of the exact binary value.
+pub fn two_decimals(value: f64) -> f64 {
+    format!("{value:.2}").parse().unwrap()
+}
+
+pub fn dataset(name: &str) -> PathBuf {
+    root().join("datasets").join(name)
+}
+
+/// The stored answers below `answers/`, in file order.
+pub fn stored_answers(dataset: &Path) -> Vec<Value> {
+    let mut folder = dataset.join("answers");
+    loop {
+        let mut entries: Vec<PathBuf> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        entries.sort();
+        let first = entries.into_iter().next().expect("answers are stored");
+        if first.is_file() {
+            return lines(&first);
+        }
+        folder = first;
+    }
+}
+
+/// The same files without LLaVA's question file.
+pub fn without_llava(dataset: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_tree(dataset, copy.path());
+    for entry in fs::read_dir(copy.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    copy
+}
+
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &target)
+        } else {
+            fs::write(target, fs::read(path).unwrap()).unwrap()
+        }
+    }
+}
+
+pub fn id_of(answer: &Value) -> String {
+    let id = &answer["question_id"];
+    id.as_str().map_or_else(|| id.to_string(), str::to_string)
+}
+
+/// What a question is about, whatever its id.
+pub fn content(questions: &[Question]) -> Vec<(String, PathBuf, String, Reference)> {
+    let mut content: Vec<_> = questions
+        .iter()
+        .map(|q| {
+            (
+                q.subset.clone(),
+                PathBuf::from(q.image_name()),
+                q.text.clone(),
+                q.reference.clone(),
+            )
+        })
+        .collect();
+    content.sort_by(|a, b| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2)));
+    content
+}
+
+pub fn read(benchmark: Benchmark, root: &Path) -> Vec<Question> {
+    benchmark
+        .read(root, &ReadOptions::default())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The stored answers of one file, by id.
+pub fn answers(file: &Path) -> HashMap<String, String> {
+    lines(file)
+        .iter()
+        .map(|row| (id_of(row), text(row, "text").to_string()))
+        .collect()
+}
+
+pub fn scored<'a>(questions: &'a [Question], scores: &'a [f64]) -> impl Iterator<Item = Scored<'a>> {
+    questions.iter().zip(scores).map(|(question, &score)| Scored {
+        subset: &question.subset,
+        group: question.group.as_deref(),
+        score,
+        label: question.label(),
+    })
+}
+
+pub fn with(read: ReadOptions, benchmark: Benchmark, root: &Path) -> Vec<Question> {
+    benchmark
+        .read(root, &read)
+        .unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,0 +1,525 @@
+//! Reports from records that are made by hand: every number can be computed on paper.
+
+use std::fs;
+
+use diffprune_eval::{
+    Benchmark, Bootstrap, CostOptions, Counting, EvalError, Figure, Figures, Format, Meta, ModelShape,
+    Record, Report, ReportOptions, Schedule, StageTimer, TimingContext, Verdict, kv_bytes, prefill_flops,
+};
+use serde_json::Value;
+
+/// The answer of an arm to question `id` about picture `id / 2`.
+fn record(arm: &str, budget: &str, benchmark: Benchmark, id: usize, score: f64) -> Record {
+    let kept = budget.parse().unwrap_or(576);
+    Record {
+        arm: arm.into(),
+        budget: budget.into(),
+        seed: 0,
+        question: id.to_string(),
+        benchmark,
+        subset: "all".into(),
+        kind: "all".into(),
+        group: None,
+        image: format!("{}.png", id / 2),
+        kept,
+        total: 576,
+        answer: if score == 1.0 { "right" } else { "wrong" }.into(),
+        score,
+        label: None,
+        probability: None,
+    }
+}
+
+/// Answers of an arm to twenty questions of GQA, right where `right` says so.
+fn gqa(arm: &str, budget: &str, right: impl Fn(usize) -> bool) -> Vec<Record> {
+    (0..20)
+        .map(|id| record(arm, budget, Benchmark::Gqa, id, f64::from(right(id))))
+        .collect()
+}
+
+fn options() -> ReportOptions {
+    ReportOptions {
+        bootstrap: Bootstrap {
+            resamples: 500,
+            ..Bootstrap::default()
+        },
+        ..ReportOptions::default()
+    }
+}
+
+fn report(records: &[Record], options: &ReportOptions) -> Report {
+    Report::from_records(records, Meta::default(), options).unwrap()
+}
+
+fn value(report: &Report, table: &str, arm: &str, budget: &str, metric: &str) -> f64 {
+    match report.row(table, arm, budget, metric) {
+        Some(row) => row.value,
+        None => panic!("no {arm} {budget} {metric} in {table}"),
+    }
+}
+
+fn near(found: f64, wanted: f64) {
+    assert!((found - wanted).abs() < 1e-9, "found {found}, wanted {wanted}");
+}
+
+/// The unpruned model has 16 of 20, the method loses 2 and gains 1, random loses 9 and gains 1.
+fn three_arms() -> Vec<Record> {
+    let full = |id: usize| id < 16;
+    [
+        gqa("full", "all", full),
+        gqa("diffprune", "64", |id| (2..17).contains(&id)),
+        gqa("random", "64", |id| (9..17).contains(&id)),
+    ]
+    .concat()
+}
+
+#[test]
+fn flips_loyalty_and_tests_are_counted() {
+    let report = report(&three_arms(), &options());
+    let of = |arm: &str, metric: &str| value(&report, "agreement", arm, "64", metric);
+    near(of("diffprune", "right to wrong"), 10.0);
+    near(of("diffprune", "wrong to right"), 5.0);
+    near(of("diffprune", "loyalty"), 85.0);
+    near(of("random", "right to wrong"), 45.0);
+    near(of("random", "loyalty"), 50.0);
+    let differences = &report.table("differences").unwrap().rows;
+    let test = |arm: &str| {
+        let row = differences.iter().find(|row| row.arm == arm).unwrap();
+        (row.verdict.unwrap().compared(), row.test.unwrap())
+    };
+    let (verdict, against_full) = test("diffprune - full");
+    assert_eq!(
+        (verdict, against_full.mcnemar.wins, against_full.mcnemar.losses),
+        ("tie", 1, 2)
+    );
+    let (verdict, against_random) = test("diffprune - random");
+    assert_eq!(
+        (
+            verdict,
+            against_random.mcnemar.wins,
+            against_random.mcnemar.losses
+        ),
+        ("better", 7, 0)
+    );
+    near(against_random.mcnemar.p, 2.0 / 128.0);
+    // Two rivals at one budget: the smaller p counts twice, the larger is not below it.
+    near(against_random.p_holm, 4.0 / 128.0);
+    near(against_full.p_holm, 1.0);
+}
+
+#[test]
+fn tests_take_the_first_seed_and_numbers_the_mean_of_all() {
+    let mut records = three_arms();
+    let second: Vec<Record> = gqa("random", "64", |id| id < 4)
+        .into_iter()
+        .map(|record| Record { seed: 7, ..record })
+        .collect();
+    records.extend(second);
+    let report = report(&records, &options());
+    near(
+        value(&report, "main", "random", "64", "average"),
+        100.0 * (8.0 + 4.0) / 40.0,
+    );
+    // Of 20 questions: the first seed agrees in 10, the second in 8.
+    near(value(&report, "agreement", "random", "64", "loyalty"), 45.0);
+    let rows = &report.table("differences").unwrap().rows;
+    let row = rows.iter().find(|row| row.arm == "diffprune - random").unwrap();
+    assert_eq!(
+        (row.test.unwrap().mcnemar.wins, row.test.unwrap().mcnemar.losses),
+        (7, 0)
+    );
+}
+
+#[test]
+fn easy_questions_are_those_of_the_downsampled_picture() {
+    let mut records = three_arms();
+    records.extend(gqa("downsampled-image", "64", |id| id % 4 == 0));
+    let report = report(&records, &options());
+    let row = |arm: &str, metric: &str| report.row("vtc", arm, "64", metric).unwrap();
+    // Easy are 0, 4, 8, 12, 16; the method has 4, 8, 12 and 16 of them and 15 in all.
+    near(row("diffprune", "easy").value, 80.0);
+    near(row("diffprune", "hard").value, 100.0 * 11.0 / 15.0);
+    near(row("full", "easy").value, 80.0);
+    assert_eq!((row("random", "easy").n, row("random", "hard").n), (5, 15));
+    assert!(report.row("vtc", "downsampled-image", "64", "easy").is_none());
+}
+
+#[test]
+fn confidences_are_compared_with_success() {
+    let mut records = three_arms();
+    for record in records.iter_mut().filter(|record| record.arm == "diffprune") {
+        record.probability = Some(0.9);
+    }
+    let report = report(&records, &options());
+    near(
+        value(&report, "calibration", "diffprune", "64", "calibration error"),
+        15.0,
+    );
+    assert_eq!(report.table("calibration").unwrap().rows.len(), 1);
+}
+
+/// Two benchmarks, of which `random` has one only.
+fn ragged() -> Vec<Record> {
+    let textvqa = |arm: &str, budget: &str, score: f64| -> Vec<Record> {
+        (0..10)
+            .map(|id| record(arm, budget, Benchmark::TextVqa, id, score))
+            .collect()
+    };
+    [
+        three_arms(),
+        textvqa("full", "all", 0.6),
+        textvqa("diffprune", "64", 0.3),
+    ]
+    .concat()
+}
+
+#[test]
+fn holes_leave_common_means_alone() {
+    let (whole, holed) = (report(&three_arms(), &options()), report(&ragged(), &options()));
+    for (arm, budget) in [("full", "all"), ("diffprune", "64"), ("random", "64")] {
+        for metric in ["average", "retention"] {
+            let of = |report: &Report| value(report, "main", arm, budget, metric);
+            near(of(&holed), of(&whole));
+        }
+    }
+    assert!(whole.row("main", "full", "all", "ragged average").is_none());
+    near(value(&holed, "main", "full", "all", "ragged average"), 70.0);
+    near(value(&holed, "main", "diffprune", "64", "ragged average"), 52.5);
+    near(value(&holed, "main", "random", "64", "ragged average"), 40.0);
+    near(
+        value(&holed, "main", "diffprune", "64", "ragged retention"),
+        50.0 * (75.0 / 80.0 + 0.5),
+    );
+    near(value(&holed, "main", "random", "64", "ragged retention"), 50.0);
+    assert_eq!(holed.row("main", "random", "64", "ragged average").unwrap().n, 20);
+    assert_eq!(holed.row("main", "full", "all", "ragged average").unwrap().n, 30);
+    assert!(
+        holed
+            .row("benchmarks", "random", "64", "textvqa accuracy")
+            .is_none()
+    );
+    assert_eq!(
+        holed.meta.note, "",
+        "an arm without a benchmark leaves out no question"
+    );
+    // Scores between right and wrong are no matter for a test of right and wrong.
+    let row = holed
+        .table("differences")
+        .unwrap()
+        .rows
+        .iter()
+        .find(|row| row.arm == "diffprune - full");
+    assert_eq!(row.unwrap().test.unwrap().mcnemar.losses, 2);
+}
+
+#[test]
+fn chance_is_data() {
+    let mut options = options();
+    let records = three_arms();
+    let corrected = |options: &ReportOptions, arm: &str| {
+        value(
+            &report(&records, options),
+            "adjusted",
+            arm,
+            "64",
+            "chance-corrected retention",
+        )
+    };
+    near(corrected(&options, "random"), 50.0);
+    options.chance.0.insert("gqa".into(), 40.0);
+    near(corrected(&options, "random"), 0.0);
+    near(corrected(&options, "diffprune"), 100.0 * 35.0 / 40.0);
+}
+
+/// Answers to ten groups of two questions, each about one picture, in two parts; `right` sees group and member.
+fn grouped(
+    arm: &str,
+    budget: &str,
+    benchmark: Benchmark,
+    right: impl Fn(usize, usize) -> bool,
+) -> Vec<Record> {
+    let answer = |id: usize| {
+        let (group, member) = (id / 2, id % 2);
+        let part = ["a", "b"][group / 6];
+        Record {
+            subset: part.into(),
+            kind: part.into(),
+            group: Some(format!("group {group}")),
+            ..record(arm, budget, benchmark, id, f64::from(right(group, member)))
+        }
+    };
+    (0..20).map(answer).collect()
+}
+
+#[test]
+fn groups_count_as_their_benchmarks_say() {
+    // The method has the first question of every group and the second of the groups 0 to 3 and 6.
+    let method = |group: usize, member: usize| member == 0 || group < 4 || group == 6;
+    for benchmark in [Benchmark::MmBench, Benchmark::Mme] {
+        let mut records = grouped("full", "all", benchmark, |_, _| true);
+        records.extend(grouped("diffprune", "64", benchmark, method));
+        let shown = report(&records, &options());
+        let of = |table: &str, metric: &str| value(&shown, table, "diffprune", "64", metric);
+        let (number, percent) = match benchmark {
+            // Five of ten groups.
+            Benchmark::MmBench => (50.0, 50.0),
+            // Parts of six and of four groups: ten of twelve answers and four of six pairs, five of eight and one of four.
+            _ => {
+                let points = 100.0 * (10.0 / 12.0 + 4.0 / 6.0 + 5.0 / 8.0 + 1.0 / 4.0);
+                (points, points / 4.0)
+            }
+        };
+        near(of("benchmarks", benchmark.metric()), number);
+        near(of("main", "average"), percent);
+        near(of("main", "retention"), percent);
+        // The test takes a group for one question where the benchmark does.
+        let rows = &shown.table("differences").unwrap().rows;
+        assert_eq!(rows[0].test.unwrap().mcnemar.losses, 5);
+        // Without one answer, its whole group is gone.
+        let last = records.pop().unwrap();
+        assert_eq!(last.group.as_deref(), Some("group 9"));
+        let shown = report(&records, &options());
+        assert_eq!(shown.row("main", "full", "all", "average").unwrap().n, 18);
+        assert!(shown.meta.note.contains("2 questions"));
+    }
+}
+
+fn priced() -> ReportOptions {
+    ReportOptions {
+        cost: ModelShape::preset("llava-1.5-7b").map(CostOptions::new),
+        ..options()
+    }
+}
+
+#[test]
+fn cost_is_that_of_the_tokens_recorded() {
+    let report = report(&three_arms(), &priced());
+    let shape = ModelShape::preset("llava-1.5-7b").unwrap();
+    for (arm, budget, kept) in [("full", "all", 576), ("diffprune", "64", 64)] {
+        let schedule = Schedule::uniform(32, kept + 97);
+        let of = |metric: &str| value(&report, "cost", arm, budget, metric);
+        near(
+            of("prefill GFLOPs"),
+            prefill_flops(&shape, &schedule, Counting::FULL) / 1e9,
+        );
+        near(
+            of("profiler GFLOPs"),
+            prefill_flops(&shape, &schedule, Counting::PROFILER) / 1e9,
+        );
+        near(of("cache MB"), kv_bytes(&shape, &schedule, 2) / 1e6);
+    }
+    let plots = report.plots().unwrap();
+    let cost = plots.iter().find(|plot| plot.name == "cost").unwrap();
+    assert!(cost.svg.contains("diffprune") && cost.svg.contains("GFLOPs"));
+}
+
+#[test]
+fn every_format_shows_the_same_number() {
+    let mut report = report(&three_arms(), &priced());
+    let timer = StageTimer::new(TimingContext::new("f32", "fused_path", "cpu & co", 1));
+    report.timings = timer
+        .measure(|| Ok(()), |lap| lap.stage("encode", || ()))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let figures = Figures {
+        legend: "what is kept".into(),
+        figures: vec![Figure {
+            title: "1-random".into(),
+            path: "pictures/1.png".into(),
+            png: vec![1, 2, 3],
+        }],
+    };
+    let files = report.write_as(folder.path(), &Format::ALL, &figures).unwrap();
+    assert!(files.iter().any(|file| file.ends_with("cost.svg")));
+    let text = |ending: &str| fs::read_to_string(folder.path().join(format!("report.{ending}"))).unwrap();
+    let row = report.row("main", "diffprune", "64", "retention").unwrap();
+    let shown = format!("{:.1} [{:.1}, {:.1}]", row.value, row.lo, row.hi);
+    assert!(text("md").contains(&shown) && text("html").contains(&shown));
+    assert!(text("tex").contains(&shown.replace('[', "{[}").replace(']', "{]}")));
+    let line = format!(
+        "main,diffprune,64,retention,{},{},{},20,",
+        row.value, row.lo, row.hi
+    );
+    assert!(text("csv").contains(&line), "{line}");
+    let read = Report::read(&folder.path().join("report.json")).unwrap();
+    assert_eq!(read, report, "JSON keeps every bit");
+    // Circumstances of times are everywhere; LaTeX and CSV are well formed.
+    for ending in ["md", "html", "tex", "csv"] {
+        let text = text(ending);
+        assert!(text.contains("f32") && text.contains("co"), "{ending}");
+    }
+    let tex = text("tex");
+    assert!(tex.contains("cpu \\& co") && tex.contains("fused\\_path"));
+    for rule in [
+        "\\toprule",
+        "\\midrule",
+        "\\bottomrule",
+        "\\begin{tabular}",
+        "\\end{tabular}",
+    ] {
+        assert_eq!(
+            tex.matches(rule).count(),
+            tex.matches("\\begin{table}").count(),
+            "{rule}"
+        );
+    }
+    let csv = text("csv");
+    let fields = |line: &str| {
+        line.split('"')
+            .step_by(2)
+            .map(|part| part.matches(',').count())
+            .sum::<usize>()
+    };
+    let wanted = fields(csv.lines().next().unwrap());
+    assert!(csv.lines().count() > 30 && csv.lines().all(|line| fields(line) == wanted));
+    // The page needs no other file; Markdown links it.
+    let html = text("html");
+    assert!(html.contains("src=\"data:image/png;base64,AQID\"") && html.matches("src=").count() == 1);
+    assert!(html.matches("<svg").count() >= 2 && !html.contains("href="));
+    assert!(text("md").contains("![1-random](pictures/1.png)"));
+    // Fewer formats write fewer files.
+    let few = tempfile::tempdir().unwrap();
+    let files = report.write_as(few.path(), &[Format::Csv], &figures).unwrap();
+    assert_eq!(files, [few.path().join("report.csv")]);
+}
+
+#[test]
+fn reports_of_earlier_versions_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.json");
+    let mut old: Value = serde_json::from_str(&report(&three_arms(), &options()).to_json().unwrap()).unwrap();
+    for table in old["tables"].as_array_mut().unwrap() {
+        for row in table["rows"].as_array_mut().unwrap() {
+            row.as_object_mut().unwrap().remove("test");
+        }
+    }
+    old["meta"].as_object_mut().unwrap().remove("note");
+    fs::write(&path, old.to_string()).unwrap();
+    assert!(
+        Report::read(&path)
+            .unwrap()
+            .to_markdown()
+            .contains("| diffprune - random |")
+    );
+    let settings = serde_json::json!({"method": "mine", "full": "all of it"});
+    let options: ReportOptions = serde_json::from_value(settings).unwrap();
+    assert_eq!(
+        (options.method.as_str(), options.random.as_str()),
+        ("mine", "random")
+    );
+}
+
+#[test]
+fn two_runs_are_paired_over_what_both_asked() {
+    let (a, b) = (three_arms(), three_arms());
+    let compare =
+        |a: &[Record], b: &[Record]| Report::compare(["A", "B"], [a, b], Meta::default(), &options());
+    let same = compare(&a, &b).unwrap();
+    for row in &same.table("comparison").unwrap().rows {
+        assert_eq!((row.value, row.verdict), (0.0, Some(Verdict::Tie)), "{row:?}");
+        assert_eq!(row.test.unwrap().mcnemar.p, 1.0);
+    }
+    // B has twelve questions, another arm, and no random arm.
+    let mut b: Vec<Record> = [gqa("full", "all", |id| id < 6), gqa("diffprune", "64", |_| true)].concat();
+    b.retain(|record| record.question.parse::<usize>().unwrap() < 12);
+    b.extend(gqa("own", "64", |_| true));
+    let report = compare(&a, &b).unwrap();
+    let row = |arm: &str, metric: &str| {
+        let rows = &report.table("comparison").unwrap().rows;
+        rows.iter()
+            .find(|row| row.arm == arm && row.metric == metric)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(report.table("comparison").unwrap().rows.len(), 4);
+    let full = row("full", "gqa accuracy");
+    near(full.value, 50.0);
+    assert_eq!(
+        (full.n, full.verdict, full.test.unwrap().mcnemar.wins),
+        (12, Some(Verdict::Holds), 6)
+    );
+    near(row("diffprune", "average").value, -100.0 * 2.0 / 12.0);
+    // Two arms of one metric: Holm.
+    let p = full.test.unwrap();
+    near(p.p_holm, 2.0 * p.mcnemar.p);
+    assert!(report.meta.note.contains("8 questions"));
+    assert!(report.to_text().contains("A minus B") && report.to_markdown().contains("| better |"));
+    let swapped = compare(&b, &a).unwrap();
+    near(
+        swapped.row("comparison", "full", "all", "average").unwrap().value,
+        -50.0,
+    );
+    // What cannot be compared is refused.
+    let refused = |a: &[Record], b: &[Record], named: &str| {
+        let error = compare(a, b).unwrap_err();
+        assert!(
+            matches!(error, EvalError::Setup { .. }) && error.to_string().contains(named),
+            "{error}"
+        );
+    };
+    refused(&a, &gqa("other", "64", |_| true), "no arm");
+    let mut moved = b.clone();
+    moved[3].image = "elsewhere.png".into();
+    refused(&a, &moved, "elsewhere.png");
+    let textvqa: Vec<Record> = (0..4)
+        .map(|id| record("full", "all", Benchmark::TextVqa, id, 1.0))
+        .collect();
+    refused(&a, &textvqa, "no benchmark of both");
+    let twins = Report::compare(["A", "A"], [&a, &a], Meta::default(), &options());
+    assert!(twins.unwrap_err().to_string().contains("one name twice"));
+}
+
+#[test]
+fn the_best_run_stands_first() {
+    let runs = [
+        ("small".to_string(), ragged()),
+        (
+            "large".to_string(),
+            [
+                gqa("full", "all", |id| id < 19),
+                gqa("diffprune", "64", |id| id < 18),
+            ]
+            .concat(),
+        ),
+    ];
+    let board = Report::leaderboard(&runs, Meta::default(), &options()).unwrap();
+    let table = board.table("leaderboard").unwrap();
+    let mut arms: Vec<&str> = table.rows.iter().map(|row| row.arm.as_str()).collect();
+    arms.dedup();
+    let wanted = [
+        "large: full",
+        "large: diffprune",
+        "small: full",
+        "small: diffprune",
+        "small: random",
+    ];
+    assert_eq!(arms, wanted);
+    let of = |arm: &str, budget: &str, metric: &str| value(&board, "leaderboard", arm, budget, metric);
+    near(of("small: full", "all", "common mean"), 80.0);
+    near(of("small: full", "all", "ragged mean"), 70.0);
+    near(of("large: diffprune", "64", "retention"), 100.0 * 18.0 / 19.0);
+    near(of("small: random", "64", "kept tokens"), 64.0);
+    assert!(table.title.contains("gqa") && !table.title.contains("textvqa"));
+    assert!(board.to_markdown().contains("| 1 | large: full | all |"));
+    assert!(
+        board
+            .row("leaderboard", "small: random", "64", "textvqa accuracy")
+            .is_none()
+    );
+    // The order of the runs does not matter.
+    let turned: Vec<_> = runs.iter().rev().cloned().collect();
+    let again = Report::leaderboard(&turned, Meta::default(), &options()).unwrap();
+    assert_eq!(again.tables, board.tables);
+    assert!(Report::leaderboard(&[("none".into(), Vec::new())], Meta::default(), &options()).is_err());
+}
+
+#[test]
+fn the_order_of_records_and_copies_of_them_do_not_matter() {
+    let records = ragged();
+    let mut turned: Vec<Record> = records.iter().rev().cloned().collect();
+    turned.extend(records[..5].to_vec());
+    assert_eq!(
+        report(&records, &priced()).to_json().unwrap(),
+        report(&turned, &priced()).to_json().unwrap()
+    );
+}

@@ -1,0 +1,118 @@
+//! Hidden answers, ImageNet, captions and manifests.
+
+use std::fs;
+
+use diffprune_eval::{
+    Benchmark, Difference, EvalError, ImageNet, Manifest, Protocol, ReadOptions, Reference, Split,
+    read_captions,
+};
+
+use super::{Copy, copy_tree, stored};
+
+#[test]
+fn hidden_answers_score_nothing() {
+    let options = ReadOptions {
+        split: Split::Upload,
+        ..ReadOptions::default()
+    };
+    for benchmark in [Benchmark::VqaV2, Benchmark::VizWiz] {
+        let questions = benchmark.read(&stored(benchmark), &options).unwrap();
+        assert!(!questions.is_empty());
+        for question in questions {
+            assert_eq!(question.reference, Reference::Hidden);
+            assert_eq!(question.score("yes", Protocol::Llava), 0.0);
+        }
+    }
+}
+
+#[test]
+fn imagenet_goes_on_without_bad_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = stored(Benchmark::Gqa).parent().unwrap().join("imagenet");
+    copy_tree(&from, folder.path());
+    fs::remove_dir_all(folder.path().join("val")).unwrap();
+    let list = folder.path().join("LOC_val_solution.csv");
+    let text = fs::read_to_string(&list).unwrap();
+    let n_lines = text.lines().count() - 1;
+    fs::write(&list, text.replacen("n01440764", "n99999999", 1)).unwrap();
+    let error = ImageNet::read(folder.path(), true).unwrap_err().to_string();
+    assert!(
+        error.contains("LOC_val_solution.csv:3: found class `n99999999`"),
+        "{error}"
+    );
+    let data = ImageNet::read(folder.path(), false).unwrap();
+    assert_eq!((data.samples.len(), data.problems.len()), (n_lines - 1, 1));
+}
+
+#[test]
+fn captions_are_read_from_both_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let picture = stored(Benchmark::Gqa).join("data/images/n100001.jpg");
+    fs::create_dir(root.join("images")).unwrap();
+    fs::copy(&picture, root.join("images/a.jpg")).unwrap();
+    fs::write(
+        root.join("captions.tsv"),
+        "images/a.jpg\ta red cross\r\nimages/a.jpg\t\nimages/b.jpg\ta disc\nno tab\n",
+    )
+    .unwrap();
+    let found = read_captions(root, false).unwrap();
+    assert_eq!(found.captions.len(), 1);
+    assert_eq!(found.captions[0].caption, "a red cross");
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    for (problem, named) in problems
+        .iter()
+        .zip([":2: found an empty", ":3: image", ":4: found no tab"])
+    {
+        assert!(problem.contains(named), "{problem}");
+    }
+    assert_eq!(problems.len(), 3);
+    fs::write(
+        root.join("captions.jsonl"),
+        "{\"image\": \"images/a.jpg\", \"caption\": \"a disc\", \"other\": 1}\n\n",
+    )
+    .unwrap();
+    let found = read_captions(root, true).unwrap();
+    assert_eq!(found.captions[0].caption, "a disc", "lines of JSON are preferred");
+}
+
+#[test]
+fn a_manifest_says_what_is_missing_or_differs() {
+    let copy = Copy::new(Benchmark::Pope);
+    let root = copy.folder.path();
+    let manifest = Manifest::of(root).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("pope.json");
+    manifest.write(&file).unwrap();
+    let manifest = Manifest::read(&file).unwrap();
+    assert!(
+        manifest
+            .files
+            .iter()
+            .any(|file| file.path == "coco/coco_pope_random.json")
+    );
+    assert_eq!(manifest.check(root, true).unwrap(), []);
+    fs::remove_file(copy.path("llava_pope_test.jsonl")).unwrap();
+    fs::write(copy.path("new"), "").unwrap();
+    copy.change("coco/coco_pope_random.json", |text| text + "\n");
+    copy.change("coco/coco_pope_popular.json", |text| {
+        text.replacen("yes", "no ", 1)
+    });
+    let content = |difference: &Difference| matches!(difference, Difference::Content { path, .. } if path == "coco/coco_pope_popular.json");
+    let all = manifest.check(root, true).unwrap();
+    assert_eq!(all.iter().filter(|difference| content(difference)).count(), 1);
+    let text: Vec<String> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(text.len(), 4, "{text:?}");
+    assert!(text.iter().any(|line| line == "llava_pope_test.jsonl: missing"));
+    assert!(text.iter().any(|line| line == "new: not in the manifest"));
+    assert!(
+        text.iter()
+            .any(|line| line.starts_with("coco/coco_pope_random.json: found") && line.contains("bytes"))
+    );
+    assert!(!manifest.check(root, false).unwrap().iter().any(content));
+    fs::write(&file, "{\"files\": 3}").unwrap();
+    assert!(matches!(
+        Manifest::read(&file),
+        Err(EvalError::Line { line: 1, .. })
+    ));
+}
