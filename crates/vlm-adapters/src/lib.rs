@@ -6,7 +6,9 @@ mod generate;
 mod image;
 mod language;
 mod llava15;
+mod load;
 mod projector;
+mod qwen25vl;
 mod sequence;
 mod splice;
 mod text;
@@ -14,15 +16,25 @@ mod vision;
 mod vlm;
 mod weights;
 
-pub use crate::image::{ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
-pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig};
+pub use crate::image::{
+    ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image, resize_bicubic, smart_resize,
+};
+pub use config::{
+    Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, Qwen25VlConfig,
+    QwenVisionConfig,
+};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
-pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
+pub use llava15::{Llava, LlavaModel, LlavaParts};
+pub use load::{LoadOptions, load_vlm};
 pub use projector::Projector;
+pub use qwen25vl::{
+    PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,
+    QwenVisionBlock, WindowPlan, canonical_qwen_name,
+};
 pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
