@@ -1,8 +1,10 @@
 //! What this crate computes against what the reference implementations computed, for every case found.
 
 mod bad_input;
+mod cases;
 mod llava15;
 mod preprocess;
+mod qwen25vl;
 mod tensors;
 mod tokenizers;
 mod weights;
