@@ -5,6 +5,8 @@ mod cases;
 mod llava15;
 mod preprocess;
 mod qwen25vl;
+mod qwen_bad_input;
+mod qwen_preprocess;
 mod tensors;
 mod tokenizers;
 mod weights;
