@@ -223,7 +223,7 @@ fn images_of_extreme_shapes() -> Outcome {
     let options = LoadOptions {
         qwen: QwenOptions {
             pad_square: true,
-            max_pixels: Some(112 * 112),
+            max_pixels: Some(120 * 120),
             ..QwenOptions::default()
         },
         ..LoadOptions::default()
