@@ -6,6 +6,7 @@ mod llava15;
 mod preprocess;
 mod qwen25vl;
 mod qwen_bad_input;
+mod qwen_batch;
 mod qwen_preprocess;
 mod tensors;
 mod tokenizers;
