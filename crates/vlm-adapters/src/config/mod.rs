@@ -7,6 +7,7 @@ mod llava;
 mod qwen25vl;
 mod qwen_text;
 mod qwen_vision;
+mod vit;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub use llama::LlamaConfig;
 pub use llava::{FeatureSelect, LlavaConfig};
 pub use qwen_vision::QwenVisionConfig;
 pub use qwen25vl::Qwen25VlConfig;
+pub use vit::{VitConfig, VitLayout, VitPool};
 
 use crate::LoadError;
 

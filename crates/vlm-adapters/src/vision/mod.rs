@@ -3,3 +3,4 @@
 mod clip;
 
 pub use clip::{ClipEncoding, ClipLayer, ClipVision};
+pub(crate) use clip::{cut_patches, norm};

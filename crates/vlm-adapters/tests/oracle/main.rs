@@ -3,6 +3,8 @@
 mod bad_input;
 mod cases;
 mod llava15;
+#[cfg(target_os = "linux")]
+mod memory;
 mod preprocess;
 mod qwen25vl;
 mod qwen_bad_input;
@@ -10,6 +12,7 @@ mod qwen_batch;
 mod qwen_preprocess;
 mod tensors;
 mod tokenizers;
+mod vit;
 mod weights;
 
 use std::path::{Path, PathBuf};
