@@ -158,7 +158,7 @@ impl QwenVision {
         self.merge
     }
 
-    /// Side of a patch and frames of it.
+    /// Axes of a patch: colours, frames, rows, columns.
     pub(super) fn kernel(&self) -> [usize; 4] {
         [3, self.frames, self.patch_size, self.patch_size]
     }
