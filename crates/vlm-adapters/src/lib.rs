@@ -7,7 +7,9 @@ mod hub;
 mod image;
 mod language;
 mod llava15;
+mod load;
 mod projector;
+mod qwen25vl;
 mod sequence;
 mod splice;
 mod text;
@@ -17,9 +19,13 @@ mod vlm;
 mod weights;
 
 pub use crate::image::{
-    CropCenter, Filter, ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic,
+    CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
+    resize_bicubic, smart_resize,
 };
-pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig};
+pub use config::{
+    Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, Qwen25VlConfig,
+    QwenVisionConfig,
+};
 pub use config::{VitConfig, VitLayout, VitPool};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
@@ -27,8 +33,13 @@ pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkp
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
-pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
+pub use llava15::{Llava, LlavaModel, LlavaParts};
+pub use load::{LoadOptions, load_vlm};
 pub use projector::Projector;
+pub use qwen25vl::{
+    PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,
+    QwenVisionBlock, WindowPlan, canonical_qwen_name,
+};
 pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};

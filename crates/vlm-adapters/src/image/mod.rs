@@ -3,9 +3,14 @@
 mod coefficients;
 mod load;
 mod processor;
+mod qwen;
 mod resample;
+mod smart_resize;
 
 pub use coefficients::Filter;
 pub use load::{decode_image, load_image};
 pub use processor::{CropCenter, ImageMode, ImageProcessor};
+pub use qwen::QwenImageProcessor;
+pub(crate) use qwen::block_order;
 pub use resample::resize_bicubic;
+pub use smart_resize::smart_resize;

@@ -9,31 +9,9 @@ use image::RgbImage;
 use super::LlavaModel;
 use crate::{
     ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageMode, ImageProcessor, ImageShape,
-    LlavaConfig, LoadError, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
-    render_prompt,
+    LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput,
+    Vlm, VlmError, render_prompt,
 };
-
-/// How a checkpoint is read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadOptions {
-    /// How images that are not square are treated.
-    pub image_mode: ImageMode,
-    /// Which words stand around the question.
-    pub prompt_style: PromptStyle,
-    /// Type that the weights are held in, whatever the file stores.
-    pub dtype: DType,
-}
-
-impl Default for LoadOptions {
-    /// Padding to a square, the checkpoint's own template, f32 (exact; 7B on a CPU wants f16).
-    fn default() -> Self {
-        Self {
-            image_mode: ImageMode::PadSquare,
-            prompt_style: PromptStyle::default(),
-            dtype: DType::F32,
-        }
-    }
-}
 
 /// LLaVA-1.5: the frozen network, its image processor and its texts.
 #[derive(Debug, Clone)]
@@ -253,19 +231,6 @@ pub(crate) fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
     }
 }
 
-/// Reads a checkpoint folder of any family that this crate knows.
-///
-/// # Errors
-/// When the family is unknown, a file is absent or damaged, or the parts do not fit together.
-pub fn load_vlm(
-    dir: impl AsRef<Path>,
-    device: &Device,
-    options: LoadOptions,
-) -> Result<Box<dyn Vlm>, LoadError> {
-    // One family so far: its configuration names the supported ones when the folder holds another.
-    Ok(Box::new(Llava::load_with(dir, device, options)?))
-}
-
 fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {
     let (found, wanted) = (parts.processor.size as usize, parts.config.vision.image_size);
     if found != wanted {
@@ -286,7 +251,8 @@ fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {
     }
 }
 
-fn mismatch(subject: &str, found: String, wanted: String) -> LoadError {
+/// Parts of a checkpoint that do not belong together.
+pub(crate) fn mismatch(subject: &str, found: String, wanted: String) -> LoadError {
     LoadError::Request {
         subject: subject.into(),
         found,

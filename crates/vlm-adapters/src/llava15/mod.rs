@@ -4,5 +4,6 @@ mod llava;
 mod model;
 mod weights;
 
-pub use llava::{Llava, LlavaParts, LoadOptions, load_vlm};
+pub use llava::{Llava, LlavaParts};
+pub(crate) use llava::{check_images, mismatch};
 pub use model::LlavaModel;

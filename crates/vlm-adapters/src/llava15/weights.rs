@@ -1,16 +1,12 @@
 //! Reading and writing the weights of LLaVA-1.5 in the hub's layout.
 
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
 
 use super::LlavaModel;
-use crate::weights::Table;
-use crate::{
-    ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name,
-    save_safetensors, write_atomic,
-};
+use crate::weights::{Table, save_checkpoint};
+use crate::{ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name};
 
 impl LlavaConfig {
     /// Reads the weights of a checkpoint folder. Parameters are held as `dtype` (f32, or f16 and bf16 to save memory).
@@ -62,19 +58,9 @@ impl LlavaModel {
         dir: impl AsRef<Path>,
         dtype: DType,
     ) -> Result<(), LoadError> {
-        let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(|source| LoadError::write(dir, source))?;
         let mut model = self.clone();
         let tensors = Table::of(&mut model).into_tensors();
-        save_safetensors(dir.join("model.safetensors"), tensors, dtype)?;
-        let path = dir.join("config.json");
-        let text = serde_json::to_vec_pretty(config).map_err(|source| LoadError::Json {
-            path: path.clone(),
-            wanted: "a configuration that can be written".into(),
-            remedy: "report this as a bug".into(),
-            source,
-        })?;
-        write_atomic(path, &text)
+        save_checkpoint(dir.as_ref(), config, tensors, dtype)
     }
 }
 
@@ -168,6 +154,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::save_safetensors;
     use burn::tensor::{Tensor, TensorData};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;

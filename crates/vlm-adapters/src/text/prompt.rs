@@ -81,21 +81,34 @@ pub fn render_prompt(
     template: Option<&ChatTemplate>,
     turns: &[Turn],
 ) -> Result<String, LoadError> {
-    check(turns)?;
-    let open = turns.last().is_some_and(|turn| turn.answer.is_none());
-    match style.system() {
-        Some(system) => Ok(vicuna(&system, turns)),
-        None => match template {
-            Some(template) => template.render(&messages(turns), open),
-            None => ChatTemplate::llava()?.render(&messages(turns), open),
-        },
+    match (style.system(), template) {
+        (Some(system), _) => {
+            check(turns, IMAGE)?;
+            Ok(vicuna(&system, turns))
+        }
+        (None, Some(template)) => render_template(template, IMAGE, turns),
+        (None, None) => render_template(&ChatTemplate::llava()?, IMAGE, turns),
     }
+}
+
+/// The text of a conversation in the format of `template`, whose images are written as `placeholder`.
+///
+/// # Errors
+/// As [`render_prompt`].
+pub(crate) fn render_template(
+    template: &ChatTemplate,
+    placeholder: &str,
+    turns: &[Turn],
+) -> Result<String, LoadError> {
+    check(turns, placeholder)?;
+    let open = turns.last().is_some_and(|turn| turn.answer.is_none());
+    template.render(&messages(turns), open)
 }
 
 /// The text that stands for one image.
 const IMAGE: &str = "<image>";
 
-fn check(turns: &[Turn]) -> Result<(), LoadError> {
+fn check(turns: &[Turn], placeholder: &str) -> Result<(), LoadError> {
     let refuse = |found: String, wanted: &str, remedy: &str| LoadError::Request {
         subject: "prompt".into(),
         found,
@@ -120,9 +133,9 @@ fn check(turns: &[Turn]) -> Result<(), LoadError> {
     let texts = turns
         .iter()
         .flat_map(|turn| turn.answer.iter().chain([&turn.question]));
-    match texts.into_iter().find(|text| text.contains(IMAGE)) {
+    match texts.into_iter().find(|text| text.contains(placeholder)) {
         Some(_) => Err(refuse(
-            format!("the placeholder {IMAGE} inside a text"),
+            format!("the placeholder {placeholder} inside a text"),
             "texts without it",
             "remove it and say how many images the turn has",
         )),

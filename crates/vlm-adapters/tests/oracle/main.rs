@@ -1,10 +1,15 @@
 //! What this crate computes against what the reference implementations computed, for every case found.
 
 mod bad_input;
+mod cases;
 mod llava15;
 #[cfg(target_os = "linux")]
 mod memory;
 mod preprocess;
+mod qwen25vl;
+mod qwen_bad_input;
+mod qwen_batch;
+mod qwen_preprocess;
 mod tensors;
 mod tokenizers;
 mod vit;
