@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use burn::tensor::{DType, Device};
 use clap::Args;
+use diffprune::vlm::{HubOptions, resolve_checkpoint_with};
 use diffprune::{LoadOptions, Vlm, load_vlm};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{device, digest};
 
@@ -15,9 +17,11 @@ pub const SHIPPED: &str = "assets/mini-llava-1.5";
 /// Which model runs where.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// LLaVA-1.5 checkpoint in Hugging Face layout [default: the shipped small one].
-    #[arg(long, value_name = "DIR")]
-    pub model: Option<PathBuf>,
+    /// Checkpoint in Hugging Face layout: a folder, or a name on the hub such as llava-hf/llava-1.5-7b-hf, which is
+    /// fetched into the usual cache (HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured) [default: the
+    /// shipped small LLaVA-1.5].
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: Option<String>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     pub device: String,
@@ -40,11 +44,20 @@ impl ModelArgs {
     /// Reads the model.
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let device = device::parse(&self.device)?;
-        let dir = match &self.model {
-            Some(dir) => dir.clone(),
-            None => shipped()?,
-        };
-        load(&dir, &device, self.half)
+        load(&self.dir()?, &device, self.half)
+    }
+
+    /// The folder of the checkpoint, fetched from the hub where that is meant.
+    pub fn dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.model {
+            Some(model) => resolve(model),
+            None => shipped(),
+        }
+    }
+
+    /// How the checkpoint is read.
+    pub fn options(&self) -> LoadOptions {
+        options(self.half)
     }
 }
 
@@ -71,22 +84,34 @@ impl Loaded {
 
 /// Reads a checkpoint folder.
 pub fn load(dir: &Path, device: &Device, half: bool) -> anyhow::Result<Loaded> {
-    if !dir.is_dir() {
-        bail!(
-            "{}: no such folder, wanted a LLaVA-1.5 checkpoint; train the small one with `cargo xtask mini` or name \
-             another with --model",
-            dir.display()
-        );
-    }
-    let options = LoadOptions {
-        dtype: if half { DType::F16 } else { DType::F32 },
-        ..LoadOptions::default()
-    };
-    let vlm = load_vlm(dir, device, options)?;
+    let vlm = load_vlm(dir, device, options(half))?;
     Ok(Loaded {
         vlm,
         dir: dir.to_path_buf(),
         half,
+    })
+}
+
+fn options(half: bool) -> LoadOptions {
+    LoadOptions {
+        dtype: if half { DType::F16 } else { DType::F32 },
+        ..LoadOptions::default()
+    }
+}
+
+/// The folder that a text names: one on this machine, or a model of the hub in the cache, fetched if need be.
+pub fn resolve(model: &str) -> anyhow::Result<PathBuf> {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let dir = resolve_checkpoint_with(model, &HubOptions::from_env(), &mut |progress| {
+        bar.set_message(progress.file.to_string());
+        bar.set_length(progress.size);
+        bar.set_position(progress.done);
+    });
+    bar.finish_and_clear();
+    dir.with_context(|| {
+        format!("model {model}: wanted a folder or a name on the hub; train the small one with `cargo xtask mini`")
     })
 }
 

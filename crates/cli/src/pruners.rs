@@ -6,12 +6,30 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use burn::tensor::Tensor;
 use diffprune::pruning::descriptors;
-use diffprune::{DiffPrune, DiffPruneConfig, Pruner, ScorerChoice, ScorerPreset, Vlm};
+use diffprune::{DiffPrune, DiffPruneConfig, PositionRule, Pruner, ScorerChoice, ScorerPreset, Vlm};
 use diffprune_baselines::{find, registry};
 
 /// Help for arguments that name a method.
 pub const HELP: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, or a \
                         trained scorer as diffprune:DIR or inverted:DIR";
+
+/// Position ids of kept tokens, by what a person types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Positions {
+    /// Those of the full sequence.
+    Keep,
+    /// 0, 1, 2, … over the shortened sequence.
+    Reindex,
+}
+
+impl From<Positions> for PositionRule {
+    fn from(positions: Positions) -> Self {
+        match positions {
+            Positions::Keep => Self::Keep,
+            Positions::Reindex => Self::Reindex,
+        }
+    }
+}
 
 /// Widest tokens for which the small scorer is the default.
 const SMALL: usize = 256;

@@ -1,72 +1,227 @@
 //! `diffprune ask`.
 
+use std::io::{BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Instant;
 
+use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{PruneOptions, Turn, load_image};
+use diffprune::vlm::{Hooks, PruneOptions, Turn, VisualInput, load_image};
 use diffprune::{Budget, Vlm, prune};
 
+use crate::arithmetic;
 use crate::clock::timed;
 use crate::model::ModelArgs;
-use crate::pruners::{HELP, Method};
+use crate::pruners::{HELP, Method, Positions};
 
-/// Asks one question about one picture.
+/// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
 pub struct AskArgs {
-    /// The question.
-    question: String,
+    /// The question; may be left out with --chat and --dry-run.
+    question: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
-    /// The picture, PNG or JPEG.
-    #[arg(long, value_name = "FILE")]
-    image: PathBuf,
-    /// Tokens that stay: a count (64), a fraction (1/9), a percentage (11%) or all.
+    /// A picture, PNG or JPEG; give it again for further pictures.
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// Tokens that stay of each picture: a count (64), a fraction (1/9), a percentage (11%) or all.
     #[arg(long, default_value = "all")]
     keep: Budget,
     /// How tokens are chosen.
     #[arg(long, default_value = "cls", help = HELP)]
     pruner: String,
+    /// Position ids of kept tokens: keep or reindex [default: as the method was published].
+    #[arg(long)]
+    positions: Option<Positions>,
     /// Longest answer in new tokens.
     #[arg(long, default_value_t = 64)]
     max_new_tokens: usize,
     /// Seed of methods that draw at random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Go on asking, a line for each question; pictures are encoded and pruned once. An empty line ends.
+    #[arg(long)]
+    chat: bool,
+    /// Only count tokens, from the checkpoint's settings and the pictures' sizes; no weights are read.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Seconds of the stages of one answer.
+#[derive(Default)]
+struct Times {
+    encode: f64,
+    select: f64,
+    prefill: f64,
+    decode: f64,
+}
+
+/// What the pictures became.
+struct Seen {
+    visual: Option<VisualInput>,
+    kept: usize,
+    total: usize,
 }
 
 impl AskArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let picture = load_image(&self.image)?;
+        if self.dry_run {
+            return arithmetic::print(&self.model, &self.images, self.keep);
+        }
+        if self.question.is_none() && !self.chat {
+            bail!("question: found none, wanted a text; ask one, or start a conversation with --chat");
+        }
+        let pictures = self
+            .images
+            .iter()
+            .map(load_image)
+            .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
+        let mut times = Times::default();
+        let seen = self.look(vlm, pictures, &mut times)?;
+        let mut turns = Vec::new();
+        let mut next = self.question.clone();
+        loop {
+            let question = match next.take() {
+                Some(question) => question,
+                None if self.chat => match read_line()? {
+                    Some(question) => question,
+                    None => return Ok(()),
+                },
+                None => return Ok(()),
+            };
+            // The pictures stand in the first turn; later ones find them there, pruned as they were.
+            let n_images = if turns.is_empty() { self.images.len() } else { 0 };
+            turns.push(Turn::ask(question).with_images(n_images));
+            let answer = self.answer(vlm, &turns, &seen, &mut times)?;
+            self.tell(vlm, &seen, &times);
+            times.encode = 0.0;
+            times.select = 0.0;
+            if let Some(turn) = turns.last_mut() {
+                turn.answer = Some(answer);
+            }
+        }
+    }
+
+    /// Encodes and prunes the pictures.
+    fn look(
+        &self,
+        vlm: &dyn Vlm,
+        pictures: Vec<image::RgbImage>,
+        times: &mut Times,
+    ) -> anyhow::Result<Seen> {
+        if pictures.is_empty() {
+            return Ok(Seen {
+                visual: None,
+                kept: 0,
+                total: 0,
+            });
+        }
         let pruner = Method::parse(&self.pruner, vlm, self.seed)?.pruner();
-        let prompt = vlm.prompt_ids(&[Turn::ask(self.question.clone())])?;
+        let question = self.question.as_deref().unwrap_or_default();
+        let questions = vec![vlm.tokenizer().encode(question, false)?; pictures.len()];
         let options = PruneOptions {
             seed: self.seed,
+            positions: self.positions.map(Into::into),
+            questions: Some(questions),
             ..PruneOptions::new(self.keep)
         };
-        let (encoded, encode_s) = timed(|| {
+        let (encoded, encode) = timed(|| {
             let encoded = vlm
-                .preprocess(&[picture])
+                .preprocess(&pictures)
                 .map(|pixels| vlm.encode(pixels, pruner.signals()));
             vlm.device().sync().ok();
             encoded
         });
         let encoded = encoded?;
-        let (pruned, prune_s) = timed(|| prune(vlm, &encoded, pruner.as_ref(), &options));
+        let (pruned, select) = timed(|| {
+            let pruned = prune(vlm, &encoded, pruner.as_ref(), &options);
+            vlm.device().sync().ok();
+            pruned
+        });
+        (times.encode, times.select) = (encode, select);
         let (visual, selection) = pruned?;
-        let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
-        let (ids, generate_s) = timed(|| vlm.generate(&[prompt], Some(&visual), &generate));
-        println!("{}", vlm.tokenizer().decode(&ids?[0], true).trim());
-        eprintln!(
-            "{} of {} tokens kept; encode {:.0} ms, choose and project {:.0} ms, answer {:.0} ms",
-            selection.count(0),
-            encoded.counts()[0],
-            1e3 * encode_s,
-            1e3 * prune_s,
-            1e3 * generate_s
-        );
-        Ok(())
+        Ok(Seen {
+            visual: Some(visual),
+            kept: (0..selection.batch()).map(|row| selection.count(row)).sum(),
+            total: encoded.counts().iter().sum(),
+        })
     }
+
+    /// Answers the last turn, word by word on standard output.
+    fn answer(&self, vlm: &dyn Vlm, turns: &[Turn], seen: &Seen, times: &mut Times) -> anyhow::Result<String> {
+        let prompt = vlm.prompt_ids(turns)?;
+        let options = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
+        let start = Instant::now();
+        let (mut read, mut printed) = (None, String::new());
+        let mut ids = Vec::new();
+        let mut on_prefill = || read = Some(start.elapsed().as_secs_f64());
+        let mut on_token = |_: usize, id: u32| {
+            ids.push(id);
+            match show_more(vlm, &ids, &mut printed) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Nobody reads on (a closed pipe): no need to go on.
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        let mut hooks = Hooks {
+            on_prefill: Some(&mut on_prefill),
+            on_token: Some(&mut on_token),
+            ..Hooks::default()
+        };
+        let answers = vlm.generate_with(&[prompt], seen.visual.as_ref(), &options, &mut hooks)?;
+        times.prefill = read.unwrap_or_default();
+        times.decode = start.elapsed().as_secs_f64() - times.prefill;
+        let text = vlm.tokenizer().decode(&answers[0], true).trim().to_string();
+        println!("{}", text.strip_prefix(printed.as_str()).unwrap_or_default());
+        Ok(text)
+    }
+
+    /// The line of counts and times.
+    fn tell(&self, vlm: &dyn Vlm, seen: &Seen, times: &Times) {
+        let saved = vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
+        eprintln!(
+            "{} of {} visual tokens kept by {}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
+             {} of KV cache saved",
+            seen.kept,
+            seen.total,
+            self.pruner,
+            1e3 * times.encode,
+            1e3 * times.select,
+            1e3 * times.prefill,
+            1e3 * times.decode,
+            arithmetic::bytes(saved),
+        );
+    }
+}
+
+/// Prints what is new of the decoded ids, except for an unfinished character at their end.
+fn show_more(vlm: &dyn Vlm, ids: &[u32], printed: &mut String) -> std::io::Result<()> {
+    let text = vlm.tokenizer().decode(ids, true);
+    let text = text.trim_start();
+    if text.ends_with(char::REPLACEMENT_CHARACTER) || text.ends_with(char::is_whitespace) {
+        return Ok(());
+    }
+    if let Some(new) = text.strip_prefix(printed.as_str()) {
+        let mut out = std::io::stdout().lock();
+        out.write_all(new.as_bytes())?;
+        out.flush()?;
+        *printed = text.to_string();
+    }
+    Ok(())
+}
+
+/// The next question; `None` at an empty line or the end of input.
+fn read_line() -> anyhow::Result<Option<String>> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprint!("> ");
+    }
+    let mut line = String::new();
+    input.lock().read_line(&mut line)?;
+    let line = line.trim();
+    Ok((!line.is_empty()).then(|| line.to_string()))
 }

@@ -14,6 +14,8 @@ use diffprune_mini::{PretrainConfig, WorldConfig, write_processor_files};
 fn diffprune(line: &str, paths: &[&Path]) -> Command {
     let mut paths = paths.iter();
     let mut command = Command::new(env!("CARGO_BIN_EXE_diffprune"));
+    // A name that is no folder must not be looked up outside.
+    command.env("HF_HUB_OFFLINE", "1");
     for word in line.split_whitespace() {
         match word.split_once("{}") {
             Some((before, after)) => {

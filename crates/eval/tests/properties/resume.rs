@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Run, RunOptions};
-use diffprune_pruner::Grid;
+use diffprune_pruner::Layout;
 
 use super::{BUDGETS, Eye, arms, execute, options, red_cells, relevance, report, world};
 
@@ -83,11 +83,11 @@ fn a_damaged_last_line_is_asked_again_and_nothing_else_is() {
 }
 
 /// Relevance that is not known of picture 2 and breaks on picture 5.
-fn moody(image: &Path, grid: Grid) -> Option<Vec<f32>> {
+fn moody(image: &Path, layout: &Layout) -> Option<Vec<f32>> {
     match image.file_stem()?.to_str()? {
         "002" => None,
         "005" => panic!("picture 5 again"),
-        _ => relevance(image, grid),
+        _ => relevance(image, layout),
     }
 }
 
