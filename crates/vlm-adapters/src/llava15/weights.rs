@@ -1,36 +1,16 @@
 //! Reading and writing the weights of LLaVA-1.5 in the hub's layout.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::module::Param;
-use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device};
 
 use super::LlavaModel;
+use crate::weights::Table;
 use crate::{
     ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name,
     save_safetensors, write_atomic,
 };
-
-/// A parameter and how the file stores it.
-enum Slot<'a> {
-    /// Stored `[out, in]`, held `[in, out]`.
-    Linear(&'a mut Param<Tensor<2>>),
-    /// Stored `[d_vision, 3, patch, patch]`, held `[3 * patch * patch, d_vision]`.
-    Patches(&'a mut Param<Tensor<2>>, usize),
-    /// Stored as it is held.
-    Matrix(&'a mut Param<Tensor<2>>),
-    /// Stored as it is held.
-    Vector(&'a mut Param<Tensor<1>>),
-}
-
-/// The parameters of a model under the hub's names.
-#[derive(Default)]
-struct Table<'a> {
-    rows: Vec<(String, Slot<'a>)>,
-}
 
 impl LlavaConfig {
     /// Reads the weights of a checkpoint folder. Parameters are held as `dtype` (f32, or f16 and bf16 to save memory).
@@ -47,21 +27,14 @@ impl LlavaConfig {
         self.validate()?;
         let files = WeightFiles::open(dir)?;
         let mut model = self.init(device);
-        let mut stored = stored_names(&files);
-        for (name, slot) in Table::of(&mut model).rows {
-            let in_file = stored
-                .remove(&name)
-                .ok_or_else(|| missing(&files, &name, &slot))?;
-            slot.load(&files, in_file, dtype, device)?;
-        }
-        if self.text.tie_word_embeddings {
-            // A tied checkpoint may repeat the embedding matrix under the name of the head.
-            stored.remove("language_model.lm_head.weight");
-        }
-        match stored.first_key_value() {
-            None => Ok(model),
-            Some((_, name)) => Err(unknown(&files, name)),
-        }
+        // A tied checkpoint may repeat the embedding matrix under the name of the head.
+        let repeated = self
+            .text
+            .tie_word_embeddings
+            .then_some("language_model.lm_head.weight");
+        let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
+        Table::of(&mut model).load(&files, names, "LLaVA-1.5", dtype, device)?;
+        Ok(model)
     }
 }
 
@@ -79,11 +52,7 @@ impl LlavaModel {
         let dir = dir.as_ref();
         fs::create_dir_all(dir).map_err(|source| LoadError::write(dir, source))?;
         let mut model = self.clone();
-        let tensors: Vec<_> = Table::of(&mut model)
-            .rows
-            .into_iter()
-            .map(|(name, slot)| (name, slot.data()))
-            .collect();
+        let tensors = Table::of(&mut model).into_tensors();
         save_safetensors(dir.join("model.safetensors"), tensors, dtype)?;
         let path = dir.join("config.json");
         let text = serde_json::to_vec_pretty(config).map_err(|source| LoadError::Json {
@@ -108,14 +77,17 @@ impl LlavaModel {
 impl<'a> Table<'a> {
     fn of(model: &'a mut LlavaModel) -> Self {
         let mut table = Self::default();
-        table.vision(&mut model.vision);
+        table.vision("vision_tower.vision_model", &mut model.vision);
         table.projector(&mut model.projector);
-        table.language(&mut model.language);
+        table.language(
+            "language_model.model",
+            "language_model.lm_head",
+            &mut model.language,
+        );
         table
     }
 
-    fn vision(&mut self, vision: &'a mut ClipVision) {
-        let root = "vision_tower.vision_model";
+    pub(crate) fn vision(&mut self, root: &str, vision: &'a mut ClipVision) {
         let patch_size = vision.patch_size();
         self.vector(
             format!("{root}.embeddings.class_embedding"),
@@ -125,9 +97,11 @@ impl<'a> Table<'a> {
             format!("{root}.embeddings.position_embedding.weight"),
             &mut vision.position_embedding,
         );
-        let patches = Slot::Patches(&mut vision.patch_embedding.weight, patch_size);
-        self.rows
-            .push((format!("{root}.embeddings.patch_embedding.weight"), patches));
+        self.patches(
+            &format!("{root}.embeddings.patch_embedding"),
+            &mut vision.patch_embedding,
+            &[3, patch_size, patch_size],
+        );
         self.layer_norm(&format!("{root}.pre_layrnorm"), &mut vision.pre_layernorm);
         self.layer_norm(&format!("{root}.post_layernorm"), &mut vision.post_layernorm);
         for (i, layer) in vision.layers.iter_mut().enumerate() {
@@ -143,20 +117,19 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn projector(&mut self, projector: &'a mut Projector) {
+    pub(crate) fn projector(&mut self, projector: &'a mut Projector) {
         self.linear("multi_modal_projector.linear_1", &mut projector.linear_1);
         self.linear("multi_modal_projector.linear_2", &mut projector.linear_2);
     }
 
-    fn language(&mut self, language: &'a mut Llama) {
-        let root = "language_model.model";
+    pub(crate) fn language(&mut self, root: &str, head: &str, language: &'a mut Llama) {
         self.matrix(
             format!("{root}.embed_tokens.weight"),
             &mut language.embed_tokens.weight,
         );
         self.vector(format!("{root}.norm.weight"), &mut language.norm.gamma);
-        if let Some(head) = &mut language.lm_head {
-            self.linear("language_model.lm_head", head);
+        if let Some(layer) = &mut language.lm_head {
+            self.linear(head, layer);
         }
         for (i, layer) in language.layers.iter_mut().enumerate() {
             let root = format!("{root}.layers.{i}");
@@ -175,126 +148,14 @@ impl<'a> Table<'a> {
             self.linear(&format!("{root}.mlp.down_proj"), &mut layer.mlp.down_proj);
         }
     }
-
-    fn linear(&mut self, name: &str, layer: &'a mut Linear) {
-        self.rows
-            .push((format!("{name}.weight"), Slot::Linear(&mut layer.weight)));
-        if let Some(bias) = &mut layer.bias {
-            self.vector(format!("{name}.bias"), bias);
-        }
-    }
-
-    fn layer_norm(&mut self, name: &str, norm: &'a mut LayerNorm) {
-        self.vector(format!("{name}.weight"), &mut norm.gamma);
-        if let Some(beta) = &mut norm.beta {
-            self.vector(format!("{name}.bias"), beta);
-        }
-    }
-
-    fn matrix(&mut self, name: String, parameter: &'a mut Param<Tensor<2>>) {
-        self.rows.push((name, Slot::Matrix(parameter)));
-    }
-
-    fn vector(&mut self, name: String, parameter: &'a mut Param<Tensor<1>>) {
-        self.rows.push((name, Slot::Vector(parameter)));
-    }
-}
-
-impl Slot<'_> {
-    /// The shape in the file.
-    fn shape(&self) -> Vec<usize> {
-        match self {
-            Self::Vector(parameter) => parameter.lazy_shape().dims::<1>().to_vec(),
-            Self::Matrix(parameter) => parameter.lazy_shape().dims::<2>().to_vec(),
-            Self::Linear(parameter) => {
-                let [d_input, d_output] = parameter.lazy_shape().dims();
-                vec![d_output, d_input]
-            }
-            Self::Patches(parameter, size) => {
-                let [flat, width] = parameter.lazy_shape().dims();
-                vec![width, flat / (size * size), *size, *size]
-            }
-        }
-    }
-
-    fn load(self, files: &WeightFiles, name: &str, dtype: DType, device: &Device) -> Result<(), LoadError> {
-        let (found, wanted) = (files.shape(name)?, self.shape());
-        if found != wanted {
-            return Err(LoadError::TensorShape {
-                path: files.path().into(),
-                name: name.into(),
-                found: found.into(),
-                wanted,
-                remedy: "check that config.json belongs to these weights".into(),
-            });
-        }
-        let data = files.tensor_data(name, dtype)?;
-        let options = (device, dtype);
-        match self {
-            Self::Vector(parameter) => *parameter = Param::from_tensor(Tensor::from_data(data, options)),
-            Self::Matrix(parameter) => *parameter = Param::from_tensor(Tensor::from_data(data, options)),
-            // The transposition is a view: products take strided operands at full speed.
-            Self::Linear(parameter) => {
-                *parameter = Param::from_tensor(Tensor::from_data(data, options).transpose());
-            }
-            Self::Patches(parameter, _) => {
-                let [flat, width] = parameter.lazy_shape().dims();
-                let weight = Tensor::<4>::from_data(data, options).reshape([width, flat]);
-                *parameter = Param::from_tensor(weight.transpose());
-            }
-        }
-        Ok(())
-    }
-
-    /// The values as the file stores them.
-    fn data(self) -> TensorData {
-        let shape = self.shape();
-        match self {
-            Self::Vector(parameter) => parameter.val().without_autodiff().into_data(),
-            Self::Matrix(parameter) => parameter.val().without_autodiff().into_data(),
-            Self::Linear(parameter) => parameter.val().without_autodiff().transpose().into_data(),
-            Self::Patches(parameter, _) => {
-                let shape: [usize; 4] = [shape[0], shape[1], shape[2], shape[3]];
-                parameter
-                    .val()
-                    .without_autodiff()
-                    .transpose()
-                    .reshape(shape)
-                    .into_data()
-            }
-        }
-    }
-}
-
-/// The hub's name of every tensor to the name in the file; buffers that no model needs are left out.
-fn stored_names(files: &WeightFiles) -> BTreeMap<String, &str> {
-    files
-        .names()
-        .filter_map(|name| Some((canonical_llava_name(name)?, name)))
-        .collect()
-}
-
-fn missing(files: &WeightFiles, name: &str, slot: &Slot) -> LoadError {
-    LoadError::MissingTensor {
-        path: files.path().into(),
-        name: name.into(),
-        wanted: format!("a tensor of shape {:?}", slot.shape()),
-        remedy: "check that config.json belongs to these weights and that every shard is there".into(),
-    }
-}
-
-fn unknown(files: &WeightFiles, name: &str) -> LoadError {
-    LoadError::Weights {
-        path: files.path().into(),
-        found: format!("tensor `{name}`, for which the model has no place"),
-        wanted: "only the tensors of a LLaVA-1.5 model of the configured depth".into(),
-        remedy: "check that config.json belongs to these weights".into(),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use burn::tensor::{Tensor, TensorData};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 

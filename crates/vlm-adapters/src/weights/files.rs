@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
@@ -128,23 +129,27 @@ impl WeightFiles {
     /// that would become infinite in a narrower type.
     pub fn tensor_data(&self, name: &str, dtype: DType) -> Result<TensorData, LoadError> {
         let (shard, info) = self.find(name)?;
-        let bytes = shard.bytes(info);
-        if convert::same(info.dtype, dtype) {
-            return Ok(TensorData::from_bytes_vec(
-                bytes.to_vec(),
-                info.shape.clone(),
-                dtype,
-            ));
-        }
-        let values =
-            convert::to_f32(bytes, info.dtype).ok_or_else(|| not_a_float(&shard.path, name, info.dtype))?;
-        convert::from_f32(values, &info.shape, dtype).map_err(|problem| LoadError::TensorDtype {
-            path: shard.path.clone(),
-            name: name.into(),
-            found: problem,
-            wanted: format!("values that {dtype:?} can hold"),
-            remedy: "load as f32 (or bf16) instead".into(),
-        })
+        shard.read(name, info, shard.bytes(info), info.shape.clone(), dtype)
+    }
+
+    /// The values of a part of `name`, indices `part` of its first axis, as a flat vector of type `dtype`.
+    ///
+    /// # Errors
+    /// As [`tensor_data`](Self::tensor_data).
+    ///
+    /// # Panics
+    /// When the tensor is not as long as `part` asks for; compare its [`shape`](Self::shape) first.
+    pub(crate) fn values(
+        &self,
+        name: &str,
+        part: Range<usize>,
+        dtype: DType,
+    ) -> Result<TensorData, LoadError> {
+        let (shard, info) = self.find(name)?;
+        let stride: usize = info.shape[1..].iter().product();
+        let n_bytes = stride * info.dtype.bitsize() / 8;
+        let bytes = &shard.bytes(info)[part.start * n_bytes..part.end * n_bytes];
+        shard.read(name, info, bytes, vec![part.len() * stride], dtype)
     }
 
     fn find(&self, name: &str) -> Result<(&Shard, &TensorInfo), LoadError> {
@@ -216,6 +221,29 @@ impl Shard {
     fn bytes(&self, info: &TensorInfo) -> &[u8] {
         let (start, end) = info.data_offsets;
         &self.map[self.data_start + start..self.data_start + end]
+    }
+
+    /// Some `bytes` of the tensor `name` as `dtype`.
+    fn read(
+        &self,
+        name: &str,
+        info: &TensorInfo,
+        bytes: &[u8],
+        shape: Vec<usize>,
+        dtype: DType,
+    ) -> Result<TensorData, LoadError> {
+        if convert::same(info.dtype, dtype) {
+            return Ok(TensorData::from_bytes_vec(bytes.to_vec(), shape, dtype));
+        }
+        let values =
+            convert::to_f32(bytes, info.dtype).ok_or_else(|| not_a_float(&self.path, name, info.dtype))?;
+        convert::from_f32(values, &shape, dtype).map_err(|problem| LoadError::TensorDtype {
+            path: self.path.clone(),
+            name: name.into(),
+            found: problem,
+            wanted: format!("values that {dtype:?} can hold"),
+            remedy: "load as f32 (or bf16) instead".into(),
+        })
     }
 }
 

@@ -4,7 +4,9 @@ mod convert;
 mod files;
 mod names;
 mod save;
+mod table;
 
 pub use files::WeightFiles;
 pub use names::canonical_llava_name;
 pub use save::{save_safetensors, write_atomic};
+pub(crate) use table::Table;

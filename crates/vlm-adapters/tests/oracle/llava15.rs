@@ -1,8 +1,6 @@
 //! LLaVA-1.5 against what `transformers` computes: every tensor of every case of every `llava` checkpoint.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
@@ -11,133 +9,15 @@ use diffprune_vlm::{
     Slot, Spliced, TextBatch, VisualInput, Vlm, WeightFiles, answer, load_image, next_token_nll,
     save_safetensors,
 };
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// Absolute, on every tensor.
-const TOLERANCE: f32 = 2e-4;
+use crate::tensors::{TOLERANCE, Tensors};
 
 /// Greedy ids mean something only where the best two scores are further apart than the tolerance allows to swap.
 const LEAST_GAP: f64 = 4.0 * TOLERANCE as f64;
 
 fn root() -> PathBuf {
     crate::fixture("")
-}
-
-/// The tensors of one case. Every one of them has to be looked at.
-struct Tensors {
-    floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    ints: BTreeMap<String, (Vec<usize>, Vec<i64>)>,
-    seen: RefCell<BTreeSet<String>>,
-    worst: RefCell<(f32, String)>,
-}
-
-impl Tensors {
-    fn open(path: &Path) -> Self {
-        let bytes = std::fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let (mut floats, mut ints) = (BTreeMap::new(), BTreeMap::new());
-        for (name, view) in file.tensors() {
-            let (shape, data) = (view.shape().to_vec(), view.data());
-            match view.dtype() {
-                Dtype::F32 => {
-                    let values = data
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|b| f32::from_le_bytes(*b))
-                        .collect();
-                    floats.insert(name, (shape, values));
-                }
-                Dtype::I64 => {
-                    let values = data
-                        .as_chunks::<8>()
-                        .0
-                        .iter()
-                        .map(|b| i64::from_le_bytes(*b))
-                        .collect();
-                    ints.insert(name, (shape, values));
-                }
-                Dtype::I32 => {
-                    let values = data
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|b| i32::from_le_bytes(*b).into())
-                        .collect();
-                    ints.insert(name, (shape, values));
-                }
-                other => panic!("{name}: {other:?}"),
-            }
-        }
-        Self {
-            floats,
-            ints,
-            seen: RefCell::default(),
-            worst: RefCell::default(),
-        }
-    }
-
-    fn see(&self, name: &str) {
-        self.seen.borrow_mut().insert(name.into());
-    }
-
-    fn ints(&self, name: &str) -> Option<Vec<i64>> {
-        self.see(name);
-        self.ints.get(name).map(|(_, values)| values.clone())
-    }
-
-    fn check_ints(&self, name: &str, found: impl IntoIterator<Item = i64>) {
-        if let Some(wanted) = self.ints(name) {
-            assert_eq!(found.into_iter().collect::<Vec<_>>(), wanted, "{name}");
-        }
-    }
-
-    /// Compares where the case has the tensor; shapes may differ by axes of length one.
-    fn check<const D: usize>(&self, name: &str, found: &Tensor<D>) {
-        self.see(name);
-        let Some((shape, wanted)) = self.floats.get(name) else {
-            return;
-        };
-        let long = |shape: &[usize]| shape.iter().copied().filter(|&n| n != 1).collect::<Vec<_>>();
-        assert_eq!(long(&found.dims()), long(shape), "shape of {name}");
-        let found: Vec<f32> = found.clone().into_data().try_to_vec().unwrap();
-        let differences = found.iter().zip(wanted).map(|(a, b)| (a - b).abs());
-        // A NaN must not pass.
-        let worst = differences.fold(
-            0.0,
-            |worst: f32, d| if d.is_nan() { f32::INFINITY } else { worst.max(d) },
-        );
-        if worst > self.worst.borrow().0 {
-            *self.worst.borrow_mut() = (worst, name.into());
-        }
-        assert!(worst <= TOLERANCE, "{name}: off by {worst}");
-    }
-
-    /// Compares `[1, n, d]` with `name`, or with its rows where only those are stored.
-    fn check_rows(&self, name: &str, rows: &str, at_rows: &str, found: &Tensor<3>) {
-        self.check(name, found);
-        if let Some(rows) = self.ints(rows) {
-            let n = rows.len();
-            let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [n]), &found.device());
-            self.check(at_rows, &found.clone().select(1, rows));
-        }
-    }
-
-    fn finish(self, case: &str) {
-        let names: BTreeSet<String> = self.floats.keys().chain(self.ints.keys()).cloned().collect();
-        let seen = self.seen.into_inner();
-        let unknown: Vec<_> = names.difference(&seen).collect();
-        assert!(
-            unknown.is_empty(),
-            "{case}: tensors that nothing was compared with: {unknown:?}"
-        );
-        let (worst, name) = self.worst.into_inner();
-        println!(
-            "{case}: {} tensors, worst difference {worst:.1e} ({name})",
-            names.len()
-        );
-    }
 }
 
 /// One checkpoint and one of its cases.
@@ -287,7 +167,7 @@ impl Case<'_> {
         for (i, layer) in language.layers.iter().enumerate() {
             self.tensors.check(&format!("llm_layer_input_{i}"), &states[i]);
             let name = format!("llm_attention_{i}");
-            if self.tensors.floats.contains_key(&name) {
+            if self.tensors.has(&name) {
                 let rows = layer.attention_rows(states[i].clone(), &rope, None, spliced.width);
                 self.tensors.check(&name, &rows);
             }

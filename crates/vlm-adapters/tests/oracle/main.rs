@@ -3,6 +3,7 @@
 mod bad_input;
 mod llava15;
 mod preprocess;
+mod tensors;
 mod tokenizers;
 mod weights;
 

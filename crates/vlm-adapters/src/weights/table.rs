@@ -1,0 +1,357 @@
+//! The parameters of a model under the names of a weight file: one list for reading, writing and drawing them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use burn::module::Param;
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use super::WeightFiles;
+use crate::LoadError;
+
+/// The parameters of a model, each under the name of the stored tensor that holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Table<'a> {
+    rows: Vec<(String, Slot<'a>)>,
+}
+
+/// A parameter, and how a file stores it.
+#[derive(Debug)]
+pub(crate) struct Slot<'a> {
+    parameter: Parameter<'a>,
+    /// Shape of the stored tensor.
+    stored: Vec<usize>,
+    /// The part of it, along the first axis, that is this parameter.
+    part: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Parameter<'a> {
+    Vector(&'a mut Param<Tensor<1>>),
+    Matrix(&'a mut Param<Tensor<2>>),
+    /// Stored `[out, in]` (or `[out, ..]` with the same number of values), held `[in, out]`.
+    Transposed(&'a mut Param<Tensor<2>>),
+}
+
+impl<'a> Slot<'a> {
+    /// A vector, stored as it is held.
+    pub(crate) fn vector(parameter: &'a mut Param<Tensor<1>>) -> Self {
+        let stored = parameter.lazy_shape().dims::<1>().to_vec();
+        Self::new(Parameter::Vector(parameter), stored)
+    }
+
+    /// A matrix, stored as it is held.
+    pub(crate) fn matrix(parameter: &'a mut Param<Tensor<2>>) -> Self {
+        let stored = parameter.lazy_shape().dims::<2>().to_vec();
+        Self::new(Parameter::Matrix(parameter), stored)
+    }
+
+    /// The weight of a linear layer, stored `[out, in]`, held `[in, out]`.
+    fn linear(parameter: &'a mut Param<Tensor<2>>) -> Self {
+        let [d_input, d_output] = parameter.lazy_shape().dims();
+        Self::new(Parameter::Transposed(parameter), vec![d_output, d_input])
+    }
+
+    /// The weight of a convolution whose stride is its kernel, stored `[out, kernel..]`, held `[kernel, out]`.
+    fn patches(parameter: &'a mut Param<Tensor<2>>, kernel: &[usize]) -> Self {
+        let [flat, d_output] = parameter.lazy_shape().dims();
+        assert_eq!(flat, kernel.iter().product::<usize>(), "a kernel of {kernel:?}");
+        let stored = [&[d_output], kernel].concat();
+        Self::new(Parameter::Transposed(parameter), stored)
+    }
+
+    /// The same parameter, stored with `n` axes of length one in front.
+    pub(crate) fn behind_axes(mut self, n: usize) -> Self {
+        if n > 0 {
+            self.stored.splice(0..0, vec![1; n]);
+            self.part = 0..1;
+        }
+        self
+    }
+
+    fn new(parameter: Parameter<'a>, stored: Vec<usize>) -> Self {
+        let part = 0..stored[0];
+        Self {
+            parameter,
+            stored,
+            part,
+        }
+    }
+
+    fn load(self, files: &WeightFiles, name: &str, dtype: DType, device: &Device) -> Result<(), LoadError> {
+        let found = files.shape(name)?;
+        if found != self.stored {
+            return Err(LoadError::TensorShape {
+                path: files.path().into(),
+                name: name.into(),
+                found: found.into(),
+                wanted: self.stored,
+                remedy: "check that config.json belongs to these weights".into(),
+            });
+        }
+        let values = files.values(name, self.part.clone(), dtype)?;
+        self.set(values, dtype, device);
+        Ok(())
+    }
+
+    /// Replaces the parameter by `values`, which lie as the file has them.
+    fn set(self, values: TensorData, dtype: DType, device: &Device) {
+        let values = Tensor::<1>::from_data(values, (device, dtype));
+        match self.parameter {
+            Parameter::Vector(parameter) => *parameter = Param::from_tensor(values),
+            Parameter::Matrix(parameter) => {
+                let shape: [usize; 2] = parameter.lazy_shape().dims();
+                *parameter = Param::from_tensor(values.reshape(shape));
+            }
+            // The transposition is a view: products take strided operands at full speed.
+            Parameter::Transposed(parameter) => {
+                let [d_input, d_output] = parameter.lazy_shape().dims();
+                *parameter = Param::from_tensor(values.reshape([d_output, d_input]).transpose());
+            }
+        }
+    }
+
+    /// The values as the file has them.
+    fn data(&self) -> TensorData {
+        match &self.parameter {
+            Parameter::Vector(parameter) => parameter.val().without_autodiff().into_data(),
+            Parameter::Matrix(parameter) => parameter.val().without_autodiff().into_data(),
+            Parameter::Transposed(parameter) => parameter.val().without_autodiff().transpose().into_data(),
+        }
+    }
+}
+
+impl<'a> Table<'a> {
+    /// Adds the parameter that the tensor `name` holds.
+    pub(crate) fn push(&mut self, name: impl Into<String>, slot: Slot<'a>) {
+        self.rows.push((name.into(), slot));
+    }
+
+    /// Adds a [`Slot::vector`].
+    pub(crate) fn vector(&mut self, name: impl Into<String>, parameter: &'a mut Param<Tensor<1>>) {
+        self.push(name, Slot::vector(parameter));
+    }
+
+    /// Adds a [`Slot::matrix`].
+    pub(crate) fn matrix(&mut self, name: impl Into<String>, parameter: &'a mut Param<Tensor<2>>) {
+        self.push(name, Slot::matrix(parameter));
+    }
+
+    /// Adds a convolution whose stride is its kernel, held as a linear layer of flattened patches.
+    ///
+    /// # Panics
+    /// When the kernel does not have as many values as the layer has inputs.
+    pub(crate) fn patches(&mut self, name: &str, layer: &'a mut Linear, kernel: &[usize]) {
+        self.push(format!("{name}.weight"), Slot::patches(&mut layer.weight, kernel));
+        if let Some(bias) = &mut layer.bias {
+            self.vector(format!("{name}.bias"), bias);
+        }
+    }
+
+    /// Adds `{name}.weight`, and `{name}.bias` where the layer has one.
+    pub(crate) fn linear(&mut self, name: &str, layer: &'a mut Linear) {
+        self.push(format!("{name}.weight"), Slot::linear(&mut layer.weight));
+        if let Some(bias) = &mut layer.bias {
+            self.vector(format!("{name}.bias"), bias);
+        }
+    }
+
+    /// Adds layers of the same input that the file keeps as one, below one another in this order.
+    pub(crate) fn fused(&mut self, name: &str, layers: Vec<&'a mut Linear>) {
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for layer in layers {
+            weights.push(Slot::linear(&mut layer.weight));
+            biases.extend(layer.bias.as_mut().map(Slot::vector));
+        }
+        self.stack(&format!("{name}.weight"), weights);
+        self.stack(&format!("{name}.bias"), biases);
+    }
+
+    /// Adds `{name}.weight` and `{name}.bias`.
+    pub(crate) fn layer_norm(&mut self, name: &str, norm: &'a mut LayerNorm) {
+        self.vector(format!("{name}.weight"), &mut norm.gamma);
+        if let Some(beta) = &mut norm.beta {
+            self.vector(format!("{name}.bias"), beta);
+        }
+    }
+
+    fn stack(&mut self, name: &str, slots: Vec<Slot<'a>>) {
+        let height = slots.iter().map(|slot| slot.stored[0]).sum();
+        let mut start = 0;
+        for mut slot in slots {
+            slot.part = start..start + slot.stored[0];
+            start = slot.part.end;
+            slot.stored[0] = height;
+            self.push(name, slot);
+        }
+    }
+
+    /// Reads every parameter, one tensor after the other, and holds it as `dtype`.
+    ///
+    /// `canonical` gives the table's name for a name in the file, and `None` for tensors that no model needs.
+    /// `family` is for messages.
+    ///
+    /// # Errors
+    /// When a tensor is missing, unknown, there twice, of another shape, or holds values that are no floats or do not
+    /// fit `dtype`.
+    pub(crate) fn load(
+        self,
+        files: &WeightFiles,
+        canonical: impl Fn(&str) -> Option<String>,
+        family: &str,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<(), LoadError> {
+        let mut in_file = BTreeMap::new();
+        for name in files.names() {
+            if let Some(known) = canonical(name)
+                && let Some(twin) = in_file.insert(known, name)
+            {
+                return Err(LoadError::Weights {
+                    path: files.path().into(),
+                    found: format!("tensors `{twin}` and `{name}`, which are the same parameter"),
+                    wanted: "one of the two".into(),
+                    remedy: "use files of one release only".into(),
+                });
+            }
+        }
+        let mut used = BTreeSet::new();
+        for (name, slot) in self.rows {
+            let stored = in_file
+                .get(&name)
+                .ok_or_else(|| missing(files, &name, &slot.stored))?;
+            slot.load(files, stored, dtype, device)?;
+            used.insert(name);
+        }
+        match in_file.into_iter().find(|(name, _)| !used.contains(name)) {
+            None => Ok(()),
+            Some((_, name)) => Err(unknown(files, name, family)),
+        }
+    }
+
+    /// The tensors of the file.
+    pub(crate) fn into_tensors(self) -> Vec<(String, TensorData)> {
+        let mut tensors = Vec::new();
+        let mut rows = self.rows.into_iter().peekable();
+        while let Some((name, slot)) = rows.next() {
+            let data = slot.data();
+            let dtype = data.dtype();
+            let mut bytes = data.into_bytes().to_vec();
+            while let Some((_, next)) = rows.next_if(|(next, _)| *next == name) {
+                bytes.extend_from_slice(next.data().as_bytes());
+            }
+            tensors.push((name, TensorData::from_bytes_vec(bytes, slot.stored, dtype)));
+        }
+        tensors
+    }
+}
+
+fn missing(files: &WeightFiles, name: &str, shape: &[usize]) -> LoadError {
+    LoadError::MissingTensor {
+        path: files.path().into(),
+        name: name.into(),
+        wanted: format!("a tensor of shape {shape:?}"),
+        remedy: "check that config.json belongs to these weights and that every shard is there".into(),
+    }
+}
+
+fn unknown(files: &WeightFiles, name: &str, family: &str) -> LoadError {
+    LoadError::Weights {
+        path: files.path().into(),
+        found: format!("tensor `{name}`, for which the model has no place"),
+        wanted: format!("only the tensors of a {family} model of the configured depth"),
+        remedy: "check that config.json belongs to these weights".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::save_safetensors;
+    use burn::nn::LinearConfig;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn counted(rows: usize, columns: usize) -> TensorData {
+        let values = (0..rows * columns).map(|i| i as f32).collect();
+        TensorData::new(values, [rows, columns])
+    }
+
+    #[test]
+    fn fused_layers_are_split_and_joined_again() -> Outcome {
+        let device = Device::flex();
+        let mut layers = [2, 1, 3].map(|d_output| LinearConfig::new(4, d_output).init(&device));
+        let tensors = BTreeMap::from([
+            (
+                "qkv.bias".to_string(),
+                TensorData::new(vec![0f32, 1., 2., 3., 4., 5.], [6]),
+            ),
+            ("qkv.weight".to_string(), counted(6, 4)),
+        ]);
+        let dir = tempfile::tempdir()?;
+        save_safetensors(dir.path().join("model.safetensors"), tensors.clone(), DType::F32)?;
+        let files = WeightFiles::open(&dir)?;
+        let table = |layers: &'_ mut [Linear; 3]| -> Outcome {
+            let mut table = Table::default();
+            table.fused("qkv", layers.iter_mut().collect());
+            table.load(&files, |name| Some(name.into()), "test", DType::F32, &device)?;
+            Ok(())
+        };
+        table(&mut layers)?;
+        let last = layers[2].weight.val().transpose().into_data();
+        assert_eq!(
+            last.try_to_vec::<f32>()?,
+            (12..24).map(|i| i as f32).collect::<Vec<_>>()
+        );
+        let middle = layers[1].bias.as_ref().ok_or("a bias")?.val().into_data();
+        assert_eq!(middle.try_to_vec::<f32>()?, [2.0]);
+        let mut table = Table::default();
+        table.fused("qkv", layers.iter_mut().collect());
+        assert_eq!(BTreeMap::from_iter(table.into_tensors()), tensors);
+        Ok(())
+    }
+
+    #[test]
+    fn the_shape_of_the_whole_stored_tensor_counts() -> Outcome {
+        let device = Device::flex();
+        let mut vector = Param::from_tensor(Tensor::<1>::zeros([3], &device));
+        let dir = tempfile::tempdir()?;
+        let read = |shape: Vec<usize>, vector: &mut Param<Tensor<1>>| {
+            let data = TensorData::new(vec![1f32, 2., 3.], shape);
+            save_safetensors(
+                dir.path().join("model.safetensors"),
+                [("x".into(), data)],
+                DType::F32,
+            )?;
+            let mut table = Table::default();
+            table.push("x", Slot::vector(vector).behind_axes(2));
+            table.load(
+                &WeightFiles::open(&dir)?,
+                |name| Some(name.into()),
+                "test",
+                DType::F32,
+                &device,
+            )
+        };
+        assert!(matches!(
+            read(vec![3], &mut vector),
+            Err(LoadError::TensorShape { wanted, .. }) if wanted == [1, 1, 3]
+        ));
+        read(vec![1, 1, 3], &mut vector)?;
+        assert_eq!(vector.val().into_data().try_to_vec::<f32>()?, [1., 2., 3.]);
+        Ok(())
+    }
+
+    #[test]
+    fn two_names_of_one_parameter_are_refused() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        let tensors = ["a", "b"].map(|name| (name.to_string(), TensorData::new(vec![1f32], [1])));
+        save_safetensors(dir.path().join("model.safetensors"), tensors, DType::F32)?;
+        let files = WeightFiles::open(&dir)?;
+        let outcome =
+            Table::default().load(&files, |_| Some("x".into()), "test", DType::F32, &Device::flex());
+        assert!(matches!(outcome, Err(LoadError::Weights { found, .. }) if found.contains("`a` and `b`")));
+        Ok(())
+    }
+}
