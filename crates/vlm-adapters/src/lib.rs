@@ -6,6 +6,8 @@ mod generate;
 mod image;
 mod language;
 mod llava15;
+mod llava_next;
+mod load;
 mod projector;
 mod sequence;
 mod splice;
@@ -14,14 +16,18 @@ mod vision;
 mod vlm;
 mod weights;
 
-pub use crate::image::{ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
-pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig};
+pub use crate::image::{AnyRes, ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
+pub use config::{
+    Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
+};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
-pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
+pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
+pub use llava15::{Llava, LlavaModel, LlavaParts};
+pub use load::{LoadOptions, load_vlm};
 pub use projector::Projector;
 pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};

@@ -4,6 +4,7 @@ mod clip;
 mod generation;
 mod llama;
 mod llava;
+mod llava_next;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ pub use clip::ClipVisionConfig;
 pub use generation::GenerationConfig;
 pub use llama::LlamaConfig;
 pub use llava::{FeatureSelect, LlavaConfig};
+pub use llava_next::LlavaNextConfig;
 
 use crate::LoadError;
 

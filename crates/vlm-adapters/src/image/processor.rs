@@ -133,22 +133,30 @@ impl ImageProcessor {
     /// # Panics
     /// If an image has no pixels.
     pub fn preprocess(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
+        let pictures: Vec<RgbImage> = images.par_iter().map(|image| self.pixels8(image)).collect();
+        self.normalise(&pictures, device)
+    }
+
+    /// Pictures of `size` by `size` pixels as numbers.
+    ///
+    /// # Shapes
+    /// - output: `[pictures, 3, size, size]`, f32
+    pub(super) fn normalise(&self, pictures: &[RgbImage], device: &Device) -> Tensor<4> {
         let side = self.size as usize;
         let levels = self.levels();
-        let mut values = vec![0.0; images.len() * 3 * side * side];
+        let mut values = vec![0.0; pictures.len() * 3 * side * side];
         values
             .par_chunks_mut(3 * side * side)
-            .zip(images)
-            .for_each(|(out, image)| {
-                let pixels = self.pixels8(image);
-                let pixels = pixels.as_raw().as_chunks::<3>().0;
+            .zip(pictures)
+            .for_each(|(out, picture)| {
+                let pixels = picture.as_raw().as_chunks::<3>().0;
                 for (channel, (plane, levels)) in out.chunks_exact_mut(side * side).zip(&levels).enumerate() {
                     for (value, pixel) in plane.iter_mut().zip(pixels) {
                         *value = levels[usize::from(pixel[channel])];
                     }
                 }
             });
-        Tensor::from_data(TensorData::new(values, [images.len(), 3, side, side]), device)
+        Tensor::from_data(TensorData::new(values, [pictures.len(), 3, side, side]), device)
     }
 
     /// Size after resizing, before the crop.
@@ -188,7 +196,7 @@ fn decimal(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
 }
 
-fn refuse(path: &Path, field: &str, found: impl ToString, wanted: &str) -> LoadError {
+pub(super) fn refuse(path: &Path, field: &str, found: impl ToString, wanted: &str) -> LoadError {
     LoadError::Config {
         path: path.into(),
         field: field.into(),

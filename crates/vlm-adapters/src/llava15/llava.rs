@@ -3,37 +3,16 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune_pruner::{Area, Grid, Layout, Observed, Signals};
+use diffprune_pruner::{Area, Grid, Layout, Signals};
 use image::RgbImage;
 
 use super::LlavaModel;
+use crate::vision::TokenRows;
 use crate::{
     ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageMode, ImageProcessor, ImageShape,
-    LlavaConfig, LoadError, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
-    render_prompt,
+    LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput,
+    Vlm, VlmError, render_prompt,
 };
-
-/// How a checkpoint is read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoadOptions {
-    /// How images that are not square are treated.
-    pub image_mode: ImageMode,
-    /// Which words stand around the question.
-    pub prompt_style: PromptStyle,
-    /// Type that the weights are held in, whatever the file stores.
-    pub dtype: DType,
-}
-
-impl Default for LoadOptions {
-    /// Padding to a square, the checkpoint's own template, f32 (exact; 7B on a CPU wants f16).
-    fn default() -> Self {
-        Self {
-            image_mode: ImageMode::PadSquare,
-            prompt_style: PromptStyle::default(),
-            dtype: DType::F32,
-        }
-    }
-}
 
 /// LLaVA-1.5: the frozen network, its image processor and its texts.
 #[derive(Debug, Clone)]
@@ -184,7 +163,8 @@ impl Vlm for Llava {
 
     fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
         let model = &self.parts.model;
-        let encoding = model.encode(pixels.values, signals.cls_attention);
+        let encoding = model.encode(pixels.values, signals);
+        let rows = TokenRows::From(if model.keeps_class_token() { 0 } else { 1 });
         let side = self.parts.config.vision.grid_side();
         let layout = |image: &ImageShape| match model.keeps_class_token() {
             // With [CLS] among the tokens there is no raster: one row of everything.
@@ -203,15 +183,10 @@ impl Vlm for Llava {
         };
         Encoded {
             // Methods choose in f32, whatever the weights are held in.
-            tokens: model.select_tokens(encoding.hidden).cast(DType::F32),
+            tokens: rows.of(encoding.hidden.clone()),
             mask: None,
             layouts: pixels.images.iter().map(layout).collect(),
-            observed: Observed {
-                cls_attention: encoding
-                    .cls_attention
-                    .map(|row| model.select_keys(row).cast(DType::F32)),
-                ..Observed::default()
-            },
+            observed: encoding.observed(&rows, signals),
         }
     }
 
@@ -251,19 +226,6 @@ pub(crate) fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
             wanted: "at least one pixel".into(),
         }),
     }
-}
-
-/// Reads a checkpoint folder of any family that this crate knows.
-///
-/// # Errors
-/// When the family is unknown, a file is absent or damaged, or the parts do not fit together.
-pub fn load_vlm(
-    dir: impl AsRef<Path>,
-    device: &Device,
-    options: LoadOptions,
-) -> Result<Box<dyn Vlm>, LoadError> {
-    // One family so far: its configuration names the supported ones when the folder holds another.
-    Ok(Box::new(Llava::load_with(dir, device, options)?))
 }
 
 fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {

@@ -4,5 +4,7 @@ mod llava;
 mod model;
 mod weights;
 
-pub use llava::{Llava, LlavaParts, LoadOptions, load_vlm};
+pub(crate) use llava::check_images;
+pub use llava::{Llava, LlavaParts};
 pub use model::LlavaModel;
+pub(crate) use weights::{load_table, save_table};

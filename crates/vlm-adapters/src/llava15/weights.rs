@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
+use serde::Serialize;
 
 use super::LlavaModel;
 use crate::weights::Table;
@@ -25,17 +26,47 @@ impl LlavaConfig {
         device: &Device,
     ) -> Result<LlavaModel, LoadError> {
         self.validate()?;
-        let files = WeightFiles::open(dir)?;
         let mut model = self.init(device);
-        // A tied checkpoint may repeat the embedding matrix under the name of the head.
-        let repeated = self
-            .text
-            .tie_word_embeddings
-            .then_some("language_model.lm_head.weight");
-        let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
-        Table::of(&mut model).load(&files, names, "LLaVA-1.5", dtype, device)?;
+        load_table(Table::of(&mut model), self, dir, "LLaVA-1.5", dtype, device)?;
         Ok(model)
     }
+}
+
+/// Reads the tensors of a LLaVA of any version.
+pub(crate) fn load_table(
+    table: Table<'_>,
+    config: &LlavaConfig,
+    dir: impl AsRef<Path>,
+    family: &str,
+    dtype: DType,
+    device: &Device,
+) -> Result<(), LoadError> {
+    // A tied checkpoint may repeat the embedding matrix under the name of the head.
+    let repeated = config
+        .text
+        .tie_word_embeddings
+        .then_some("language_model.lm_head.weight");
+    let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
+    table.load(&WeightFiles::open(dir)?, names, family, dtype, device)
+}
+
+/// Writes `config.json` and `model.safetensors`; each file appears whole or not at all.
+pub(crate) fn save_table(
+    table: Table<'_>,
+    config: &impl Serialize,
+    dir: &Path,
+    dtype: DType,
+) -> Result<(), LoadError> {
+    fs::create_dir_all(dir).map_err(|source| LoadError::write(dir, source))?;
+    save_safetensors(dir.join("model.safetensors"), table.into_tensors(), dtype)?;
+    let path = dir.join("config.json");
+    let text = serde_json::to_vec_pretty(config).map_err(|source| LoadError::Json {
+        path: path.clone(),
+        wanted: "a configuration that can be written".into(),
+        remedy: "report this as a bug".into(),
+        source,
+    })?;
+    write_atomic(path, &text)
 }
 
 impl LlavaModel {
@@ -49,19 +80,8 @@ impl LlavaModel {
         dir: impl AsRef<Path>,
         dtype: DType,
     ) -> Result<(), LoadError> {
-        let dir = dir.as_ref();
-        fs::create_dir_all(dir).map_err(|source| LoadError::write(dir, source))?;
         let mut model = self.clone();
-        let tensors = Table::of(&mut model).into_tensors();
-        save_safetensors(dir.join("model.safetensors"), tensors, dtype)?;
-        let path = dir.join("config.json");
-        let text = serde_json::to_vec_pretty(config).map_err(|source| LoadError::Json {
-            path: path.clone(),
-            wanted: "a configuration that can be written".into(),
-            remedy: "report this as a bug".into(),
-            source,
-        })?;
-        write_atomic(path, &text)
+        save_table(Table::of(&mut model), config, dir.as_ref(), dtype)
     }
 }
 
@@ -75,7 +95,7 @@ impl LlavaModel {
 /// | `language_model.model.embed_tokens`, `.norm`, `language_model.lm_head` | `language.*` |
 /// | `language_model.model.layers.{i}.*` | `language.layers[i]` |
 impl<'a> Table<'a> {
-    fn of(model: &'a mut LlavaModel) -> Self {
+    pub(crate) fn of(model: &'a mut LlavaModel) -> Self {
         let mut table = Self::default();
         table.vision("vision_tower.vision_model", &mut model.vision);
         table.projector(&mut model.projector);

@@ -1,5 +1,8 @@
 //! Vision encoders.
 
 mod clip;
+mod observe;
 
-pub use clip::{ClipEncoding, ClipLayer, ClipVision};
+pub use clip::{ClipLayer, ClipVision};
+pub use observe::ClipEncoding;
+pub(crate) use observe::TokenRows;

@@ -1,7 +1,9 @@
 //! What this crate computes against what the reference implementations computed, for every case found.
 
 mod bad_input;
+mod case;
 mod llava15;
+mod llava_next;
 mod preprocess;
 mod tensors;
 mod tokenizers;

@@ -90,7 +90,7 @@ fn clip_pixels_are_exact_and_values_agree() -> Outcome {
             .preprocess(&[image], &Device::flex())
             .into_data()
             .try_to_vec::<f32>()?;
-        for (index, wanted) in sampled(&samples, &case)? {
+        for (index, wanted) in sampled(&samples, case.expected)? {
             let error = (values[index] - wanted).abs();
             assert!(
                 error <= TOLERANCE,
@@ -162,10 +162,8 @@ fn assert_same_pixels(found: &RgbImage, wanted: &RgbImage, name: &str) {
 }
 
 /// Pairs of an index into the flattened values and the value there.
-fn sampled(samples: &SafeTensors, case: &Case) -> Result<Vec<(usize, f32)>, Box<dyn std::error::Error>> {
-    let key = case.expected["samples"]
-        .as_str()
-        .ok_or("a case without samples")?;
+fn sampled(samples: &SafeTensors, expected: &Value) -> Result<Vec<(usize, f32)>, Box<dyn std::error::Error>> {
+    let key = expected["samples"].as_str().ok_or("a case without samples")?;
     let indices = samples.tensor(&format!("{key}/sample_index"))?;
     let values = samples.tensor(&format!("{key}/sample_value"))?;
     let values = values
@@ -192,6 +190,19 @@ fn sampled(samples: &SafeTensors, case: &Case) -> Result<Vec<(usize, f32)>, Box<
     };
     assert!(!indices.is_empty(), "{key} has no samples");
     Ok(indices.into_iter().zip(values).collect())
+}
+
+/// Compares values with the samples of a case.
+pub fn check_samples(values: &[f32], expected: &Value) -> Outcome {
+    let samples = std::fs::read(fixture("preprocess/samples.safetensors"))?;
+    for (index, wanted) in sampled(&SafeTensors::deserialize(&samples)?, expected)? {
+        let found = values[index];
+        assert!(
+            (found - wanted).abs() <= TOLERANCE,
+            "value {index} is {found} not {wanted}"
+        );
+    }
+    Ok(())
 }
 
 /// The sums over all values, which see what the samples miss.
