@@ -151,16 +151,27 @@ impl Layout {
     /// `k` shared out among the segments in proportion to their tokens, the largest remainders first (ties to the
     /// earlier segment); no segment gets more than it has when `k` is at most the number of tokens.
     pub fn share(&self, k: usize) -> Vec<usize> {
-        let total = self.n_tokens().max(1);
-        let sizes = || self.segments.iter().map(|segment| segment.grid.n_tokens());
-        let mut shares: Vec<usize> = sizes().map(|size| size * k / total).collect();
-        let mut order: Vec<usize> = (0..shares.len()).collect();
-        let remainders: Vec<usize> = sizes().map(|size| size * k % total).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(remainders[i]));
-        let left = k.saturating_sub(shares.iter().sum());
-        order.into_iter().take(left).for_each(|i| shares[i] += 1);
-        shares
+        let sizes = self.segments.iter().map(|segment| segment.grid.n_tokens());
+        shared_out(k, &sizes.collect::<Vec<_>>())
     }
+
+    /// As [`Self::share`], among the views: the budgets of methods that choose in each tile by itself. Full views get
+    /// equal parts, 320 of 5 times 576 tokens for example 64 each; a view that padding was cut from gets less.
+    pub fn share_views(&self, k: usize) -> Vec<usize> {
+        let sizes = self.views.iter().map(|view| view.tokens.iter().flatten().count());
+        shared_out(k, &sizes.collect::<Vec<_>>())
+    }
+}
+
+/// `k` in proportion to `sizes`, the largest remainders first.
+fn shared_out(k: usize, sizes: &[usize]) -> Vec<usize> {
+    let total = sizes.iter().sum::<usize>().max(1);
+    let mut shares: Vec<usize> = sizes.iter().map(|size| size * k / total).collect();
+    let mut order: Vec<usize> = (0..shares.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(sizes[i] * k % total));
+    let left = k.saturating_sub(shares.iter().sum());
+    order.into_iter().take(left).for_each(|i| shares[i] += 1);
+    shares
 }
 
 impl From<Grid> for Layout {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod conversation;
 mod error;
 mod generate;
 mod image;
@@ -9,6 +10,7 @@ mod llava15;
 mod llava_next;
 mod load;
 mod projector;
+mod qwen25vl;
 mod sequence;
 mod splice;
 mod text;
@@ -16,10 +18,15 @@ mod vision;
 mod vlm;
 mod weights;
 
-pub use crate::image::{AnyRes, ImageMode, ImageProcessor, decode_image, load_image, resize_bicubic};
+pub use crate::image::{
+    AnyRes, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image, resize_bicubic,
+    smart_resize,
+};
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
+    Qwen25VlConfig, QwenVisionConfig,
 };
+pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use language::{
@@ -29,6 +36,10 @@ pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOp
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, load_vlm};
 pub use projector::Projector;
+pub use qwen25vl::{
+    PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,
+    QwenVisionBlock, WindowPlan, canonical_qwen_name,
+};
 pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};

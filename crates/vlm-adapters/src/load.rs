@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device};
 use serde_json::Value;
 
 use crate::config::read_json;
-use crate::{ImageMode, Llava, LlavaNext, LoadError, NextOptions, PromptStyle, Vlm};
+use crate::{ImageMode, Llava, LlavaNext, LoadError, NextOptions, PromptStyle, Qwen25Vl, QwenOptions, Vlm};
 
 /// How a checkpoint is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +19,8 @@ pub struct LoadOptions {
     pub dtype: DType,
     /// What only LLaVA-NeXT knows.
     pub next: NextOptions,
+    /// What only Qwen2.5-VL knows.
+    pub qwen: QwenOptions,
 }
 
 impl Default for LoadOptions {
@@ -29,6 +31,7 @@ impl Default for LoadOptions {
             prompt_style: PromptStyle::default(),
             dtype: DType::F32,
             next: NextOptions::default(),
+            qwen: QwenOptions::default(),
         }
     }
 }
@@ -36,6 +39,7 @@ impl Default for LoadOptions {
 /// The families, as `model_type` and `architectures` of `config.json` name them.
 const LLAVA: [&str; 2] = ["llava", "LlavaForConditionalGeneration"];
 const LLAVA_NEXT: [&str; 2] = ["llava_next", "LlavaNextForConditionalGeneration"];
+const QWEN25_VL: [&str; 2] = ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"];
 
 /// Reads a checkpoint folder of any family that this crate knows; `model_type` in `config.json` decides which.
 ///
@@ -53,11 +57,12 @@ pub fn load_vlm(
     Ok(match family {
         _ if LLAVA.contains(&family) => Box::new(Llava::load_with(dir, device, options)?),
         _ if LLAVA_NEXT.contains(&family) => Box::new(LlavaNext::load_with(dir, device, options)?),
+        _ if QWEN25_VL.contains(&family) => Box::new(Qwen25Vl::load_with(dir, device, options)?),
         _ => {
             return Err(LoadError::UnsupportedArchitecture {
                 path,
                 found: family.into(),
-                supported: [LLAVA[0], LLAVA_NEXT[0]].join(", "),
+                supported: [LLAVA[0], LLAVA_NEXT[0], QWEN25_VL[0]].join(", "),
                 remedy:
                     "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
                         .into(),

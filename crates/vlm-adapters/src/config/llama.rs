@@ -237,7 +237,7 @@ impl TryFrom<RawLlama> for LlamaConfig {
 }
 
 /// The head width where the file leaves it to the other sizes.
-fn derived_head_dim(hidden_size: usize, n_heads: usize) -> Result<usize, Problem> {
+pub(super) fn derived_head_dim(hidden_size: usize, n_heads: usize) -> Result<usize, Problem> {
     positive("num_attention_heads", n_heads)?;
     if !hidden_size.is_multiple_of(n_heads) {
         let wanted = format!("a divisor of hidden_size {hidden_size}");

@@ -5,6 +5,9 @@ mod generation;
 mod llama;
 mod llava;
 mod llava_next;
+mod qwen25vl;
+mod qwen_text;
+mod qwen_vision;
 
 use std::path::Path;
 
@@ -16,6 +19,8 @@ pub use generation::GenerationConfig;
 pub use llama::LlamaConfig;
 pub use llava::{FeatureSelect, LlavaConfig};
 pub use llava_next::LlavaNextConfig;
+pub use qwen_vision::QwenVisionConfig;
+pub use qwen25vl::Qwen25VlConfig;
 
 use crate::LoadError;
 
@@ -125,6 +130,11 @@ fn positive_real(field: &str, value: f64) -> Result<(), Problem> {
     } else {
         Err(Problem::new(field, value, "a positive finite number"))
     }
+}
+
+/// The value of `field`, which no default can stand in for.
+fn required<T>(field: &str, value: Option<T>) -> Result<T, Problem> {
+    value.ok_or_else(|| Problem::new(field, "nothing", "a value"))
 }
 
 /// Refuse a flag that changes the computation in a way that this crate does not implement.

@@ -4,9 +4,14 @@ mod anyres;
 mod coefficients;
 mod load;
 mod processor;
+mod qwen;
 mod resample;
+mod smart_resize;
 
 pub use anyres::AnyRes;
 pub use load::{decode_image, load_image};
 pub use processor::{ImageMode, ImageProcessor};
+pub use qwen::QwenImageProcessor;
+pub(crate) use qwen::block_order;
 pub use resample::resize_bicubic;
+pub use smart_resize::smart_resize;

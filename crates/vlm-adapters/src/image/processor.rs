@@ -44,9 +44,9 @@ pub struct ImageProcessor {
 }
 
 /// Mean of the images that CLIP was trained on.
-const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+pub(super) const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Their standard deviation.
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+pub(super) const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 impl ImageProcessor {
     /// CLIP's settings for images of side `size`, in the evaluation code's mode, [`ImageMode::PadSquare`].
@@ -143,7 +143,7 @@ impl ImageProcessor {
     /// - output: `[pictures, 3, size, size]`, f32
     pub(super) fn normalise(&self, pictures: &[RgbImage], device: &Device) -> Tensor<4> {
         let side = self.size as usize;
-        let levels = self.levels();
+        let levels = levels(self.mean, self.std);
         let mut values = vec![0.0; pictures.len() * 3 * side * side];
         values
             .par_chunks_mut(3 * side * side)
@@ -177,18 +177,23 @@ impl ImageProcessor {
 
     /// The mean as a colour, rounded towards zero.
     fn background(&self) -> Rgb<u8> {
-        Rgb(self.mean.map(|mean| (255.0 * decimal(mean)) as u8))
+        background(self.mean)
     }
+}
 
-    /// What each of the 256 levels becomes, per channel.
-    fn levels(&self) -> [[f32; 256]; 3] {
-        std::array::from_fn(|channel| {
-            std::array::from_fn(|level| {
-                let share = (level as f64 * (1.0 / 255.0)) as f32;
-                (share - self.mean[channel]) / self.std[channel]
-            })
+/// A mean as a colour, rounded towards zero.
+pub(super) fn background(mean: [f32; 3]) -> Rgb<u8> {
+    Rgb(mean.map(|mean| (255.0 * decimal(mean)) as u8))
+}
+
+/// What each of the 256 levels becomes, per channel.
+pub(super) fn levels(mean: [f32; 3], std: [f32; 3]) -> [[f32; 256]; 3] {
+    std::array::from_fn(|channel| {
+        std::array::from_fn(|level| {
+            let share = (level as f64 * (1.0 / 255.0)) as f32;
+            (share - mean[channel]) / std[channel]
         })
-    }
+    })
 }
 
 /// The shortest decimal number that reads back as `x`: what the file said before it was rounded to f32.

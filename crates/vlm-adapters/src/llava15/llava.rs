@@ -248,7 +248,8 @@ fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {
     }
 }
 
-fn mismatch(subject: &str, found: String, wanted: String) -> LoadError {
+/// Parts of a checkpoint that do not belong together.
+pub(crate) fn mismatch(subject: &str, found: String, wanted: String) -> LoadError {
     LoadError::Request {
         subject: subject.into(),
         found,

@@ -4,7 +4,7 @@ mod llava;
 mod model;
 mod weights;
 
-pub(crate) use llava::check_images;
 pub use llava::{Llava, LlavaParts};
+pub(crate) use llava::{check_images, mismatch};
 pub use model::LlavaModel;
-pub(crate) use weights::{load_table, save_table};
+pub(crate) use weights::load_table;

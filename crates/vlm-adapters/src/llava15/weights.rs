@@ -1,17 +1,12 @@
 //! Reading and writing the weights of LLaVA-1.5 in the hub's layout.
 
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
-use serde::Serialize;
 
 use super::LlavaModel;
-use crate::weights::Table;
-use crate::{
-    ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name,
-    save_safetensors, write_atomic,
-};
+use crate::weights::{Table, save_checkpoint};
+use crate::{ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name};
 
 impl LlavaConfig {
     /// Reads the weights of a checkpoint folder. Parameters are held as `dtype` (f32, or f16 and bf16 to save memory).
@@ -50,25 +45,6 @@ pub(crate) fn load_table(
     table.load(&WeightFiles::open(dir)?, names, family, dtype, device)
 }
 
-/// Writes `config.json` and `model.safetensors`; each file appears whole or not at all.
-pub(crate) fn save_table(
-    table: Table<'_>,
-    config: &impl Serialize,
-    dir: &Path,
-    dtype: DType,
-) -> Result<(), LoadError> {
-    fs::create_dir_all(dir).map_err(|source| LoadError::write(dir, source))?;
-    save_safetensors(dir.join("model.safetensors"), table.into_tensors(), dtype)?;
-    let path = dir.join("config.json");
-    let text = serde_json::to_vec_pretty(config).map_err(|source| LoadError::Json {
-        path: path.clone(),
-        wanted: "a configuration that can be written".into(),
-        remedy: "report this as a bug".into(),
-        source,
-    })?;
-    write_atomic(path, &text)
-}
-
 impl LlavaModel {
     /// Writes `config.json` and `model.safetensors` in the hub's layout; each file appears whole or not at all.
     ///
@@ -81,7 +57,8 @@ impl LlavaModel {
         dtype: DType,
     ) -> Result<(), LoadError> {
         let mut model = self.clone();
-        save_table(Table::of(&mut model), config, dir.as_ref(), dtype)
+        let tensors = Table::of(&mut model).into_tensors();
+        save_checkpoint(dir.as_ref(), config, tensors, dtype)
     }
 }
 
@@ -175,6 +152,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::save_safetensors;
     use burn::tensor::{Tensor, TensorData};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;

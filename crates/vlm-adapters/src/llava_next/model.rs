@@ -6,8 +6,8 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::llava15::{load_table, save_table};
-use crate::weights::Table;
+use crate::llava15::load_table;
+use crate::weights::{Table, save_checkpoint};
 use crate::{LlavaModel, LlavaNextConfig, LoadError};
 
 /// The network of LLaVA-NeXT: that of LLaVA-1.5, and a vector that ends the rows of an image's map.
@@ -65,7 +65,7 @@ impl LlavaNextModel {
         dtype: DType,
     ) -> Result<(), LoadError> {
         let mut model = self.clone();
-        save_table(model.table(), config, dir.as_ref(), dtype)
+        save_checkpoint(dir.as_ref(), config, model.table().into_tensors(), dtype)
     }
 
     /// The tensors of LLaVA-1.5 and `image_newline`.

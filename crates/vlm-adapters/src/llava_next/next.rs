@@ -8,7 +8,7 @@ use diffprune_pruner::{Layout, PositionRule, Signals};
 use image::RgbImage;
 
 use super::{LlavaNextModel, NextOptions, Packing};
-use crate::llava15::check_images;
+use crate::llava15::{check_images, mismatch};
 use crate::vision::TokenRows;
 use crate::{
     AnyRes, ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava, LlavaModel,
@@ -96,12 +96,11 @@ impl LlavaNext {
         };
         let (found, wanted) = (parts.image_newline.dims()[0], config.llava.text.hidden_size);
         if found != wanted {
-            return Err(LoadError::Request {
-                subject: "image_newline".into(),
-                found: format!("{found} numbers"),
-                wanted: format!("{wanted}, as config.json says"),
-                remedy: "use files of the same checkpoint".into(),
-            });
+            return Err(mismatch(
+                "image_newline",
+                format!("{found} numbers"),
+                wanted.to_string(),
+            ));
         }
         Ok(Self {
             llava: Llava::from_parts(parts.llava)?,

@@ -18,13 +18,16 @@ pub enum PromptStyle {
     VicunaV1,
     /// The same with the system sentence about a curious human (`llava_v1`; the v1.6 model cards).
     VicunaV1Human,
+    /// `[INST] <image>\n{question} [/INST] {answer}</s> ` for each turn, without a system sentence: LLaVA-NeXT on
+    /// Mistral.
+    Mistral,
 }
 
 impl PromptStyle {
     /// The sentence that stands in front of the first turn.
     fn system(self) -> Option<String> {
         let who = match self {
-            Self::Hf => return None,
+            Self::Hf | Self::Mistral => return None,
             Self::VicunaV1 => "user",
             Self::VicunaV1Human => "human",
         };
@@ -81,21 +84,38 @@ pub fn render_prompt(
     template: Option<&ChatTemplate>,
     turns: &[Turn],
 ) -> Result<String, LoadError> {
-    check(turns)?;
-    let open = turns.last().is_some_and(|turn| turn.answer.is_none());
-    match style.system() {
-        Some(system) => Ok(vicuna(&system, turns)),
-        None => match template {
-            Some(template) => template.render(&messages(turns), open),
-            None => ChatTemplate::llava()?.render(&messages(turns), open),
-        },
+    match (style.system(), template) {
+        (Some(system), _) => {
+            check(turns, IMAGE)?;
+            Ok(vicuna(&system, turns))
+        }
+        (None, _) if style == PromptStyle::Mistral => {
+            check(turns, IMAGE)?;
+            Ok(mistral(turns))
+        }
+        (None, Some(template)) => render_template(template, IMAGE, turns),
+        (None, None) => render_template(&ChatTemplate::llava()?, IMAGE, turns),
     }
+}
+
+/// The text of a conversation in the format of `template`, whose images are written as `placeholder`.
+///
+/// # Errors
+/// As [`render_prompt`].
+pub(crate) fn render_template(
+    template: &ChatTemplate,
+    placeholder: &str,
+    turns: &[Turn],
+) -> Result<String, LoadError> {
+    check(turns, placeholder)?;
+    let open = turns.last().is_some_and(|turn| turn.answer.is_none());
+    template.render(&messages(turns), open)
 }
 
 /// The text that stands for one image.
 const IMAGE: &str = "<image>";
 
-fn check(turns: &[Turn]) -> Result<(), LoadError> {
+fn check(turns: &[Turn], placeholder: &str) -> Result<(), LoadError> {
     let refuse = |found: String, wanted: &str, remedy: &str| LoadError::Request {
         subject: "prompt".into(),
         found,
@@ -120,9 +140,9 @@ fn check(turns: &[Turn]) -> Result<(), LoadError> {
     let texts = turns
         .iter()
         .flat_map(|turn| turn.answer.iter().chain([&turn.question]));
-    match texts.into_iter().find(|text| text.contains(IMAGE)) {
+    match texts.into_iter().find(|text| text.contains(placeholder)) {
         Some(_) => Err(refuse(
-            format!("the placeholder {IMAGE} inside a text"),
+            format!("the placeholder {placeholder} inside a text"),
             "texts without it",
             "remove it and say how many images the turn has",
         )),
@@ -138,6 +158,19 @@ fn vicuna(system: &str, turns: &[Turn]) -> String {
         text += &format!("USER: {images}{} ASSISTANT:", turn.question);
         if let Some(answer) = &turn.answer {
             text += &format!(" {answer}</s>");
+        }
+    }
+    text
+}
+
+/// Questions between marks, answers closed by the end token and a blank.
+fn mistral(turns: &[Turn]) -> String {
+    let mut text = String::new();
+    for turn in turns {
+        let images = format!("{IMAGE}\n").repeat(turn.n_images);
+        text += &format!("[INST] {images}{} [/INST]", turn.question);
+        if let Some(answer) = &turn.answer {
+            text += &format!(" {answer}</s> ");
         }
     }
     text
@@ -182,6 +215,14 @@ mod tests {
             text.replace("curious user", "curious human")
                 .replace("user's", "human's")
         );
+        Ok(())
+    }
+
+    #[test]
+    fn mistral_puts_questions_between_marks() -> Result<(), LoadError> {
+        let turns = [Turn::ask("A?").with_answer("b."), Turn::ask("C?").with_images(0)];
+        let text = render_prompt(PromptStyle::Mistral, None, &turns)?;
+        assert_eq!(text, "[INST] <image>\nA? [/INST] b.</s> [INST] C? [/INST]");
         Ok(())
     }
 

@@ -36,6 +36,16 @@ const LLAVA: &str = "{% for message in messages %}\
     {% for part in message.content if part.type == 'text' %}{{ part.text }} {% endfor %}\
     {% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}";
 
+/// The template of Qwen2.5-VL: turns between marks, and a system turn in front where none is given.
+const QWEN: &str = "{% for message in messages %}\
+    {% if loop.first and message.role != 'system' %}\
+    <|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}\
+    <|im_start|>{{ message.role }}{{ '\\n' }}\
+    {% for part in message.content %}\
+    {% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}\
+    {% endfor %}<|im_end|>{{ '\\n' }}\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant{{ '\\n' }}{% endif %}";
+
 /// The one name under which the template is registered.
 const NAME: &str = "chat";
 
@@ -77,6 +87,14 @@ impl ChatTemplate {
     /// None in practice: the text is fixed and tested.
     pub fn llava() -> Result<Self, LoadError> {
         Self::new("built-in chat template", LLAVA)
+    }
+
+    /// The template of Qwen2.5-VL, for folders that bring none.
+    ///
+    /// # Errors
+    /// None in practice: the text is fixed and tested.
+    pub fn qwen() -> Result<Self, LoadError> {
+        Self::new("built-in chat template", QWEN)
     }
 
     /// The template of the checkpoint in `dir`: `chat_template.jinja`, else `chat_template.json`, else the field
@@ -223,6 +241,40 @@ mod tests {
             ChatTemplate::new("t", source)?.render(&user("x"), true)?,
             "USER: 1"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn the_built_in_template_of_qwen_brings_its_system_turn() -> Result<(), LoadError> {
+        let mut messages = user("Who?");
+        messages.push(Message {
+            role: "assistant".into(),
+            content: vec![Content::Text("I.".into())],
+        });
+        let text = ChatTemplate::qwen()?.render(&messages, true)?;
+        assert_eq!(
+            text,
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n\
+             <|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Who?<|im_end|>\n\
+             <|im_start|>assistant\nI.<|im_end|>\n<|im_start|>assistant\n"
+        );
+        messages[0].role = "system".into();
+        assert!(
+            ChatTemplate::qwen()?
+                .render(&messages, false)?
+                .starts_with("<|im_start|>system\n<|vision")
+        );
+        Ok(())
+    }
+
+    /// Published templates count images, ask what a part holds, and may be given nothing to count for.
+    #[test]
+    fn counters_and_membership_render() -> Result<(), LoadError> {
+        let source = "{% set seen = namespace(images=0) %}{% for m in messages %}{% for c in m['content'] %}\
+            {% if c['type'] == 'image' or 'image' in c or 'image_url' in c %}\
+            {% set seen.images = seen.images + 1 %}{% if numbered %}{{ seen.images }}{% endif %}I\
+            {% elif 'text' in c %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}{{ seen.images }}";
+        assert_eq!(ChatTemplate::new("t", source)?.render(&user("x"), true)?, "Ix1");
         Ok(())
     }
 

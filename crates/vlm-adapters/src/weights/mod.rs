@@ -3,10 +3,12 @@
 mod convert;
 mod files;
 mod names;
+mod pretrained;
 mod save;
 mod table;
 
 pub use files::WeightFiles;
 pub use names::canonical_llava_name;
+pub(crate) use pretrained::save_checkpoint;
 pub use save::{save_safetensors, write_atomic};
 pub(crate) use table::Table;

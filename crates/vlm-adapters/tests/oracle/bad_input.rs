@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{Outcome, entries_of, shipped};
 
 /// A writable copy of a shipped checkpoint that satisfies `wanted`.
-fn copy_of(wanted: impl Fn(&Path) -> bool) -> Result<TempDir, Box<dyn std::error::Error>> {
+pub fn copy_of(wanted: impl Fn(&Path) -> bool) -> Result<TempDir, Box<dyn std::error::Error>> {
     let all = shipped("checkpoints");
     let name = entries_of(&all, |name| wanted(&all.join(name)))?.remove(0);
     let dir = tempfile::tempdir()?;
@@ -46,7 +46,7 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
 }
 
 /// Check that `outcome` is an error that `expected` recognises and whose message holds `name`.
-fn check<T>(outcome: Result<T, LoadError>, name: &str, expected: fn(&LoadError) -> bool) {
+pub fn check<T>(outcome: Result<T, LoadError>, name: &str, expected: fn(&LoadError) -> bool) {
     let Err(error) = outcome else {
         panic!("{name}: no error");
     };

@@ -1,10 +1,14 @@
 //! What this crate computes against what the reference implementations computed, for every case found.
 
 mod bad_input;
+mod bad_next;
 mod case;
+mod conversation;
 mod llava15;
 mod llava_next;
+mod positions;
 mod preprocess;
+mod signals;
 mod tensors;
 mod tokenizers;
 mod weights;

@@ -1,0 +1,17 @@
+//! Qwen2.5-VL: a vision tower with windows, a merger of cells and Qwen2.5 with three position axes.
+
+mod merger;
+mod model;
+mod names;
+mod qwen;
+mod sets;
+mod vision;
+mod weights;
+mod windows;
+
+pub use merger::QwenMerger;
+pub use model::Qwen25VlModel;
+pub use names::canonical_qwen_name;
+pub use qwen::{PruningSite, Qwen25Vl, Qwen25VlParts, QwenOptions};
+pub use vision::{QwenEncoding, QwenVision, QwenVisionBlock};
+pub use windows::WindowPlan;

@@ -1,0 +1,145 @@
+//! The network of Qwen2.5-VL, without files and texts.
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use diffprune_pruner::Grid;
+
+use super::sets::indices;
+use super::vision::cells;
+use super::{QwenEncoding, QwenMerger, QwenVision};
+use crate::{
+    GenerateOptions, Hooks, Llama, Padding, Qwen25VlConfig, Spliced, TextBatch, VisualInput, VlmError,
+    decode, next_token_nll, plan_splice, splice,
+};
+
+/// The network of Qwen2.5-VL. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
+#[derive(Module, Debug)]
+pub struct Qwen25VlModel {
+    /// Vision encoder.
+    pub vision: QwenVision,
+    /// Cells of patches to the language model.
+    pub merger: QwenMerger,
+    /// Language model.
+    pub language: Llama,
+    image_token_id: usize,
+}
+
+impl Qwen25VlConfig {
+    /// A model with random weights.
+    ///
+    /// # Panics
+    /// When [`Qwen25VlConfig::validate`] would refuse the sizes.
+    pub fn init(&self, device: &Device) -> Qwen25VlModel {
+        assert_eq!(
+            self.vision.out_hidden_size, self.text.hidden_size,
+            "the merger must fit the language model"
+        );
+        Qwen25VlModel {
+            vision: self.vision.init(device),
+            merger: QwenMerger::new(&self.vision, device),
+            language: self.text.init(device),
+            image_token_id: self.image_token_id as usize,
+        }
+    }
+}
+
+impl Qwen25VlModel {
+    /// The vision tower's output; see [`QwenVision::encode`].
+    pub fn encode(&self, patches: Tensor<4>, grids: &[Grid], received: bool) -> QwenEncoding {
+        self.vision.encode(patches, grids, received)
+    }
+
+    /// Visual tokens before the merger, the patches of a cell side by side, and which of them are real (`None`: all).
+    ///
+    /// # Shapes
+    /// - patches: `[patches, 3 * frames, size, size]`
+    /// - grids: rows and columns of patches of each image
+    /// - output: `[b, n, group * d]` and `[b, n]`; short rows are padded with zeros at the end
+    pub fn tokens(&self, patches: Tensor<4>, grids: &[Grid]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
+        self.by_image(self.encode(patches, grids, false).hidden, grids)
+    }
+
+    /// Values of patches, cell by cell, as rows of cells for each image.
+    ///
+    /// # Shapes
+    /// - x: `[patches, d]`
+    /// - output: `[b, n, group * d]` and `[b, n]`; short rows are padded with zeros at the end
+    pub fn by_image(&self, x: Tensor<2>, grids: &[Grid]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
+        let merge = self.vision.merge();
+        let [_, width] = x.dims();
+        let wide = merge * merge * width;
+        let counts: Vec<usize> = cells(grids, merge).iter().map(Grid::n_tokens).collect();
+        let (batch, n) = (counts.len(), counts.iter().copied().max().unwrap_or(0));
+        let n_cells: usize = counts.iter().sum();
+        let rows = x.reshape([n_cells, wide]);
+        if n_cells == batch * n {
+            return (rows.reshape([batch, n, wide]), None);
+        }
+        let (mut places, mut real, mut first) = (Vec::new(), Vec::new(), 0);
+        for count in counts {
+            places.extend((0..n).map(|i| if i < count { first + i } else { 0 }));
+            real.extend((0..n).map(|i| i < count));
+            first += count;
+        }
+        let device = rows.device();
+        let mask = Tensor::<2, Bool>::from_data(TensorData::new(real, [batch, n]), &device);
+        let rows = rows
+            .select(0, indices(&places, &device))
+            .reshape([batch, n, wide]);
+        let padding: Tensor<3, Bool> = mask.clone().bool_not().unsqueeze_dim(2);
+        (rows.mask_fill(padding.expand([batch, n, wide]), 0.0), Some(mask))
+    }
+
+    /// Mean negative log-likelihood of the target tokens of a batch; see [`next_token_nll`].
+    ///
+    /// With features on an autodiff device and the model on the plain one, gradients reach the features only.
+    ///
+    /// # Errors
+    /// When placeholders and images do not agree, a sequence is too long, or there is no target.
+    pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
+        next_token_nll(&self.language, &spliced, batch)
+    }
+
+    /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].
+    ///
+    /// # Errors
+    /// When placeholders and images do not agree, or a sequence is too long.
+    pub fn generate_with(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let spliced = self.splice(prompts, visual, Padding::Left)?;
+        decode(&self.language, prompts, &spliced, options, hooks)
+    }
+
+    /// Prompts and features as one batch of embeddings.
+    ///
+    /// # Errors
+    /// As [`plan_splice`].
+    pub fn splice(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        padding: Padding,
+    ) -> Result<Spliced, VlmError> {
+        let plans = plan_splice(prompts, visual, self.image_token_id(), &self.language)?;
+        Ok(splice(prompts, visual, plans, padding, &self.language))
+    }
+
+    /// The id that stands for an image in a prompt.
+    pub fn image_token_id(&self) -> u32 {
+        self.image_token_id as u32
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> Device {
+        self.language.device()
+    }
+}

@@ -1,0 +1,333 @@
+//! Qwen2.5-VL with its processor and tokenizer: a [`Vlm`].
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device, Tensor};
+use diffprune_pruner::{Area, Grid, Layout, Observed, PositionRule, Signals};
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::Qwen25VlModel;
+use super::vision::cells;
+use crate::llava15::{check_images, mismatch};
+use crate::text::render_template;
+use crate::{
+    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError, LoadOptions,
+    Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn, VisualInput,
+    VisualSequence, VisualSlot, VisualSource, Vlm, VlmError,
+};
+
+/// Where visual tokens are chosen. The unit is a cell of patches in both cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PruningSite {
+    /// Between encoder and merger: a token is the patches of a cell side by side, and only chosen cells are merged.
+    #[default]
+    BeforeMerger,
+    /// After the merger: a token is what the language model takes.
+    AfterMerger,
+}
+
+/// What [`LoadOptions`] say to Qwen2.5-VL alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QwenOptions {
+    /// Where tokens are chosen.
+    pub site: PruningSite,
+    /// Fewest pixels of a resized image; `None` takes the checkpoint's.
+    pub min_pixels: Option<u64>,
+    /// Most pixels of a resized image; `None` takes the checkpoint's.
+    pub max_pixels: Option<u64>,
+    /// Centre images on a square of the mean colour first.
+    pub pad_square: bool,
+}
+
+/// Qwen2.5-VL: the frozen network, its image processor and its texts.
+#[derive(Debug, Clone)]
+pub struct Qwen25Vl {
+    parts: Qwen25VlParts,
+    device: Device,
+}
+
+/// What [`Qwen25Vl`] is made of.
+#[derive(Debug, Clone)]
+pub struct Qwen25VlParts {
+    /// Sizes.
+    pub config: Qwen25VlConfig,
+    /// The network; any autodiff state is dropped.
+    pub model: Qwen25VlModel,
+    /// Image processor.
+    pub processor: QwenImageProcessor,
+    /// Tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The words around a question.
+    pub template: ChatTemplate,
+    /// The authors' settings of decoding.
+    pub generation: GenerationConfig,
+    /// Where tokens are chosen.
+    pub site: PruningSite,
+}
+
+impl Qwen25Vl {
+    /// Reads a checkpoint folder in the hub's layout with the default [`LoadOptions`].
+    ///
+    /// # Errors
+    /// When a file is absent or damaged, or the parts do not fit together.
+    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
+        Self::load_with(dir, device, LoadOptions::default())
+    }
+
+    /// Reads a checkpoint folder in the hub's layout.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also when the options ask for a prompt style of another family.
+    pub fn load_with(
+        dir: impl AsRef<Path>,
+        device: &Device,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let dir = dir.as_ref();
+        let config = Qwen25VlConfig::from_dir(dir)?;
+        if options.prompt_style != PromptStyle::Hf {
+            return Err(LoadError::Request {
+                subject: "prompt style".into(),
+                found: format!("{:?}", options.prompt_style),
+                wanted: "the chat template of Qwen2.5-VL".into(),
+                remedy: "leave the prompt style at its default".into(),
+            });
+        }
+        let processor = QwenImageProcessor {
+            pad_square: options.qwen.pad_square,
+            ..QwenImageProcessor::from_dir(dir)?
+        };
+        let template = match ChatTemplate::from_dir(dir)? {
+            Some(template) => template,
+            None => ChatTemplate::qwen()?,
+        };
+        let parts = Qwen25VlParts {
+            processor: processor.with_budget(options.qwen.min_pixels, options.qwen.max_pixels)?,
+            tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
+            template,
+            generation: GenerationConfig::from_dir(dir)?,
+            site: options.qwen.site,
+            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            config,
+        };
+        Self::from_parts(parts)
+    }
+
+    /// Puts parts together, for example a freshly trained network.
+    ///
+    /// # Errors
+    /// When the processor's patches or the tokenizer's placeholder are not those of the configuration.
+    pub fn from_parts(mut parts: Qwen25VlParts) -> Result<Self, LoadError> {
+        parts.config.validate()?;
+        check_parts(&parts)?;
+        parts.model = burn::module::Module::valid(&parts.model);
+        let device = parts.model.device();
+        Ok(Self { parts, device })
+    }
+
+    /// Writes `config.json` and `model.safetensors` in the hub's layout (tokenizer and processor files are not
+    /// written: copy them from their source).
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or values do not fit `dtype`.
+    pub fn save_pretrained(&self, dir: impl AsRef<Path>, dtype: DType) -> Result<(), LoadError> {
+        self.parts.model.save_pretrained(&self.parts.config, dir, dtype)
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Qwen25VlModel {
+        &self.parts.model
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> &Qwen25VlParts {
+        &self.parts
+    }
+
+    /// Takes the parts back.
+    pub fn into_parts(self) -> Qwen25VlParts {
+        self.parts
+    }
+
+    /// How the cells of an image with `cells` rows and columns lie on it.
+    fn layout(&self, image: &ImageShape, cells: Grid) -> Layout {
+        let area = match self.parts.processor.pad_square {
+            true => Area::padded_square(image.width, image.height),
+            false => Area::IMAGE,
+        };
+        Layout::single(cells, area)
+    }
+}
+
+impl Vlm for Qwen25Vl {
+    fn family(&self) -> &'static str {
+        "qwen2.5-vl"
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn d_vision(&self) -> usize {
+        match self.parts.site {
+            PruningSite::BeforeMerger => self.group() * self.parts.config.vision.hidden_size,
+            PruningSite::AfterMerger => self.d_model(),
+        }
+    }
+
+    fn d_model(&self) -> usize {
+        self.parts.config.text.hidden_size
+    }
+
+    fn clone_box(&self) -> Box<dyn Vlm> {
+        Box::new(self.clone())
+    }
+
+    fn tokenizer(&self) -> &TextTokenizer {
+        &self.parts.tokenizer
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+        let text = render_template(&self.parts.template, IMAGE, turns)?;
+        self.parts.tokenizer.encode(&text, true)
+    }
+
+    fn generate_options(&self) -> GenerateOptions {
+        let mut options = GenerateOptions::greedy(&self.parts.generation);
+        if options.stop_ids.is_empty() {
+            options.stop_ids.extend(self.parts.tokenizer.eos_id());
+        }
+        options
+    }
+
+    fn group(&self) -> usize {
+        match self.parts.site {
+            PruningSite::BeforeMerger => self.parts.config.vision.group(),
+            PruningSite::AfterMerger => 1,
+        }
+    }
+
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
+        check_images(images)?;
+        let (values, grids) = self.parts.processor.preprocess(images, &self.device)?;
+        let shape = |(image, grid): (&RgbImage, Grid)| ImageShape {
+            width: image.width(),
+            height: image.height(),
+            rows: grid.n_tokens(),
+            grid,
+        };
+        Ok(Pixels {
+            values,
+            images: images.iter().zip(grids).map(shape).collect(),
+        })
+    }
+
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
+        let model = &self.parts.model;
+        let grids: Vec<Grid> = pixels.images.iter().map(|image| image.grid).collect();
+        let encoding = model.encode(pixels.values, &grids, signals.received_attention);
+        let (tokens, mask) = model.by_image(encoding.hidden, &grids);
+        let tokens = match self.parts.site {
+            PruningSite::BeforeMerger => tokens,
+            PruningSite::AfterMerger => model.merger.forward(tokens),
+        };
+        let received = |received: Tensor<1>| {
+            let (cells, _) = model.by_image(received.unsqueeze_dim(1), &grids);
+            cells.mean_dim(2).squeeze_dim(2)
+        };
+        let cells = cells(&grids, model.vision.merge());
+        Encoded {
+            // Methods choose in f32, whatever the weights are held in.
+            tokens: tokens.cast(DType::F32),
+            mask,
+            layouts: pixels
+                .images
+                .iter()
+                .zip(cells)
+                .map(|(image, cells)| self.layout(image, cells))
+                .collect(),
+            observed: Observed {
+                received_attention: encoding.received.map(received),
+                ..Observed::default()
+            },
+        }
+    }
+
+    fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
+        match self.parts.site {
+            PruningSite::BeforeMerger => self.parts.model.merger.forward(tokens),
+            PruningSite::AfterMerger => tokens,
+        }
+    }
+
+    /// A cell stands at (0, row, column) from the image's start; the text goes on after the longer side.
+    fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
+        let Grid { rows, cols } = layout.segments[0].grid;
+        let slot = |(row, &cell): (usize, &usize)| VisualSlot {
+            source: VisualSource::Feature(row),
+            offset: [0, cell / cols, cell % cols],
+        };
+        let sequence = VisualSequence {
+            slots: keep.iter().enumerate().map(slot).collect(),
+            span: rows.max(cols),
+        };
+        match rule {
+            PositionRule::Keep => sequence,
+            PositionRule::Reindex => sequence.reindexed(),
+        }
+    }
+
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
+        self.parts.model.language.embed_ids(ids)
+    }
+
+    fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.parts.model.loss(batch, visual)
+    }
+
+    fn generate_with(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.parts.model.generate_with(prompts, visual, options, hooks)
+    }
+}
+
+/// The text that stands for one image.
+const IMAGE: &str = "<|image_pad|>";
+
+fn check_parts(parts: &Qwen25VlParts) -> Result<(), LoadError> {
+    let (processor, vision) = (&parts.processor, &parts.config.vision);
+    let found = [
+        processor.patch_size,
+        processor.temporal_patch_size,
+        processor.merge_size,
+    ];
+    let wanted = [
+        vision.patch_size,
+        vision.temporal_patch_size,
+        vision.spatial_merge_size,
+    ];
+    if found.map(|size| size as usize) != wanted {
+        return Err(mismatch(
+            "image processor",
+            format!("patches, frames and cells of {found:?}"),
+            format!("{wanted:?}"),
+        ));
+    }
+    let wanted = parts.config.image_token_id;
+    match parts.tokenizer.image_token_id() {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(mismatch(
+            "tokenizer",
+            format!("image placeholder {found:?}"),
+            format!("id {wanted}"),
+        )),
+    }
+}
