@@ -67,7 +67,7 @@ fn input(
 ) -> VisualInput {
     let k_max = keep.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let features = Tensor::zeros([layouts.len().max(1), k_max, d_model], &Device::flex());
-    let mut visual = vlm.visual_input(features.narrow(0, 0, layouts.len()), layouts, keep, rule);
+    let mut visual = vlm.visual_input(features, layouts, keep, rule);
     visual.separator = visual
         .separator
         .map(|_| Tensor::zeros([d_model], &Device::flex()));
@@ -208,6 +208,14 @@ fn check(vlm: &dyn Vlm, language: &Llama, parts: &[Result<usize, Picture>]) -> R
     Ok(())
 }
 
+/// Failures are printed, not stored beside the sources.
+fn config(cases: u32) -> Config {
+    Config {
+        failure_persistence: None,
+        ..Config::with_cases(cases)
+    }
+}
+
 #[test]
 fn kept_tokens_keep_the_positions_of_the_full_sequence() {
     let mut families = Vec::new();
@@ -218,10 +226,10 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
             continue;
         }
         families.push(vlm.family());
-        let mut config = LlamaConfig::tiny();
-        config.mrope_section = (vlm.family() == "qwen2.5-vl").then_some([2, 1, 1]);
-        let language = config.init(&Device::flex());
-        let mut runner = TestRunner::new(Config::with_cases(100));
+        let mut sizes = LlamaConfig::tiny();
+        sizes.mrope_section = (vlm.family() == "qwen2.5-vl").then_some([2, 1, 1]);
+        let language = sizes.init(&Device::flex());
+        let mut runner = TestRunner::new(config(100));
         runner
             .run(&prompt(), |parts| check(&*vlm, &language, &parts))
             .unwrap_or_else(|error| panic!("{}: {error}", vlm.family()));
@@ -233,7 +241,7 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
 /// Newlines beside the default policy: dropped ones leave gaps, or no places at all.
 #[test]
 fn newline_policies_change_separators_and_nothing_else() {
-    let mut runner = TestRunner::new(Config::with_cases(200));
+    let mut runner = TestRunner::new(config(200));
     runner
         .run(&picture(), |picture| {
             let layout = picture.layout("llava-next");
