@@ -1,7 +1,7 @@
 //! What of an image stands in the language model's sequence, and where.
 
 use burn::tensor::{Int, Tensor, TensorData};
-use diffprune_pruner::PositionRule;
+use diffprune_pruner::{Grid, PositionRule};
 
 /// The part of a sequence that belongs to one image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,23 @@ impl VisualSequence {
         let sequence = Self {
             slots: keep.iter().enumerate().map(slot).collect(),
             span: n_full,
+        };
+        match rule {
+            PositionRule::Keep => sequence,
+            PositionRule::Reindex => sequence.reindexed(),
+        }
+    }
+
+    /// Features on three position axes: row `j` of the features is the cell `keep[j]` of a raster and stands at (0, row,
+    /// column) from the image's start. The text goes on after the longer side of the raster, not after its cells.
+    pub fn cells(grid: Grid, keep: &[usize], rule: PositionRule) -> Self {
+        let slot = |(row, &cell): (usize, &usize)| VisualSlot {
+            source: VisualSource::Feature(row),
+            offset: [0, cell / grid.cols, cell % grid.cols],
+        };
+        let sequence = Self {
+            slots: keep.iter().enumerate().map(slot).collect(),
+            span: grid.rows.max(grid.cols),
         };
         match rule {
             PositionRule::Keep => sequence,
@@ -142,6 +159,7 @@ impl VisualInput {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use proptest::prelude::*;
 
     #[test]
     fn images_can_be_joined_and_chosen() {
@@ -173,5 +191,31 @@ mod tests {
         let sequence = VisualSequence::raster(&[3, 5], 9, PositionRule::Reindex);
         assert_eq!(sequence.slots[1].offset, [1; 3]);
         assert_eq!(sequence.span, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn cells_keep_their_coordinates_whatever_is_dropped(
+            rows in 1usize..20, cols in 1usize..20, step in 1usize..9
+        ) {
+            let grid = Grid { rows, cols };
+            let keep: Vec<usize> = (0..rows * cols).step_by(step).collect();
+            let full = VisualSequence::cells(grid, &(0..rows * cols).collect::<Vec<_>>(), PositionRule::Keep);
+            let kept = VisualSequence::cells(grid, &keep, PositionRule::Keep);
+            prop_assert_eq!(kept.span, full.span);
+            prop_assert_eq!(full.slots[0].offset, [0; 3]);
+            let last = full.slots[rows * cols - 1].offset;
+            prop_assert_eq!(last, [0, rows - 1, cols - 1]);
+            // No position of the image reaches that of the text after it.
+            prop_assert!(full.slots.iter().all(|slot| slot.offset.iter().all(|&axis| axis < full.span)));
+            for (row, (slot, &cell)) in kept.slots.iter().zip(&keep).enumerate() {
+                prop_assert_eq!(slot.offset, full.slots[cell].offset);
+                prop_assert_eq!(slot.source, VisualSource::Feature(row));
+            }
+            let reindexed = VisualSequence::cells(grid, &keep, PositionRule::Reindex);
+            prop_assert_eq!(reindexed.span, keep.len());
+            let counted = |(i, slot): (usize, &VisualSlot)| slot.offset == [i; 3];
+            prop_assert!(reindexed.slots.iter().enumerate().all(counted));
+        }
     }
 }

@@ -32,8 +32,9 @@ pub struct QwenImageProcessor {
     pub mean: [f32; 3],
     /// Standard deviation of each channel.
     pub std: [f32; 3],
-    /// Centre each image on a square of the mean colour first. With `min_pixels` = `max_pixels` all images then have
-    /// the same number of tokens.
+    /// Centre each image on a square of the mean colour first. With one square in the budget, and room around it for
+    /// rounding, all images then have the same number of tokens: 1296 with 994² to 1020² pixels. (With both limits at
+    /// 1008² one size in seven misses it by a row, because the scaled side rounds to just beside it.)
     pub pad_square: bool,
 }
 
@@ -359,10 +360,21 @@ mod tests {
         assert!(matches!(outcome, Err(VlmError::Image { index: 1, .. })));
         let square = QwenImageProcessor {
             pad_square: true,
-            ..processor.with_budget(Some(56 * 56), Some(56 * 56))?
+            ..processor.with_budget(Some(60 * 60), Some(60 * 60))?
         };
         let (_, grids) = square.preprocess(&[line], &Device::flex())?;
         assert_eq!(grids, [Grid { rows: 4, cols: 4 }]);
+        Ok(())
+    }
+
+    #[test]
+    fn padded_images_have_one_count_where_one_square_fits() -> Result<(), LoadError> {
+        let budget = (Some(994 * 994), Some(1020 * 1020));
+        let processor = QwenImageProcessor::default().with_budget(budget.0, budget.1)?;
+        for side in 1..4000 {
+            let sides = smart_resize(side, side, 28, processor.min_pixels, processor.max_pixels);
+            assert_eq!(sides, Some((1008, 1008)), "{side}");
+        }
         Ok(())
     }
 

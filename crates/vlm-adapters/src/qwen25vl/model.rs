@@ -143,3 +143,118 @@ impl Qwen25VlModel {
         self.language.device()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VisualSequence;
+    use burn::optim::GradientsParams;
+    use burn::tensor::{DType, Distribution, Tolerance};
+    use diffprune_pruner::{PositionRule, Selection};
+
+    const IMAGE: u32 = 60;
+    /// Patches of two images: 3 by 2 and 2 by 2 cells.
+    const GRIDS: [Grid; 2] = [Grid { rows: 6, cols: 4 }, Grid { rows: 4, cols: 4 }];
+
+    fn tiny() -> Qwen25VlModel {
+        Qwen25VlConfig::tiny().init(&Device::flex())
+    }
+
+    fn patches() -> Tensor<4> {
+        Tensor::random([40, 6, 4, 4], Distribution::Default, &Device::flex())
+    }
+
+    fn batch() -> TextBatch {
+        TextBatch {
+            ids: vec![vec![1, IMAGE, 7, 8, 9], vec![1, IMAGE, 5]],
+            targets: vec![vec![false, false, false, true, true], vec![false, false, true]],
+        }
+    }
+
+    fn visual(features: Tensor<3>, keep: [Vec<usize>; 2]) -> VisualInput {
+        let cells = cells(&GRIDS, 2).into_iter().zip(keep);
+        VisualInput {
+            features,
+            sequences: cells
+                .map(|(grid, keep)| VisualSequence::cells(grid, &keep, PositionRule::Keep))
+                .collect(),
+            separator: None,
+        }
+    }
+
+    fn all() -> [Vec<usize>; 2] {
+        [(0..6).collect(), (0..4).collect()]
+    }
+
+    fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
+        a.into_data()
+            .assert_approx_eq::<f32>(&b.into_data(), Tolerance::absolute(1e-4));
+    }
+
+    #[test]
+    fn every_parameter_learns() {
+        let model = tiny().train();
+        let device = Device::flex().autodiff();
+        let patches = patches().to_device(&device).autodiff();
+        let (tokens, mask) = model.tokens(patches, &GRIDS);
+        assert_eq!(tokens.dims(), [2, 6, 64]);
+        let real: Vec<bool> = mask.expect("a short row").into_data().try_to_vec().unwrap();
+        assert_eq!(real, [[true; 6], [true, true, true, true, false, false]].concat());
+        let visual = visual(model.merger.forward(tokens), all());
+        let loss = model.loss(&batch(), Some(&visual)).unwrap();
+        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        assert_eq!(grads.len(), burn::module::list_param_ids(&model).len());
+    }
+
+    #[test]
+    fn frozen_weights_pass_the_gradient_on_and_take_none() {
+        let model = tiny();
+        let (tokens, _) = model.tokens(patches(), &GRIDS);
+        let tokens = tokens.autodiff().require_grad();
+        let visual = visual(model.merger.forward(tokens.clone()), all());
+        let grads = model.loss(&batch(), Some(&visual)).unwrap().backward();
+        let grad = tokens.grad(&grads).expect("a gradient of the tokens");
+        let real = grad.clone().slice([0..1, 0..6]).abs().max_dim(2).min();
+        assert!(real.into_scalar::<f32>() > 0.0, "every cell matters");
+        let padding = grad.slice([1..2, 4..6]).abs().max().into_scalar::<f32>();
+        assert_eq!(padding, 0.0, "padding takes no gradient");
+        assert_eq!(GradientsParams::from_grads(grads, &model).len(), 0);
+    }
+
+    #[test]
+    fn merging_what_was_kept_is_keeping_what_was_merged() {
+        let model = tiny();
+        let (tokens, _) = model.tokens(patches(), &GRIDS);
+        let selection = Selection::keep(vec![vec![0, 3, 5], vec![1, 2, 3]]);
+        let merged = selection.gather(model.merger.forward(tokens.clone()));
+        close(model.merger.forward(selection.gather(tokens)), merged);
+    }
+
+    #[test]
+    fn half_precision_weights_answer_nearly_the_same() {
+        let config = Qwen25VlConfig::tiny();
+        let dir = tempfile::tempdir().unwrap();
+        let model = tiny();
+        model.save_pretrained(&config, &dir, DType::F16).unwrap();
+        let patches = patches();
+        let loss = |dtype| {
+            let model = config.load_weights(&dir, dtype, &Device::flex()).unwrap();
+            let (tokens, _) = model.tokens(patches.clone(), &GRIDS);
+            assert_eq!(tokens.dtype(), dtype);
+            let received = model.encode(patches.clone(), &GRIDS, true).received.unwrap();
+            assert_eq!(received.dtype(), DType::F32);
+            let visual = visual(model.merger.forward(tokens), all());
+            let loss = model.loss(&batch(), Some(&visual)).unwrap();
+            let options = GenerateOptions::default().with_max_new_tokens(3);
+            let hooks = &mut Hooks::default();
+            let answers = model.generate_with(&batch().ids, Some(&visual), &options, hooks);
+            assert_eq!(answers.unwrap().iter().map(Vec::len).sum::<usize>(), 6);
+            loss.cast(DType::F32).into_scalar::<f32>()
+        };
+        let exact = loss(DType::F32);
+        for dtype in [DType::F16, DType::BF16] {
+            let found = loss(dtype);
+            assert!((found - exact).abs() < 2e-2, "{dtype:?}: {found} is not {exact}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::text::render_template;
 use crate::{
     ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError, LoadOptions,
     Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn, VisualInput,
-    VisualSequence, VisualSlot, VisualSource, Vlm, VlmError,
+    VisualSequence, Vlm, VlmError,
 };
 
 /// Where visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -263,21 +263,8 @@ impl Vlm for Qwen25Vl {
         }
     }
 
-    /// A cell stands at (0, row, column) from the image's start; the text goes on after the longer side.
     fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
-        let Grid { rows, cols } = layout.segments[0].grid;
-        let slot = |(row, &cell): (usize, &usize)| VisualSlot {
-            source: VisualSource::Feature(row),
-            offset: [0, cell / cols, cell % cols],
-        };
-        let sequence = VisualSequence {
-            slots: keep.iter().enumerate().map(slot).collect(),
-            span: rows.max(cols),
-        };
-        match rule {
-            PositionRule::Keep => sequence,
-            PositionRule::Reindex => sequence.reindexed(),
-        }
+        VisualSequence::cells(layout.segments[0].grid, keep, rule)
     }
 
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {

@@ -4,11 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_kernels::rope_tables;
-use diffprune_pruner::Grid;
 
 use super::WindowPlan;
 use super::windows::{Grouping, inverse};
-use crate::image::block_order;
 
 /// Base of the rotary frequencies.
 const ROPE_THETA: f64 = 1e4;
@@ -54,20 +52,13 @@ pub(super) struct Piece {
 }
 
 impl Tour {
-    /// The way of images with `grids` of patches.
-    pub(super) fn new(
-        plan: &WindowPlan,
-        grids: &[Grid],
-        merge: usize,
-        head_dim: usize,
-        device: &Device,
-    ) -> Self {
-        let group = merge * merge;
+    /// The way of the images of `plan`.
+    pub(super) fn new(plan: &WindowPlan, turns: &Turns, device: &Device) -> Self {
+        let group = turns.patches_per_cell;
         let windows = Grouping::new(plan.windows.clone());
         let places = inverse(&windows.order);
         let image = |cells: &Range<usize>| places[cells.clone()].to_vec();
         let images = Grouping::new(plan.images.iter().map(image));
-        let turns = Turns::new(grids, merge, head_dim);
         let image_order: Vec<usize> = images.order.iter().map(|&place| windows.order[place]).collect();
         let identity = Shuffle::new(&(0..plan.n_cells()).collect::<Vec<_>>(), group, device);
         Self {
@@ -79,18 +70,6 @@ impl Tour {
             ),
             windows: Sets::new(identity, windows.groups, turns.tables(&windows.order, device)),
         }
-    }
-
-    /// All patches as one set, in the order given.
-    #[cfg(test)]
-    pub(super) fn in_given_order(grids: &[Grid], merge: usize, head_dim: usize, device: &Device) -> Sets {
-        let n_patches: usize = grids.iter().map(Grid::n_tokens).sum();
-        let order: Vec<usize> = (0..n_patches / (merge * merge)).collect();
-        Sets::new(
-            Shuffle::new(&order, merge * merge, device),
-            vec![[1, order.len()]],
-            Turns::new(grids, merge, head_dim).tables(&order, device),
-        )
     }
 
     /// From the order of the input to that of the tour, `[patches, d]`.
@@ -105,6 +84,18 @@ impl Tour {
 }
 
 impl Sets {
+    /// All patches as one set, in the order given.
+    #[cfg(test)]
+    pub(super) fn in_given_order(turns: &Turns, device: &Device) -> Self {
+        let group = turns.patches_per_cell;
+        let order: Vec<usize> = (0..turns.places.len() / group).collect();
+        Self::new(
+            Shuffle::new(&order, group, device),
+            vec![[1, order.len()]],
+            turns.tables(&order, device),
+        )
+    }
+
     fn new(shuffle: Shuffle, groups: Vec<[usize; 2]>, [cos, sin]: [Tensor<3>; 2]) -> Self {
         let group = shuffle.patches_per_cell;
         Self {
@@ -196,27 +187,21 @@ impl Shuffle {
     }
 }
 
-/// Row and column of every patch, in the order given.
-struct Turns {
-    places: Vec<(usize, usize)>,
-    group: usize,
-    head_dim: usize,
+/// What the rotary angles are made of.
+pub(super) struct Turns {
+    /// Row and column of every patch, in the order given.
+    pub(super) places: Vec<(usize, usize)>,
+    pub(super) patches_per_cell: usize,
+    pub(super) head_dim: usize,
 }
 
 impl Turns {
-    fn new(grids: &[Grid], merge: usize, head_dim: usize) -> Self {
-        Self {
-            places: grids.iter().flat_map(|&grid| block_order(grid, merge)).collect(),
-            group: merge * merge,
-            head_dim,
-        }
-    }
-
     /// Cosines and sines for cells in `order`: the first half of the frequencies follows the row, the second the
     /// column.
     fn tables(&self, order: &[usize], device: &Device) -> [Tensor<3>; 2] {
         let patches = || {
-            let patches = |&cell: &usize| &self.places[cell * self.group..][..self.group];
+            let group = self.patches_per_cell;
+            let patches = move |&cell: &usize| &self.places[cell * group..][..group];
             order.iter().flat_map(patches)
         };
         let rows = patches().map(|&(row, _)| row as i64);
@@ -238,12 +223,17 @@ pub(super) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_pruner::Grid;
 
     #[test]
     fn pieces_hold_whole_sets_or_rows_of_one() {
-        let grids = [Grid { rows: 4, cols: 6 }];
         let plan = WindowPlan::new(&[Grid { rows: 2, cols: 3 }], 1);
-        let mut tour = Tour::new(&plan, &grids, 2, 8, &Device::flex());
+        let turns = Turns {
+            places: vec![(0, 0); 24],
+            patches_per_cell: 4,
+            head_dim: 8,
+        };
+        let mut tour = Tour::new(&plan, &turns, &Device::flex());
         let ranges = |sets: &Sets, n_heads: usize| -> Vec<_> {
             let pieces = sets.pieces(n_heads).into_iter();
             pieces

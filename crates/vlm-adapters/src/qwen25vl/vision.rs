@@ -7,8 +7,9 @@ use diffprune_kernels::{AttentionOptions, attention, attention_rows, rms_norm, r
 use diffprune_pruner::Grid;
 
 use super::WindowPlan;
-use super::sets::{Sets, Tour};
+use super::sets::{Sets, Tour, Turns};
 use crate::QwenVisionConfig;
+use crate::image::block_order;
 
 /// Epsilon of every norm of the tower and of the merger; the published code does not read it from a file.
 pub(super) const EPSILON: f64 = 1e-6;
@@ -166,6 +167,13 @@ impl QwenVision {
         (0..self.blocks.len()).filter(is_full).collect()
     }
 
+    /// Row and column of every patch on its image, in the order of the patches given: the coordinates that turn
+    /// queries and keys.
+    pub fn places(&self, grids: &[Grid]) -> Vec<(usize, usize)> {
+        let places = |grid: &Grid| block_order(*grid, self.merge);
+        grids.iter().flat_map(places).collect()
+    }
+
     /// Patches along one side of a cell.
     pub fn merge(&self) -> usize {
         self.merge
@@ -182,7 +190,15 @@ impl QwenVision {
     }
 
     fn tour(&self, grids: &[Grid], device: &Device) -> Tour {
-        Tour::new(&self.plan(grids), grids, self.merge, self.head_dim, device)
+        Tour::new(&self.plan(grids), &self.turns(grids), device)
+    }
+
+    fn turns(&self, grids: &[Grid]) -> Turns {
+        Turns {
+            places: self.places(grids),
+            patches_per_cell: self.merge * self.merge,
+            head_dim: self.head_dim,
+        }
     }
 
     fn embed(&self, patches: Tensor<4>) -> Tensor<2> {
@@ -355,8 +371,8 @@ mod tests {
             .collect();
         let hidden = Tensor::<2, Bool>::from_data(TensorData::new(hidden, [n_patches; 2]), &x.device());
         // One window that holds everything: rotary tables in the order of the patches, no rearrangement.
-        let tour = Tour::in_given_order(grids, tower.merge, tower.head_dim, &x.device());
-        let (q, k, v) = block.heads(x, &tour);
+        let sets = Sets::in_given_order(&tower.turns(grids), &x.device());
+        let (q, k, v) = block.heads(x, &sets);
         let [q, k, v] = [q, k, v].map(|x| x.swap_dims(1, 2));
         let scores = q.matmul(k.swap_dims(2, 3)) / (tower.head_dim as f64).sqrt();
         let hidden: Tensor<4, Bool> = hidden.unsqueeze();

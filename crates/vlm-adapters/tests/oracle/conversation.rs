@@ -11,7 +11,7 @@ use diffprune_vlm::{
 
 use image::RgbImage;
 
-use crate::case::root;
+use crate::llava_case::root;
 use crate::{Outcome, entries, fixture};
 
 /// Keeps every other token, and counts the images that it was asked about.

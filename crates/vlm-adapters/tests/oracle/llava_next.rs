@@ -7,13 +7,13 @@ use diffprune_vlm::{
     NextTokens, Packing, Pixels, PruneOptions, Slot, Spliced, Vlm, WeightFiles, answer, load_image, load_vlm,
     save_safetensors,
 };
+use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::case::{
-    Case, Fixed, check_ragged, check_samples, ids, images, manifests, newer_name, root, stored_views,
-};
-use crate::json;
+use crate::cases::{Fixed, cases, ids, images, manifests};
+use crate::llava_case::{Case, check_ragged, check_samples, newer_name, root, stored_views};
 use crate::tensors::Tensors;
+use crate::{json, preprocess};
 
 const FAMILY: &str = "llava_next";
 
@@ -115,9 +115,7 @@ fn at_features(next: &LlavaNext, pixels: &Pixels, grad: Tensor<3>) -> Tensor<3> 
 fn every_tensor_agrees() {
     for (name, manifest) in manifests(FAMILY) {
         let next = load(&manifest);
-        let cases = manifest["cases"].as_array().unwrap();
-        assert!(!cases.is_empty(), "{name} has no cases");
-        for json in cases {
+        for json in cases(&manifest) {
             let tensors = Tensors::open(&root().join(json["file"].as_str().unwrap()));
             let case = Case::new(&next, next.model(), json, &tensors);
             let pixels = pixels(&next, json, &tensors);
@@ -282,48 +280,46 @@ fn sizes_agree() {
 #[test]
 fn views_are_exact() {
     let manifest = json("preprocess/manifest.json").unwrap();
+    let samples = std::fs::read(root().join("preprocess/samples.safetensors")).unwrap();
+    let samples = SafeTensors::deserialize(&samples).unwrap();
     let (mut n, mut n_pictures) = (0, 0);
-    for (group, cases) in manifest["groups"].as_object().unwrap() {
-        if !group.starts_with("llava_next") {
+    for case in preprocess::cases(&manifest) {
+        if !case.group.starts_with("llava_next") {
             continue;
         }
-        for (name, expected) in cases.as_object().unwrap() {
-            let shape = sizes(&expected["shape"]);
-            let mut config = LlavaNextConfig::vicuna_7b();
-            config.llava.vision.image_size = shape[3];
-            let anyres = AnyRes::new(&config).unwrap();
-            let source = name.rsplit("__").next().unwrap();
-            let image = load_image(root().join("images").join(format!("{source}.png"))).unwrap();
-            let views = anyres.pixels8(&image);
-            assert_eq!(views.len(), shape[0], "{group}/{name}");
-            let (width, height) = anyres.canvas(anyres.grid(image.width(), image.height()));
-            assert_eq!(
-                vec![height as usize, width as usize],
-                sizes(&expected["best_resolution_hw"])
-            );
-            if let Some(png) = expected["png"].as_str() {
-                let stack = load_image(root().join("preprocess").join(png)).unwrap();
-                let found: Vec<u8> = views.iter().flat_map(|view| view.as_raw().clone()).collect();
-                assert!(&found == stack.as_raw(), "{group}/{name}");
-                n_pictures += 1;
-            }
-            let values: Vec<f32> = anyres
-                .preprocess(&[image], &Device::flex())
-                .into_data()
-                .try_to_vec()
-                .unwrap();
-            let sum = |f: fn(f64) -> f64| values.iter().map(|&x| f(x.into())).sum::<f64>();
-            let (sum, abs_sum) = (sum(|x| x), sum(f64::abs));
-            for (found, field) in [(sum, "sum"), (abs_sum, "abs_sum")] {
-                let wanted = expected[field].as_f64().unwrap();
-                assert!(
-                    (found - wanted).abs() <= 1e-6 * abs_sum,
-                    "{group}/{name}: {field} {found} {wanted}"
-                );
-            }
-            crate::preprocess::check_samples(&values, expected).unwrap();
-            n += 1;
+        let shape = sizes(&case.expected["shape"]);
+        let mut config = LlavaNextConfig::vicuna_7b();
+        let side = config.llava.vision.image_size;
+        config.llava.vision.image_size = shape[3];
+        let canvas = |[height, width]: [usize; 2]| [height / side * shape[3], width / side * shape[3]];
+        config.image_grid_pinpoints = config.image_grid_pinpoints.into_iter().map(canvas).collect();
+        let anyres = AnyRes::new(&config).unwrap();
+        let image = load_image(root().join("images").join(format!("{}.png", case.source))).unwrap();
+        let views = anyres.pixels8(&image);
+        assert_eq!(views.len(), shape[0], "{}", case.name);
+        let (width, height) = anyres.canvas(anyres.grid(image.width(), image.height()));
+        let best = [height as usize, width as usize];
+        assert_eq!(best.to_vec(), sizes(&case.expected["best_resolution_hw"]));
+        if let Some(stack) = case.pixels().unwrap() {
+            let found: Vec<u8> = views.iter().flat_map(|view| view.as_raw().clone()).collect();
+            assert!(&found == stack.as_raw(), "{}", case.name);
+            n_pictures += 1;
         }
+        let values: Vec<f32> = anyres
+            .preprocess(&[image], &Device::flex())
+            .into_data()
+            .try_to_vec()
+            .unwrap();
+        for (index, wanted) in preprocess::sampled(&samples, &case).unwrap() {
+            let off = (values[index] - wanted).abs();
+            assert!(
+                off <= preprocess::TOLERANCE,
+                "{}: value {index} off by {off}",
+                case.name
+            );
+        }
+        preprocess::assert_sums(&values, &case);
+        n += 1;
     }
     assert!(n > 0 && n_pictures > 0, "no cases");
     println!("{n} cases, {n_pictures} with pictures");

@@ -2,12 +2,16 @@
 
 mod bad_input;
 mod bad_next;
-mod case;
+mod cases;
 mod conversation;
 mod llava15;
+mod llava_case;
 mod llava_next;
 mod positions;
 mod preprocess;
+mod qwen25vl;
+mod qwen_bad_input;
+mod qwen_preprocess;
 mod signals;
 mod tensors;
 mod tokenizers;

@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::{Outcome, fixture, json};
 
 /// Largest difference of a normalised value, which is of order one.
-const TOLERANCE: f32 = 1e-6;
+pub const TOLERANCE: f32 = 1e-6;
 
 /// What one preprocessing case is about.
-struct Case<'a> {
-    name: String,
-    source: String,
-    group: &'a str,
-    expected: &'a Value,
+pub struct Case<'a> {
+    pub name: String,
+    pub source: String,
+    pub group: &'a str,
+    pub expected: &'a Value,
 }
 
 impl Case<'_> {
@@ -29,14 +29,14 @@ impl Case<'_> {
     }
 
     /// The 8-bit pixels, where they are stored.
-    fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm::LoadError> {
+    pub fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm::LoadError> {
         let file = self.expected["png"].as_str();
         file.map(|file| load_image(fixture("preprocess").join(file)))
             .transpose()
     }
 }
 
-fn cases(manifest: &Value) -> Vec<Case<'_>> {
+pub fn cases(manifest: &Value) -> Vec<Case<'_>> {
     let groups = manifest["groups"].as_object().into_iter().flatten();
     groups
         .flat_map(|(group, cases)| {
@@ -54,7 +54,7 @@ fn cases(manifest: &Value) -> Vec<Case<'_>> {
         .collect()
 }
 
-fn triple(value: &Value) -> Result<[f32; 3], serde_json::Error> {
+pub fn triple(value: &Value) -> Result<[f32; 3], serde_json::Error> {
     serde_json::from_value(value.clone())
 }
 
@@ -90,7 +90,7 @@ fn clip_pixels_are_exact_and_values_agree() -> Outcome {
             .preprocess(&[image], &Device::flex())
             .into_data()
             .try_to_vec::<f32>()?;
-        for (index, wanted) in sampled(&samples, case.expected)? {
+        for (index, wanted) in sampled(&samples, &case)? {
             let error = (values[index] - wanted).abs();
             assert!(
                 error <= TOLERANCE,
@@ -145,7 +145,7 @@ fn resized_pictures_of_the_other_models_are_exact() -> Outcome {
     Ok(())
 }
 
-fn assert_same_pixels(found: &RgbImage, wanted: &RgbImage, name: &str) {
+pub fn assert_same_pixels(found: &RgbImage, wanted: &RgbImage, name: &str) {
     assert_eq!(found.dimensions(), wanted.dimensions(), "{name}");
     let differ = found
         .as_raw()
@@ -162,8 +162,10 @@ fn assert_same_pixels(found: &RgbImage, wanted: &RgbImage, name: &str) {
 }
 
 /// Pairs of an index into the flattened values and the value there.
-fn sampled(samples: &SafeTensors, expected: &Value) -> Result<Vec<(usize, f32)>, Box<dyn std::error::Error>> {
-    let key = expected["samples"].as_str().ok_or("a case without samples")?;
+pub fn sampled(samples: &SafeTensors, case: &Case) -> Result<Vec<(usize, f32)>, Box<dyn std::error::Error>> {
+    let key = case.expected["samples"]
+        .as_str()
+        .ok_or("a case without samples")?;
     let indices = samples.tensor(&format!("{key}/sample_index"))?;
     let values = samples.tensor(&format!("{key}/sample_value"))?;
     let values = values
@@ -192,21 +194,8 @@ fn sampled(samples: &SafeTensors, expected: &Value) -> Result<Vec<(usize, f32)>,
     Ok(indices.into_iter().zip(values).collect())
 }
 
-/// Compares values with the samples of a case.
-pub fn check_samples(values: &[f32], expected: &Value) -> Outcome {
-    let samples = std::fs::read(fixture("preprocess/samples.safetensors"))?;
-    for (index, wanted) in sampled(&SafeTensors::deserialize(&samples)?, expected)? {
-        let found = values[index];
-        assert!(
-            (found - wanted).abs() <= TOLERANCE,
-            "value {index} is {found} not {wanted}"
-        );
-    }
-    Ok(())
-}
-
 /// The sums over all values, which see what the samples miss.
-fn assert_sums(values: &[f32], case: &Case) {
+pub fn assert_sums(values: &[f32], case: &Case) {
     let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
     let abs_sum: f64 = values.iter().map(|&value| f64::from(value.abs())).sum();
     for (found, field) in [(sum, "sum"), (abs_sum, "abs_sum")] {

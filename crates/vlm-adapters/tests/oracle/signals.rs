@@ -6,7 +6,8 @@ use diffprune_pruner::Signals;
 use diffprune_vlm::{ClipLayer, Encoded, ImageMode, Llava, LlavaModel, LlavaNext, LoadOptions, Vlm};
 use serde_json::Value;
 
-use crate::case::{images, manifests, root};
+use crate::cases::{cases, images, manifests};
+use crate::llava_case::root;
 use crate::tensors::Tensors;
 
 /// Relative to the largest value; signals of f32 agree to a few units in the last place.
@@ -225,7 +226,7 @@ fn signals_of_llava_are_those_of_plain_arithmetic() {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
         let llava = Llava::load_with(dir, &Device::flex(), options).unwrap();
         let vision = &llava.parts().config.vision;
-        for json in manifest["cases"].as_array().unwrap() {
+        for json in cases(&manifest) {
             check(
                 &llava,
                 llava.model(),
@@ -243,7 +244,7 @@ fn signals_of_llava_next_are_those_of_plain_arithmetic() {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
         let next = LlavaNext::load(dir, &Device::flex()).unwrap();
         let vision = &next.config().llava.vision;
-        for json in manifest["cases"].as_array().unwrap() {
+        for json in cases(&manifest) {
             check(
                 &next,
                 next.model(),

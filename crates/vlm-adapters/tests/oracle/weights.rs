@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use burn::tensor::DType;
 use diffprune_vlm::{
-    GenerationConfig, ImageProcessor, LlavaConfig, WeightFiles, canonical_llava_name, save_safetensors,
+    GenerationConfig, ImageProcessor, LlavaConfig, Qwen25VlConfig, QwenImageProcessor, WeightFiles,
+    canonical_llava_name, canonical_qwen_name, save_safetensors,
 };
 use serde_json::Value;
 
@@ -48,22 +49,21 @@ fn newer_names_become_the_older_ones() -> Outcome {
         .ok_or("layouts by checkpoint")?
     {
         let on_disk = names(&layout["on_disk"]);
-        if !is_llava(name, &on_disk) {
-            continue;
-        }
+        let canonical_name = if is_llava(name, &on_disk) {
+            canonical_llava_name
+        } else {
+            canonical_qwen_name
+        };
         let newer = names(&layout["module_names_transformers_5"]);
         assert!(!on_disk.is_empty(), "{name} has no tensors");
         let canonical = |names: &BTreeSet<String>| -> BTreeSet<String> {
-            names
-                .iter()
-                .filter_map(|name| canonical_llava_name(name))
-                .collect()
+            names.iter().filter_map(|name| canonical_name(name)).collect()
         };
         assert_eq!(canonical(&on_disk), on_disk, "{name}");
         assert_eq!(canonical(&newer), on_disk, "{name}");
         n_layouts += 1;
     }
-    assert!(n_layouts > 0, "no llava layouts");
+    assert!(n_layouts > 0, "no layouts");
     Ok(())
 }
 
@@ -115,6 +115,57 @@ fn configurations_fit_the_tensors_and_survive_rewriting() -> Outcome {
             GenerationConfig::from_dir(&dir)?.eos_token_ids.len(),
             1.max(stored["eos_token_id"].as_array().map_or(1, Vec::len))
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn qwen_configurations_fit_the_tensors_and_survive_rewriting() -> Outcome {
+    for name in entries("checkpoints", |name| {
+        let config = json(&format!("checkpoints/{name}/config.json"));
+        config.is_ok_and(|config| config["model_type"] == "qwen2_5_vl")
+    })? {
+        let dir = fixture("checkpoints").join(&name);
+        let config = Qwen25VlConfig::from_dir(&dir)?;
+        let files = WeightFiles::open(&dir)?;
+        let (text, vision) = (&config.text, &config.vision);
+        let last = text.num_hidden_layers - 1;
+        let kernel = vec![
+            vision.hidden_size,
+            3,
+            vision.temporal_patch_size,
+            vision.patch_size,
+            vision.patch_size,
+        ];
+        let wide = vision.group() * vision.hidden_size;
+        for (tensor, shape) in [
+            (
+                "model.embed_tokens.weight".into(),
+                vec![text.vocab_size, text.hidden_size],
+            ),
+            (
+                format!("model.layers.{last}.self_attn.k_proj.weight"),
+                vec![text.num_key_value_heads * text.head_dim, text.hidden_size],
+            ),
+            ("visual.patch_embed.proj.weight".into(), kernel),
+            (
+                "visual.merger.mlp.2.weight".into(),
+                vec![vision.out_hidden_size, wide],
+            ),
+        ] {
+            assert_eq!(files.shape(&tensor)?, shape, "{name}");
+        }
+        let has_head = files.names().any(|name| name == "lm_head.weight");
+        assert_eq!(has_head, !text.tie_word_embeddings, "{name}");
+        let rewritten = serde_json::to_string(&config)?;
+        assert_eq!(
+            serde_json::from_str::<Qwen25VlConfig>(&rewritten)?,
+            config,
+            "{name}"
+        );
+        let stored = json(&format!("checkpoints/{name}/preprocessor_config.json"))?;
+        let read = QwenImageProcessor::from_dir(&dir)?;
+        assert_eq!(Some(read.max_pixels), stored["max_pixels"].as_u64(), "{name}");
     }
     Ok(())
 }

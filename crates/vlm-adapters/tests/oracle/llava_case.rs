@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use diffprune_pruner::{
-    Budget, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
-};
+use diffprune_pruner::{Budget, Layout, PositionRule, Selection, Signals};
 use diffprune_vlm::{
     Encoded, GenerateOptions, LlavaModel, Padding, Pixels, PruneOptions, Slot, Spliced, TextBatch,
     VisualInput, VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
@@ -13,47 +11,12 @@ use diffprune_vlm::{
 use image::RgbImage;
 use serde_json::Value;
 
+use crate::cases::{Fixed, LEAST_GAP, cases, ids, images};
 use crate::tensors::{TOLERANCE, Tensors};
 
-/// Greedy ids mean something only where the best two scores are further apart than the tolerance allows to swap.
-pub const LEAST_GAP: f64 = 4.0 * TOLERANCE as f64;
-
+/// The folder of the oracles.
 pub fn root() -> PathBuf {
     crate::fixture("")
-}
-
-pub fn ids(json: &Value) -> Vec<u32> {
-    json.as_array()
-        .unwrap()
-        .iter()
-        .map(|id| id.as_u64().unwrap() as u32)
-        .collect()
-}
-
-/// The json files of `expected/` of a family; at least one.
-pub fn manifests(family: &str) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(root().join("expected")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            if manifest["family"] == family {
-                found.push((name, manifest));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "no {family} manifest in {}", root().display());
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
-}
-
-pub fn images(case: &Value) -> Vec<RgbImage> {
-    let name = |image: &Value| format!("{}.png", image.as_str().unwrap());
-    let names = case["images"].as_array().unwrap().iter().map(name);
-    names
-        .map(|name| load_image(root().join("images").join(name)).unwrap())
-        .collect()
 }
 
 /// The stored 8-bit pixels of a case, cut into squares from top to bottom; `None` where floats are stored.
@@ -395,19 +358,6 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Keeps given tokens.
-pub struct Fixed(pub Vec<Vec<usize>>);
-
-impl Pruner for Fixed {
-    fn name(&self) -> &str {
-        "fixed"
-    }
-
-    fn select(&self, _: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(Selection::keep(self.0.clone()))
-    }
-}
-
 /// A part of a batch of encoded images, each with its own kept tokens.
 struct Batch {
     tokens: Tensor<3>,
@@ -452,7 +402,7 @@ fn farthest<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
 /// Returns the number of ids compared.
 pub fn check_ragged(name: &str, manifest: &Value, vlm: &dyn Vlm, model: &LlavaModel) -> usize {
     let (mut prompts, mut pictures, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-    for case in manifest["cases"].as_array().unwrap() {
+    for case in cases(manifest) {
         prompts.push(ids(&case["prompt_ids_unexpanded"]));
         counts.push(case["images"].as_array().unwrap().len());
         pictures.extend(images(case));

@@ -1,0 +1,686 @@
+//! Qwen2.5-VL against what `transformers` computes: every tensor of every case of every `qwen2_5_vl` checkpoint.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use diffprune_pruner::{Budget, Grid, PositionRule, Selection, Signals};
+use diffprune_vlm::{
+    Encoded, GenerateOptions, LoadOptions, Padding, Pixels, PruneOptions, PruningSite, Qwen25Vl,
+    Qwen25VlConfig, QwenOptions, Slot, SplicePlan, Spliced, TextBatch, VisualInput, Vlm, WeightFiles, answer,
+    load_vlm, next_token_nll, save_safetensors,
+};
+use serde_json::Value;
+
+use crate::cases::{Fixed, LEAST_GAP, cases, ids, images, manifests};
+use crate::fixture;
+use crate::tensors::{TOLERANCE, Tensors};
+
+const FAMILY: &str = "qwen2_5_vl";
+
+/// One checkpoint and one of its cases.
+struct Case<'a> {
+    qwen: &'a Qwen25Vl,
+    json: &'a Value,
+    tensors: &'a Tensors,
+    prompt: Vec<u32>,
+    grids: Vec<Grid>,
+}
+
+fn load(manifest: &Value, site: PruningSite) -> Qwen25Vl {
+    let dir = fixture(manifest["checkpoint"].as_str().unwrap());
+    let options = LoadOptions {
+        qwen: QwenOptions {
+            site,
+            ..QwenOptions::default()
+        },
+        ..LoadOptions::default()
+    };
+    Qwen25Vl::load_with(dir, &Device::flex(), options).unwrap()
+}
+
+fn indices(values: impl IntoIterator<Item = i64>) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.into_iter().collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), &Device::flex())
+}
+
+/// Pixels from the picture, after a check that they are the stored ones.
+fn pixels(qwen: &Qwen25Vl, json: &Value, tensors: &Tensors) -> Pixels {
+    let pixels = qwen.preprocess(&images(json)).unwrap();
+    let [n_patches, channels, side, _] = pixels.values.dims();
+    let flat = pixels.values.clone().reshape([n_patches, channels * side * side]);
+    let shape: Vec<usize> = serde_json::from_value(json["pixel_values_shape"].clone()).unwrap();
+    assert_eq!(flat.dims().to_vec(), shape);
+    tensors.check("pixel_values", &flat);
+    let places = indices(tensors.ints("pixel_sample_index").unwrap());
+    tensors.check("pixel_sample_value", &flat.flatten::<1>(0, 1).select(0, places));
+    let thw = pixels
+        .images
+        .iter()
+        .map(|image| [1, image.grid.rows, image.grid.cols]);
+    tensors.check_ints("image_grid_thw", thw.flatten().map(|n| n as i64));
+    pixels
+}
+
+impl Case<'_> {
+    fn group(&self) -> usize {
+        self.qwen.parts().config.vision.group()
+    }
+
+    /// Rows of patches in raster order of cells, in the order in which the reference implementation keeps them.
+    fn window_order(&self, x: Tensor<2>) -> Tensor<2> {
+        let [n_patches, width] = x.dims();
+        let order = self.qwen.model().vision.plan(&self.grids).window_index();
+        x.reshape([n_patches / self.group(), self.group() * width])
+            .select(0, indices(order.into_iter().map(|cell| cell as i64)))
+            .reshape([n_patches, width])
+    }
+
+    fn check_plan(&self) {
+        let plan = self.qwen.model().vision.plan(&self.grids);
+        let order = plan.window_index();
+        self.tensors
+            .check_ints("window_index", order.iter().map(|&cell| cell as i64));
+        let place = |cell: usize| order.iter().position(|&other| other == cell).unwrap() as i64;
+        self.tensors
+            .check_ints("window_reverse_index", (0..order.len()).map(place));
+        let mut ends = vec![0];
+        for window in &plan.windows {
+            ends.push(ends[ends.len() - 1] + (window.len() * self.group()) as i64);
+        }
+        self.tensors.check_ints("cu_window_seqlens", ends);
+        let places = self.qwen.model().vision.places(&self.grids);
+        let places = places.into_iter().flat_map(|(row, col)| [row as i64, col as i64]);
+        self.tensors.check_ints("vision_hw_position_ids", places);
+    }
+
+    fn check_vision(&self, pixels: Pixels) -> Encoded {
+        let vision = &self.qwen.model().vision;
+        let states = vision.hidden_states(pixels.values.clone(), &self.grids);
+        for (i, state) in states.iter().enumerate() {
+            let name = format!("vision_hidden_{i}_window_order");
+            self.tensors.check(&name, &self.window_order(state.clone()));
+        }
+        let encoding = vision.encode(pixels.values.clone(), &self.grids, true);
+        self.tensors.check(
+            "vision_last_hidden_window_order",
+            &self.window_order(encoding.hidden),
+        );
+        let received = encoding
+            .received
+            .expect("a block over whole images")
+            .unsqueeze_dim(1);
+        let received: Tensor<2> = self.window_order(received);
+        self.tensors
+            .check("vision_attn_received_last_full_window_order", &received);
+        self.check_maps(&states);
+        let signals = Signals {
+            received_attention: true,
+            ..Signals::default()
+        };
+        let encoded = self.qwen.encode(pixels, signals);
+        assert!(encoded.observed.cls_attention.is_none() && encoded.observed.keys.is_none());
+        self.check_received(&encoded, received);
+        let counts: Vec<usize> = serde_json::from_value(self.json["image_token_counts"].clone()).unwrap();
+        assert_eq!(encoded.counts(), counts);
+        encoded
+    }
+
+    /// The attention of whole images in the last block that has it.
+    fn check_maps(&self, states: &[Tensor<2>]) {
+        let vision = &self.qwen.model().vision;
+        let last = *vision.full_blocks().last().expect("a block over whole images");
+        let mut first = 0;
+        for (i, grid) in self.grids.iter().enumerate() {
+            let name = format!("vision_attn_last_full_img{i}_window_order");
+            let n = grid.n_tokens();
+            if self.tensors.has(&name) {
+                let map = vision.attention_map(states[last].clone().narrow(0, first, n), *grid, last);
+                let order = vision.plan(&[*grid]).window_index().into_iter();
+                let patches = order.flat_map(|cell| cell * self.group()..(cell + 1) * self.group());
+                let patches = indices(patches.map(|patch| patch as i64));
+                let map = map.select(2, patches.clone()).select(3, patches);
+                self.tensors.check(&name, &map);
+            }
+            first += n;
+        }
+    }
+
+    /// The signal of a cell is the mean of its patches, in raster order.
+    fn check_received(&self, encoded: &Encoded, by_patch: Tensor<2>) {
+        let signal = encoded.observed.received_attention.clone().expect("asked for");
+        let found = flat(signal.unsqueeze_dim(2), &encoded.counts());
+        let cells = by_patch.reshape([-1, self.group() as i64]).mean_dim(1);
+        let plan = self.qwen.model().vision.plan(&self.grids);
+        let order = plan.window_index();
+        let place = |cell: usize| order.iter().position(|&other| other == cell).unwrap() as i64;
+        let wanted = cells.select(0, indices((0..order.len()).map(place)));
+        assert_close(&found, &wanted, 1e-6, "received attention");
+        assert_close(
+            &found.sum().reshape([1, 1]),
+            &Tensor::full(
+                [1, 1],
+                self.grids.len() as f32 / self.group() as f32,
+                &Device::flex(),
+            ),
+            1e-5,
+            "sum of the received attention",
+        );
+    }
+
+    fn check_splice(&self, visual: &VisualInput) -> Spliced {
+        let qwen = self.qwen;
+        let text = self.json["prompt"].as_str().unwrap();
+        assert_eq!(
+            qwen.tokenizer().encode(text, true).unwrap(),
+            self.prompt,
+            "prompt"
+        );
+        self.tensors
+            .check_ints("prompt_ids", self.prompt.iter().map(|&id| id.into()));
+        let spliced = self.splice(visual);
+        let plan = &spliced.plans[0];
+        let id = |slot: &Slot| match *slot {
+            Slot::Text(i) => i64::from(self.prompt[i]),
+            _ => i64::from(qwen.model().image_token_id()),
+        };
+        self.tensors.check_ints("input_ids", plan.slots.iter().map(id));
+        let kind = |slot: &Slot| i64::from(!matches!(slot, Slot::Text(_)));
+        self.tensors
+            .check_ints("mm_token_type_ids", plan.slots.iter().map(kind));
+        self.tensors.check_ints("position_ids", by_axis(plan));
+        let delta = plan.next_position as i64 - plan.slots.len() as i64;
+        self.tensors.check_ints("rope_deltas", [delta]);
+        assert!(spliced.mask.is_none(), "one sequence needs no padding");
+        self.tensors.check_ints("attention_mask", vec![1; spliced.width]);
+        assert_eq!(spliced.width as u64, self.json["seq_len"].as_u64().unwrap());
+        self.tensors.check_rows(
+            "inputs_embeds",
+            "inputs_embeds_rows",
+            "inputs_embeds_at_rows",
+            &spliced.embeds,
+        );
+        spliced
+    }
+
+    fn splice(&self, visual: &VisualInput) -> Spliced {
+        let prompts = std::slice::from_ref(&self.prompt);
+        self.qwen
+            .model()
+            .splice(prompts, Some(visual), Padding::Right)
+            .unwrap()
+    }
+
+    fn check_language(&self, spliced: &Spliced) {
+        let language = &self.qwen.model().language;
+        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
+        let states = language.hidden_states(embeds.clone(), positions.clone(), None);
+        let rope = language.rope(positions.clone());
+        for (i, layer) in language.layers.iter().enumerate() {
+            self.tensors.check(&format!("llm_layer_input_{i}"), &states[i]);
+            let name = format!("llm_attention_{i}");
+            if self.tensors.has(&name) {
+                let rows = layer.attention_rows(states[i].clone(), &rope, None, spliced.width);
+                self.tensors.check(&name, &rows);
+            }
+        }
+        let hidden = language.forward(embeds, positions, None, None);
+        self.tensors.check("llm_final_norm", &hidden);
+        self.tensors.check_rows(
+            "logits",
+            "logit_rows",
+            "logits_at_rows",
+            &logits(self.qwen, hidden),
+        );
+    }
+
+    /// The loss and its gradients through frozen weights.
+    fn check_loss(&self, encoded: &Encoded) {
+        let Some(labels) = self.tensors.ints("labels") else {
+            return;
+        };
+        let qwen = self.qwen;
+        let tokens = encoded.tokens.clone().autodiff().require_grad();
+        let visual = self.visual(encoded, qwen.project(tokens.clone()), encoded.all_indices());
+        let batch = self.targets(&labels, &visual);
+        let loss = qwen.loss(&batch, Some(&visual)).unwrap();
+        self.tensors.check("loss", &loss.clone().without_autodiff());
+        let grad = tokens.grad(&loss.backward()).expect("a gradient of the tokens");
+        let [_, _, wide] = grad.dims();
+        let grad = flat(grad, &encoded.counts()).reshape([-1, (wide / self.group()) as i64]);
+        self.tensors
+            .check("grad_vision_last_hidden_window_order", &self.window_order(grad));
+
+        let features = qwen.project(encoded.tokens.clone());
+        let mut spliced = self.splice(&self.visual(encoded, features, encoded.all_indices()));
+        spliced.embeds = spliced.embeds.autodiff().require_grad();
+        let loss = next_token_nll(&qwen.model().language, &spliced, &batch).unwrap();
+        self.tensors.check(
+            "grad_inputs_embeds",
+            &spliced.embeds.grad(&loss.backward()).expect("a gradient"),
+        );
+    }
+
+    /// The flags of the labels that are not -100, back on the prompt's own ids.
+    fn targets(&self, labels: &[i64], visual: &VisualInput) -> TextBatch {
+        let mut targets = vec![false; self.prompt.len()];
+        for (slot, &label) in self.splice(visual).plans[0].slots.iter().zip(labels) {
+            match *slot {
+                Slot::Text(i) if label >= 0 => {
+                    assert_eq!(label, i64::from(self.prompt[i]));
+                    targets[i] = true;
+                }
+                _ => assert_eq!(label, -100, "an image token is a target"),
+            }
+        }
+        TextBatch {
+            ids: vec![self.prompt.clone()],
+            targets: vec![targets],
+        }
+    }
+
+    fn visual(&self, encoded: &Encoded, features: Tensor<3>, keep: Vec<Vec<usize>>) -> VisualInput {
+        let (layouts, rule) = (&encoded.layouts, PositionRule::Keep);
+        self.qwen.visual_input(features, layouts, &keep, rule)
+    }
+
+    fn check_pruned(&self, encoded: &Encoded, full: &SplicePlan) {
+        let Some(keep) = self.keep(encoded) else { return };
+        let selection = Selection::keep(keep.clone());
+        let features = self.qwen.project(selection.gather(encoded.tokens.clone()));
+        let input = |rule| {
+            self.qwen
+                .visual_input(features.clone(), &encoded.layouts, &keep, rule)
+        };
+        let visual = input(PositionRule::Keep);
+        let plan = &self.splice(&visual).plans[0];
+        self.tensors.check_ints("prune_position_ids", by_axis(plan));
+        self.tensors
+            .check_ints("prune_keep_sequence_index", places_in(full, plan, &keep));
+        assert_eq!(
+            plan.next_position as u64,
+            self.json["prune_next_position"].as_u64().unwrap()
+        );
+        let kept = self.spliced_logits(&visual);
+        self.tensors
+            .check_rows("prune_logits", "prune_logit_rows", "prune_logits_at_rows", &kept);
+
+        let visual_again = input(PositionRule::Reindex);
+        let plan = &self.splice(&visual_again).plans[0];
+        let counted = (0..plan.slots.len()).map(|i| [i; 3]);
+        assert!(
+            plan.positions.iter().copied().eq(counted),
+            "renumbered on all axes"
+        );
+        assert_eq!(plan.next_position, plan.slots.len());
+        let reindexed = self.spliced_logits(&visual_again);
+        let last = |logits: Tensor<3>| logits.clone().narrow(1, logits.dims()[1] - 1, 1);
+        self.tensors
+            .check("prune_logits_last_reindexed_positions", &last(reindexed.clone()));
+        // With few tokens gone, the two rules hardly differ; with none, they still differ here (three axes).
+        let contrast = (last(kept) - last(reindexed)).abs().max().into_scalar::<f32>();
+        assert!(
+            contrast > 10.0 * TOLERANCE,
+            "positions make no difference: {contrast}"
+        );
+        let wanted = ids(&self.json["prune_greedy_new_tokens"]);
+        if self.decides("prune_greedy") {
+            let options = plain(wanted.len());
+            assert_eq!(self.generate(&visual, &options), wanted, "prune_greedy");
+            if !keep.iter().any(Vec::is_empty) {
+                self.check_answer(&keep, &wanted, &options);
+            }
+        }
+    }
+
+    /// The kept cells of each image.
+    fn keep(&self, encoded: &Encoded) -> Option<Vec<Vec<usize>>> {
+        let keep = self.tensors.ints("prune_keep_visual_index")?;
+        let (mut rows, mut first) = (Vec::new(), 0);
+        for count in encoded.counts() {
+            let own = first as i64..(first + count) as i64;
+            let own = keep.iter().filter(|&place| own.contains(place));
+            rows.push(own.map(|&place| place as usize - first).collect());
+            first += count;
+        }
+        assert_eq!(rows.iter().map(Vec::len).sum::<usize>(), keep.len());
+        Some(rows)
+    }
+
+    fn spliced_logits(&self, visual: &VisualInput) -> Tensor<3> {
+        let spliced = self.splice(visual);
+        let language = &self.qwen.model().language;
+        let hidden = language.forward(spliced.embeds, spliced.position_ids, None, None);
+        logits(self.qwen, hidden)
+    }
+
+    fn generate(&self, visual: &VisualInput, options: &GenerateOptions) -> Vec<u32> {
+        let prompts = std::slice::from_ref(&self.prompt);
+        self.qwen
+            .generate(prompts, Some(visual), options)
+            .unwrap()
+            .remove(0)
+    }
+
+    fn decides(&self, key: &str) -> bool {
+        let gap = self.json[&format!("{key}_min_top2_gap")].as_f64().unwrap();
+        if gap < LEAST_GAP {
+            println!(
+                "{key} of {} not compared: best two scores only {gap} apart",
+                self.json["id"]
+            );
+        }
+        gap >= LEAST_GAP
+    }
+
+    /// Greedy decoding, plain and as `generation_config.json` wants it: with stop ids and a repetition penalty.
+    fn check_generation(&self, visual: &VisualInput) {
+        let wanted = ids(&self.json["greedy_new_tokens"]);
+        if self.decides("greedy") {
+            assert_eq!(self.generate(visual, &plain(wanted.len())), wanted, "greedy");
+        }
+        let mut options = self.qwen.generate_options();
+        assert!(options.repetition_penalty > 1.0 && options.stop_ids.len() > 1);
+        options.max_new_tokens = wanted.len();
+        let found = self.generate(visual, &options);
+        let mut wanted = ids(&self.json["generate_with_generation_config_file"]);
+        let stop = wanted.iter().position(|id| options.stop_ids.contains(id));
+        wanted.truncate(stop.unwrap_or(wanted.len()));
+        let n = n_decided(
+            self.qwen,
+            &self.prompt,
+            visual,
+            &wanted,
+            options.repetition_penalty,
+        );
+        assert!(n > 0, "no penalised id is decided");
+        assert_eq!(found[..n.min(found.len())], wanted[..n], "generation_config.json");
+    }
+
+    /// The whole path from the picture's pixels to the answer, with a method that keeps what the oracle kept.
+    fn check_answer(&self, keep: &[Vec<usize>], wanted: &[u32], options: &GenerateOptions) {
+        let pruner = Fixed(keep.to_vec());
+        let prompts = std::slice::from_ref(&self.prompt);
+        let prune = PruneOptions::new(Budget::All);
+        let (found, _) = answer(self.qwen, &images(self.json), prompts, &pruner, &prune, options).unwrap();
+        assert_eq!(found, [wanted.to_vec()]);
+    }
+}
+
+fn plain(max_new_tokens: usize) -> GenerateOptions {
+    GenerateOptions {
+        max_new_tokens,
+        ..GenerateOptions::default()
+    }
+}
+
+/// The position ids of a plan, axis after axis.
+fn by_axis(plan: &SplicePlan) -> Vec<i64> {
+    let axis = |axis: usize| plan.positions.iter().map(move |position| position[axis] as i64);
+    (0..3).flat_map(axis).collect()
+}
+
+/// Where the slots of a pruned plan stand in the full one.
+fn places_in(full: &SplicePlan, pruned: &SplicePlan, keep: &[Vec<usize>]) -> Vec<i64> {
+    let original = |slot: &Slot| match *slot {
+        Slot::Visual { image, row } => Slot::Visual {
+            image,
+            row: keep[image][row],
+        },
+        other => other,
+    };
+    let place = |slot: Slot| full.slots.iter().position(|&other| other == slot).unwrap();
+    let slots = pruned.slots.iter().map(original);
+    slots.map(|slot| place(slot) as i64).collect()
+}
+
+/// The real rows of `[b, n, d]`, `[rows, d]`.
+fn flat(x: Tensor<3>, counts: &[usize]) -> Tensor<2> {
+    let rows = counts.iter().enumerate().map(|(i, &count)| {
+        let row: Tensor<2> = x.clone().narrow(0, i, 1).squeeze_dim(0);
+        row.narrow(0, 0, count)
+    });
+    Tensor::cat(rows.collect(), 0)
+}
+
+fn logits(qwen: &Qwen25Vl, hidden: Tensor<3>) -> Tensor<3> {
+    let [batch, n, width] = hidden.dims();
+    let logits = qwen.model().language.logits(hidden.reshape([batch * n, width]));
+    let [_, vocab] = logits.dims();
+    logits.reshape([batch, n, vocab])
+}
+
+fn assert_close<const D: usize>(found: &Tensor<D>, wanted: &Tensor<D>, tolerance: f32, what: &str) {
+    assert_eq!(found.dims(), wanted.dims(), "{what}");
+    let worst = (found.clone() - wanted.clone()).abs().max().into_scalar::<f32>();
+    assert!(worst <= tolerance, "{what}: off by {worst}");
+}
+
+/// How many ids of an answer come before the first whose best two (penalised) scores are too close to tell.
+fn n_decided(qwen: &Qwen25Vl, prompt: &[u32], visual: &VisualInput, answer: &[u32], penalty: f32) -> usize {
+    let model = qwen.model();
+    // An answer that holds the placeholder itself cannot be spliced beyond it.
+    let image = answer.iter().position(|&id| id == model.image_token_id());
+    let n = image.map_or(answer.len(), |place| place + 1);
+    if n == 0 {
+        return 0;
+    }
+    let ids = [prompt, &answer[..n - 1]].concat();
+    let spliced = model
+        .splice(&[ids.clone()], Some(visual), Padding::Right)
+        .unwrap();
+    let hidden = model
+        .language
+        .forward(spliced.embeds, spliced.position_ids, None, None);
+    let rows = logits(qwen, hidden.clone().narrow(1, hidden.dims()[1] - n, n));
+    let vocab = rows.dims()[2];
+    let scores: Vec<f32> = rows.into_data().try_to_vec().unwrap();
+    let gap = |(step, scores): (usize, &[f32])| {
+        let seen: HashSet<u32> = ids[..prompt.len() + step].iter().copied().collect();
+        let penalised = |(id, &score): (usize, &f32)| match score {
+            _ if !seen.contains(&(id as u32)) => score,
+            _ if score > 0.0 => score / penalty,
+            _ => score * penalty,
+        };
+        let mut scores: Vec<f32> = scores.iter().enumerate().map(penalised).collect();
+        scores.sort_by(|a, b| b.total_cmp(a));
+        f64::from(scores[0] - scores[1])
+    };
+    let gaps = scores.chunks(vocab).enumerate().map(gap);
+    gaps.take_while(|&gap| gap >= LEAST_GAP).count()
+}
+
+#[test]
+fn every_tensor_agrees() {
+    for (name, manifest) in manifests(FAMILY) {
+        let before = load(&manifest, PruningSite::BeforeMerger);
+        let after = load(&manifest, PruningSite::AfterMerger);
+        for json in cases(&manifest) {
+            let tensors = Tensors::open(&fixture(json["file"].as_str().unwrap()));
+            let pixels = pixels(&before, json, &tensors);
+            let case = Case {
+                qwen: &before,
+                json,
+                tensors: &tensors,
+                prompt: ids(&json["prompt_ids_unexpanded"]),
+                grids: pixels.images.iter().map(|image| image.grid).collect(),
+            };
+            case.check_plan();
+            let encoded = case.check_vision(pixels.clone());
+            let features = before.project(encoded.tokens.clone());
+            tensors.check(
+                "vision_features_merged",
+                &flat(features.clone(), &encoded.counts()),
+            );
+            let visual = case.visual(&encoded, features, encoded.all_indices());
+            let spliced = case.check_splice(&visual);
+            case.check_language(&spliced);
+            case.check_loss(&encoded);
+            case.check_pruned(&encoded, &spliced.plans[0]);
+            case.check_generation(&visual);
+
+            // Choosing after the merger sees the features themselves, and changes nothing of what follows.
+            let case = Case { qwen: &after, ..case };
+            let encoded = after.encode(pixels, Signals::default());
+            assert!(encoded.observed.received_attention.is_none(), "nobody asked");
+            tensors.check(
+                "vision_features_merged",
+                &flat(encoded.tokens.clone(), &encoded.counts()),
+            );
+            assert_eq!((after.group(), after.d_vision()), (1, after.d_model()));
+            case.check_pruned(&encoded, &spliced.plans[0]);
+            tensors.finish(&format!("{name}/{}", json["id"].as_str().unwrap()));
+        }
+    }
+}
+
+/// All cases of a checkpoint in one ragged batch, each image pruned to another count, give what they give alone.
+#[test]
+fn a_ragged_batch_computes_as_its_parts_alone() {
+    const CLOSE: f32 = 1e-4;
+    let mut n_compared = 0;
+    let signals = Signals {
+        received_attention: true,
+        ..Signals::default()
+    };
+    for (name, manifest) in manifests(FAMILY) {
+        let qwen = load(&manifest, PruningSite::BeforeMerger);
+        let (mut prompts, mut pictures, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        for case in cases(&manifest) {
+            prompts.push(ids(&case["prompt_ids_unexpanded"]));
+            let own = images(case);
+            ranges.push(pictures.len()..pictures.len() + own.len());
+            pictures.extend(own);
+        }
+        // A text without an image, between the others.
+        prompts.insert(
+            1,
+            prompts[0]
+                .iter()
+                .copied()
+                .filter(|&id| id != qwen.model().image_token_id())
+                .collect(),
+        );
+        ranges.insert(1, ranges[0].end..ranges[0].end);
+        let encoded = qwen.encode(qwen.preprocess(&pictures).unwrap(), signals);
+        assert_eq!(
+            encoded.mask.is_some(),
+            encoded.counts().iter().any(|&n| n != encoded.counts()[0])
+        );
+        let keep: Vec<Vec<usize>> = encoded
+            .counts()
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| (0..n).step_by(i + 1).collect())
+            .collect();
+        for (i, picture) in pictures.iter().enumerate() {
+            let pixels = qwen.preprocess(std::slice::from_ref(picture)).unwrap();
+            let alone = qwen.encode(pixels, signals);
+            let n = alone.counts()[0];
+            let own = encoded.tokens.clone().slice([i..i + 1, 0..n]);
+            let scale = alone.tokens.clone().abs().max().into_scalar::<f32>().max(1.0);
+            assert_close(
+                &own,
+                &alone.tokens,
+                CLOSE * scale,
+                &format!("{name}, tokens of image {i}"),
+            );
+            let received = |encoded: &Encoded| encoded.observed.received_attention.clone().unwrap();
+            let own = received(&encoded).slice([i..i + 1, 0..n]);
+            assert_close(
+                &own,
+                &received(&alone),
+                CLOSE,
+                &format!("{name}, attention of image {i}"),
+            );
+        }
+        let visual = |range: Range<usize>| {
+            if range.is_empty() {
+                return None;
+            }
+            let tokens = encoded.tokens.clone().narrow(0, range.start, range.len());
+            let keep = keep[range.clone()].to_vec();
+            let features = qwen.project(Selection::keep(keep.clone()).gather(tokens));
+            Some(qwen.visual_input(features, &encoded.layouts[range], &keep, PositionRule::Keep))
+        };
+        let run = |prompts: &[Vec<u32>], visual: Option<&VisualInput>| {
+            let spliced = qwen.model().splice(prompts, visual, Padding::Right).unwrap();
+            let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
+            let hidden = qwen.model().language.forward(embeds, positions, None, None);
+            (logits(&qwen, hidden), spliced)
+        };
+        let all = visual(0..pictures.len());
+        let (together, _) = run(&prompts, all.as_ref());
+        let answers = qwen.generate(&prompts, all.as_ref(), &plain(6)).unwrap();
+        for (i, (prompt, range)) in prompts.iter().zip(&ranges).enumerate() {
+            let own = visual(range.clone());
+            let (alone, spliced) = run(std::slice::from_ref(prompt), own.as_ref());
+            let part = together.clone().slice([i..i + 1, 0..spliced.width]);
+            assert_close(&part, &alone, CLOSE, &format!("{name}, scores of prompt {i}"));
+            let Some(own) = own else { continue };
+            let alone = qwen
+                .generate(std::slice::from_ref(prompt), Some(&own), &plain(6))
+                .unwrap()
+                .remove(0);
+            let n = n_decided(&qwen, prompt, &own, &alone, 1.0);
+            let reached = |ids: &[u32]| ids[..n.min(ids.len())].to_vec();
+            assert_eq!(reached(&answers[i]), reached(&alone), "{name}, prompt {i}");
+            n_compared += n;
+        }
+    }
+    assert!(n_compared > 0, "no answer is decided by more than {LEAST_GAP}");
+}
+
+/// The names of the newer module tree load to the same weights, and what we save others would read back.
+#[test]
+fn newer_names_and_saved_files_load_to_the_same_weights() {
+    for (name, manifest) in manifests(FAMILY) {
+        let dir = fixture(manifest["checkpoint"].as_str().unwrap());
+        let config = Qwen25VlConfig::from_dir(&dir).unwrap();
+        let files = WeightFiles::open(&dir).unwrap();
+        let renamed = tempfile::tempdir().unwrap();
+        let tensor = |name: &str| {
+            let newer = match name.strip_prefix("model.") {
+                Some(rest) => format!("model.language_model.{rest}"),
+                None if name.starts_with("visual.") => format!("model.{name}"),
+                None => name.to_string(),
+            };
+            (newer, files.tensor_data(name, DType::F32).unwrap())
+        };
+        let tensors: Vec<_> = files.names().map(tensor).collect();
+        save_safetensors(renamed.path().join("model.safetensors"), tensors, DType::F32).unwrap();
+        let device = Device::flex();
+        let model = config.load_weights(renamed.path(), DType::F32, &device).unwrap();
+        let saved = tempfile::tempdir().unwrap();
+        model.save_pretrained(&config, saved.path(), DType::F32).unwrap();
+        assert_eq!(Qwen25VlConfig::from_dir(saved.path()).unwrap(), config, "{name}");
+        let again = WeightFiles::open(saved.path()).unwrap();
+        assert!(files.names().eq(again.names()), "{name}: names changed");
+        for tensor in files.names() {
+            assert_eq!(
+                again.tensor_f32(tensor).unwrap(),
+                files.tensor_f32(tensor).unwrap(),
+                "{name}: {tensor}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_family_is_found_by_its_configuration() {
+    for (_, manifest) in manifests(FAMILY) {
+        let dir = fixture(manifest["checkpoint"].as_str().unwrap());
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default()).unwrap();
+        assert_eq!(vlm.family(), "qwen2.5-vl");
+        assert_eq!(vlm.d_descriptor() * vlm.group(), vlm.d_vision());
+        let case = &cases(&manifest)[0];
+        let turn = case["messages"][0]["content"].as_array().unwrap();
+        let question = turn.iter().find_map(|part| part["text"].as_str()).unwrap();
+        let turn = diffprune_vlm::Turn::ask(question).with_images(case["images"].as_array().unwrap().len());
+        assert_eq!(
+            vlm.prompt_ids(&[turn]).unwrap(),
+            ids(&case["prompt_ids_unexpanded"])
+        );
+    }
+}
