@@ -4,6 +4,7 @@
 mod check;
 mod device;
 mod run;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ enum Task {
     Check(check::CheckFlags),
     /// Only the checks that need no compiler: equations against code, leaves against leaves.
     Tidy,
+    /// Run the tests: all of them on the CPU, or every operator, leaf and backbone on a GPU against the CPU.
+    Test(test::TestFlags),
     /// Train, compare and report on a small (or your own) LLaVA-1.5: tables, plots, pictures.
     Repro(run::ReproFlags),
     /// Train the small world's model from scratch and write it under `assets/`.
@@ -47,6 +50,7 @@ fn run() -> anyhow::Result<()> {
     match Flags::parse().task {
         Task::Check(flags) => flags.run(&shell),
         Task::Tidy => tidy::run(&shell),
+        Task::Test(flags) => flags.run(&shell),
         Task::Repro(flags) => flags.run(&shell),
         Task::Mini(flags) => flags.run(&shell),
         Task::Bench(flags) => flags.run(&shell),

@@ -4,8 +4,8 @@ use burn::tensor::Device;
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
 use diffprune_pruner::Budget;
 use diffprune_scorer::{Scorer, ScorerConfig};
-use diffprune_softtopk::SoftTopKConfig;
-use diffprune_throttler::ThrottlerConfig;
+use diffprune_softtopk::{SoftTopKConfig, ThresholdKind};
+use diffprune_throttler::{GateFamily, GateKind, ThrottlerConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::train::Trainee;
@@ -137,7 +137,7 @@ impl DiffPruneConfig {
     ///
     /// # Errors
     /// The first setting that cannot be used: a budget of nothing, a temperature that is not positive, sizes of scorer
-    /// or denoiser that do not fit the tokens.
+    /// or denoiser that do not fit the tokens, a soft top-k that the gate cannot run on.
     pub fn resolve(&self, d_vision: usize) -> Result<Self, ConfigError> {
         let scorer = self.scorer_config(d_vision);
         let denoiser = self
@@ -177,10 +177,33 @@ impl DiffPruneConfig {
                 "a finite number above 0",
             ));
         }
+        if self.method == Method::Throttle {
+            self.gate_family()?;
+        }
         Ok(Self {
             scorer: ScorerChoice::Config(scorer),
             denoiser: Some(denoiser),
             ..self.clone()
+        })
+    }
+
+    /// The curve in which the throttler takes the derivative of its gates.
+    ///
+    /// # Errors
+    /// When the gate is the noise gate and the soft top-k gives weights that are exactly 0 or 1.
+    pub(crate) fn gate_family(&self) -> Result<GateFamily, ConfigError> {
+        let kind = self.softtopk.kind;
+        if self.throttler.gate == GateKind::VpNoise {
+            kind.supports_vp_noise().map_err(|cause| {
+                let wanted = format!("one for `throttler.gate` = VpNoise ({cause})");
+                ConfigError::new("diffprune.softtopk.kind", format!("{kind:?}"), wanted)
+            })?;
+        }
+        Ok(match kind {
+            ThresholdKind::Sigmoid => GateFamily::Sigmoid,
+            ThresholdKind::Laplace => GateFamily::Laplace,
+            // Only with the scale gate, whose derivative runs through the weights and not through the curve.
+            ThresholdKind::MinExp | ThresholdKind::Clip | ThresholdKind::Cubic => GateFamily::Laplace,
         })
     }
 
@@ -304,5 +327,34 @@ mod tests {
             }),
             "diffprune.denoiser.d_model"
         );
+    }
+    #[test]
+    fn curves_that_reach_0_or_1_are_refused_with_noise_alone() {
+        let config = |kind, gate, method| DiffPruneConfig {
+            softtopk: SoftTopKConfig::new().with_kind(kind),
+            throttler: ThrottlerConfig::new().with_gate(gate),
+            method,
+            ..Default::default()
+        };
+        let gumbel = Method::GumbelSte {
+            backward: GumbelBackward::Soft,
+        };
+        for kind in ThresholdKind::ALL {
+            let noise = config(kind, GateKind::VpNoise, Method::Throttle).resolve(32);
+            match kind.supports_vp_noise() {
+                Ok(()) => assert!(noise.is_ok()),
+                Err(cause) => {
+                    let error = noise.unwrap_err();
+                    assert_eq!(error.field, "diffprune.softtopk.kind");
+                    assert!(error.to_string().contains(&cause.to_string()), "{error}");
+                }
+            }
+            assert!(
+                config(kind, GateKind::Scale, Method::Throttle)
+                    .resolve(32)
+                    .is_ok()
+            );
+            assert!(config(kind, GateKind::VpNoise, gumbel).resolve(32).is_ok());
+        }
     }
 }

@@ -19,7 +19,8 @@ pub use diffprune_pruner::{
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_softtopk::{
-    SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKOutput, ThresholdKind, gumbel_topk_ste, hard_topk,
+    SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKKind, SoftTopKOutput, ThresholdKind, TopKOperator,
+    TopKOperatorConfig, gumbel_topk_ste, hard_topk,
 };
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
 pub use diffprune_vlm::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};

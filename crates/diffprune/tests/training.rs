@@ -12,8 +12,8 @@ use burn::tensor::{Device, Tensor};
 use diffprune::training::{Progress, TrainingError};
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, ConfigError, DataError,
-    DiffPrune, FeatureStore, GumbelBackward, Llava, Method, Pruner, ScorerChoice, ScorerPreset, Signals,
-    TrainConfig, TrainError, Trainer, Vlm, train, training_loss,
+    DiffPrune, FeatureStore, GateKind, GumbelBackward, Llava, Method, Pruner, ScorerChoice, ScorerPreset,
+    Signals, ThresholdKind, TrainConfig, TrainError, Trainer, Vlm, train, training_loss,
 };
 use image::{Rgb, RgbImage};
 
@@ -310,6 +310,15 @@ fn loss_at(
     config: &TrainConfig,
     indices: &[usize],
 ) -> diffprune::TrainingLoss {
+    try_loss_at(model, vlm, config, indices).unwrap()
+}
+
+fn try_loss_at(
+    model: &diffprune::Trainee,
+    vlm: &dyn Vlm,
+    config: &TrainConfig,
+    indices: &[usize],
+) -> Result<diffprune::TrainingLoss, TrainError> {
     let data = Stripes(20);
     let store = FeatureStore::new(&data, CachePrecision::F32, 0);
     let prompt = CaptionPrompt::new(vlm, "What?", 32).unwrap();
@@ -322,7 +331,7 @@ fn loss_at(
         seed: 3,
         tau: 0.5,
     };
-    training_loss(model, vlm, &config.diffprune, &batch).unwrap()
+    training_loss(model, vlm, &config.diffprune, &batch)
 }
 
 #[test]
@@ -361,6 +370,33 @@ fn gradients_of_the_whole_path_are_slopes() {
             (slope / square - 1.0).abs() < 0.05,
             "slope {slope}, squared norm {square}"
         );
+    }
+}
+
+#[test]
+fn every_curve_trains_the_scorer_through_the_scale_gate_and_some_are_refused_with_noise() {
+    let _guard = alone();
+    let (vlm, mut config) = (tiny(), settings());
+    let device = Device::flex().autodiff();
+    let model = config.diffprune.init(vlm.d_vision(), 1, &device).unwrap();
+    for kind in ThresholdKind::ALL {
+        config.diffprune.softtopk.kind = kind;
+        config.diffprune.throttler.gate = GateKind::Scale;
+        let mut grads = loss_at(&model, &vlm, &config, &[0, 4, 5]).nll.backward();
+        let grads = GradientsParams::from_module(&mut grads, &model.scorer);
+        let norm = diffprune::training::global_norm(&grads, &model);
+        assert!(norm.is_finite() && norm > 1e-8, "{kind:?}: {norm:e}");
+
+        // Also when nobody has checked the settings.
+        config.diffprune.throttler.gate = GateKind::VpNoise;
+        match (
+            kind.supports_vp_noise(),
+            try_loss_at(&model, &vlm, &config, &[0, 4, 5]),
+        ) {
+            (Ok(()), Ok(loss)) => assert!(loss.nll.into_scalar::<f32>().is_finite()),
+            (Err(_), Err(TrainError::Config(error))) => assert_eq!(error.field, "diffprune.softtopk.kind"),
+            (expected, found) => panic!("{kind:?}: {expected:?}, {:?}", found.err()),
+        }
     }
 }
 

@@ -96,5 +96,5 @@ fn picture() -> RgbImage {
     let distance = |token: usize| (centre(token).0 - 60.0).hypot(centre(token).1 - 40.0);
     let scores: Vec<f32> = (0..144).map(|token| -distance(token)).collect();
     let keep: Vec<usize> = (0..144).filter(|&token| distance(token) < 26.0).collect();
-    heat_map(&image, grid, &scores, &keep)
+    heat_map(&image, &grid.into(), &scores, &keep)
 }

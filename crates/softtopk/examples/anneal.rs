@@ -9,7 +9,7 @@ fn main() {
     let device = Device::flex();
     let scores = Tensor::<2>::from_floats([[2.1, -0.4, 0.9, 0.8, -1.3, 0.1, 1.6, -0.2]], &device);
     let k = 3;
-    for kind in [ThresholdKind::Laplace, ThresholdKind::Sigmoid] {
+    for kind in ThresholdKind::ALL {
         let soft_topk = SoftTopKConfig::new().with_kind(kind).init();
         println!("{kind:?}, k = {k}");
         for tau in [5.0, 1.0, 0.3, 0.1, 0.03] {

@@ -9,7 +9,8 @@ use crate::soft::{Problem, Solution};
 /// Parts into which one round cuts the bracket. Each round costs one reduction over `PARTS - 1` times
 /// the scores and is a handful of kernels, against four rounds of halving.
 const PARTS: usize = 16;
-/// Newton steps after the last round.
+/// Newton steps after the last round, for smooth curves. On the others a step from one side of a kink overshoots,
+/// so they are cut a second time.
 const NEWTON_STEPS: usize = 3;
 
 pub(crate) fn solve(problem: Problem) -> Solution {
@@ -39,9 +40,20 @@ pub(crate) fn solve(problem: Problem) -> Solution {
     };
 
     let margin = tau.clone() * (count.clamp_min(1.0).log() + 20.0);
-    let base = row.sections(smallest.clone() - margin.clone(), largest.clone() + margin);
-    let centred = (row.scores.clone() - base.clone()) / tau.clone();
-    let shift = row.newton(centred.clone());
+    let base = row.solve(smallest.clone() - margin.clone(), largest.clone() + margin);
+    let row = Row {
+        scores: (row.scores - base.clone()) / tau.clone(),
+        tau: tau.ones_like(),
+        ..row
+    };
+    let shift = match kind.is_smooth() {
+        true => row.newton(),
+        false => {
+            let size = smallest.clone().abs().max_pair(largest.clone().abs()) / tau.clone();
+            let rounding = (size + 50.0) * (4.0 * epsilon(dtype));
+            row.solve(rounding.clone().neg(), rounding)
+        }
+    };
 
     let fix = |x: Tensor<2>, open: Tensor<2>, closed: Tensor<2>| {
         x.mask_where(all_open.clone(), open)
@@ -52,9 +64,9 @@ pub(crate) fn solve(problem: Problem) -> Solution {
         smallest - tau.clone() * SATURATED,
         largest + tau * SATURATED,
     );
-    let [batch, n_tokens] = centred.dims();
+    let [batch, n_tokens] = row.scores.dims();
     let wide = |x: &Tensor<2, burn::tensor::Bool>| x.clone().expand([batch, n_tokens]);
-    let mut argument = (centred - shift)
+    let mut argument = (row.scores - shift)
         .mask_fill(wide(&all_open), SATURATED)
         .mask_fill(wide(&all_closed), -SATURATED);
     if let Some(padding) = padding {
@@ -76,6 +88,13 @@ pub(crate) fn solve(problem: Problem) -> Solution {
 
 type Padding = Option<Tensor<2, burn::tensor::Bool>>;
 
+fn epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    }
+}
+
 /// Smallest and largest real score of each row; 0 and 0 in a row of padding.
 fn range(scores: &Tensor<2>, padding: &Padding) -> (Tensor<2>, Tensor<2>) {
     let Some(padding) = padding else {
@@ -91,6 +110,7 @@ fn range(scores: &Tensor<2>, padding: &Padding) -> (Tensor<2>, Tensor<2>) {
     )
 }
 
+/// A threshold to be found for these scores.
 struct Row {
     kind: ThresholdKind,
     scores: Tensor<2>,
@@ -100,8 +120,19 @@ struct Row {
 }
 
 impl Row {
-    /// Narrows the bracket `[low, high]` of the threshold to rounding; `[batch, 1]`.
-    fn sections(&self, low: Tensor<2>, high: Tensor<2>) -> Tensor<2> {
+    /// The threshold in the bracket `[low, high]`; the middle of the thresholds that meet the budget, where a curve
+    /// leaves an interval of them; `[batch, 1]`.
+    fn solve(&self, low: Tensor<2>, high: Tensor<2>) -> Tensor<2> {
+        if !self.kind.is_compact() {
+            return self.sections(low, high, false);
+        }
+        let first = self.sections(low.clone(), high.clone(), false);
+        first * 0.5 + self.sections(low, high, true) * 0.5
+    }
+
+    /// Narrows the bracket `[low, high]` of the threshold to rounding; `[batch, 1]`. Of an interval of thresholds
+    /// that meet the budget it finds the largest if `last`, else the smallest.
+    fn sections(&self, low: Tensor<2>, high: Tensor<2>, last: bool) -> Tensor<2> {
         let rounds = if self.scores.dtype() == DType::F64 { 14 } else { 8 };
         let [batch, n_tokens] = self.scores.dims();
         let device = self.scores.device();
@@ -121,20 +152,25 @@ impl Row {
             let argument = (scores.clone() - points) / tau.clone();
             let excess = self.kind.excess(argument, real.clone(), k.clone(), 2);
             // The mass falls with the threshold, so the cuts above the budget are the first ones.
-            let passed = excess.reshape([batch, PARTS - 1]).greater_elem(0.0);
+            let excess = excess.reshape([batch, PARTS - 1]);
+            let passed = match last {
+                true => excess.greater_equal_elem(0.0),
+                false => excess.greater_elem(0.0),
+            };
             low = low + width.clone() * passed.float().cast(self.scores.dtype()).sum_dim(1);
         }
         low + width * 0.5
     }
 
-    /// The rest of the threshold, in units of the argument, so that it is not lost in the rounding of
-    /// the threshold itself; `[batch, 1]`.
-    fn newton(&self, centred: Tensor<2>) -> Tensor<2> {
+    /// The rest of the threshold by Newton's method, for scores in units of the argument that are already centred
+    /// on it: what is lost in the rounding of the threshold itself; `[batch, 1]`.
+    fn newton(&self) -> Tensor<2> {
         let mut shift = self.k.zeros_like();
         for _ in 0..NEWTON_STEPS {
-            let argument = centred.clone() - shift.clone();
+            let argument = self.scores.clone() - shift.clone();
             let (weights, complement) = self.kind.weights(argument.clone());
-            let slope = (self.kind.slope(weights, complement) * self.real.clone()).sum_dim(1);
+            let slope =
+                (self.kind.slope(argument.clone(), weights, complement) * self.real.clone()).sum_dim(1);
             let excess = self.kind.excess(argument, self.real.clone(), self.k.clone(), 1);
             let flat = slope.clone().lower_elem(1e-20);
             let step = (excess / slope.mask_fill(flat.clone(), 1.0)).mask_fill(flat, 0.0);

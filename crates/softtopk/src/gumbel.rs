@@ -76,7 +76,18 @@ pub fn gumbel_topk_ste(input: GumbelTopKInput) -> Tensor<2> {
         }
     };
     let perturbed = scores + noise;
-    let mut hard = hard_topk_mask(perturbed.clone(), k, mask.clone());
+    let hard = hard_topk_mask(perturbed.clone(), k, mask.clone());
+    hard_forward(hard, perturbed, K::from(k), backward, mask)
+}
+
+/// `hard` without masked tokens forwards, the gradient of `backward` at the perturbed scores backwards.
+pub(crate) fn hard_forward(
+    mut hard: Tensor<2>,
+    perturbed: Tensor<2>,
+    k: K,
+    backward: SteBackward,
+    mask: Option<Tensor<2, Bool>>,
+) -> Tensor<2> {
     if let Some(mask) = &mask {
         hard = hard.mask_fill(mask.clone().without_autodiff().bool_not(), 0.0);
     }
@@ -92,7 +103,7 @@ pub fn gumbel_topk_ste(input: GumbelTopKInput) -> Tensor<2> {
             let soft = SoftTopKConfig::new().with_kind(kind).with_z_score(false).init();
             let input = SoftTopKInput {
                 scores: perturbed,
-                k: K::from(k),
+                k,
                 tau: Tau::Batch(tau),
                 mask,
             };
@@ -103,7 +114,8 @@ pub fn gumbel_topk_ste(input: GumbelTopKInput) -> Tensor<2> {
 }
 
 /// Keep decision per token from two logits (class 0 keeps), with the straight-through gradient of the
-/// tempered softmax, as in DynamicViT and Dynamic-LLaVA. The budget is not constrained.
+/// tempered softmax, as in DynamicViT and Dynamic-LLaVA (Jang et al., ICLR 2017). The budget is not constrained:
+/// add [`ratio_loss`](crate::ratio_loss).
 ///
 /// # Shapes
 /// - log_probs, noise (standard Gumbel): `[batch, n_tokens, 2]`
@@ -114,10 +126,17 @@ pub fn gumbel_softmax_ste(log_probs: Tensor<3>, noise: Tensor<3>, tau: f64, hard
     let [batch, n_tokens, _] = logits.dims();
     let class = |i: usize| (logits.clone() + noise.clone()).slice([0..batch, 0..n_tokens, i..i + 1]);
     // Multiplied, not divided: the gradient of a division by a number is rounded to f32.
-    let margin = (class(0) - class(1)).reshape([batch, n_tokens]) * (1.0 / tau);
+    two_classes(
+        (class(0) - class(1)).reshape([batch, n_tokens]) * (1.0 / tau),
+        hard,
+    )
+}
+
+/// The keep decision from `margin`, the perturbed logit of keeping less that of dropping, over the temperature.
+pub(crate) fn two_classes(margin: Tensor<2>, hard: bool) -> Tensor<2> {
     let value = margin.clone().without_autodiff();
     let (keep, drop) = ThresholdKind::Sigmoid.weights(value.clone());
-    let slope = ThresholdKind::Sigmoid.slope(keep.clone(), drop);
+    let slope = ThresholdKind::Sigmoid.slope(value.clone(), keep.clone(), drop);
     let decision = match hard {
         true => value.greater_equal_elem(0.0).float().cast(keep.dtype()),
         false => keep,

@@ -3,10 +3,8 @@
 use burn::tensor::{Bool, DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
+use crate::rank::{PAIRS_AT_ONCE, ranking_keys, ranks};
 use crate::soft::{is_cpu, to_working_precision};
-
-/// Comparisons in memory at once on the device path.
-const PAIRS_AT_ONCE: usize = 1 << 24;
 
 /// The `k` highest scores of each row, as ascending indices: Eq. (5) of docs/method.md.
 ///
@@ -80,53 +78,11 @@ fn host_topk(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tens
     Tensor::from_data(TensorData::new(indices, [batch, k]), &device)
 }
 
-/// Scores without NaN and with masked tokens at minus infinity, which no real token has.
-fn ranking_keys(scores: Tensor<2>, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
-    let lowest = match scores.dtype() {
-        DType::F64 => f64::MIN,
-        _ => f64::from(f32::MIN),
-    };
-    let absent = scores.clone().is_nan();
-    // Adding zero turns -0.0 into 0.0: the two are equal scores.
-    let keys = scores.mask_fill(absent, lowest).clamp_min(lowest) + 0.0;
-    match mask {
-        Some(mask) => keys.mask_fill(mask.without_autodiff().bool_not(), f64::NEG_INFINITY),
-        None => keys,
-    }
-}
-
 /// Ones for the `k` first in rank, zeros for the rest, without leaving the device.
 fn kept(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
     let dtype = scores.dtype();
     let ranks = ranks(ranking_keys(scores, mask), PAIRS_AT_ONCE);
     ranks.lower_elem(k as i64).float().cast(dtype)
-}
-
-/// How many tokens of the row come first: those with a larger key, and those with the same key and a lower
-/// index. Comparisons and counts only, so exact for any spread, any number of ties and minus infinity;
-/// quadratic in the tokens, in blocks of about `pairs` comparisons. (A top-k primitive would keep `k` values
-/// per thread, more than the shared memory of a GPU holds.)
-fn ranks(keys: Tensor<2>, pairs: usize) -> Tensor<2, Int> {
-    let [batch, n_tokens] = keys.dims();
-    let device = keys.device();
-    let index = Tensor::<1, Int>::arange(0..n_tokens as i64, &device);
-    let own = keys.clone().reshape([batch, n_tokens, 1]);
-    let own_index = index.clone().reshape([1, n_tokens, 1]);
-    let block = (pairs / (batch * n_tokens).max(1)).clamp(1, n_tokens);
-    let mut ranks = Tensor::<2, Int>::zeros([batch, n_tokens], &device);
-    for start in (0..n_tokens).step_by(block) {
-        let width = block.min(n_tokens - start);
-        let shape = [batch, n_tokens, width];
-        let own = own.clone().expand(shape);
-        let other = keys.clone().narrow(1, start, width).reshape([batch, 1, width]);
-        let other = other.expand(shape);
-        let other_index = index.clone().narrow(0, start, width).reshape([1, 1, width]);
-        let earlier = other_index.expand(shape).lower(own_index.clone().expand(shape));
-        let tied = other.clone().equal(own.clone()).bool_and(earlier);
-        let first = other.greater(own).bool_or(tied);
-        ranks = ranks + first.int().sum_dim(2).reshape([batch, n_tokens]);
-    }
-    ranks
 }
 
 /// Column numbers of the `k` ones of each row.
@@ -145,6 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rank::{host_ranks, token_order};
 
     fn read(tensor: Tensor<2, Int>) -> Vec<i64> {
         tensor.into_data().iter::<i64>().collect()
@@ -250,7 +207,14 @@ mod tests {
             let keys = Tensor::<2>::from_data(TensorData::new(scores, [2, n]), &Device::flex());
             let keys = ranking_keys(keys, None);
             let mut found = read(ranks(keys.clone(), pairs));
-            prop_assert_eq!(&found, &read(ranks(keys, PAIRS_AT_ONCE)));
+            prop_assert_eq!(&found, &read(ranks(keys.clone(), PAIRS_AT_ONCE)));
+            let host = host_ranks(keys);
+            prop_assert_eq!(&found, &read(host.clone()));
+            // The order is the inverse of the ranks.
+            let order = read(token_order(host));
+            for (ranks, order) in found.chunks(n).zip(order.chunks(n)) {
+                prop_assert!(order.iter().enumerate().all(|(rank, &token)| ranks[token as usize] == rank as i64));
+            }
             found.chunks_mut(n).for_each(<[i64]>::sort_unstable);
             prop_assert_eq!(found, (0..2).flat_map(|_| 0..n as i64).collect::<Vec<_>>());
         }

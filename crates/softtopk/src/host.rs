@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use crate::config::ThresholdKind;
 use crate::family::SATURATED;
+use crate::iterate::iterate_threshold;
 use crate::laplace::laplace_threshold;
-use crate::sigmoid::sigmoid_threshold;
+use crate::minexp::minexp_threshold;
 use crate::soft::{Problem, Solution};
 
 /// From this length on a single row is sorted and mapped by several threads.
@@ -207,13 +208,11 @@ impl<T: Real> Row<'_, T> {
                 T::descending(present);
                 laplace_threshold(present, self.k, self.tau)
             }
-            ThresholdKind::Sigmoid => {
-                let rank = (self.k.ceil() as usize).clamp(1, present.len()) - 1;
-                let (_, anchor, _) =
-                    present.select_nth_unstable_by(rank, |a, b| b.wide().total_cmp(&a.wide()));
-                let anchor = anchor.wide();
-                sigmoid_threshold(present, anchor, self.k, self.tau)
+            ThresholdKind::MinExp => {
+                T::descending(present);
+                minexp_threshold(present, self.k, self.tau)
             }
+            kind => iterate_threshold(kind, present, self.k, self.tau),
         }
     }
 }

@@ -58,6 +58,26 @@ pub struct SoftTopKInput {
     pub mask: Option<Tensor<2, Bool>>,
 }
 
+impl SoftTopKInput {
+    /// The differentiable arguments in working precision: scores normalised if an epsilon is given, those of masked
+    /// tokens 0, budget and temperature one per row.
+    pub(crate) fn track(self, z_score_eps: Option<f64>) -> (Tracked, Option<Tensor<2, Bool>>) {
+        let Self { scores, k, tau, mask } = self;
+        let scores = to_working_precision(scores);
+        let scores = match (z_score_eps, &mask) {
+            (Some(eps), _) => z_score(scores, mask.clone(), eps),
+            (None, Some(mask)) => scores.mask_fill(mask.clone().bool_not(), 0.0),
+            (None, None) => scores,
+        };
+        let tracked = Tracked {
+            k: k.per_row(&scores),
+            tau: tau.per_row(&scores),
+            scores,
+        };
+        (tracked, mask)
+    }
+}
+
 /// What [`SoftTopK::forward`] gives. f32, or f64 when the scores are f64.
 #[derive(Debug, Clone)]
 pub struct SoftTopKOutput {
@@ -79,7 +99,8 @@ pub struct SoftTopKOutput {
 /// backward pass is the analytic vector-Jacobian product for scores, budget and temperature. Only
 /// first-order gradients exist.
 ///
-/// Sources: Struski et al., "LapSum", ICML 2025 (Laplace); Xie et al., 2020 (sigmoid).
+/// Sources: Struski et al., "LapSum", ICML 2025 (Laplace); Xie et al., 2020 (sigmoid); Sander et al., 2023 (clip and
+/// cubic).
 #[derive(Debug, Clone, Copy)]
 pub struct SoftTopK {
     kind: ThresholdKind,
@@ -139,18 +160,7 @@ impl SoftTopK {
     /// # Panics
     /// If the sizes of budget, temperature or mask do not fit the scores.
     pub fn forward(&self, input: SoftTopKInput) -> SoftTopKOutput {
-        let SoftTopKInput { scores, k, tau, mask } = input;
-        let scores = to_working_precision(scores);
-        let scores = match (self.z_score, &mask) {
-            (true, _) => z_score(scores, mask.clone(), self.z_score_eps),
-            (false, Some(mask)) => scores.mask_fill(mask.clone().bool_not(), 0.0),
-            (false, None) => scores,
-        };
-        let tracked = Tracked {
-            k: k.per_row(&scores),
-            tau: tau.per_row(&scores),
-            scores,
-        };
+        let (tracked, mask) = input.track(self.z_score.then_some(self.z_score_eps));
         let solution = self.solve(&tracked, mask);
         linearise(self.kind, tracked, solution)
     }

@@ -48,7 +48,7 @@ pub(crate) fn linearise(kind: ThresholdKind, tracked: Tracked, solution: Solutio
     let d_k = departure(tracked.k);
     let d_tau = departure(tracked.tau);
 
-    let mut slope = kind.slope(weights.clone(), complement.clone());
+    let mut slope = kind.slope(argument.clone(), weights.clone(), complement.clone());
     if let Some(live) = &live {
         slope = slope * live.clone();
     }
@@ -73,7 +73,7 @@ pub(crate) fn linearise(kind: ThresholdKind, tracked: Tracked, solution: Solutio
 }
 
 /// `x - stop(x)`: zero in value, one in gradient.
-fn departure(x: Tensor<2>) -> Tensor<2> {
+pub(crate) fn departure<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let value = x.clone().without_autodiff();
     x - value
 }

@@ -4,6 +4,7 @@ mod config;
 mod conversation;
 mod error;
 mod generate;
+mod hub;
 mod image;
 mod language;
 mod llava15;
@@ -15,20 +16,22 @@ mod sequence;
 mod splice;
 mod text;
 mod vision;
+mod vit;
 mod vlm;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image, resize_bicubic,
-    smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
+    resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
-    Qwen25VlConfig, QwenVisionConfig,
+    Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
 pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
+pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
@@ -44,6 +47,7 @@ pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
 pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
+pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
 pub use vlm::{
     Encoded, Hooks, ImageShape, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer, prune,
     pruning_context,

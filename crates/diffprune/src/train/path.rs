@@ -3,16 +3,18 @@
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
 use diffprune_softtopk::{
-    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, ThresholdKind,
-    gumbel_noise, gumbel_topk_ste, z_score,
+    GumbelNoise, GumbelTopKInput, K, SoftTopKInput, SoftTopKOutput, SteBackward, Tau, gumbel_noise,
+    gumbel_topk_ste, z_score,
 };
-use diffprune_throttler::{GateFamily, ThrottlerInput, noise};
+use diffprune_throttler::{ThrottlerInput, noise};
 use diffprune_training::rng;
 use diffprune_vlm::Vlm;
 use rand::Rng;
 
 use super::text::count_targets;
-use crate::{CaptionPrompt, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee};
+use crate::{
+    CaptionPrompt, ConfigError, DiffPruneConfig, FeatureStore, GumbelBackward, Method, TrainError, Trainee,
+};
 
 /// Stream of the Gumbel noise; the throttler's noise has a key of its own.
 const GUMBEL: u64 = 1;
@@ -66,7 +68,7 @@ pub fn training_loss(
         .forward(descriptors(tokens.clone(), vlm.group()), mask.clone());
     let budgets = budgets(&config.budget, &layouts)?;
     let (throttled, weights) = match config.method {
-        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone()),
+        Method::Throttle => throttle(config, batch, tokens, scores, &budgets, mask.clone())?,
         Method::GumbelSte { backward } => {
             gumbel(config, backward, batch, tokens, scores, &budgets, mask.clone())
         }
@@ -91,7 +93,8 @@ fn throttle(
     scores: Tensor<2>,
     budgets: &[usize],
     mask: Option<Tensor<2, Bool>>,
-) -> (Tensor<3>, Tensor<2>) {
+) -> Result<(Tensor<3>, Tensor<2>), ConfigError> {
+    let family = config.gate_family()?;
     let k = per_image(budgets, &tokens.device());
     let input = SoftTopKInput {
         scores,
@@ -105,10 +108,6 @@ fn throttle(
         argument,
         ..
     } = config.softtopk.init().forward(input);
-    let family = match config.softtopk.kind {
-        ThresholdKind::Laplace => GateFamily::Laplace,
-        ThresholdKind::Sigmoid => GateFamily::Sigmoid,
-    };
     let noise = per_draw(batch, &tokens, |draw, [n, d]| {
         noise([1, n, d], batch.seed, draw, &tokens.device())
     });
@@ -121,7 +120,7 @@ fn throttle(
         noise,
         mask,
     });
-    (throttled, weights)
+    Ok((throttled, weights))
 }
 
 /// The contrast: tokens times a hard mask of `s / tau + g`, straight-through.

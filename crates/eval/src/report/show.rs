@@ -116,6 +116,7 @@ fn dimmed(pixel: Rgb<u8>) -> Rgb<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_pruner::Grid;
 
     #[test]
     fn kept_tokens_are_clear_and_dropped_ones_dim() {

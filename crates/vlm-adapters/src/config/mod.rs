@@ -8,6 +8,7 @@ mod llava_next;
 mod qwen25vl;
 mod qwen_text;
 mod qwen_vision;
+mod vit;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ pub use llava::{FeatureSelect, LlavaConfig};
 pub use llava_next::LlavaNextConfig;
 pub use qwen_vision::QwenVisionConfig;
 pub use qwen25vl::Qwen25VlConfig;
+pub use vit::{VitConfig, VitLayout, VitPool};
 
 use crate::LoadError;
 

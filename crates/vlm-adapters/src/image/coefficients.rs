@@ -1,4 +1,4 @@
-//! The integer weights of Pillow's bicubic filter along one axis.
+//! The integer weights of Pillow's bilinear and bicubic filters along one axis.
 
 use std::ops::Range;
 
@@ -8,8 +8,32 @@ pub(super) const PRECISION_BITS: u32 = 22;
 /// The filter's free parameter; -0.5 makes it reproduce quadratic ramps.
 const A: f64 = -0.5;
 
-/// Half the filter's width, in output pixels when shrinking and input pixels when enlarging.
-const SUPPORT: f64 = 2.0;
+/// How neighbouring pixels are weighted when an image is resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filter {
+    /// Linear, over two pixels on each axis (more when shrinking).
+    Bilinear,
+    /// Cubic convolution, over four.
+    #[default]
+    Bicubic,
+}
+
+impl Filter {
+    /// Half the filter's width, in output pixels when shrinking and input pixels when enlarging.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Bicubic => 2.0,
+        }
+    }
+
+    fn kernel(self, x: f64) -> f64 {
+        match self {
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Bicubic => cubic(x),
+        }
+    }
+}
 
 /// What one output position sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +58,10 @@ pub(super) struct Coefficients {
 
 impl Coefficients {
     /// Weights that map `n_in` input positions to `n_out`, for the output positions `wanted` only.
-    pub(super) fn new(n_in: usize, n_out: usize, wanted: Range<usize>) -> Self {
+    pub(super) fn new(n_in: usize, n_out: usize, wanted: Range<usize>, filter: Filter) -> Self {
         let scale = n_in as f64 / n_out as f64;
         let filter_scale = scale.max(1.0);
-        let support = SUPPORT * filter_scale;
+        let support = filter.support() * filter_scale;
         let stride = support.ceil() as usize * 2 + 1;
         let mut taps = Vec::with_capacity(wanted.len());
         let mut weights = vec![0; wanted.len() * stride];
@@ -45,7 +69,7 @@ impl Coefficients {
             let center = (i as f64 + 0.5) * scale;
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(n_in);
-            fill(place, first, end - first, center, filter_scale);
+            fill(place, first, end - first, center, filter_scale, filter);
             taps.push(Taps {
                 first,
                 n: end - first,
@@ -103,9 +127,9 @@ impl Coefficients {
 }
 
 /// Weights of `n` taps from `first` around `center`, normalised to sum to one, then rounded half away from zero.
-fn fill(place: &mut [i32], first: usize, n: usize, center: f64, filter_scale: f64) {
+fn fill(place: &mut [i32], first: usize, n: usize, center: f64, filter_scale: f64, filter: Filter) {
     let inverse = 1.0 / filter_scale;
-    let tap = |j: usize| kernel(((j + first) as f64 - center + 0.5) * inverse);
+    let tap = |j: usize| filter.kernel(((j + first) as f64 - center + 0.5) * inverse);
     let sum: f64 = (0..n).map(tap).sum();
     for (j, weight) in place.iter_mut().take(n).enumerate() {
         let share = if sum != 0.0 { tap(j) / sum } else { tap(j) };
@@ -115,7 +139,7 @@ fn fill(place: &mut [i32], first: usize, n: usize, center: f64, filter_scale: f6
 }
 
 /// The cubic convolution kernel.
-fn kernel(x: f64) -> f64 {
+fn cubic(x: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
@@ -132,8 +156,13 @@ mod tests {
 
     #[test]
     fn weights_sum_to_one_and_stay_inside() {
-        for (n_in, n_out) in [(1, 5), (5, 1), (640, 336), (97, 336), (20000, 336), (336, 336)] {
-            let coefficients = Coefficients::new(n_in, n_out, 0..n_out);
+        let sizes = [(1, 5), (5, 1), (640, 336), (97, 336), (20000, 336), (336, 336)];
+        let filters = [Filter::Bilinear, Filter::Bicubic];
+        for ((n_in, n_out), filter) in sizes
+            .into_iter()
+            .flat_map(|size| filters.map(|filter| (size, filter)))
+        {
+            let coefficients = Coefficients::new(n_in, n_out, 0..n_out, filter);
             assert!(coefficients.span().end <= n_in);
             for i in 0..n_out {
                 let sum: i64 = coefficients.weights(i).iter().map(|&w| i64::from(w)).sum();
@@ -146,8 +175,8 @@ mod tests {
     #[test]
     fn the_background_takes_the_rest_of_the_weight() {
         for stored in [0..100, 40..60, 0..1, 99..100, 30..31] {
-            let whole = Coefficients::new(100, 20, 0..20);
-            let part = Coefficients::new(100, 20, 0..20).within(stored.clone());
+            let whole = Coefficients::new(100, 20, 0..20, Filter::Bicubic);
+            let part = Coefficients::new(100, 20, 0..20, Filter::Bicubic).within(stored.clone());
             for i in 0..20 {
                 let taps = whole.taps(i).zip(whole.weights(i));
                 let (inside, outside): (Vec<_>, Vec<_>) = taps.partition(|(tap, _)| stored.contains(tap));
@@ -166,11 +195,30 @@ mod tests {
 
     #[test]
     fn a_part_of_the_positions_has_the_weights_of_the_whole() {
-        let whole = Coefficients::new(700, 336, 0..336);
-        let part = Coefficients::new(700, 336, 100..110);
+        let whole = Coefficients::new(700, 336, 0..336, Filter::Bicubic);
+        let part = Coefficients::new(700, 336, 100..110, Filter::Bicubic);
         for i in 0..10 {
             assert_eq!(part.taps(i), whole.taps(100 + i));
             assert_eq!(part.weights(i), whole.weights(100 + i));
         }
+    }
+
+    #[test]
+    fn the_bilinear_filter_is_linear_between_two_pixels_and_averages_when_shrinking() {
+        let one = f64::from(1u32 << PRECISION_BITS);
+        let shares = |n_in, n_out, i| {
+            let found = Coefficients::new(n_in, n_out, 0..n_out, Filter::Bilinear);
+            let weights: Vec<f64> = found.weights(i).iter().map(|&w| f64::from(w) / one).collect();
+            (found.taps(i), weights)
+        };
+        let close = |found: &[f64], wanted: &[f64]| {
+            found.len() == wanted.len() && found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-6)
+        };
+        let (taps, weights) = shares(4, 8, 3);
+        assert_eq!(taps.start, 1);
+        assert!(close(&weights, &[0.75, 0.25]), "{weights:?}");
+        let (taps, weights) = shares(8, 4, 1);
+        assert_eq!(taps, 1..5);
+        assert!(close(&weights, &[0.125, 0.375, 0.375, 0.125]), "{weights:?}");
     }
 }

@@ -9,8 +9,9 @@ mod resample;
 mod smart_resize;
 
 pub use anyres::AnyRes;
+pub use coefficients::Filter;
 pub use load::{decode_image, load_image};
-pub use processor::{ImageMode, ImageProcessor};
+pub use processor::{CropCenter, ImageMode, ImageProcessor};
 pub use qwen::QwenImageProcessor;
 pub(crate) use qwen::block_order;
 pub use resample::resize_bicubic;

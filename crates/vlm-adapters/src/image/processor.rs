@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Filter;
 use super::resample::{Canvas, Crop};
 use crate::LoadError;
 use crate::config::{read_json, read_optional_json};
@@ -23,6 +24,16 @@ pub enum ImageMode {
     /// numbers of most pruning papers. One deviation: [`load_image`](crate::load_image) lays transparent pixels over
     /// white before this, where that code drops the alpha channel and shows the stored colours.
     PadSquare,
+}
+
+/// Where a crop goes when what is cut off does not halve evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CropCenter {
+    /// One pixel less is cut off at the left and at the top. What `transformers` does.
+    #[default]
+    Down,
+    /// Half of it is rounded to the nearest even number. What torchvision, and with it timm, does.
+    Nearest,
 }
 
 /// Turns images into the vision tower's input.
@@ -41,6 +52,10 @@ pub struct ImageProcessor {
     pub std: [f32; 3],
     /// Crop or pad.
     pub mode: ImageMode,
+    /// Filter of the resizing.
+    pub filter: Filter,
+    /// How a crop is centred.
+    pub crop: CropCenter,
 }
 
 /// Mean of the images that CLIP was trained on.
@@ -63,6 +78,8 @@ impl ImageProcessor {
             mean,
             std,
             mode: ImageMode::PadSquare,
+            filter: Filter::Bicubic,
+            crop: CropCenter::Down,
         }
     }
 
@@ -82,6 +99,18 @@ impl ImageProcessor {
         match read_optional_json::<RawProcessor>(&path, "image preprocessing settings")? {
             Some(raw) => raw.resolve(&path),
             None => Self::from_model_config(&dir.as_ref().join("config.json")),
+        }
+    }
+
+    /// Read the `preprocessor_config.json` of a classifier in `dir`; without one, `fallback`.
+    ///
+    /// # Errors
+    /// As [`from_dir`](Self::from_dir), and [`LoadError::Config`] for images of another size than `fallback`'s.
+    pub(crate) fn for_classifier(dir: &Path, fallback: Self) -> Result<Self, LoadError> {
+        let path = dir.join("preprocessor_config.json");
+        match read_optional_json::<RawProcessor>(&path, "image preprocessing settings")? {
+            Some(raw) => raw.resolve_classifier(&path, &fallback),
+            None => Ok(fallback),
         }
     }
 
@@ -112,8 +141,8 @@ impl ImageProcessor {
             ImageMode::PadSquare => Canvas::square(image, self.background()),
             ImageMode::CenterCrop => Canvas::of(image),
         };
-        let (x, y) = ((width - self.size) / 2, (height - self.size) / 2);
-        canvas.resize(
+        let (x, y) = (self.offset(width - self.size), self.offset(height - self.size));
+        canvas.with_filter(self.filter).resize(
             width,
             height,
             Crop {
@@ -157,6 +186,14 @@ impl ImageProcessor {
                 }
             });
         Tensor::from_data(TensorData::new(values, [pictures.len(), 3, side, side]), device)
+    }
+
+    /// How much of what is cut off goes at the beginning.
+    fn offset(&self, rest: u32) -> u32 {
+        match self.crop {
+            CropCenter::Down => rest / 2,
+            CropCenter::Nearest => (f64::from(rest) / 2.0).round_ties_even() as u32,
+        }
     }
 
     /// Size after resizing, before the crop.
@@ -275,7 +312,47 @@ impl RawProcessor {
             mean,
             std,
             mode: ImageMode::PadSquare,
+            filter: Filter::Bicubic,
+            crop: CropCenter::Down,
         })
+    }
+
+    /// The settings of a classifier's file: numbers are sides of squares, absent fields those of `fallback`.
+    fn resolve_classifier(self, path: &Path, fallback: &ImageProcessor) -> Result<ImageProcessor, LoadError> {
+        let cropped = self.do_center_crop.unwrap_or(self.crop_size.is_some());
+        let filter = match self.resample {
+            None => fallback.filter,
+            Some(2) => Filter::Bilinear,
+            Some(3) => Filter::Bicubic,
+            Some(other) => return Err(refuse(path, "resample", other, "2 (bilinear) or 3 (bicubic)")),
+        };
+        let squashed = !matches!(self.size, Some(RawSize::ShortestEdge { .. }));
+        let raw = Self {
+            size: Some(self.size.unwrap_or(RawSize::Side(fallback.shortest_edge))),
+            crop_size: self.crop_size.filter(|_| cropped),
+            image_mean: Some(self.image_mean.unwrap_or(fallback.mean)),
+            image_std: Some(self.image_std.unwrap_or(fallback.std)),
+            do_center_crop: None,
+            resample: None,
+            ..self
+        };
+        let processor = ImageProcessor {
+            filter,
+            keep_ratio: !squashed,
+            mode: ImageMode::CenterCrop,
+            ..raw.resolve(path)?
+        };
+        if processor.size == fallback.size {
+            Ok(processor)
+        } else {
+            let field = if cropped { "crop_size" } else { "size" };
+            Err(refuse(
+                path,
+                field,
+                processor.size,
+                &format!("{}, as config.json says", fallback.size),
+            ))
+        }
     }
 
     /// Refuse files that turn a step off or change its filter.

@@ -1,4 +1,4 @@
-//! Bicubic resizing of 8-bit colour images, equal to Pillow 12 in every bit.
+//! Bicubic (or bilinear) resizing of 8-bit colour images, equal to Pillow 12 in every bit.
 //!
 //! Two passes, first along the rows, then along the columns, each rounding and clamping to 8 bits; the widths of the
 //! filters follow the scale, so that shrinking averages. Generic cubic filters differ from this by several levels,
@@ -9,7 +9,7 @@ use std::ops::Range;
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 
-use super::coefficients::{Coefficients, PRECISION_BITS};
+use super::coefficients::{Coefficients, Filter, PRECISION_BITS};
 
 /// Resize `image` to `width` by `height` pixels.
 ///
@@ -40,6 +40,7 @@ pub(super) struct Canvas<'a> {
     /// Place of the image's top left corner on it.
     left: usize,
     top: usize,
+    filter: Filter,
 }
 
 /// The part of the resized picture that is wanted.
@@ -72,7 +73,13 @@ impl<'a> Canvas<'a> {
             height,
             left: 0,
             top: 0,
+            filter: Filter::Bicubic,
         }
+    }
+
+    /// The same picture, to be resized by another filter.
+    pub(super) fn with_filter(self, filter: Filter) -> Self {
+        Self { filter, ..self }
     }
 
     /// The image in the middle of a square plane of its longer side; an odd rest goes to the right or the bottom.
@@ -87,6 +94,7 @@ impl<'a> Canvas<'a> {
             height: side,
             left,
             top,
+            filter: Filter::Bicubic,
         }
     }
 
@@ -101,9 +109,9 @@ impl<'a> Canvas<'a> {
             width > 0 && height > 0,
             "cannot resize to {width} by {height} pixels"
         );
-        let along = Coefficients::new(self.width, width as usize, crop.columns());
+        let along = Coefficients::new(self.width, width as usize, crop.columns(), self.filter);
         let along = along.within(self.left..self.left + n_columns);
-        let down = Coefficients::new(self.height, height as usize, crop.rows());
+        let down = Coefficients::new(self.height, height as usize, crop.rows(), self.filter);
         let down = down.within(self.top..self.top + n_rows);
         let row_len = crop.width as usize * 3;
         let span = down.span();

@@ -25,6 +25,19 @@ impl LlavaConfig {
         load_table(Table::of(&mut model), self, dir, "LLaVA-1.5", dtype, device)?;
         Ok(model)
     }
+
+    /// A model with random weights held as `dtype`, drawn one parameter after the other, so that the memory needed is
+    /// that of the weights: for measuring costs at published sizes without their files. It answers nonsense, in finite
+    /// numbers. [`init`](Self::init) is for models that are to be trained.
+    ///
+    /// # Errors
+    /// When [`validate`](Self::validate) refuses the sizes, or `dtype` is not a float type of 16 bits or more.
+    pub fn init_random(&self, dtype: DType, seed: u64, device: &Device) -> Result<LlavaModel, LoadError> {
+        self.validate()?;
+        let mut model = self.init(device);
+        Table::of(&mut model).fill(dtype, seed, device)?;
+        Ok(model)
+    }
 }
 
 /// Reads the tensors of a LLaVA of any version.
@@ -124,14 +137,14 @@ impl<'a> Table<'a> {
             format!("{root}.embed_tokens.weight"),
             &mut language.embed_tokens.weight,
         );
-        self.vector(format!("{root}.norm.weight"), &mut language.norm.gamma);
+        self.gain(format!("{root}.norm.weight"), &mut language.norm.gamma);
         if let Some(layer) = &mut language.lm_head {
             self.linear(head, layer);
         }
         for (i, layer) in language.layers.iter_mut().enumerate() {
             let root = format!("{root}.layers.{i}");
             let after = &mut layer.post_attention_layernorm.gamma;
-            self.vector(
+            self.gain(
                 format!("{root}.input_layernorm.weight"),
                 &mut layer.input_layernorm.gamma,
             );
@@ -139,7 +152,7 @@ impl<'a> Table<'a> {
             self.linear(&format!("{root}.self_attn.k_proj"), &mut layer.self_attn.k_proj);
             self.linear(&format!("{root}.self_attn.v_proj"), &mut layer.self_attn.v_proj);
             self.linear(&format!("{root}.self_attn.o_proj"), &mut layer.self_attn.o_proj);
-            self.vector(format!("{root}.post_attention_layernorm.weight"), after);
+            self.gain(format!("{root}.post_attention_layernorm.weight"), after);
             self.linear(&format!("{root}.mlp.gate_proj"), &mut layer.mlp.gate_proj);
             self.linear(&format!("{root}.mlp.up_proj"), &mut layer.mlp.up_proj);
             self.linear(&format!("{root}.mlp.down_proj"), &mut layer.mlp.down_proj);
@@ -257,6 +270,43 @@ mod tests {
         };
         let (before, after) = (logits(&model)?, logits(&again)?);
         assert!((before - after).abs() < 1e-5, "{before} is not {after}");
+        Ok(())
+    }
+
+    #[test]
+    fn random_weights_answer_in_finite_numbers_that_the_seed_decides() -> Outcome {
+        let config = LlavaConfig::tiny();
+        let device = Device::flex();
+        let loss = |seed| -> Result<f32, Box<dyn std::error::Error>> {
+            let model = config.init_random(DType::F16, seed, &device)?;
+            assert_eq!(model.language.norm.gamma.val().dtype(), DType::F16);
+            assert_eq!(
+                model
+                    .language
+                    .norm
+                    .gamma
+                    .val()
+                    .min()
+                    .cast(DType::F32)
+                    .into_scalar::<f32>(),
+                1.0
+            );
+            let features = model
+                .projector
+                .forward(model.tokens(Tensor::ones([1, 3, 56, 56], &device)));
+            let text = crate::TextBatch {
+                ids: vec![vec![60, 1, 2]],
+                targets: vec![vec![false, true, true]],
+            };
+            let loss = model.loss(&text, Some(&crate::VisualInput::full(features)))?;
+            Ok(loss.cast(DType::F32).into_scalar::<f32>())
+        };
+        let (first, again, other) = (loss(1)?, loss(1)?, loss(2)?);
+        assert!(
+            first.is_finite() && first == again && first != other,
+            "{first} {again} {other}"
+        );
+        assert!(config.init_random(DType::I32, 1, &device).is_err());
         Ok(())
     }
 }

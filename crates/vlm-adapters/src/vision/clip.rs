@@ -99,7 +99,7 @@ impl ClipVisionConfig {
         }
     }
 
-    fn init_layer(&self, device: &Device) -> ClipLayer {
+    pub(crate) fn init_layer(&self, device: &Device) -> ClipLayer {
         let (width, inner) = (self.hidden_size, self.intermediate_size);
         // Residual branches start small, so that depth does not blow up the sum (GPT-2).
         let residual_std = INIT_STD / (2.0 * self.num_hidden_layers as f64).sqrt();
@@ -118,7 +118,7 @@ impl ClipVisionConfig {
         }
     }
 
-    fn norm(&self, device: &Device) -> LayerNorm {
+    pub(crate) fn norm(&self, device: &Device) -> LayerNorm {
         LayerNormConfig::new(self.hidden_size)
             .with_epsilon(self.layer_norm_eps)
             .init(device)
@@ -191,7 +191,7 @@ impl ClipVision {
     pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
         let [batch, ..] = pixels.dims();
         let pixels = pixels.cast(self.patch_embedding.weight.dtype());
-        let patches = linear3(&self.patch_embedding, self.patches(pixels));
+        let patches = linear3(&self.patch_embedding, cut_patches(pixels, self.patch_size));
         let [_, n_patches, width] = patches.dims();
         let class = self
             .class_embedding
@@ -241,17 +241,6 @@ impl ClipVision {
             "hidden state {index} of {n_states}"
         );
         place as usize
-    }
-
-    /// Cuts pixels into rows `(channel, y, x)`, `[b, n, 3 * patch * patch]`: stride equals patch, so no convolution.
-    fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let [batch, channels, height, width] = pixels.dims();
-        let size = self.patch_size;
-        let (rows, cols) = (height / size, width / size);
-        pixels
-            .reshape([batch, channels, rows, size, cols, size])
-            .permute([0, 2, 4, 1, 3, 5])
-            .reshape([batch, rows * cols, channels * size * size])
     }
 }
 
@@ -304,7 +293,8 @@ impl ClipLayer {
     }
 }
 
-fn norm<const D: usize>(layer: &LayerNorm, epsilon: f64, x: Tensor<D>) -> Tensor<D> {
+/// A layer norm with the fused kernel.
+pub(crate) fn norm<const D: usize>(layer: &LayerNorm, epsilon: f64, x: Tensor<D>) -> Tensor<D> {
     match &layer.beta {
         Some(beta) => layer_norm(x, layer.gamma.val(), beta.val(), epsilon),
         None => layer.forward(x),
@@ -321,4 +311,14 @@ fn linear(d_input: usize, d_output: usize, std: f64, device: &Device, bias: bool
         layer.bias = Some(Initializer::Zeros.init([d_output], device));
     }
     layer
+}
+
+/// Cuts pixels into rows `(channel, y, x)`, `[b, n, 3 * patch * patch]`: stride equals patch, so no convolution.
+pub(crate) fn cut_patches(pixels: Tensor<4>, patch_size: usize) -> Tensor<3> {
+    let [batch, channels, height, width] = pixels.dims();
+    let (rows, cols) = (height / patch_size, width / patch_size);
+    pixels
+        .reshape([batch, channels, rows, patch_size, cols, patch_size])
+        .permute([0, 2, 4, 1, 3, 5])
+        .reshape([batch, rows * cols, channels * patch_size * patch_size])
 }

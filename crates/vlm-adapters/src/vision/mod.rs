@@ -4,5 +4,6 @@ mod clip;
 mod observe;
 
 pub use clip::{ClipLayer, ClipVision};
+pub(crate) use clip::{cut_patches, norm};
 pub use observe::ClipEncoding;
 pub(crate) use observe::TokenRows;

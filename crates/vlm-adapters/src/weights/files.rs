@@ -223,6 +223,22 @@ impl Shard {
         &self.map[self.data_start + start..self.data_start + end]
     }
 
+    /// Gives the memory of mapped `bytes` back; they are read from the file again when needed.
+    fn release(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        {
+            let start = bytes.as_ptr().addr() - self.map.as_ptr().addr();
+            // Safety: the map is of a file and read-only, so that its pages can be dropped and come back the same.
+            // An error means that they stay, which does no harm.
+            let _ = unsafe {
+                self.map
+                    .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, bytes.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
+
     /// Some `bytes` of the tensor `name` as `dtype`.
     fn read(
         &self,
@@ -232,12 +248,10 @@ impl Shard {
         shape: Vec<usize>,
         dtype: DType,
     ) -> Result<TensorData, LoadError> {
-        if convert::same(info.dtype, dtype) {
-            return Ok(TensorData::from_bytes_vec(bytes.to_vec(), shape, dtype));
-        }
-        let values =
-            convert::to_f32(bytes, info.dtype).ok_or_else(|| not_a_float(&self.path, name, info.dtype))?;
-        convert::from_f32(values, &shape, dtype).map_err(|problem| LoadError::TensorDtype {
+        let data = convert::cast(bytes, info.dtype, &shape, dtype);
+        self.release(bytes);
+        let data = data.ok_or_else(|| not_a_float(&self.path, name, info.dtype))?;
+        data.map_err(|problem| LoadError::TensorDtype {
             path: self.path.clone(),
             name: name.into(),
             found: problem,

@@ -7,7 +7,7 @@ use burn::module::Param;
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::WeightFiles;
+use super::{WeightFiles, convert};
 use crate::LoadError;
 
 /// The parameters of a model, each under the name of the stored tensor that holds it.
@@ -24,7 +24,19 @@ pub(crate) struct Slot<'a> {
     stored: Vec<usize>,
     /// The part of it, along the first axis, that is this parameter.
     part: Range<usize>,
+    fresh: Fresh,
 }
+
+/// What a parameter of a model with random weights holds.
+#[derive(Debug, Clone, Copy)]
+enum Fresh {
+    Zeros,
+    Ones,
+    Random,
+}
+
+/// Deviation of random weights.
+const STD: f32 = 0.02;
 
 #[derive(Debug)]
 enum Parameter<'a> {
@@ -76,7 +88,20 @@ impl<'a> Slot<'a> {
             parameter,
             stored,
             part,
+            fresh: Fresh::Random,
         }
+    }
+
+    /// The same parameter, all zeros in a model with random weights.
+    fn zeros(self) -> Self {
+        let fresh = Fresh::Zeros;
+        Self { fresh, ..self }
+    }
+
+    /// The same parameter, all ones in a model with random weights.
+    fn ones(self) -> Self {
+        let fresh = Fresh::Ones;
+        Self { fresh, ..self }
     }
 
     fn load(self, files: &WeightFiles, name: &str, dtype: DType, device: &Device) -> Result<(), LoadError> {
@@ -133,6 +158,11 @@ impl<'a> Table<'a> {
         self.push(name, Slot::vector(parameter));
     }
 
+    /// Adds the factors of a norm, a [`Slot::vector`] that begins as ones.
+    pub(crate) fn gain(&mut self, name: impl Into<String>, parameter: &'a mut Param<Tensor<1>>) {
+        self.push(name, Slot::vector(parameter).ones());
+    }
+
     /// Adds a [`Slot::matrix`].
     pub(crate) fn matrix(&mut self, name: impl Into<String>, parameter: &'a mut Param<Tensor<2>>) {
         self.push(name, Slot::matrix(parameter));
@@ -145,7 +175,7 @@ impl<'a> Table<'a> {
     pub(crate) fn patches(&mut self, name: &str, layer: &'a mut Linear, kernel: &[usize]) {
         self.push(format!("{name}.weight"), Slot::patches(&mut layer.weight, kernel));
         if let Some(bias) = &mut layer.bias {
-            self.vector(format!("{name}.bias"), bias);
+            self.push(format!("{name}.bias"), Slot::vector(bias).zeros());
         }
     }
 
@@ -153,7 +183,7 @@ impl<'a> Table<'a> {
     pub(crate) fn linear(&mut self, name: &str, layer: &'a mut Linear) {
         self.push(format!("{name}.weight"), Slot::linear(&mut layer.weight));
         if let Some(bias) = &mut layer.bias {
-            self.vector(format!("{name}.bias"), bias);
+            self.push(format!("{name}.bias"), Slot::vector(bias).zeros());
         }
     }
 
@@ -162,7 +192,7 @@ impl<'a> Table<'a> {
         let (mut weights, mut biases) = (Vec::new(), Vec::new());
         for layer in layers {
             weights.push(Slot::linear(&mut layer.weight));
-            biases.extend(layer.bias.as_mut().map(Slot::vector));
+            biases.extend(layer.bias.as_mut().map(|bias| Slot::vector(bias).zeros()));
         }
         self.stack(&format!("{name}.weight"), weights);
         self.stack(&format!("{name}.bias"), biases);
@@ -170,9 +200,9 @@ impl<'a> Table<'a> {
 
     /// Adds `{name}.weight` and `{name}.bias`.
     pub(crate) fn layer_norm(&mut self, name: &str, norm: &'a mut LayerNorm) {
-        self.vector(format!("{name}.weight"), &mut norm.gamma);
+        self.gain(format!("{name}.weight"), &mut norm.gamma);
         if let Some(beta) = &mut norm.beta {
-            self.vector(format!("{name}.bias"), beta);
+            self.push(format!("{name}.bias"), Slot::vector(beta).zeros());
         }
     }
 
@@ -228,6 +258,30 @@ impl<'a> Table<'a> {
             None => Ok(()),
             Some((_, name)) => Err(unknown(files, name, family)),
         }
+    }
+
+    /// Draws every parameter, one after the other, held as `dtype`: norms of one, biases of zero, all others uniform
+    /// with a standard deviation of 0.02. The values depend on `seed` alone.
+    ///
+    /// # Errors
+    /// When `dtype` is not a float type of 16 bits or more.
+    pub(crate) fn fill(self, dtype: DType, seed: u64, device: &Device) -> Result<(), LoadError> {
+        for (i, (_, slot)) in self.rows.into_iter().enumerate() {
+            let n = slot.part.len() * slot.stored[1..].iter().product::<usize>();
+            let values = match slot.fresh {
+                Fresh::Ones => convert::from_f32(vec![1.0; n], &[n], dtype),
+                Fresh::Zeros => convert::from_f32(vec![0.0; n], &[n], dtype),
+                Fresh::Random => convert::random(n, STD, seed, i as u64, dtype),
+            };
+            let values = values.map_err(|found| LoadError::Request {
+                subject: "random weights".into(),
+                found,
+                wanted: "f16, bf16, f32 or f64".into(),
+                remedy: "ask for another type".into(),
+            })?;
+            slot.set(values, dtype, device);
+        }
+        Ok(())
     }
 
     /// The tensors of the file.

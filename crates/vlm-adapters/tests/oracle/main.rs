@@ -7,6 +7,8 @@ mod conversation;
 mod llava15;
 mod llava_case;
 mod llava_next;
+#[cfg(target_os = "linux")]
+mod memory;
 mod positions;
 mod preprocess;
 mod qwen25vl;
@@ -15,6 +17,7 @@ mod qwen_preprocess;
 mod signals;
 mod tensors;
 mod tokenizers;
+mod vit;
 mod weights;
 
 use std::path::{Path, PathBuf};

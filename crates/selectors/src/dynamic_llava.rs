@@ -1,0 +1,128 @@
+//! The vision predictor of Dynamic-LLaVA (ICLR 2025).
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Tensor};
+use diffprune_scorer::{TransformerBlock, TransformerBlockConfig};
+
+use crate::decision::{DecisionInput, keep_decision, keep_scores};
+use crate::error::{SelectorConfigError, multiple_of};
+use crate::layers::{Entry, LocalGlobalHead, present};
+
+/// Share of the vision tokens that the published training aims at.
+pub const DYNAMIC_LLAVA_RATIO: f64 = 0.2;
+/// Weight of [`ratio_loss`](diffprune_softtopk::ratio_loss) in the published training.
+pub const DYNAMIC_LLAVA_RATIO_WEIGHT: f64 = 100.0;
+
+/// Configuration of a [`DynamicLlavaPredictor`].
+#[derive(Config, Debug, PartialEq)]
+pub struct DynamicLlavaPredictorConfig {
+    /// Width of the tokens that come in.
+    pub d_model: usize,
+    /// Width of the predictor; a multiple of 4 and of `n_heads`. Default: 512.
+    #[config(default = 512)]
+    pub d_hidden: usize,
+    /// Heads of its blocks. Default: 8.
+    #[config(default = 8)]
+    pub n_heads: usize,
+    /// Width of their feed-forward parts. Default: 2048.
+    #[config(default = 2048)]
+    pub d_ff: usize,
+    /// Number of blocks. Default: 2.
+    #[config(default = 2)]
+    pub n_layers: usize,
+}
+
+/// Decides from tokens that have seen one another: a narrow transformer, then the head of DynamicViT.
+///
+/// ```text
+/// h = Blocks(D * GELU(W LN(x)))      g = sum_i D_i h2_i / sum_i D_i      pi = softmax(MLP([h1_i, g]))
+/// ```
+///
+/// The blocks are pre-norm. `D` is 1 for tokens kept so far; tokens that are not are not attended to either.
+#[derive(Module, Debug)]
+pub struct DynamicLlavaPredictor {
+    entry: Entry,
+    blocks: Vec<TransformerBlock>,
+    head: LocalGlobalHead,
+}
+
+impl DynamicLlavaPredictorConfig {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// If a width is 0 or cannot be split into heads or quarters.
+    pub fn check(&self) -> Result<(), SelectorConfigError> {
+        multiple_of("d_model", self.d_model, 1)?;
+        multiple_of("n_heads", self.n_heads, 1)?;
+        multiple_of("d_ff", self.d_ff, 1)?;
+        multiple_of("d_hidden", self.d_hidden, 4)?;
+        multiple_of("d_hidden", self.d_hidden, self.n_heads)
+    }
+
+    /// Creates the predictor: weights of entry and head normal with standard deviation 0.02, blocks as in
+    /// [`TransformerBlockConfig::init`], biases zero.
+    ///
+    /// # Panics
+    /// If [`check`](Self::check) finds a fault.
+    pub fn init(&self, device: &Device) -> DynamicLlavaPredictor {
+        if let Err(error) = self.check() {
+            panic!("{error}");
+        }
+        let block = TransformerBlockConfig::new(self.d_hidden, self.n_heads, self.d_ff);
+        DynamicLlavaPredictor {
+            entry: Entry::new(self.d_model, self.d_hidden, device),
+            blocks: (0..self.n_layers).map(|_| block.init(device)).collect(),
+            head: LocalGlobalHead::new(self.d_hidden, device),
+        }
+    }
+}
+
+impl DynamicLlavaPredictor {
+    /// Scores for inference: the logarithm of the probability of keeping. Published inference keeps the
+    /// `int(0.2 n)` largest, in their order.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, n_tokens, d_model]`; mask: `[batch, n_tokens]`, true = real token
+    /// - output: `[batch, n_tokens]`; scores of masked tokens mean nothing
+    pub fn forward(&self, tokens: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
+        let keep = present(&tokens, None, mask);
+        keep_scores(self.logits(tokens, keep))
+    }
+
+    /// Logits of keeping (class 0) and dropping, given what is left.
+    ///
+    /// # Shapes
+    /// - tokens: `[batch, n_tokens, d_model]`; keep: `[batch, n_tokens]`, 1 = kept so far and real
+    /// - output: `[batch, n_tokens, 2]`
+    pub fn logits(&self, tokens: Tensor<3>, keep: Tensor<2>) -> Tensor<3> {
+        let [batch, n_tokens, _] = tokens.dims();
+        let hidden = self.entry.forward(tokens);
+        let mut hidden = hidden.clone() * keep.clone().cast(hidden.dtype()).reshape([batch, n_tokens, 1]);
+        let visible = keep.clone().without_autodiff().greater_elem(0.0);
+        for block in &self.blocks {
+            hidden = block.forward(hidden, Some(visible.clone()));
+        }
+        self.head.forward(hidden, keep)
+    }
+
+    /// The decision in training: zeros and ones with a straight-through gradient.
+    ///
+    /// # Shapes
+    /// - output: `[batch, n_tokens]`
+    pub fn decide(&self, input: DecisionInput) -> Tensor<2> {
+        let keep = present(&input.tokens, input.keep, input.mask);
+        let logits = self.logits(input.tokens, keep.clone());
+        keep_decision(logits, input.noise, input.tau, keep)
+    }
+}
+
+/// `start (end / start)^(step / steps)`, the published schedule of the Gumbel temperature with 1.0 and 0.1. `end` from
+/// the last step on.
+pub fn geometric_tau(start: f64, end: f64, step: usize, steps: usize) -> f64 {
+    let done = match steps {
+        0 => 1.0,
+        steps => (step as f64 / steps as f64).min(1.0),
+    };
+    start * (end / start).powf(done)
+}

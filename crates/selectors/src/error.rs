@@ -1,0 +1,54 @@
+//! Sizes that do not fit.
+
+use thiserror::Error;
+
+/// A size of a selection head that cannot be used.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SelectorConfigError {
+    /// A width is 0 or cannot be split as the head needs.
+    #[error("{field} is {found}, wanted a positive multiple of {multiple}")]
+    Width {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value.
+        found: usize,
+        /// What it must be a multiple of.
+        multiple: usize,
+    },
+    /// A number is out of range.
+    #[error("{field} is {found}, wanted {wanted}")]
+    Number {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value.
+        found: f64,
+        /// What would do.
+        wanted: &'static str,
+    },
+}
+
+pub(crate) fn multiple_of(
+    field: &'static str,
+    found: usize,
+    multiple: usize,
+) -> Result<(), SelectorConfigError> {
+    match found > 0 && found.is_multiple_of(multiple.max(1)) {
+        true => Ok(()),
+        false => Err(SelectorConfigError::Width {
+            field,
+            found,
+            multiple,
+        }),
+    }
+}
+
+pub(crate) fn positive(field: &'static str, found: f64) -> Result<(), SelectorConfigError> {
+    match found.is_finite() && found > 0.0 {
+        true => Ok(()),
+        false => Err(SelectorConfigError::Number {
+            field,
+            found,
+            wanted: "a finite number above 0",
+        }),
+    }
+}

@@ -1,0 +1,4 @@
+//! Laws of the operators on random input.
+
+mod operators;
+mod threshold;

@@ -1,0 +1,109 @@
+//! Checkpoints by name: the hub's client and its cache on disk.
+
+mod cache;
+mod client;
+mod error;
+mod options;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use error::HubError;
+pub use options::HubOptions;
+
+use cache::{Repo, Snapshot};
+use client::Client;
+
+/// How far the download of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The file's name in the repository.
+    pub file: &'a str,
+    /// Bytes that are on disk.
+    pub done: u64,
+    /// Bytes of the whole file.
+    pub size: u64,
+}
+
+/// The folder of a checkpoint: a local one as it is, or that of a model of the hub (`llava-hf/llava-1.5-7b-hf`),
+/// whose needed files are downloaded into the cache unless they are there already.
+///
+/// Needed are the configurations, the tokenizer, the chat template and the safetensors weights; nothing else is
+/// downloaded. The cache has the layout that all tools of the hub share. An interrupted download goes on where it
+/// stopped. When the hub cannot be reached and the cache holds the model, the cached files are used; offline no
+/// connection is tried.
+///
+/// # Errors
+/// [`HubError`], for every way in which this can fail.
+pub fn resolve_checkpoint(id_or_dir: &str, options: &HubOptions) -> Result<PathBuf, HubError> {
+    resolve_checkpoint_with(id_or_dir, options, &mut |_| {})
+}
+
+/// Like [`resolve_checkpoint`]; `report` is called as bytes arrive.
+///
+/// # Errors
+/// As [`resolve_checkpoint`].
+pub fn resolve_checkpoint_with(
+    id_or_dir: &str,
+    options: &HubOptions,
+    report: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, HubError> {
+    let dir = Path::new(id_or_dir);
+    if dir.is_dir() {
+        return Ok(dir.into());
+    }
+    let repo = Repo::new(id_or_dir, options)?;
+    let cached = repo.cached(&options.revision);
+    if options.offline || cached.as_ref().is_ok_and(|_| cache::is_commit(&options.revision)) {
+        return cached;
+    }
+    match download(&repo, options, report) {
+        Err(HubError::Network { .. }) if cached.is_ok() => cached,
+        outcome => outcome,
+    }
+}
+
+fn download(
+    repo: &Repo,
+    options: &HubOptions,
+    report: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, HubError> {
+    let client = Client::new(options);
+    let (commit, files) = client.list(repo)?;
+    let snapshot = repo.snapshot(&commit);
+    for file in cache::settings(&files) {
+        client.fetch(repo, &snapshot, file, report)?;
+    }
+    for file in weights(&client, repo, &snapshot, &files, report)? {
+        client.fetch(repo, &snapshot, &file, report)?;
+    }
+    // Last, so that the name never leads to a snapshot with holes.
+    repo.set_ref(&options.revision, &commit)?;
+    Ok(snapshot.dir().into())
+}
+
+/// The weight files of a listing: the single file, or the shards that the index (fetched here) names.
+fn weights(
+    client: &Client,
+    repo: &Repo,
+    snapshot: &Snapshot,
+    files: &[String],
+    report: &mut dyn FnMut(Progress),
+) -> Result<Vec<String>, HubError> {
+    let has = |wanted: &str| files.iter().any(|file| file == wanted);
+    if has(cache::SINGLE) {
+        return Ok(vec![cache::SINGLE.into()]);
+    }
+    if !has(cache::INDEX) {
+        return Err(HubError::Answer {
+            url: client.url(repo, snapshot.commit(), cache::SINGLE),
+            found: "a model without safetensors weights".into(),
+            wanted: format!("{} or {}", cache::SINGLE, cache::INDEX),
+        });
+    }
+    client.fetch(repo, snapshot, cache::INDEX, report)?;
+    snapshot.shards()
+}
