@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use super::{LlavaNextModel, NextOptions, Packing};
 use crate::llava15::{check_images, mismatch};
-use crate::vision::TokenRows;
+use crate::vision::{Scattered, TokenRows};
 use crate::{
     AnyRes, ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava, LlavaModel,
     LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn, VisualInput,
@@ -298,10 +298,10 @@ impl Gather {
         }
         let batch = self.images.len();
         let ints = |values, n| Tensor::<2, Int>::from_data(TensorData::new(values, [batch, n]), device);
-        TokenRows::Gather {
+        TokenRows::Scattered(Box::new(Scattered {
             tokens: ints(tokens, self.n_tokens),
             views: ints(views, self.n_views),
-        }
+        }))
     }
 
     fn mask(&self, device: &Device) -> Option<Tensor<2, Bool>> {

@@ -6,4 +6,4 @@ mod observe;
 pub use clip::{ClipLayer, ClipVision};
 pub(crate) use clip::{cut_patches, norm};
 pub use observe::ClipEncoding;
-pub(crate) use observe::TokenRows;
+pub(crate) use observe::{Scattered, TokenRows};

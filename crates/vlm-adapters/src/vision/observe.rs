@@ -95,12 +95,15 @@ pub(crate) enum TokenRows {
     /// Every image is one view, and its tokens are the rows from this one on.
     From(usize),
     /// Tokens are scattered over views.
-    Gather {
-        /// For each token its row, counted over all rows of all views, `[b, n]`.
-        tokens: Tensor<2, Int>,
-        /// For each image its views, `[b, n_views]`.
-        views: Tensor<2, Int>,
-    },
+    Scattered(Box<Scattered>),
+}
+
+/// Where scattered tokens are.
+pub(crate) struct Scattered {
+    /// For each token its row, counted over all rows of all views, `[b, n]`.
+    pub(crate) tokens: Tensor<2, Int>,
+    /// For each image its views, `[b, n_views]`.
+    pub(crate) views: Tensor<2, Int>,
 }
 
 impl TokenRows {
@@ -110,7 +113,7 @@ impl TokenRows {
         let [views, rows, width] = x.dims();
         match self {
             Self::From(first) => x.narrow(1, *first, rows - first),
-            Self::Gather { tokens, .. } => select(x.reshape([views * rows, width]), tokens),
+            Self::Scattered(scattered) => select(x.reshape([views * rows, width]), &scattered.tokens),
         }
     }
 
@@ -129,7 +132,7 @@ impl TokenRows {
         let class = x.cast(FloatDType::F32).narrow(1, 0, 1);
         match self {
             Self::From(_) => class,
-            Self::Gather { views, .. } => select(class.squeeze_dim(1), views),
+            Self::Scattered(scattered) => select(class.squeeze_dim(1), &scattered.views),
         }
     }
 }

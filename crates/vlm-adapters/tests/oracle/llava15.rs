@@ -6,7 +6,8 @@ use diffprune_vlm::{ImageMode, Llava, LlavaConfig, LoadOptions, Pixels, Vlm, Wei
 use serde_json::Value;
 
 use crate::cases::{cases, images, manifests};
-use crate::llava_case::{Case, check_ragged, check_samples, newer_name, root, stored_views};
+use crate::llava_case::{Case, check_samples, newer_name, root, stored_views};
+use crate::llava_ragged::check_ragged;
 use crate::tensors::Tensors;
 
 const FAMILY: &str = "llava";

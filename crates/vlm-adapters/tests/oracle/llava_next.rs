@@ -11,7 +11,8 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::cases::{Fixed, cases, ids, images, manifests};
-use crate::llava_case::{Case, check_ragged, check_samples, newer_name, root, stored_views};
+use crate::llava_case::{Case, check_samples, newer_name, root, stored_views};
+use crate::llava_ragged::check_ragged;
 use crate::tensors::Tensors;
 use crate::{json, preprocess};
 
@@ -155,6 +156,7 @@ fn options_change_the_sequence_and_nothing_else() {
         let next = load(&manifest);
         let case = &manifest["cases"][0];
         let (pictures, prompt) = (images(case), ids(&case["prompt_ids_unexpanded"]));
+        let prompts = [prompt.clone()];
         let text = prompt
             .iter()
             .filter(|&&id| id != next.model().image_token_id())
@@ -178,7 +180,7 @@ fn options_change_the_sequence_and_nothing_else() {
                 let visual = next.visual_input(features, &encoded.layouts, &keep, PositionRule::Keep);
                 let spliced = next
                     .model()
-                    .splice(&[prompt.clone()], Some(&visual), diffprune_vlm::Padding::Left)
+                    .splice(&prompts, Some(&visual), diffprune_vlm::Padding::Left)
                     .unwrap();
                 let rows: usize = encoded
                     .layouts
@@ -205,11 +207,11 @@ fn options_change_the_sequence_and_nothing_else() {
                     Newlines::None => assert_eq!(n_newlines, 0),
                 }
                 let options = GenerateOptions::default().with_max_new_tokens(4);
-                let wanted = next.generate(&[prompt.clone()], Some(&visual), &options).unwrap();
+                let wanted = next.generate(&prompts, Some(&visual), &options).unwrap();
                 let (found, _) = answer(
                     &next,
                     &pictures,
-                    &[prompt.clone()],
+                    &prompts,
                     &Fixed(keep),
                     &PruneOptions::new(Budget::All),
                     &options,

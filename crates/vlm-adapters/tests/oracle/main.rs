@@ -7,6 +7,7 @@ mod conversation;
 mod llava15;
 mod llava_case;
 mod llava_next;
+mod llava_ragged;
 #[cfg(target_os = "linux")]
 mod memory;
 mod positions;
