@@ -11,7 +11,7 @@ use super::windows::{Grouping, inverse};
 /// Base of the rotary frequencies.
 const ROPE_THETA: f64 = 1e4;
 /// Attention weights of one piece, should a device hold them.
-const MAX_WEIGHTS: usize = 1 << 26;
+const MAX_WEIGHTS: usize = 1 << 24;
 
 /// The way of a batch of images through the tower. Inside it, cells stand window by window, windows of one size side
 /// by side, so that only blocks over whole images rearrange anything.

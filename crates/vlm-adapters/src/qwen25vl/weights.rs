@@ -29,6 +29,19 @@ impl Qwen25VlConfig {
         table(&mut model).load(&files, names, "Qwen2.5-VL", dtype, device)?;
         Ok(model)
     }
+
+    /// A model with random weights held as `dtype`, drawn one parameter after the other, so that the memory needed is
+    /// that of the weights: for measuring costs at published sizes without their files. It answers nonsense, in finite
+    /// numbers. [`init`](Self::init) is for models that are to be trained.
+    ///
+    /// # Errors
+    /// When [`validate`](Self::validate) refuses the sizes, or `dtype` is not a float type of 16 bits or more.
+    pub fn init_random(&self, dtype: DType, seed: u64, device: &Device) -> Result<Qwen25VlModel, LoadError> {
+        self.validate()?;
+        let mut model = self.init(device);
+        table(&mut model).fill(dtype, seed, device)?;
+        Ok(model)
+    }
 }
 
 impl Qwen25VlModel {
@@ -70,10 +83,10 @@ fn vision<'a>(table: &mut Table<'a>, vision: &'a mut QwenVision) {
     table.patches("visual.patch_embed.proj", &mut vision.patch_embed, &kernel);
     for (i, block) in vision.blocks.iter_mut().enumerate() {
         let root = format!("visual.blocks.{i}");
-        table.vector(format!("{root}.norm1.weight"), &mut block.norm1.gamma);
+        table.gain(format!("{root}.norm1.weight"), &mut block.norm1.gamma);
         table.linear(&format!("{root}.attn.qkv"), &mut block.qkv);
         table.linear(&format!("{root}.attn.proj"), &mut block.proj);
-        table.vector(format!("{root}.norm2.weight"), &mut block.norm2.gamma);
+        table.gain(format!("{root}.norm2.weight"), &mut block.norm2.gamma);
         table.linear(&format!("{root}.mlp.gate_proj"), &mut block.gate_proj);
         table.linear(&format!("{root}.mlp.up_proj"), &mut block.up_proj);
         table.linear(&format!("{root}.mlp.down_proj"), &mut block.down_proj);
@@ -81,7 +94,7 @@ fn vision<'a>(table: &mut Table<'a>, vision: &'a mut QwenVision) {
 }
 
 fn merger<'a>(table: &mut Table<'a>, merger: &'a mut QwenMerger) {
-    table.vector("visual.merger.ln_q.weight", &mut merger.ln_q.gamma);
+    table.gain("visual.merger.ln_q.weight", &mut merger.ln_q.gamma);
     table.linear("visual.merger.mlp.0", &mut merger.linear_1);
     table.linear("visual.merger.mlp.2", &mut merger.linear_2);
 }
@@ -173,6 +186,25 @@ mod tests {
         save_safetensors(dir.path().join("model.safetensors"), tensors, DType::F32)?;
         let again = config.load_weights(&dir, DType::F32, &Device::flex())?;
         assert!(again.language.lm_head.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn random_weights_are_decided_by_the_seed() -> Outcome {
+        let config = Qwen25VlConfig::tiny();
+        let device = Device::flex();
+        let grids = [diffprune_pruner::Grid { rows: 4, cols: 6 }];
+        let patches = burn::tensor::Tensor::<4>::ones([24, 6, 4, 4], &device);
+        let features = |seed| -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+            let model = config.init_random(DType::F16, seed, &device)?;
+            assert_eq!(model.merger.ln_q.gamma.val().dtype(), DType::F16);
+            let (tokens, _) = model.tokens(patches.clone(), &grids);
+            let features = model.merger.forward(tokens).cast(DType::F32);
+            Ok(features.into_data().try_to_vec()?)
+        };
+        let (first, again, other) = (features(1)?, features(1)?, features(2)?);
+        assert!(first.iter().all(|x| x.is_finite()) && first == again && first != other);
+        assert!(config.init_random(DType::I32, 1, &device).is_err());
         Ok(())
     }
 }

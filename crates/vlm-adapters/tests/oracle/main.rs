@@ -14,6 +14,7 @@ mod positions;
 mod preprocess;
 mod qwen25vl;
 mod qwen_bad_input;
+mod qwen_batch;
 mod qwen_preprocess;
 mod signals;
 mod tensors;
