@@ -97,14 +97,22 @@ impl LlavaNextConfig {
     }
 }
 
-/// Refuse canvases that tiles of `side` pixels do not fill.
+/// Most tiles of a canvas; the published ones have four.
+const MAX_TILES: usize = 1 << 8;
+
+/// Refuse canvases that tiles of `side` pixels do not fill, or that have more tiles than any model.
 fn check_pinpoints(pinpoints: &[[usize; 2]], side: usize) -> Result<(), Problem> {
     let fits = |&pixels: &usize| pixels > 0 && pixels <= MAX_IMAGE && pixels.is_multiple_of(side);
-    if pinpoints.is_empty() || !pinpoints.iter().flatten().all(fits) {
+    let canvas = |[height, width]: &[usize; 2]| {
+        fits(height) && fits(width) && height / side * (width / side) <= MAX_TILES
+    };
+    if pinpoints.is_empty() || !pinpoints.iter().all(canvas) {
         return Err(Problem::new(
             "image_grid_pinpoints",
             format!("{pinpoints:?}"),
-            &format!("at least one (height, width), each a positive multiple of image_size {side}"),
+            &format!(
+                "at least one (height, width), each a positive multiple of image_size {side}, of at most {MAX_TILES} tiles"
+            ),
         ));
     }
     Ok(())
@@ -192,11 +200,12 @@ mod tests {
 
     #[test]
     fn impossible_settings_do_not_validate() {
-        let broken: [fn(&mut LlavaNextConfig); 6] = [
+        let broken: [fn(&mut LlavaNextConfig); 7] = [
             |c| c.image_grid_pinpoints.clear(),
             |c| c.image_grid_pinpoints[1] = [56, 0],
             |c| c.image_grid_pinpoints[0] = [57, 112],
             |c| c.image_grid_pinpoints[0] = [usize::MAX / 56 * 56, 56],
+            |c| c.image_grid_pinpoints[0] = [56 * 16, 56 * 17],
             |c| c.llava.vision_feature_select_strategy = FeatureSelect::Full,
             |c| c.llava.text.head_dim = 7,
         ];

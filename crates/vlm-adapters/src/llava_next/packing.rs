@@ -74,8 +74,8 @@ impl Packing {
         self.side * self.side + self.rows.len() * self.cols.len()
     }
 
-    /// Rows and columns of the map that have a place. Either may be zero for images longer than about fifty times
-    /// their width.
+    /// Rows and columns of the map that have a place. Either may be zero for images more than 48 times as long as they
+    /// are wide (72 times on a canvas of three tiles).
     pub fn map(&self) -> Grid {
         Grid {
             rows: self.rows.len(),
