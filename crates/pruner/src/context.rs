@@ -84,6 +84,25 @@ impl PruningContext {
         })
     }
 
+    /// The same context with a budget of its own for each image.
+    ///
+    /// # Errors
+    /// When there is not one budget per image, or one keeps nothing.
+    pub fn with_budgets(mut self, budgets: &[usize]) -> Result<Self, PruneError> {
+        if budgets.len() != self.batch() {
+            return Err(PruneError::Shape {
+                what: "budgets",
+                found: budgets.len(),
+                wanted: self.batch(),
+            });
+        }
+        let resolved = budgets.iter().zip(&self.counts);
+        self.budgets = resolved
+            .map(|(&k, &count)| Budget::Tokens(k).resolve(count))
+            .collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
     /// Number of images, b.
     pub fn batch(&self) -> usize {
         self.counts.len()

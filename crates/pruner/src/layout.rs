@@ -161,6 +161,24 @@ impl Layout {
         order.into_iter().take(left).for_each(|i| shares[i] += 1);
         shares
     }
+
+    /// `k` shared out evenly among the views: the budgets of methods that choose in each tile by itself, 64 each for
+    /// 320 tokens of five views. Earlier views get one more where `k` cannot be divided; what a view with few tokens
+    /// cannot take (padding was cut from it) goes to the others.
+    pub fn share_views(&self, k: usize) -> Vec<usize> {
+        let tokens = |view: &View| view.tokens.iter().flatten().count();
+        let sizes: Vec<usize> = self.views.iter().map(tokens).collect();
+        let mut shares = vec![0; sizes.len()];
+        // The smallest views first: what they leave is known before the larger ones are served.
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        order.sort_by_key(|&i| (sizes[i], std::cmp::Reverse(i)));
+        let mut left = k.min(sizes.iter().sum());
+        for (served, &i) in order.iter().enumerate() {
+            shares[i] = sizes[i].min(left / (sizes.len() - served));
+            left -= shares[i];
+        }
+        shares
+    }
 }
 
 impl From<Grid> for Layout {
@@ -189,6 +207,27 @@ mod tests {
             assert!(shares[0] <= 16 && shares[1] <= 48);
         }
         assert_eq!(layout.share(8), [2, 6]);
+    }
+
+    #[test]
+    fn views_share_evenly_as_far_as_they_can() {
+        let shares = |sizes: &[usize], k| {
+            let view = |&n: &usize| View {
+                grid: Grid { rows: 1, cols: 600 },
+                tokens: (0..600).map(|i| (i < n).then_some(i)).collect(),
+            };
+            let layout = Layout {
+                segments: Vec::new(),
+                views: sizes.iter().map(view).collect(),
+            };
+            layout.share_views(k)
+        };
+        assert_eq!(shares(&[576; 5], 320), [64; 5]);
+        assert_eq!(shares(&[576; 5], 322), [65, 65, 64, 64, 64]);
+        assert_eq!(shares(&[10, 2, 10], 12), [5, 2, 5]);
+        assert_eq!(shares(&[10, 2, 10], 13), [6, 2, 5]);
+        assert_eq!(shares(&[3, 0, 2], 9), [3, 0, 2]);
+        assert_eq!(shares(&[4, 4, 4], 1), [1, 0, 0]);
     }
 
     #[test]

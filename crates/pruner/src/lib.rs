@@ -3,6 +3,7 @@
 mod budget;
 mod context;
 mod layout;
+mod per_view;
 mod pruner;
 mod selection;
 mod signals;
@@ -10,6 +11,7 @@ mod signals;
 pub use budget::{Budget, ParseBudgetError};
 pub use context::{PruningContext, descriptors};
 pub use layout::{Area, Grid, Layout, Segment, View};
+pub use per_view::PerView;
 pub use pruner::{PositionRule, PruneError, Pruner, Stage};
 pub use selection::{Selection, Space};
 pub use signals::{Keys, Observed, Signals, WideAttention};

@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod conversation;
 mod error;
 mod generate;
 mod hub;
 mod image;
 mod language;
 mod llava15;
+mod llava_next;
 mod load;
 mod projector;
 mod qwen25vl;
@@ -19,20 +21,21 @@ mod vlm;
 mod weights;
 
 pub use crate::image::{
-    CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
+    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
     resize_bicubic, smart_resize,
 };
 pub use config::{
-    Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, Qwen25VlConfig,
-    QwenVisionConfig,
+    Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
+    Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
-pub use config::{VitConfig, VitLayout, VitPool};
+pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
 pub use language::{
     KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
 };
+pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, load_vlm};
 pub use projector::Projector;

@@ -6,17 +6,19 @@ use burn::tensor::{DType, Device};
 use serde_json::Value;
 
 use crate::config::read_json;
-use crate::{ImageMode, Llava, LoadError, PromptStyle, Qwen25Vl, QwenOptions, Vlm};
+use crate::{ImageMode, Llava, LlavaNext, LoadError, NextOptions, PromptStyle, Qwen25Vl, QwenOptions, Vlm};
 
 /// How a checkpoint is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
-    /// How images that are not square are treated (LLaVA).
+    /// How images that are not square are treated (LLaVA-1.5).
     pub image_mode: ImageMode,
     /// Which words stand around the question.
     pub prompt_style: PromptStyle,
     /// Type that the weights are held in, whatever the file stores.
     pub dtype: DType,
+    /// What only LLaVA-NeXT knows.
+    pub next: NextOptions,
     /// What only Qwen2.5-VL knows.
     pub qwen: QwenOptions,
 }
@@ -28,6 +30,7 @@ impl Default for LoadOptions {
             image_mode: ImageMode::PadSquare,
             prompt_style: PromptStyle::default(),
             dtype: DType::F32,
+            next: NextOptions::default(),
             qwen: QwenOptions::default(),
         }
     }
@@ -35,6 +38,7 @@ impl Default for LoadOptions {
 
 /// The families, as `model_type` and `architectures` of `config.json` name them.
 const LLAVA: [&str; 2] = ["llava", "LlavaForConditionalGeneration"];
+const LLAVA_NEXT: [&str; 2] = ["llava_next", "LlavaNextForConditionalGeneration"];
 const QWEN25_VL: [&str; 2] = ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"];
 
 /// Reads a checkpoint folder of any family that this crate knows; `model_type` in `config.json` decides which.
@@ -52,12 +56,13 @@ pub fn load_vlm(
     let family = family(&config);
     Ok(match family {
         _ if LLAVA.contains(&family) => Box::new(Llava::load_with(dir, device, options)?),
+        _ if LLAVA_NEXT.contains(&family) => Box::new(LlavaNext::load_with(dir, device, options)?),
         _ if QWEN25_VL.contains(&family) => Box::new(Qwen25Vl::load_with(dir, device, options)?),
         _ => {
             return Err(LoadError::UnsupportedArchitecture {
                 path,
                 found: family.into(),
-                supported: [LLAVA[0], QWEN25_VL[0]].join(", "),
+                supported: [LLAVA[0], LLAVA_NEXT[0], QWEN25_VL[0]].join(", "),
                 remedy:
                     "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
                         .into(),

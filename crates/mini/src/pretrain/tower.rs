@@ -65,7 +65,7 @@ impl TowerPupil {
 
     /// The loss of pictures whose scenes are known; with `count` also the right answers.
     pub fn forward(&self, pictures: &Pictures, device: &Device, count: bool) -> TowerReport {
-        let hidden = self.vision.encode(pictures.pixels(device), -2, false).hidden;
+        let hidden = self.vision.hidden_state(pictures.pixels(device), -2);
         let [batch, n_states, width] = hidden.dims();
         let patches = hidden
             .clone()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,15 +71,8 @@ impl LlavaConfig {
     /// [`LoadError::Config`], each naming the file.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = dir.as_ref().join("config.json");
-        let value: Value = read_json(&path, "a model configuration")?;
-        check_architecture(&path, &value)?;
-        let raw: RawLlava = serde_json::from_value(value).map_err(|source| LoadError::Json {
-            path: path.clone(),
-            wanted: "a LLaVA configuration".into(),
-            remedy: super::RESTORE.into(),
-            source,
-        })?;
-        raw.check_parts(&path)?;
+        let raw: RawLlava = read_raw(&path, &LLAVA)?;
+        raw.check_parts(&path, &LLAVA)?;
         let config = Self::try_from(raw).map_err(|problem| problem.at(&path))?;
         config.check().map_err(|problem| problem.at(&path))?;
         Ok(config)
@@ -115,7 +109,7 @@ impl LlavaConfig {
         })
     }
 
-    fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self) -> Result<(), Problem> {
         self.vision
             .check()
             .map_err(|problem| problem.inside("vision_config"))?;
@@ -150,33 +144,59 @@ fn feature_layer(index: i64, n_layers: usize) -> Option<usize> {
     (0..n_states).contains(&resolved).then_some(resolved as usize)
 }
 
-/// The architectures that [`LlavaConfig`] describes.
-const SUPPORTED: &str =
-    "llava (LlavaForConditionalGeneration) with a clip_vision_model tower and a llama or mistral decoder";
+/// What the files of a family call it.
+pub(super) struct Family {
+    /// `model_type`.
+    pub(super) model_type: &'static str,
+    /// The name in `architectures`.
+    pub(super) architecture: &'static str,
+}
 
-fn unsupported(path: &Path, found: impl Into<String>) -> LoadError {
-    LoadError::UnsupportedArchitecture {
-        path: path.into(),
-        found: found.into(),
-        supported: SUPPORTED.into(),
-        remedy: "convert the checkpoint to the published `-hf` layout, or use one of a supported kind".into(),
+/// LLaVA-1.5.
+const LLAVA: Family = Family {
+    model_type: "llava",
+    architecture: "LlavaForConditionalGeneration",
+};
+
+impl Family {
+    fn unsupported(&self, path: &Path, found: impl Into<String>) -> LoadError {
+        LoadError::UnsupportedArchitecture {
+            path: path.into(),
+            found: found.into(),
+            supported: format!(
+                "{} ({}) with a clip_vision_model tower and a llama or mistral decoder",
+                self.model_type, self.architecture
+            ),
+            remedy: "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
+                .into(),
+        }
+    }
+
+    /// `model_type` decides; files without one are recognised by their architecture's name.
+    fn check(&self, path: &Path, config: &Value) -> Result<(), LoadError> {
+        let model_type = config.get("model_type").and_then(Value::as_str);
+        let architecture = config.pointer("/architectures/0").and_then(Value::as_str);
+        match (model_type, architecture) {
+            (None, None) => {
+                Err(self.unsupported(path, "none (neither model_type nor architectures is given)"))
+            }
+            (Some(found), _) if found != self.model_type => Err(self.unsupported(path, found)),
+            (_, Some(found)) if found != self.architecture => Err(self.unsupported(path, found)),
+            _ => Ok(()),
+        }
     }
 }
 
-/// `model_type` decides; files without one are recognised by their architecture's name.
-fn check_architecture(path: &Path, config: &Value) -> Result<(), LoadError> {
-    let model_type = config.get("model_type").and_then(Value::as_str);
-    let architecture = config.pointer("/architectures/0").and_then(Value::as_str);
-    match (model_type, architecture) {
-        (Some("llava"), None | Some("LlavaForConditionalGeneration")) => Ok(()),
-        (None, Some("LlavaForConditionalGeneration")) => Ok(()),
-        (Some("llava"), Some(other)) => Err(unsupported(path, other)),
-        (Some(other), _) | (None, Some(other)) => Err(unsupported(path, other)),
-        (None, None) => Err(unsupported(
-            path,
-            "none (neither model_type nor architectures is given)",
-        )),
-    }
+/// The fields of a configuration file of `family`.
+pub(super) fn read_raw<T: DeserializeOwned>(path: &Path, family: &Family) -> Result<T, LoadError> {
+    let value: Value = read_json(path, "a model configuration")?;
+    family.check(path, &value)?;
+    serde_json::from_value(value).map_err(|source| LoadError::Json {
+        path: path.into(),
+        wanted: "a LLaVA configuration".into(),
+        remedy: super::RESTORE.into(),
+        source,
+    })
 }
 
 /// The fields as the file may have them.
@@ -201,14 +221,15 @@ pub(super) struct RawLlava {
 
 impl RawLlava {
     /// Refuse towers and decoders of other kinds.
-    fn check_parts(&self, path: &Path) -> Result<(), LoadError> {
+    pub(super) fn check_parts(&self, path: &Path, family: &Family) -> Result<(), LoadError> {
         let vision = self
             .vision_config
             .as_ref()
             .and_then(RawClip::model_type)
             .unwrap_or("clip_vision_model");
         if vision != "clip_vision_model" {
-            return Err(unsupported(path, format!("llava with vision tower {vision}")));
+            let found = format!("{} with vision tower {vision}", family.model_type);
+            return Err(family.unsupported(path, found));
         }
         let text = self
             .text_config
@@ -216,9 +237,19 @@ impl RawLlava {
             .and_then(RawLlama::model_type)
             .unwrap_or("llama");
         if !["llama", "mistral"].contains(&text) {
-            return Err(unsupported(path, format!("llava with language model {text}")));
+            let found = format!("{} with language model {text}", family.model_type);
+            return Err(family.unsupported(path, found));
         }
         Ok(())
+    }
+
+    /// The same fields in a file of another family.
+    pub(super) fn of(self, family: &Family) -> Self {
+        Self {
+            architectures: Some(vec![family.architecture.into()]),
+            model_type: Some(family.model_type.into()),
+            ..self
+        }
     }
 
     fn feature_layer(&self) -> Result<i64, Problem> {

@@ -1,5 +1,6 @@
 //! From an image file to the numbers that a vision tower takes.
 
+mod anyres;
 mod coefficients;
 mod load;
 mod processor;
@@ -7,6 +8,7 @@ mod qwen;
 mod resample;
 mod smart_resize;
 
+pub use anyres::AnyRes;
 pub use coefficients::Filter;
 pub use load::{decode_image, load_image};
 pub use processor::{CropCenter, ImageMode, ImageProcessor};

@@ -162,22 +162,30 @@ impl ImageProcessor {
     /// # Panics
     /// If an image has no pixels.
     pub fn preprocess(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
+        let pictures: Vec<RgbImage> = images.par_iter().map(|image| self.pixels8(image)).collect();
+        self.normalise(&pictures, device)
+    }
+
+    /// Pictures of `size` by `size` pixels as numbers.
+    ///
+    /// # Shapes
+    /// - output: `[pictures, 3, size, size]`, f32
+    pub(super) fn normalise(&self, pictures: &[RgbImage], device: &Device) -> Tensor<4> {
         let side = self.size as usize;
         let levels = levels(self.mean, self.std);
-        let mut values = vec![0.0; images.len() * 3 * side * side];
+        let mut values = vec![0.0; pictures.len() * 3 * side * side];
         values
             .par_chunks_mut(3 * side * side)
-            .zip(images)
-            .for_each(|(out, image)| {
-                let pixels = self.pixels8(image);
-                let pixels = pixels.as_raw().as_chunks::<3>().0;
+            .zip(pictures)
+            .for_each(|(out, picture)| {
+                let pixels = picture.as_raw().as_chunks::<3>().0;
                 for (channel, (plane, levels)) in out.chunks_exact_mut(side * side).zip(&levels).enumerate() {
                     for (value, pixel) in plane.iter_mut().zip(pixels) {
                         *value = levels[usize::from(pixel[channel])];
                     }
                 }
             });
-        Tensor::from_data(TensorData::new(values, [images.len(), 3, side, side]), device)
+        Tensor::from_data(TensorData::new(values, [pictures.len(), 3, side, side]), device)
     }
 
     /// How much of what is cut off goes at the beginning.

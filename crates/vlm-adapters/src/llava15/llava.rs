@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune_pruner::{Area, Grid, Layout, Observed, Signals};
+use diffprune_pruner::{Area, Grid, Layout, Signals};
 use image::RgbImage;
 
 use super::LlavaModel;
+use crate::vision::TokenRows;
 use crate::{
     ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageMode, ImageProcessor, ImageShape,
     LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput,
@@ -162,7 +163,8 @@ impl Vlm for Llava {
 
     fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
         let model = &self.parts.model;
-        let encoding = model.encode(pixels.values, signals.cls_attention);
+        let encoding = model.encode(pixels.values, signals);
+        let rows = TokenRows::From(if model.keeps_class_token() { 0 } else { 1 });
         let side = self.parts.config.vision.grid_side();
         let layout = |image: &ImageShape| match model.keeps_class_token() {
             // With [CLS] among the tokens there is no raster: one row of everything.
@@ -181,15 +183,10 @@ impl Vlm for Llava {
         };
         Encoded {
             // Methods choose in f32, whatever the weights are held in.
-            tokens: model.select_tokens(encoding.hidden).cast(DType::F32),
+            tokens: rows.of(encoding.hidden.clone()),
             mask: None,
             layouts: pixels.images.iter().map(layout).collect(),
-            observed: Observed {
-                cls_attention: encoding
-                    .cls_attention
-                    .map(|row| model.select_keys(row).cast(DType::F32)),
-                ..Observed::default()
-            },
+            observed: encoding.observed(&rows, signals),
         }
     }
 

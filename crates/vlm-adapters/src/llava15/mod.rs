@@ -7,3 +7,4 @@ mod weights;
 pub use llava::{Llava, LlavaParts};
 pub(crate) use llava::{check_images, mismatch};
 pub use model::LlavaModel;
+pub(crate) use weights::load_table;

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use diffprune_pruner::Signals;
 
 use crate::{
     ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Hooks, Llama, LlavaConfig, Padding, Projector,
@@ -43,12 +44,12 @@ impl LlavaConfig {
 }
 
 impl LlavaModel {
-    /// The chosen hidden state of the vision tower with `[CLS]` first, and its `[CLS]` attention when asked for.
+    /// The chosen hidden state of the vision tower with `[CLS]` first, and the tower's signals among those asked for.
     ///
     /// # Shapes
     /// - pixels: `[b, 3, image_size, image_size]`
-    pub fn encode(&self, pixels: Tensor<4>, cls_attention: bool) -> ClipEncoding {
-        self.vision.encode(pixels, self.feature_layer, cls_attention)
+    pub fn encode(&self, pixels: Tensor<4>, signals: Signals) -> ClipEncoding {
+        self.vision.encode(pixels, self.feature_layer, signals)
     }
 
     /// The visual tokens among a hidden state: the patches (and `[CLS]` where the configuration keeps it).
@@ -62,20 +63,9 @@ impl LlavaModel {
         hidden.narrow(1, first, n_tokens)
     }
 
-    /// The columns of an attention row that belong to the visual tokens.
-    ///
-    /// # Shapes
-    /// - row: `[b, n_heads, 1 + n]`
-    /// - output: `[b, n_heads, n]`, or `[b, n_heads, 1 + n]` with `[CLS]`
-    pub fn select_keys(&self, row: Tensor<3>) -> Tensor<3> {
-        let first = if self.with_class { 0 } else { 1 };
-        let n_tokens = row.dims()[2] - first;
-        row.narrow(2, first, n_tokens)
-    }
-
     /// Visual tokens of pixels, `[b, n, d_vision]`.
     pub fn tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.select_tokens(self.encode(pixels, false).hidden)
+        self.select_tokens(self.vision.hidden_state(pixels, self.feature_layer))
     }
 
     /// Mean negative log-likelihood of the target tokens of a batch; see [`next_token_nll`].

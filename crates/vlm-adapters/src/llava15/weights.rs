@@ -21,15 +21,8 @@ impl LlavaConfig {
         device: &Device,
     ) -> Result<LlavaModel, LoadError> {
         self.validate()?;
-        let files = WeightFiles::open(dir)?;
         let mut model = self.init(device);
-        // A tied checkpoint may repeat the embedding matrix under the name of the head.
-        let repeated = self
-            .text
-            .tie_word_embeddings
-            .then_some("language_model.lm_head.weight");
-        let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
-        Table::of(&mut model).load(&files, names, "LLaVA-1.5", dtype, device)?;
+        load_table(Table::of(&mut model), self, dir, "LLaVA-1.5", dtype, device)?;
         Ok(model)
     }
 
@@ -45,6 +38,24 @@ impl LlavaConfig {
         Table::of(&mut model).fill(dtype, seed, device)?;
         Ok(model)
     }
+}
+
+/// Reads the tensors of a LLaVA of any version.
+pub(crate) fn load_table(
+    table: Table<'_>,
+    config: &LlavaConfig,
+    dir: impl AsRef<Path>,
+    family: &str,
+    dtype: DType,
+    device: &Device,
+) -> Result<(), LoadError> {
+    // A tied checkpoint may repeat the embedding matrix under the name of the head.
+    let repeated = config
+        .text
+        .tie_word_embeddings
+        .then_some("language_model.lm_head.weight");
+    let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
+    table.load(&WeightFiles::open(dir)?, names, family, dtype, device)
 }
 
 impl LlavaModel {
@@ -74,7 +85,7 @@ impl LlavaModel {
 /// | `language_model.model.embed_tokens`, `.norm`, `language_model.lm_head` | `language.*` |
 /// | `language_model.model.layers.{i}.*` | `language.layers[i]` |
 impl<'a> Table<'a> {
-    fn of(model: &'a mut LlavaModel) -> Self {
+    pub(crate) fn of(model: &'a mut LlavaModel) -> Self {
         let mut table = Self::default();
         table.vision("vision_tower.vision_model", &mut model.vision);
         table.projector(&mut model.projector);

@@ -18,13 +18,16 @@ pub enum PromptStyle {
     VicunaV1,
     /// The same with the system sentence about a curious human (`llava_v1`; the v1.6 model cards).
     VicunaV1Human,
+    /// `[INST] <image>\n{question} [/INST] {answer}</s> ` for each turn, without a system sentence: LLaVA-NeXT on
+    /// Mistral.
+    Mistral,
 }
 
 impl PromptStyle {
     /// The sentence that stands in front of the first turn.
     fn system(self) -> Option<String> {
         let who = match self {
-            Self::Hf => return None,
+            Self::Hf | Self::Mistral => return None,
             Self::VicunaV1 => "user",
             Self::VicunaV1Human => "human",
         };
@@ -85,6 +88,10 @@ pub fn render_prompt(
         (Some(system), _) => {
             check(turns, IMAGE)?;
             Ok(vicuna(&system, turns))
+        }
+        (None, _) if style == PromptStyle::Mistral => {
+            check(turns, IMAGE)?;
+            Ok(mistral(turns))
         }
         (None, Some(template)) => render_template(template, IMAGE, turns),
         (None, None) => render_template(&ChatTemplate::llava()?, IMAGE, turns),
@@ -156,6 +163,19 @@ fn vicuna(system: &str, turns: &[Turn]) -> String {
     text
 }
 
+/// Questions between marks, answers closed by the end token and a blank.
+fn mistral(turns: &[Turn]) -> String {
+    let mut text = String::new();
+    for turn in turns {
+        let images = format!("{IMAGE}\n").repeat(turn.n_images);
+        text += &format!("[INST] {images}{} [/INST]", turn.question);
+        if let Some(answer) = &turn.answer {
+            text += &format!(" {answer}</s> ");
+        }
+    }
+    text
+}
+
 /// The same turns as a chat template takes them.
 fn messages(turns: &[Turn]) -> Vec<Message> {
     let mut messages = Vec::new();
@@ -195,6 +215,14 @@ mod tests {
             text.replace("curious user", "curious human")
                 .replace("user's", "human's")
         );
+        Ok(())
+    }
+
+    #[test]
+    fn mistral_puts_questions_between_marks() -> Result<(), LoadError> {
+        let turns = [Turn::ask("A?").with_answer("b."), Turn::ask("C?").with_images(0)];
+        let text = render_prompt(PromptStyle::Mistral, None, &turns)?;
+        assert_eq!(text, "[INST] <image>\nA? [/INST] b.</s> [INST] C? [/INST]");
         Ok(())
     }
 

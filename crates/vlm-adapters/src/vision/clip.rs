@@ -6,7 +6,9 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use diffprune_kernels::{AttentionOptions, attention, attention_rows, gelu, layer_norm, linear3, quick_gelu};
+use diffprune_pruner::Signals;
 
+use super::observe::{ClipEncoding, LayerSignals};
 use crate::{Activation, ClipVisionConfig};
 
 /// Standard deviation of freshly drawn weights, as in ViT and GPT-2.
@@ -57,15 +59,6 @@ pub struct ClipLayer {
     epsilon: f64,
     #[module(skip)]
     activation: Activation,
-}
-
-/// What [`ClipVision::encode`] returns.
-#[derive(Debug, Clone)]
-pub struct ClipEncoding {
-    /// The chosen hidden state, `[b, 1 + n, d_vision]`, `[CLS]` first.
-    pub hidden: Tensor<3>,
-    /// Attention of `[CLS]` over itself and the patches in the layer that produced `hidden`, `[b, n_heads, 1 + n]`.
-    pub cls_attention: Option<Tensor<3>>,
 }
 
 impl ClipVisionConfig {
@@ -133,30 +126,48 @@ impl ClipVisionConfig {
 }
 
 impl ClipVision {
-    /// Hidden state `index` (0 is the input of layer 0; negative counts from the end, -1 the last layer's output).
-    /// Only the layers needed for it are computed.
+    /// Hidden state `index` (0 is the input of layer 0; negative counts from the end, -1 the last layer's output) and
+    /// the signals of the tower among those asked for. Only the layers needed for them are computed.
     ///
     /// # Shapes
     /// - pixels: `[b, 3, image_size, image_size]`
     ///
     /// # Panics
     /// When the index names no hidden state.
-    pub fn encode(&self, pixels: Tensor<4>, index: i64, cls_attention: bool) -> ClipEncoding {
+    pub fn encode(&self, pixels: Tensor<4>, index: i64, signals: Signals) -> ClipEncoding {
         let depth = self.depth(index);
         let mut hidden = self.embed(pixels);
-        let mut row = None;
+        let (mut first, mut last) = (LayerSignals::default(), LayerSignals::default());
         for (i, layer) in self.layers[..depth].iter().enumerate() {
-            if cls_attention && i + 1 == depth {
-                let weights = layer.attention_rows(hidden.clone(), 0..1);
-                let [batch, n_heads, _, n_keys] = weights.dims();
-                row = Some(weights.reshape([batch, n_heads, n_keys]));
+            if i == 0 {
+                let cls_attention = signals.first_cls_attention;
+                first = layer.observe(
+                    &hidden,
+                    Signals {
+                        cls_attention,
+                        ..Signals::default()
+                    },
+                );
+            }
+            if i + 1 == depth {
+                last = layer.observe(&hidden, signals);
             }
             hidden = layer.forward(hidden);
         }
+        let next = self.layers.get(depth).filter(|_| signals.wide_attention);
         ClipEncoding {
+            cls_attention: last.cls_attention,
+            first_cls_attention: first.cls_attention,
+            keys: last.keys,
+            received_attention: last.received_attention,
+            wide_attention: next.map(|layer| layer.wide_attention(&hidden)),
             hidden,
-            cls_attention: row,
         }
+    }
+
+    /// Hidden state `index` alone, `[b, 1 + n, d_vision]`; see [`Self::encode`].
+    pub fn hidden_state(&self, pixels: Tensor<4>, index: i64) -> Tensor<3> {
+        self.encode(pixels, index, Signals::default()).hidden
     }
 
     /// Every hidden state, from the input of layer 0 to the output of the last layer, each `[b, 1 + n, d_vision]`.
@@ -239,7 +250,7 @@ impl ClipLayer {
     /// - output: `[b, n, d_vision]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, n_tokens, width] = x.dims();
-        let normed = norm(&self.layer_norm1, self.epsilon, x.clone());
+        let normed = self.normed(x.clone());
         let q = self.heads(linear3(&self.q_proj, normed.clone()));
         let k = self.heads(linear3(&self.k_proj, normed.clone()));
         let v = self.heads(linear3(&self.v_proj, normed));
@@ -255,7 +266,7 @@ impl ClipLayer {
     /// - x: the layer's input, `[b, n, d_vision]`
     /// - output: `[b, n_heads, rows, n]`
     pub fn attention_rows(&self, x: Tensor<3>, rows: Range<usize>) -> Tensor<4> {
-        let normed = norm(&self.layer_norm1, self.epsilon, x);
+        let normed = self.normed(x);
         let q = self.heads(linear3(
             &self.q_proj,
             normed.clone().narrow(1, rows.start, rows.len()),
@@ -264,7 +275,12 @@ impl ClipLayer {
         attention_rows(q, k, &AttentionOptions::default())
     }
 
-    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+    /// What the attention of this layer sees of its input.
+    pub(super) fn normed(&self, x: Tensor<3>) -> Tensor<3> {
+        norm(&self.layer_norm1, self.epsilon, x)
+    }
+
+    pub(super) fn heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, n_tokens, width] = x.dims();
         x.reshape([batch, n_tokens, self.n_heads, width / self.n_heads])
     }

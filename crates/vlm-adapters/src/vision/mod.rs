@@ -1,6 +1,9 @@
 //! Vision encoders.
 
 mod clip;
+mod observe;
 
-pub use clip::{ClipEncoding, ClipLayer, ClipVision};
+pub use clip::{ClipLayer, ClipVision};
 pub(crate) use clip::{cut_patches, norm};
+pub use observe::ClipEncoding;
+pub(crate) use observe::{Scattered, TokenRows};

@@ -1,15 +1,22 @@
 //! What this crate computes against what the reference implementations computed, for every case found.
 
 mod bad_input;
+mod bad_next;
 mod cases;
+mod conversation;
 mod llava15;
+mod llava_case;
+mod llava_next;
+mod llava_ragged;
 #[cfg(target_os = "linux")]
 mod memory;
+mod positions;
 mod preprocess;
 mod qwen25vl;
 mod qwen_bad_input;
 mod qwen_batch;
 mod qwen_preprocess;
+mod signals;
 mod tensors;
 mod tokenizers;
 mod vit;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
 /// Absolute, on every tensor.
@@ -67,6 +67,13 @@ impl Tensors {
     /// Whether the case has a tensor of floats called `name`.
     pub fn has(&self, name: &str) -> bool {
         self.floats.contains_key(name)
+    }
+
+    /// The values of a tensor of floats.
+    pub fn floats<const D: usize>(&self, name: &str) -> Option<Tensor<D>> {
+        let (shape, values) = self.floats.get(name)?;
+        let data = TensorData::new(values.clone(), shape.clone());
+        Some(Tensor::from_data(data, &Device::flex()))
     }
 
     fn see(&self, name: &str) {

@@ -1,0 +1,11 @@
+//! LLaVA-NeXT (v1.6): the network of LLaVA-1.5 on a small view of the whole image and on tiles of a large one.
+
+mod model;
+mod next;
+mod packing;
+mod sequence;
+
+pub use model::LlavaNextModel;
+pub use next::{LlavaNext, LlavaNextParts};
+pub use packing::{NextOptions, NextTokens, Packing};
+pub use sequence::Newlines;

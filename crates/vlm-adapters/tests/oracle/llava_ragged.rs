@@ -1,0 +1,130 @@
+//! Batches of LLaVA families whose prompts and images differ in size.
+
+use burn::tensor::Tensor;
+use diffprune_pruner::{Layout, PositionRule, Selection, Signals};
+use diffprune_vlm::{Encoded, GenerateOptions, LlavaModel, Padding, Pixels, VisualInput, Vlm};
+use image::RgbImage;
+use serde_json::Value;
+
+use crate::cases::{LEAST_GAP, cases, ids, images};
+
+/// A part of a batch of encoded images, each with its own kept tokens.
+struct Batch {
+    tokens: Tensor<3>,
+    layouts: Vec<Layout>,
+    keep: Vec<Vec<usize>>,
+}
+
+impl Batch {
+    fn new(encoded: Encoded) -> Self {
+        let keep = encoded.counts().into_iter().enumerate();
+        Self {
+            keep: keep.map(|(i, n)| (0..n).step_by(i + 1).collect()).collect(),
+            tokens: encoded.tokens,
+            layouts: encoded.layouts,
+        }
+    }
+
+    fn visual(&self, vlm: &dyn Vlm, range: std::ops::Range<usize>) -> VisualInput {
+        let tokens = self.tokens.clone().narrow(0, range.start, range.len());
+        let keep = self.keep[range.clone()].to_vec();
+        let features = vlm.project(Selection::keep(keep.clone()).gather(tokens));
+        vlm.visual_input(features, &self.layouts[range], &keep, PositionRule::Keep)
+    }
+}
+
+/// Scores of the next token after each prompt.
+fn next_scores(model: &LlavaModel, prompts: &[Vec<u32>], visual: &VisualInput) -> Tensor<2> {
+    let spliced = model.splice(prompts, Some(visual), Padding::Left).unwrap();
+    let hidden = model
+        .language
+        .forward(spliced.embeds, spliced.position_ids, spliced.mask, None);
+    let [batch, width, d_model] = hidden.dims();
+    let last = hidden.narrow(1, width - 1, 1).reshape([batch, d_model]);
+    model.language.logits(last)
+}
+
+fn farthest<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+    (a - b).abs().max().into_scalar::<f32>()
+}
+
+/// All cases of a checkpoint in one ragged batch, each image pruned to another count, give what they give alone.
+/// Returns the number of ids compared.
+pub fn check_ragged(name: &str, manifest: &Value, vlm: &dyn Vlm, model: &LlavaModel) -> usize {
+    let (mut prompts, mut pictures, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for case in cases(manifest) {
+        prompts.push(ids(&case["prompt_ids_unexpanded"]));
+        counts.push(case["images"].as_array().unwrap().len());
+        pictures.extend(images(case));
+    }
+    let encode = |pictures: &[RgbImage]| {
+        let pixels: Pixels = vlm.preprocess(pictures).unwrap();
+        vlm.encode(pixels, Signals::default())
+    };
+    let together = Batch::new(encode(&pictures));
+    let visual = together.visual(vlm, 0..pictures.len());
+    let options = GenerateOptions {
+        max_new_tokens: 6,
+        ..Default::default()
+    };
+    let answers = vlm.generate(&prompts, Some(&visual), &options).unwrap();
+    let scores = next_scores(model, &prompts, &visual);
+    let (mut first, mut n_compared) = (0, 0);
+    for (i, prompt) in prompts.iter().enumerate() {
+        let own = first..first + counts[i];
+        let alone = encode(&pictures[own.clone()]);
+        let n_tokens = alone.tokens.dims()[1];
+        for (row, count) in alone.counts().into_iter().enumerate() {
+            let part = |tokens: &Tensor<3>, row| tokens.clone().slice([row..row + 1, 0..count]);
+            let off = farthest(part(&together.tokens, first + row), part(&alone.tokens, row));
+            assert!(off < 1e-4, "{name}, prompt {i}: tokens off by {off}");
+            assert!(count <= n_tokens);
+        }
+        let alone = Batch {
+            keep: together.keep[own.clone()].to_vec(),
+            ..Batch::new(alone)
+        };
+        let visual = alone.visual(vlm, 0..own.len());
+        let prompt = std::slice::from_ref(prompt);
+        let off = farthest(
+            scores.clone().narrow(0, i, 1),
+            next_scores(model, prompt, &visual),
+        );
+        assert!(off < 1e-4, "{name}, prompt {i}: scores off by {off}");
+        let answer = vlm.generate(prompt, Some(&visual), &options).unwrap().remove(0);
+        let n = n_decided(model, &prompt[0], &visual, &answer);
+        if n < answer.len() {
+            println!("{name}, prompt {i}: only the first {n} ids compared, then two scores are too close");
+        }
+        let reached = |ids: &[u32]| ids[..n.min(ids.len())].to_vec();
+        assert_eq!(reached(&answers[i]), reached(&answer), "{name}, prompt {i}");
+        n_compared += n;
+        first += counts[i];
+    }
+    n_compared
+}
+
+/// How many ids of an answer come before the first whose best two scores are too close to tell.
+fn n_decided(model: &LlavaModel, prompt: &[u32], visual: &VisualInput, answer: &[u32]) -> usize {
+    // An answer that holds the placeholder itself cannot be spliced beyond it.
+    let image = answer.iter().position(|&id| id == model.image_token_id());
+    let n = image.map_or(answer.len(), |place| place + 1);
+    if n == 0 {
+        return 0;
+    }
+    let ids = [prompt, &answer[..n - 1]].concat();
+    let spliced = model.splice(&[ids], Some(visual), Padding::Right).unwrap();
+    let hidden = model
+        .language
+        .forward(spliced.embeds, spliced.position_ids, None, None);
+    let [_, width, d_model] = hidden.dims();
+    let rows = hidden.narrow(1, width - n, n).reshape([n, d_model]);
+    let best = model.language.logits(rows).topk(2, 1);
+    let gaps: Vec<f32> = (best.clone().narrow(1, 0, 1) - best.narrow(1, 1, 1))
+        .into_data()
+        .try_to_vec()
+        .unwrap();
+    gaps.iter()
+        .take_while(|&&gap| f64::from(gap) >= LEAST_GAP)
+        .count()
+}
