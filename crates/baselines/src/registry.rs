@@ -3,7 +3,8 @@
 use diffprune_pruner::Pruner;
 
 use crate::{
-    AveragePool, Centre, ClsAttention, FirstK, LastK, OracleDrop, OracleKeep, Random, Stratified, UniformGrid,
+    AveragePool, Centre, ClsAttention, Dart, FastV, FirstK, LastK, OracleDrop, OracleKeep, PyramidDrop,
+    Random, Schedule, SparseVlm, Stratified, UniformGrid,
 };
 
 /// One method of the list.
@@ -81,6 +82,68 @@ pub fn registry() -> &'static [Baseline] {
             about: "least relevant by annotation",
             seeded: true,
             init: || Box::new(OracleDrop),
+        },
+        Baseline {
+            name: "fastv",
+            about: "inside the LLM, most seen by the last token; average over layers",
+            seeded: false,
+            init: || Box::new(FastV::default()),
+        },
+        Baseline {
+            name: "fastv-kept",
+            about: "the same, budget counted after the drop",
+            seeded: false,
+            init: || {
+                Box::new(FastV {
+                    schedule: Schedule::Kept,
+                    ..FastV::default()
+                })
+            },
+        },
+        Baseline {
+            name: "pyramiddrop",
+            about: "inside the LLM, most seen by the last token, in three steps; average over layers",
+            seeded: false,
+            init: || Box::new(PyramidDrop::default()),
+        },
+        Baseline {
+            name: "pyramiddrop-published",
+            about: "the same with the published shares, whatever the budget",
+            seeded: false,
+            init: || {
+                Box::new(PyramidDrop {
+                    schedule: Schedule::Published,
+                })
+            },
+        },
+        Baseline {
+            name: "dart",
+            about: "inside the LLM, least alike to pivots; budget counted after the drop",
+            seeded: false,
+            init: || Box::new(Dart::default()),
+        },
+        Baseline {
+            name: "dart-average",
+            about: "the same, average over layers",
+            seeded: false,
+            init: || {
+                Box::new(Dart {
+                    schedule: Schedule::Average,
+                    ..Dart::default()
+                })
+            },
+        },
+        Baseline {
+            name: "sparsevlm",
+            about: "inside the LLM, most seen by chosen text tokens, rest merged; average over layers",
+            seeded: false,
+            init: || Box::new(SparseVlm::default()),
+        },
+        Baseline {
+            name: "sparsevlm-2",
+            about: "the same by release 2.0: rotary bias divided out, nothing merged",
+            seeded: false,
+            init: || Box::new(SparseVlm::v2()),
         },
     ]
 }

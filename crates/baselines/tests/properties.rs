@@ -6,9 +6,10 @@ use diffprune_pruner::{Budget, Grid, PruneError, Pruner, PruningContext, Selecti
 
 const GRIDS: [(usize, usize); 6] = [(12, 12), (1, 1), (1, 7), (5, 1), (3, 8), (9, 4)];
 
-/// Every registered method, and pruners of all score orders.
+/// Every registered method that acts before the language model, and pruners of all score orders.
 fn methods() -> Vec<Box<dyn Pruner>> {
     let mut methods: Vec<Box<dyn Pruner>> = registry().iter().map(|baseline| (baseline.init)()).collect();
+    methods.retain(|method| method.decoder().is_none());
     for (name, order) in [
         ("high", ScoreOrder::Highest),
         ("low", ScoreOrder::Lowest),

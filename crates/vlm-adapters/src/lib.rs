@@ -19,7 +19,8 @@ pub use config::{Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, 
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use language::{
-    KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
+    DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
+    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
 };
 pub use llava15::{Llava, LlavaModel, LlavaParts, LoadOptions, load_vlm};
 pub use projector::Projector;
