@@ -179,7 +179,10 @@ impl DecoderPruner for Dart {
             let rank = |place: &usize| order.iter().position(|other| other == place);
             pivots.sort_by_key(|place| rank(place).unwrap_or(order.len()));
         }
-        let each = stage.keep.saturating_sub(self.image_pivots) / self.n_pivots();
+        let each = stage
+            .keep
+            .saturating_sub(self.image_pivots)
+            .div_ceil(self.n_pivots());
         let is_pivot = |i: &usize| image.contains(&context.visual[*i]);
         let (mut keep, candidates): (Vec<usize>, Vec<usize>) = (0..context.visual.len()).partition(is_pivot);
         let mut candidates: BTreeSet<usize> = candidates.into_iter().collect();
