@@ -85,6 +85,7 @@ impl<'a> Case<'a> {
 
     /// The smallest average of a single drop that keeps at least `least` tokens.
     pub(super) fn least_average(&self, layer: usize, least: usize) -> usize {
+        let least = least.min(self.n_visual);
         (self.n_visual * layer + least * (self.n_layers - layer)).div_ceil(self.n_layers)
     }
 
@@ -149,7 +150,8 @@ impl<'a> Case<'a> {
         let wanted = precision * self.wanted as f64 + 1e-6;
         let of = |scale: f64| average(self, &self.scaled(row, scale));
         if of(0.0) > wanted {
-            return Err(self.unreachable((of(0.0) / precision).ceil() as usize));
+            let least = (of(0.0) / precision).ceil() as usize;
+            return Err(self.unreachable(least.min(self.n_visual)));
         }
         // The row itself where it is exact; else the largest scale that stays within the budget.
         if (of(1.0) - wanted).abs() < 1e-5 {

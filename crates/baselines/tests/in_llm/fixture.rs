@@ -166,7 +166,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn new(fixture: &Fixture) -> Self {
+    /// From a file that holds weights and inputs.
+    pub fn new(fixture: &Fixture) -> Self {
         let layout = fixture.layout();
         let embeds = fixture.tensor::<3>("inputs_embeds");
         let part = |first: usize, n: usize| embeds.clone().narrow(1, first, n);

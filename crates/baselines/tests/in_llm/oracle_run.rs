@@ -70,7 +70,7 @@ fn check_output(fixture: &Fixture, name: &str, run: &Run, pass: &PrunedPass) {
 #[test]
 fn the_whole_model_computes_what_it_should() {
     for fixture in fixtures("tiny_llama", "") {
-        let run = Fixture::open(&format!("fastv_e2e{}", &fixture.stem["tiny_llama".len()..])).run();
+        let run = Run::new(&fixture);
         let states =
             run.language
                 .hidden_states(run.spliced.embeds.clone(), run.spliced.position_ids.clone(), None);
