@@ -1,5 +1,6 @@
 //! The methods inside the language model: against the authors' code, through the real decoder, and their contract.
 
+mod answer;
 mod contract;
 mod decoder;
 mod fixture;
