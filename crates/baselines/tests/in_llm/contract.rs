@@ -7,7 +7,7 @@ use diffprune_pruner::{
 };
 use diffprune_vlm::{DecoderPruning, VlmError};
 
-use crate::decoder::{language, methods, prompts, spliced, visual};
+use crate::setup::{language, methods, prompts, spliced, visual};
 
 #[test]
 fn everything_stays_before_the_language_model() {

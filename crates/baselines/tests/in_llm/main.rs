@@ -7,3 +7,5 @@ mod fixture;
 mod oracle_run;
 mod oracle_select;
 mod recorder;
+mod setup;
+mod signals;
