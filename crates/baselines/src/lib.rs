@@ -10,6 +10,7 @@ mod fidelity;
 mod fixed;
 mod host;
 mod merged;
+mod in_llm;
 mod oracle;
 pub mod pre_llm;
 mod random;
@@ -27,6 +28,9 @@ pub use fidelity::Fidelity;
 pub use fixed::{Centre, FirstK, LastK};
 pub use host::Matrix;
 pub use merged::{CropTokens, pack_crops};
+pub use in_llm::{
+    Dart, FastV, PivotOrder, PyramidDrop, Schedule, SparseVlm, SparseVlmVersion, density_peak_means,
+};
 pub use oracle::{OracleDrop, OracleKeep};
 pub use pre_llm::cdpruner::CdPruner;
 pub use pre_llm::divprune::DivPrune;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use diffprune_pruner::{PositionRule, Pruner, Signals, Stage};
 
+use crate::in_llm::{dart, fastv, pyramiddrop, sparsevlm};
 use crate::pre_llm::{
     cdpruner, divprune, fastervlm, hired, holov, id_selection, prumerge, prunesid, tome, visionzip, vispruner,
 };
@@ -126,6 +127,14 @@ static REGISTRY: &[Baseline] = &[
     vispruner::ENTRY,
     cdpruner::ENTRY,
     id_selection::ENTRY,
+    fastv::ENTRY,
+    fastv::KEPT,
+    pyramiddrop::ENTRY,
+    pyramiddrop::PUBLISHED,
+    dart::ENTRY,
+    dart::AVERAGE,
+    sparsevlm::ENTRY,
+    sparsevlm::V2,
 ];
 
 /// Every method that needs no training.
@@ -171,7 +180,10 @@ pub fn table() -> String {
             "| `{}` | {} | {published} | {stage} | {} | {} | {} | {} | {positions} | {check} | {} |",
             baseline.name,
             baseline.about.replace("[CLS]", "`[CLS]`"),
-            needs(method.signals()),
+            match method.decoder() {
+                Some(_) => "rows of the decoder".into(),
+                None => needs(method.signals()),
+            },
             yes(baseline.merges),
             yes(baseline.text_aware),
             baseline.cost,

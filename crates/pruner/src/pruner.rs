@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Budget, PruningContext, Selection, Signals};
+use crate::{Budget, DecoderPruner, PruningContext, Selection, Signals};
 
 /// Where a method acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +45,12 @@ pub trait Pruner: Send + Sync {
         PositionRule::Keep
     }
 
+    /// The part of the method that acts inside the language model, if it is of that kind; its [`Self::select`] then
+    /// keeps every token.
+    fn decoder(&self) -> Option<&dyn DecoderPruner> {
+        None
+    }
+
     /// Chooses at most `context.budget(row)` tokens of each image.
     ///
     /// # Errors
@@ -82,6 +88,23 @@ pub enum PruneError {
         what: &'static str,
         /// Row of the batch.
         row: usize,
+    },
+    /// The layers at which a method acts leave too many tokens for the budget.
+    #[error(
+        "{method} cannot average {budget} of {n_visual} visual tokens over {n_layers} layers, its layers leave at least \
+         {least}; give a larger budget, or one that counts the tokens after the drop"
+    )]
+    UnreachableBudget {
+        /// The method.
+        method: String,
+        /// The average asked for.
+        budget: usize,
+        /// Visual tokens of the sequence.
+        n_visual: usize,
+        /// Layers of the decoder.
+        n_layers: usize,
+        /// The smallest average that the method can reach.
+        least: usize,
     },
     /// Sizes do not fit together.
     #[error("{what}: found {found}, wanted {wanted}")]

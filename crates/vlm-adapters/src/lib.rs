@@ -33,7 +33,8 @@ pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
 pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
 pub use language::{
-    KvCache, LayerCache, Llama, LlamaAttention, LlamaLayer, LlamaMlp, Rope, decode, next_token_nll,
+    DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
+    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};

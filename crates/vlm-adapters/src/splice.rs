@@ -74,6 +74,15 @@ impl Spliced {
             Padding::Right => None,
         }
     }
+
+    /// The first sequence that has padding after it.
+    pub(crate) fn padded_on_the_right(&self) -> Option<usize> {
+        let short = || self.plans.iter().position(|plan| plan.slots.len() < self.width);
+        match self.padding {
+            Padding::Left => None,
+            Padding::Right => short(),
+        }
+    }
 }
 
 /// Plans the sequences of a batch. Placeholders take the images in order; without images they are dropped.

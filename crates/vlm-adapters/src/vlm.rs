@@ -9,7 +9,10 @@ use diffprune_pruner::{
 };
 use image::RgbImage;
 
-use crate::{GenerateOptions, LoadError, TextTokenizer, Turn, VisualInput, VisualSequence};
+use crate::{
+    DecoderPruning, DecoderReport, GenerateOptions, LoadError, TextTokenizer, Turn, VisualInput,
+    VisualSequence,
+};
 
 /// A batch of images as the vision encoder takes them.
 #[derive(Debug, Clone)]
@@ -202,6 +205,10 @@ pub struct Hooks<'a> {
     pub on_prefill: Option<&'a mut (dyn FnMut() + 'a)>,
     /// Called for each new id as it comes.
     pub on_token: Option<&'a mut OnToken<'a>>,
+    /// Drops visual tokens between the layers of the language model while the prompts are read.
+    pub decoder: Option<DecoderPruning<'a>>,
+    /// What [`Self::decoder`] dropped; written while the prompts are read.
+    pub report: Option<DecoderReport>,
 }
 
 /// Why a model cannot run on an input.
@@ -290,6 +297,9 @@ impl PruneOptions {
 
 /// The inference path from encoder to language model: select, gather, project.
 ///
+/// A method that acts inside the language model keeps everything here; give it to [`Vlm::generate_with`] through
+/// [`Hooks::decoder`] ([`DecoderPruning::of`] makes the hook).
+///
 /// # Errors
 /// When the method cannot choose.
 pub fn prune(
@@ -305,7 +315,11 @@ pub fn prune(
         (Space::Vision, Some(projected)) if !selection.is_merged() => selection.gather(projected.clone()),
         (Space::Vision, _) => vlm.project(selection.gather(encoded.tokens.clone())),
     };
-    let rule = options.positions.unwrap_or_else(|| pruner.positions());
+    // A method inside the language model applies its rule there; before it every token stands at its place.
+    let rule = match pruner.decoder() {
+        Some(_) => PositionRule::Keep,
+        None => options.positions.unwrap_or_else(|| pruner.positions()),
+    };
     let visual = vlm.visual_input(features, &encoded.layouts, selection.rows(), rule);
     Ok((visual, selection))
 }
@@ -399,6 +413,10 @@ pub fn answer(
     let pixels = vlm.preprocess(images)?;
     let encoded = vlm.encode(pixels, pruner.signals());
     let (visual, selection) = prune(vlm, &encoded, pruner, options)?;
-    let ids = vlm.generate(prompts, Some(&visual), generate)?;
+    let mut hooks = Hooks {
+        decoder: DecoderPruning::of(pruner, options.budget, options.positions),
+        ..Hooks::default()
+    };
+    let ids = vlm.generate_with(prompts, Some(&visual), generate, &mut hooks)?;
     Ok((ids, selection))
 }

@@ -1,10 +1,9 @@
 //! Bad input gives a typed error, never a choice.
 
 use burn::tensor::{Device, Tensor};
-use diffprune_baselines::registry;
 use diffprune_pruner::{Budget, Grid, PruneError, Pruner, PruningContext, Signals};
 
-use crate::images::{Images, SIGNALS, methods};
+use crate::images::{Images, SIGNALS, early, methods};
 
 /// The signals that a method asks for, by name.
 fn asked(method: &dyn Pruner) -> Vec<&'static str> {
@@ -82,7 +81,7 @@ fn an_encoder_without_class_is_read_through_what_it_has() {
 fn missing_signals_are_named() {
     let tokens = Tensor::zeros([1, 4, 2], &Device::flex());
     let context = PruningContext::new(tokens, Grid { rows: 2, cols: 2 }, &Budget::Tokens(2)).unwrap();
-    for baseline in registry() {
+    for baseline in early() {
         let method = (baseline.init)();
         let result = method.select(&context);
         if method.signals() == Signals::default() {
@@ -100,7 +99,7 @@ fn missing_signals_are_named() {
 #[test]
 fn a_method_reads_nothing_that_it_does_not_ask_for() {
     let images = Images::random(1, Grid { rows: 3, cols: 4 });
-    for baseline in registry() {
+    for baseline in early() {
         let method = (baseline.init)();
         let mut context = images.context(Budget::Tokens(4));
         let signals = method.signals();

@@ -1,14 +1,21 @@
 //! Images with every signal, drawn on the device's stream.
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use diffprune_baselines::{ScoreOrder, Scores, registry};
+use diffprune_baselines::{Baseline, ScoreOrder, Scores, registry};
 use diffprune_pruner::{
     Budget, Keys, Layout, PruneError, Pruner, PruningContext, Selection, Space, WideAttention,
 };
 
-/// Every registered method, and pruners of all score orders.
+/// The registered methods that choose before the language model; the law of the others is in `tests/in_llm`.
+pub fn early() -> impl Iterator<Item = &'static Baseline> {
+    registry()
+        .iter()
+        .filter(|baseline| (baseline.init)().decoder().is_none())
+}
+
+/// Every method that chooses before the language model, and pruners of all score orders.
 pub fn methods() -> Vec<Box<dyn Pruner>> {
-    let mut methods: Vec<Box<dyn Pruner>> = registry().iter().map(|baseline| (baseline.init)()).collect();
+    let mut methods: Vec<Box<dyn Pruner>> = early().map(|baseline| (baseline.init)()).collect();
     for (name, order) in [
         ("high", ScoreOrder::Highest),
         ("low", ScoreOrder::Lowest),

@@ -10,7 +10,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 use common::next_layout;
 use diffprune_baselines::{find, registry, table};
 use diffprune_pruner::{Budget, Grid, Layout, Pruner, PruningContext};
-use images::{Images, methods};
+use images::{Images, early, methods};
 
 const GRIDS: [(usize, usize); 6] = [(12, 12), (1, 1), (1, 7), (5, 1), (3, 8), (9, 4)];
 
@@ -128,7 +128,7 @@ fn an_image_is_chosen_apart_from_its_batch() {
 fn seeded_methods_follow_the_seed_and_others_do_not() {
     let layout = Layout::from(Grid { rows: 12, cols: 12 });
     for images in [Images::constant(1, layout.clone()), Images::random(1, layout)] {
-        for baseline in registry() {
+        for baseline in early() {
             let method = (baseline.init)();
             let kept = |seed| {
                 let mut context = images.context(Budget::Tokens(16));
@@ -144,7 +144,7 @@ fn seeded_methods_follow_the_seed_and_others_do_not() {
 #[test]
 fn what_the_registry_says_of_a_method_is_true() {
     let images = Images::random(1, Grid { rows: 12, cols: 12 });
-    for baseline in registry() {
+    for baseline in early() {
         let method = (baseline.init)();
         let budget = Budget::Tokens(16);
         let kept = |images: &Images, seed| {

@@ -51,8 +51,24 @@ impl Rope {
         }
     }
 
-    fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+    pub(super) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
         rope_halves(x, self.cos.clone(), self.sin.clone())
+    }
+
+    /// The tables of chosen places, as many for each sequence: `index` counts over the `b * n` places of the batch.
+    pub(super) fn select(&self, index: &Tensor<1, Int>) -> Self {
+        let pick = |table: &Tensor<3>| {
+            let [batch, n_tokens, half] = table.dims();
+            let picked = table
+                .clone()
+                .reshape([batch * n_tokens, half])
+                .select(0, index.clone());
+            picked.reshape([batch, index.dims()[0] / batch, half])
+        };
+        Self {
+            cos: pick(&self.cos),
+            sin: pick(&self.sin),
+        }
     }
 
     fn last(&self, n: usize) -> Self {
@@ -65,6 +81,15 @@ impl Rope {
             sin: self.sin.clone().narrow(1, start, n),
         }
     }
+}
+
+/// Rotated queries and keys of a layer.
+#[derive(Debug, Clone)]
+pub(super) struct QueryKeys {
+    /// Queries, `[b, n, n_heads, head_dim]`.
+    pub(super) q: Tensor<4>,
+    /// Keys, `[b, n, n_kv_heads, head_dim]`.
+    pub(super) k: Tensor<4>,
 }
 
 /// Self-attention of a decoder layer. Key head `g` serves the queries `g * r .. (g + 1) * r` with `r` queries per key.
@@ -96,11 +121,27 @@ impl LlamaAttention {
         cache: Option<&mut LayerCache>,
         n_rows: usize,
     ) -> Tensor<3> {
+        self.forward_seen(x, rope, key_mask, cache, n_rows).0
+    }
+
+    /// As [`Self::forward`], with the queries of the last `n_rows` tokens and the keys of the new tokens.
+    pub(super) fn forward_seen(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut LayerCache>,
+        n_rows: usize,
+    ) -> (Tensor<3>, QueryKeys) {
         let [batch, n_tokens, _] = x.dims();
         let last = x.clone().narrow(1, n_tokens - n_rows, n_rows);
         let q = rope.last(n_rows).apply(self.heads(linear3(&self.q_proj, last)));
         let k = rope.apply(self.heads(linear3(&self.k_proj, x.clone())));
         let v = self.heads(linear3(&self.v_proj, x));
+        let seen = QueryKeys {
+            q: q.clone(),
+            k: k.clone(),
+        };
         let (k, v) = match cache {
             Some(cache) => cache.append(k, v),
             None => (k, v),
@@ -112,7 +153,21 @@ impl LlamaAttention {
             ..Default::default()
         };
         let attended = attention(q, k, v, &options).reshape([batch, n_rows, n_heads * head_dim]);
-        linear3(&self.o_proj, attended)
+        (linear3(&self.o_proj, attended), seen)
+    }
+
+    /// Queries of chosen places and keys of all, without attending: `index` as in [`Rope::select`].
+    pub(super) fn query_keys(&self, x: Tensor<3>, rope: &Rope, index: &Tensor<1, Int>) -> QueryKeys {
+        let [batch, n_tokens, d_model] = x.dims();
+        let rows = x
+            .clone()
+            .reshape([batch * n_tokens, d_model])
+            .select(0, index.clone());
+        let rows = rows.reshape([batch, index.dims()[0] / batch, d_model]);
+        QueryKeys {
+            q: rope.select(index).apply(self.heads(linear3(&self.q_proj, rows))),
+            k: rope.apply(self.heads(linear3(&self.k_proj, x))),
+        }
     }
 
     /// Attention weights of the last `n_rows` queries of a pass without a cache.

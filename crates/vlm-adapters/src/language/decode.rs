@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{KvCache, Llama};
+use super::{KvCache, LayerRun, Llama};
 use crate::generate::Sampler;
 use crate::splice::ints;
 use crate::{GenerateOptions, Hooks, Spliced, VlmError};
@@ -11,10 +11,11 @@ use crate::{GenerateOptions, Hooks, Spliced, VlmError};
 ///
 /// A sequence stops at a stop id (which is not returned), at `max_new_tokens`, or at the end of the model's positions.
 /// Slots of the cache and position ids are counted apart: the first new token of a pruned prompt takes the position
-/// after the full one.
+/// after the full one. With [`Hooks::decoder`] visual tokens are dropped between the layers during the prefill; what was
+/// dropped is then in [`Hooks::report`].
 ///
 /// # Errors
-/// When the scores are not finite.
+/// When the scores are not finite, or a method inside the language model cannot choose.
 pub fn decode(
     language: &Llama,
     prompts: &[Vec<u32>],
@@ -31,19 +32,13 @@ pub fn decode(
     let mut sequences: Vec<Sequence> = prompts
         .iter()
         .enumerate()
-        .map(|(i, prompt)| {
-            Sequence::new(
-                Sampler::new(options, i, prompt),
-                limits[i],
-                spliced.plans[i].next_position,
-            )
-        })
+        .map(|(i, prompt)| Sequence::new(Sampler::new(options, i, prompt), limits[i]))
         .collect();
     if n_steps == 0 {
         return Ok(sequences.into_iter().map(|sequence| sequence.ids).collect());
     }
     let mut cache = language.cache(prompts.len(), spliced.width + n_steps - 1);
-    let mut scores = prefill(language, spliced, &mut cache)?;
+    let (mut scores, runs) = prefill(language, spliced, &mut cache, hooks)?;
     if let Some(on_prefill) = &mut hooks.on_prefill {
         on_prefill();
     }
@@ -59,7 +54,7 @@ pub fn decode(
         if sequences.iter().all(|sequence| sequence.done) {
             return Ok(sequences.into_iter().map(|sequence| sequence.ids).collect());
         }
-        scores = step(language, &mut sequences, &mut cache)?;
+        scores = step(language, &mut sequences, &runs, &mut cache)?;
     }
 }
 
@@ -68,17 +63,17 @@ struct Sequence {
     sampler: Sampler,
     ids: Vec<u32>,
     limit: usize,
-    position: usize,
+    fed: usize,
     done: bool,
 }
 
 impl Sequence {
-    fn new(sampler: Sampler, limit: usize, position: usize) -> Self {
+    fn new(sampler: Sampler, limit: usize) -> Self {
         Self {
             sampler,
             ids: Vec::new(),
             limit,
-            position,
+            fed: 0,
             done: limit == 0,
         }
     }
@@ -106,22 +101,36 @@ fn limit(language: &Llama, next_position: usize, options: &GenerateOptions) -> u
         .min(language.max_positions().saturating_sub(next_position))
 }
 
-fn prefill(language: &Llama, spliced: &Spliced, cache: &mut KvCache) -> Result<Vec<Vec<f32>>, VlmError> {
+/// Reads the prompts; gives their scores and the layers by the tokens that they hold.
+fn prefill(
+    language: &Llama,
+    spliced: &Spliced,
+    cache: &mut KvCache,
+    hooks: &mut Hooks<'_>,
+) -> Result<(Vec<Vec<f32>>, Vec<LayerRun>), VlmError> {
+    if let Some(pruning) = &hooks.decoder {
+        let pass = language.forward_pruned(spliced, pruning, Some(cache), Some(1))?;
+        hooks.report = Some(pass.report);
+        return Ok((last_scores(language, pass.hidden)?, pass.runs));
+    }
     let (embeds, positions, mask) = (
         spliced.embeds.clone(),
         spliced.position_ids.clone(),
         spliced.mask.clone(),
     );
-    last_scores(
-        language,
-        language.layers_tail(embeds, positions, mask, Some(cache), 1),
-    )
+    let hidden = language.layers_tail(embeds, positions, mask, Some(cache), 1);
+    let all = LayerRun {
+        layers: 0..language.layers.len(),
+        next_positions: spliced.plans.iter().map(|plan| plan.next_position).collect(),
+    };
+    Ok((last_scores(language, hidden)?, vec![all]))
 }
 
 /// Feeds the last id of every sequence (finished ones are fed along and ignored).
 fn step(
     language: &Llama,
     sequences: &mut [Sequence],
+    runs: &[LayerRun],
     cache: &mut KvCache,
 ) -> Result<Vec<Vec<f32>>, VlmError> {
     let device = language.device();
@@ -129,19 +138,25 @@ fn step(
     let batch = sequences.len();
     let ids = ints(sequences.iter().map(last).collect(), [batch, 1], &device);
     let axes = language.position_axes();
-    let positions: Vec<i64> = sequences
-        .iter()
-        .map(|sequence| sequence.position as i64)
-        .collect();
-    let positions = ints(positions.repeat(axes), [axes, batch, 1], &device);
+    let mut hidden = language.embed(ids);
+    for run in runs {
+        let fed = sequences.iter().map(|sequence| sequence.fed);
+        let positions: Vec<i64> = run
+            .next_positions
+            .iter()
+            .zip(fed)
+            .map(|(&next, fed)| (next + fed) as i64)
+            .collect();
+        let rope = language.rope(ints(positions.repeat(axes), [axes, batch, 1], &device));
+        hidden = language
+            .run(run.layers.clone(), hidden, &rope, None, Some(cache), 1)
+            .0;
+    }
     sequences
         .iter_mut()
         .filter(|sequence| !sequence.done)
-        .for_each(|sequence| sequence.position += 1);
-    last_scores(
-        language,
-        language.layers(language.embed(ids), positions, None, Some(cache)),
-    )
+        .for_each(|sequence| sequence.fed += 1);
+    last_scores(language, hidden)
 }
 
 /// Scores of the next token, one list per sequence; `hidden` is `[b, 1, d_model]`.

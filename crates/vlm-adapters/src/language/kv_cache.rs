@@ -1,21 +1,27 @@
 //! Keys and values of the tokens seen so far.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, DType, Device, Tensor};
 
 /// Keys and values of every layer, stored by slot: the `i`-th token fed is in slot `i`, whatever its position id.
 ///
-/// All rows of a batch fill the same slots; shorter prompts are padded on the left and masked.
+/// All rows of a batch fill the same slots; shorter prompts are padded on the left and masked. Layers may hold different
+/// numbers of tokens: a run of layers that are fed the same tokens shares one mask.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
-    mask: Option<Tensor<2, Bool>>,
+    /// The mask of the run of layers that begins at each layer.
+    masks: Vec<Option<Tensor<2, Bool>>>,
 }
 
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
 pub struct LayerCache {
-    keys: Tensor<4>,
-    values: Tensor<4>,
+    /// Keys and values, allocated with the first token.
+    slots: Option<(Tensor<4>, Tensor<4>)>,
+    shape: [usize; 4],
+    options: (Device, DType),
     len: usize,
 }
 
@@ -23,15 +29,15 @@ impl KvCache {
     /// An empty cache of `capacity` slots for `batch` sequences: keys and values `[batch, capacity, n_heads, head_dim]`
     /// for each layer.
     pub fn new(n_layers: usize, shape: [usize; 4], dtype: DType, device: &Device) -> Self {
-        let empty = || Tensor::<4>::zeros(shape, (device, dtype));
-        let layer = |_| LayerCache {
-            keys: empty(),
-            values: empty(),
+        let layer = LayerCache {
+            slots: None,
+            shape,
+            options: (device.clone(), dtype),
             len: 0,
         };
         Self {
-            layers: (0..n_layers).map(layer).collect(),
-            mask: None,
+            layers: vec![layer; n_layers],
+            masks: vec![None; n_layers],
         }
     }
 
@@ -45,14 +51,21 @@ impl KvCache {
         self.len() == 0
     }
 
-    /// Number of slots.
+    /// Number of slots (of the first layer).
     pub fn capacity(&self) -> usize {
-        self.layers.first().map_or(0, |layer| layer.keys.dims()[1])
+        self.layers.first().map_or(0, |layer| layer.shape[1])
     }
 
     /// The cache of layer `index`.
     pub fn layer(&mut self, index: usize) -> &mut LayerCache {
         &mut self.layers[index]
+    }
+
+    /// Takes `n` slots from every layer from `first` on: they will never be needed. Call it before those layers are fed.
+    pub(super) fn shrink(&mut self, first: usize, n: usize) {
+        for layer in &mut self.layers[first..] {
+            layer.shape[1] = layer.shape[1].saturating_sub(n);
+        }
     }
 
     /// Adds the key mask of `n` new tokens and returns the mask of all slots up to them, `[b, len + n]`; `None` while
@@ -62,8 +75,19 @@ impl KvCache {
         mask: Option<Tensor<2, Bool>>,
         shape: [usize; 2],
     ) -> Option<Tensor<2, Bool>> {
-        let filled = self.len();
-        self.mask = match (self.mask.take(), mask) {
+        self.extend_mask_of(0..self.layers.len(), mask, shape)
+    }
+
+    /// As [`Self::extend_mask`], for a run of layers that are always fed together.
+    pub(super) fn extend_mask_of(
+        &mut self,
+        layers: Range<usize>,
+        mask: Option<Tensor<2, Bool>>,
+        shape: [usize; 2],
+    ) -> Option<Tensor<2, Bool>> {
+        let filled = self.layers.get(layers.start)?.len();
+        let before = self.masks[layers.start].take();
+        self.masks[layers.start] = match (before, mask) {
             (None, None) => None,
             (before, new) => {
                 let device = before.as_ref().or(new.as_ref()).map(Tensor::device)?;
@@ -75,7 +99,7 @@ impl KvCache {
                 }
             }
         };
-        self.mask.clone()
+        self.masks[layers.start].clone()
     }
 }
 
@@ -90,6 +114,12 @@ impl LayerCache {
         self.len == 0
     }
 
+    /// The rotated keys of all tokens so far, `[b, len, n_heads, head_dim]`; `None` when nothing was fed yet.
+    pub fn keys(&self) -> Option<Tensor<4>> {
+        let (keys, _) = self.slots.as_ref()?;
+        Some(keys.clone().narrow(1, 0, self.len))
+    }
+
     /// Stores the keys and values of new tokens and returns those of all tokens so far.
     ///
     /// # Shapes
@@ -100,16 +130,19 @@ impl LayerCache {
     /// When the slots are used up.
     pub fn append(&mut self, keys: Tensor<4>, values: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, n_tokens, n_heads, head_dim] = keys.dims();
-        let capacity = self.keys.dims()[1];
+        let capacity = self.shape[1];
         let end = self.len + n_tokens;
         assert!(end <= capacity, "{end} tokens in a cache of {capacity} slots");
+        let (device, dtype) = &self.options;
+        let empty = || Tensor::<4>::zeros(self.shape, (device, *dtype));
+        let (all_keys, all_values) = self.slots.get_or_insert_with(|| (empty(), empty()));
         let slots = [0..batch, self.len..end, 0..n_heads, 0..head_dim];
-        self.keys.inplace(|all| all.slice_assign(slots.clone(), keys));
-        self.values.inplace(|all| all.slice_assign(slots, values));
+        all_keys.inplace(|all| all.slice_assign(slots.clone(), keys));
+        all_values.inplace(|all| all.slice_assign(slots, values));
         self.len = end;
         (
-            self.keys.clone().narrow(1, 0, end),
-            self.values.clone().narrow(1, 0, end),
+            all_keys.clone().narrow(1, 0, end),
+            all_values.clone().narrow(1, 0, end),
         )
     }
 }

@@ -1,10 +1,13 @@
 //! The decoder of Llama and Mistral: RMSNorm, rotary positions, grouped keys, SwiGLU.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use diffprune_kernels::{linear3, rms_norm, swiglu};
 
+use super::attention::QueryKeys;
 use super::{KvCache, LayerCache, LlamaAttention, Rope};
 use crate::LlamaConfig;
 
@@ -174,26 +177,44 @@ impl Llama {
         embeds: Tensor<3>,
         position_ids: Tensor<3, Int>,
         key_mask: Option<Tensor<2, Bool>>,
-        mut cache: Option<&mut KvCache>,
+        cache: Option<&mut KvCache>,
         n_rows: usize,
     ) -> Tensor<3> {
         let rope = self.rope(position_ids);
-        let [batch, n_tokens, _] = embeds.dims();
+        let all = 0..self.layers.len();
+        self.run(all, embeds, &rope, key_mask, cache, n_rows).0
+    }
+
+    /// A run of layers that are always fed together, with the queries and keys of its last one; the last layer of the
+    /// model skips all but the last `n_rows` tokens.
+    pub(super) fn run(
+        &self,
+        layers: Range<usize>,
+        mut hidden: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        mut cache: Option<&mut KvCache>,
+        n_rows: usize,
+    ) -> (Tensor<3>, Option<QueryKeys>) {
+        let [batch, n_tokens, _] = hidden.dims();
         let key_mask = match cache.as_deref_mut() {
-            Some(cache) => cache.extend_mask(key_mask, [batch, n_tokens]),
+            Some(cache) => cache.extend_mask_of(layers.clone(), key_mask, [batch, n_tokens]),
             None => key_mask,
         };
-        let mut hidden = embeds;
-        for (i, layer) in self.layers.iter().enumerate() {
+        let mut seen = None;
+        for i in layers {
             let slots = cache.as_deref_mut().map(|cache| cache.layer(i));
             let n_rows = if i + 1 == self.layers.len() {
                 n_rows
             } else {
                 n_tokens
             };
-            hidden = layer.forward_tail(hidden, &rope, key_mask.clone(), slots, n_rows);
+            // The last ones' queries and keys are given back before the next layer makes its own.
+            drop(seen.take());
+            let (next, of_layer) = self.layers[i].forward_seen(hidden, rope, key_mask.clone(), slots, n_rows);
+            (hidden, seen) = (next, Some(of_layer));
         }
-        hidden
+        (hidden, seen)
     }
 
     /// The input of every layer and the output of the last one (before the last norm), each `[b, n, d_model]`.
@@ -308,12 +329,30 @@ impl LlamaLayer {
         cache: Option<&mut LayerCache>,
         n_rows: usize,
     ) -> Tensor<3> {
+        self.forward_seen(x, rope, key_mask, cache, n_rows).0
+    }
+
+    /// As [`Self::forward_tail`], with the layer's queries and keys.
+    pub(super) fn forward_seen(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        key_mask: Option<Tensor<2, Bool>>,
+        cache: Option<&mut LayerCache>,
+        n_rows: usize,
+    ) -> (Tensor<3>, QueryKeys) {
         let n_tokens = x.dims()[1];
         let normed = norm(&self.input_layernorm, x.clone());
-        let attended = self.self_attn.forward(normed, rope, key_mask, cache, n_rows);
+        let (attended, seen) = self.self_attn.forward_seen(normed, rope, key_mask, cache, n_rows);
         let x = x.narrow(1, n_tokens - n_rows, n_rows) + attended;
         let normed = norm(&self.post_attention_layernorm, x.clone());
-        x + self.mlp.forward(normed)
+        (x + self.mlp.forward(normed), seen)
+    }
+
+    /// Queries of chosen places and keys of all places of the layer's input `[b, n, d_model]`, without running it.
+    pub(super) fn query_keys(&self, x: Tensor<3>, rope: &Rope, index: &Tensor<1, Int>) -> QueryKeys {
+        self.self_attn
+            .query_keys(norm(&self.input_layernorm, x), rope, index)
     }
 
     /// Attention weights of the last `n_rows` queries of this layer, without a cache.

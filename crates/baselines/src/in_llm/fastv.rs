@@ -1,0 +1,170 @@
+//! FastV (Chen et al., ECCV 2024).
+
+use diffprune_pruner::{
+    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
+    Pruner, PruningContext, Queries, RowsOf, Selection, Stage,
+};
+
+use super::schedule::Case;
+use super::{Schedule, keep_all, scores};
+use crate::registry::{Baseline, Check, Paper};
+use crate::top::highest;
+
+/// Keeps, from layer K on, the R visual tokens to which the last token of the prompt attends most in the layer before
+/// (mean over the heads); ties go to the lower index. Position ids stay.
+///
+/// The authors' code that keeps a KV cache runs layer K - 1 a second time to see its attention, which stores its keys
+/// and values twice; that is not repeated here, and does not touch the choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FastV {
+    /// K, the number of layers that see every token; at most one less than the decoder has.
+    pub layer: usize,
+    /// What a budget means. Published: half of the tokens are kept. [`Schedule::Average`] gives
+    /// `R = (average * L - n * K) / (L - K)`; [`Schedule::Kept`] gives R itself.
+    pub schedule: Schedule,
+}
+
+impl Default for FastV {
+    fn default() -> Self {
+        Self {
+            layer: 2,
+            schedule: Schedule::Average,
+        }
+    }
+}
+
+impl FastV {
+    /// What each visual token is worth: the attention that it receives.
+    ///
+    /// # Errors
+    /// When the attention is missing or not finite.
+    pub fn scores(&self, context: &DecoderContext) -> Result<Vec<f32>, PruneError> {
+        let attention = context.require(
+            |observed| &observed.attention,
+            self.name(),
+            "attention of the last token",
+        )?;
+        scores::received(context, attention.clone(), self.name())
+    }
+
+    fn drops(&self, case: &Case<'_>) -> Result<Vec<(usize, usize)>, PruneError> {
+        let single = |count: &dyn Fn(usize) -> Result<usize, PruneError>| {
+            let layer = case.single_layer(self.layer)?;
+            Ok(vec![(layer, count(layer)?)])
+        };
+        match &self.schedule {
+            Schedule::Published => single(&|_| Ok((case.n_visual / 2).max(1))),
+            Schedule::Kept => single(&|_| Ok(case.wanted)),
+            Schedule::Fixed(drops) => Ok(drops.clone()),
+            Schedule::Average => single(&|layer| match case.after_single_drop(layer).round() {
+                count if count >= 1.0 => Ok(count as usize),
+                _ => Err(case.unreachable(case.least_average(layer, 1))),
+            }),
+        }
+    }
+}
+
+pub(crate) const ENTRY: Baseline = Baseline::arm(
+    "fastv",
+    "most seen by the last token; average over layers",
+    || Box::new(FastV::default()),
+)
+.cost("N H d_head")
+.text_aware()
+.paper(PAPER);
+pub(crate) const KEPT: Baseline = Baseline::arm("fastv-kept", "the same, budget counted after the drop", || {
+    Box::new(FastV {
+        schedule: Schedule::Kept,
+        ..FastV::default()
+    })
+})
+.cost("N H d_head")
+.text_aware()
+.paper(PAPER);
+const PAPER: Paper = Paper {
+    arxiv: "2403.06764",
+    venue: "ECCV 2024",
+    licence: "not looked up",
+    check: Check::Oracle,
+};
+
+impl Pruner for FastV {
+    fn name(&self) -> &str {
+        match self.schedule {
+            Schedule::Kept => "fastv-kept",
+            Schedule::Published => "fastv-published",
+            Schedule::Average | Schedule::Fixed(_) => "fastv",
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        Stage::Decoder(self.layer)
+    }
+
+    fn decoder(&self) -> Option<&dyn DecoderPruner> {
+        Some(self)
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        Ok(keep_all(context))
+    }
+}
+
+impl DecoderPruner for FastV {
+    fn stages(
+        &self,
+        n_layers: usize,
+        n_visual: usize,
+        budget: &Budget,
+    ) -> Result<Vec<DecoderStage>, PruneError> {
+        let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
+            return Ok(Vec::new());
+        };
+        let signals = DecoderSignals::rows(RowsOf::Previous, Queries::Last);
+        Ok(case.stages(&self.drops(&case)?, signals))
+    }
+
+    fn select_at(
+        &self,
+        stage: &DecoderStage,
+        context: &DecoderContext,
+    ) -> Result<DecoderSelection, PruneError> {
+        let scores = self.scores(context)?;
+        let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
+        Ok(DecoderSelection::keep(keep))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(layer: usize, schedule: Schedule, average: usize) -> usize {
+        let method = FastV { layer, schedule };
+        method.stages(32, 576, &Budget::Tokens(average)).unwrap()[0].keep
+    }
+
+    #[test]
+    fn averages_become_counts_after_the_drop() {
+        for (average, after_2, after_3) in [(192, 166, 152), (128, 98, 82), (64, 30, 11)] {
+            assert_eq!(kept(2, Schedule::Average, average), after_2);
+            assert_eq!(kept(3, Schedule::Average, average), after_3);
+            assert_eq!(kept(2, Schedule::Kept, average), average);
+        }
+        assert_eq!(kept(2, Schedule::Published, 64), 288);
+    }
+
+    #[test]
+    fn averages_below_the_layers_that_see_all_are_refused() {
+        let error = FastV::default().stages(4, 144, &Budget::Tokens(60)).unwrap_err();
+        assert!(
+            matches!(error, PruneError::UnreachableBudget { least: 73, .. }),
+            "{error}"
+        );
+        assert_eq!(
+            FastV::default().stages(4, 144, &Budget::Tokens(73)).unwrap()[0].keep,
+            2
+        );
+        assert!(FastV::default().stages(1, 144, &Budget::Tokens(73)).is_err());
+    }
+}

@@ -1,0 +1,27 @@
+//! Methods that drop visual tokens inside the language model.
+//!
+//! Each is a [`Pruner`](diffprune_pruner::Pruner) that keeps every token before the language model and a
+//! [`DecoderPruner`](diffprune_pruner::DecoderPruner) that acts between its layers.
+
+mod cluster;
+mod dart;
+mod fastv;
+mod pyramiddrop;
+mod schedule;
+mod scores;
+mod sparsevlm;
+
+pub use cluster::density_peak_means;
+pub use dart::{Dart, PivotOrder};
+pub use fastv::FastV;
+pub use pyramiddrop::PyramidDrop;
+pub use schedule::Schedule;
+pub use sparsevlm::{SparseVlm, SparseVlmVersion};
+
+use diffprune_pruner::{PruningContext, Selection};
+
+/// Every token of every image: what a method inside the language model keeps before it.
+fn keep_all(context: &PruningContext) -> Selection {
+    let all = |row: usize| (0..context.n_tokens(row)).collect();
+    Selection::keep((0..context.batch()).map(all).collect())
+}

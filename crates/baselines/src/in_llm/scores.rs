@@ -1,0 +1,40 @@
+//! Attention to scores of the visual tokens.
+
+use burn::tensor::{DType, Tensor};
+use diffprune_pruner::{DecoderContext, PruneError};
+
+/// Numbers of a tensor on the host, all finite.
+pub(super) fn finite<const D: usize>(
+    values: Tensor<D>,
+    method: &str,
+    what: &'static str,
+    row: usize,
+) -> Result<Vec<f32>, PruneError> {
+    let values: Vec<f32> = values
+        .into_data()
+        .convert_dtype(DType::F32)
+        .iter::<f32>()
+        .collect();
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(PruneError::NotFinite {
+            method: method.to_string(),
+            what,
+            row,
+        }),
+    }
+}
+
+/// Mean attention over heads and queries that each visual token receives.
+///
+/// # Shapes
+/// - attention: `[n_heads, rows, t]`
+pub(super) fn received(
+    context: &DecoderContext,
+    attention: Tensor<3>,
+    method: &str,
+) -> Result<Vec<f32>, PruneError> {
+    let mean = attention.mean_dim(0).mean_dim(1);
+    let values = finite(mean, method, "attention", context.row)?;
+    Ok(context.visual.iter().map(|&place| values[place]).collect())
+}

@@ -1,0 +1,81 @@
+//! From a picture to an answer with a method inside the language model of a checkpoint.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use diffprune_baselines::{FastV, PyramidDrop, Schedule, SparseVlm};
+use diffprune_pruner::{Budget, DecoderPruner};
+use diffprune_vlm::{
+    DecoderPruning, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm, prune,
+};
+
+use crate::recorder::Recorder;
+
+fn shipped(part: &str) -> Vec<PathBuf> {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/hf")).join(part);
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
+    let images: Vec<_> = shipped("images")
+        .iter()
+        .map(|path| load_image(path).unwrap())
+        .collect();
+    let questions = ["what is this?", "how many of them are there in all?"];
+    let prompts: Vec<Vec<u32>> = images
+        .iter()
+        .zip(questions.iter().cycle())
+        .map(|(_, question)| vlm.prompt_ids(&[Turn::ask(*question)]).unwrap())
+        .collect();
+    let generate = vlm.generate_options().with_max_new_tokens(4);
+    let method = Recorder::new(method);
+    for budget in [Budget::rate(1, 2), Budget::All] {
+        let options = PruneOptions::new(budget);
+        method.seen.lock().unwrap().clear();
+        let (ids, selection) = answer(vlm, &images, &prompts, &method, &options, &generate).unwrap();
+        assert_eq!(method.seen().is_empty(), budget == Budget::All);
+
+        // The same by hand: everything is kept before the language model, and the hook drops inside.
+        let encoded = vlm.encode(vlm.preprocess(&images).unwrap(), Default::default());
+        let counts = encoded.counts();
+        assert!((0..images.len()).all(|row| selection.count(row) == counts[row]));
+        let (visual, _) = prune(vlm, &encoded, &method, &options).unwrap();
+        let mut hooks = Hooks {
+            decoder: DecoderPruning::of(&method, budget, None),
+            ..Default::default()
+        };
+        let again = vlm
+            .generate_with(&prompts, Some(&visual), &generate, &mut hooks)
+            .unwrap();
+        assert_eq!(ids, again);
+        for (report, n_visual) in hooks.report.unwrap().sequences.iter().zip(counts) {
+            assert_eq!(report.visual_tokens[0], n_visual);
+            let last = report.visual_tokens[report.visual_tokens.len() - 1];
+            assert_eq!(last < n_visual, budget != Budget::All);
+        }
+    }
+}
+
+#[test]
+fn a_picture_becomes_an_answer() {
+    let folders = shipped("checkpoints");
+    let llava = folders
+        .iter()
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("llava15"));
+    for folder in llava {
+        let vlm = load_vlm(folder, &Device::flex(), LoadOptions::default()).unwrap();
+        let fastv = FastV {
+            layer: 1,
+            schedule: Schedule::Kept,
+        };
+        check(vlm.as_ref(), fastv);
+        check(vlm.as_ref(), PyramidDrop::default());
+        check(vlm.as_ref(), SparseVlm::default());
+    }
+}
