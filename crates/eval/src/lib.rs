@@ -16,6 +16,8 @@ pub use answer::{
     seed_upload, tallies, ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload, vqa_clean,
     vqa_normalise, vqa_official_accuracy, vqav2_upload,
 };
+#[cfg(feature = "parquet")]
+pub use data::unpack_parquet;
 pub use data::{
     Benchmark, Caption, Captions, Difference, FileEntry, ImageNet, ImageNetSample, InlineImage, Loaded,
     Manifest, ModelFamily, OPTION_LETTER, Protocol, Question, ReadOptions, Reference, SHORT_ANSWER, Split,
