@@ -22,6 +22,8 @@ pub use cost::{
     TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops, fastv_reduction, kv_bytes,
     peak_memory, prefill_flops, projector_flops, scorer_flops, stages, vision_flops,
 };
+#[cfg(feature = "parquet")]
+pub use data::unpack_parquet;
 pub use data::{
     Benchmark, Caption, Captions, Difference, FileEntry, ImageNet, ImageNetSample, InlineImage, Loaded,
     Manifest, ModelFamily, OPTION_LETTER, Protocol, Question, ReadOptions, Reference, SHORT_ANSWER, Split,

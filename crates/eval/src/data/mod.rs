@@ -18,6 +18,8 @@ mod seed;
 mod table;
 mod textvqa;
 mod tsv;
+#[cfg(feature = "parquet")]
+mod unpack;
 mod vizwiz;
 mod vqav2;
 
@@ -30,4 +32,6 @@ pub use picture::InlineImage;
 pub use problems::Loaded;
 pub use prompt::{ModelFamily, OPTION_LETTER, SHORT_ANSWER, Template, mme_text, textvqa_text};
 pub use question::{Benchmark, Protocol, Question, ReadOptions, Reference, Split};
+#[cfg(feature = "parquet")]
+pub use unpack::unpack_parquet;
 pub use vqav2::vqav2_upload_ids;

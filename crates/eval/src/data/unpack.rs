@@ -1,0 +1,359 @@
+//! The parquet copies of the benchmarks, unpacked into the official layouts. Rows are streamed: only texts are held.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use diffprune_vlm::write_atomic;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use serde_json::{Map, Value, json};
+
+use super::question::Benchmark;
+use super::table::id_text;
+use crate::EvalError;
+
+/// One row: its pictures apart from the rest.
+struct Record {
+    fields: Map<String, Value>,
+    pictures: Vec<Vec<u8>>,
+}
+
+/// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
+/// [`Benchmark::read`] reads them: the default split, snappy or uncompressed. Gives the number of questions.
+///
+/// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames the first
+/// is written.
+///
+/// # Errors
+/// When there is no parquet file of the split, one is damaged or lacks a column, or the disk refuses.
+pub fn unpack_parquet(benchmark: Benchmark, from: &Path, to: &Path) -> Result<usize, EvalError> {
+    let split = match benchmark {
+        Benchmark::Gqa => "testdev",
+        Benchmark::MmBench | Benchmark::MmBenchCn => "dev",
+        Benchmark::TextVqa | Benchmark::VqaV2 => "validation",
+        Benchmark::VizWiz => "val",
+        Benchmark::Pope | Benchmark::Mme | Benchmark::ScienceQa | Benchmark::SeedBench => "test",
+    };
+    let mut files = Vec::new();
+    list(from, &mut files)?;
+    files.retain(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.is_some_and(|name| name.starts_with(&format!("{split}-")) && name.ends_with(".parquet"))
+    });
+    files.sort();
+    if files.is_empty() {
+        return Err(EvalError::NoFiles {
+            root: from.into(),
+            wanted: format!("{split}-*.parquet"),
+        });
+    }
+    let mut unpacked = Unpacked::new(benchmark, to);
+    for path in files {
+        let reader = File::open(&path)
+            .map_err(|source| EvalError::io(&path, "open", source))
+            .and_then(|file| SerializedFileReader::new(file).map_err(|error| unfit(&path, 0, &error)))?;
+        let rows = reader
+            .get_row_iter(None)
+            .map_err(|error| unfit(&path, 0, &error))?;
+        for (number, row) in rows.enumerate() {
+            let row = row.map_err(|error| unfit(&path, number + 1, &error))?;
+            unpacked.add(&path, number + 1, record(row))?;
+        }
+    }
+    unpacked.write()
+}
+
+fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
+    EvalError::line(
+        path,
+        row,
+        format!("unfit parquet ({error})"),
+        "the published columns, snappy or uncompressed",
+    )
+}
+
+/// Every file below a folder.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
+    let io = |source| EvalError::io(folder, "list", source);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn record(row: Row) -> Record {
+    let mut pictures = Vec::new();
+    let fields = row
+        .into_columns()
+        .into_iter()
+        .map(|(name, field)| (name.to_lowercase(), value(&field, &mut pictures)))
+        .collect();
+    Record { fields, pictures }
+}
+
+/// A field as JSON; bytes go to the pictures.
+fn value(field: &Field, pictures: &mut Vec<Vec<u8>>) -> Value {
+    match field {
+        Field::Bool(value) => json!(value),
+        Field::Byte(value) => json!(value),
+        Field::Short(value) => json!(value),
+        Field::Int(value) => json!(value),
+        Field::Long(value) => json!(value),
+        Field::UByte(value) => json!(value),
+        Field::UShort(value) => json!(value),
+        Field::UInt(value) => json!(value),
+        Field::ULong(value) => json!(value),
+        Field::Float(value) => json!(value),
+        Field::Double(value) => json!(value),
+        Field::Str(value) => json!(value),
+        Field::Bytes(bytes) => {
+            pictures.push(bytes.data().to_vec());
+            Value::Null
+        }
+        Field::Group(row) => row
+            .get_column_iter()
+            .map(|(name, field)| (name.clone(), value(field, pictures)))
+            .collect::<Map<_, _>>()
+            .into(),
+        Field::ListInternal(items) => items
+            .elements()
+            .iter()
+            .map(|item| value(item, pictures))
+            .collect::<Vec<_>>()
+            .into(),
+        _ => Value::Null,
+    }
+}
+
+/// The official files in the making: their paths and texts.
+struct Unpacked<'a> {
+    benchmark: Benchmark,
+    to: &'a Path,
+    n_questions: usize,
+    /// Elements of the JSON lists, by file.
+    lists: BTreeMap<&'static str, Vec<String>>,
+    /// Text files.
+    texts: BTreeMap<String, String>,
+    seen: HashSet<String>,
+}
+
+/// The columns of MMBench's table.
+const COLUMNS: [&str; 14] = [
+    "index",
+    "question",
+    "hint",
+    "A",
+    "B",
+    "C",
+    "D",
+    "answer",
+    "category",
+    "image",
+    "source",
+    "l2-category",
+    "comment",
+    "split",
+];
+
+impl<'a> Unpacked<'a> {
+    fn new(benchmark: Benchmark, to: &'a Path) -> Self {
+        Self {
+            benchmark,
+            to,
+            n_questions: 0,
+            lists: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Writes a picture that is not there yet.
+    fn picture(&mut self, place: &str, bytes: Option<&Vec<u8>>) -> Result<(), EvalError> {
+        let Some(bytes) = bytes.filter(|_| self.seen.insert(place.into())) else {
+            return Ok(());
+        };
+        let path = self.to.join(place);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| EvalError::io(folder, "create the folder", source))?;
+        }
+        Ok(write_atomic(&path, bytes)?)
+    }
+
+    fn element(&mut self, file: &'static str, element: &Value) {
+        self.lists.entry(file).or_default().push(element.to_string());
+    }
+
+    fn line(&mut self, file: String, line: &str) {
+        let text = self.texts.entry(file).or_default();
+        text.push_str(line);
+        text.push('\n');
+    }
+
+    /// One row of a parquet file.
+    fn add(&mut self, path: &Path, row: usize, record: Record) -> Result<(), EvalError> {
+        let Record { mut fields, pictures } = record;
+        let first = pictures.first();
+        let get = |name: &str| match fields.get(name) {
+            Some(value) if !value.is_null() => Ok(id_text(value)),
+            _ => Err(unfit(path, row, &format!("no {name}"))),
+        };
+        if self.benchmark == Benchmark::Gqa && !fields.contains_key("question") {
+            return self.picture(&format!("data/images/{}.jpg", get("id")?), first);
+        }
+        self.n_questions += 1;
+        match self.benchmark {
+            Benchmark::Gqa => {
+                let types = fields.get("types").filter(|types| types.is_object()).cloned();
+                let balanced = fields.get("isbalanced").and_then(Value::as_bool).unwrap_or(true);
+                let entry = json!({"question": get("question")?, "imageId": get("imageid")?, "answer": get("answer")?,
+                    "isBalanced": balanced, "types": types.unwrap_or_else(|| json!({}))});
+                let element = format!("{}: {entry}", json!(get("id")?));
+                self.lists
+                    .entry("data/questions1.2/testdev_balanced_questions.json")
+                    .or_default()
+                    .push(element);
+            }
+            Benchmark::Pope => {
+                let image = format!("{}.jpg", get("image_source")?);
+                let id: u64 = get("question_id")?
+                    .parse()
+                    .map_err(|error| unfit(path, row, &error))?;
+                let line = json!({"question_id": id, "image": image, "text": get("question")?, "label": get("answer")?});
+                let file = format!("coco/coco_pope_{}.json", get("category")?);
+                self.picture(&format!("val2014/{image}"), first)?;
+                self.line(file, &line.to_string());
+            }
+            Benchmark::TextVqa => {
+                let id = get("image_id")?;
+                let tokens = fields.remove("ocr_tokens").unwrap_or(json!([]));
+                fields.remove("image");
+                if !self.seen.contains(&format!("train_images/{id}.jpg")) {
+                    let ocr = json!({"image_id": id, "ocr_tokens": tokens});
+                    self.element("TextVQA_Rosetta_OCR_v0.2_val.json", &ocr);
+                }
+                self.picture(&format!("train_images/{id}.jpg"), first)?;
+                self.element("TextVQA_0.5.1_val.json", &fields.into());
+            }
+            Benchmark::MmBench | Benchmark::MmBenchCn => {
+                let image = first.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default();
+                let cell = |name: &&str| match *name {
+                    "image" => image.clone(),
+                    name => quoted(&get(&name.to_lowercase()).unwrap_or_default()),
+                };
+                let line = COLUMNS.iter().map(cell).collect::<Vec<_>>().join("\t");
+                let file = if self.benchmark == Benchmark::MmBench {
+                    "MMBench_DEV_EN.tsv"
+                } else {
+                    "MMBench_DEV_CN.tsv"
+                };
+                if !self.texts.contains_key(file) {
+                    self.line(file.into(), &COLUMNS.join("\t"));
+                }
+                self.line(file.into(), &line);
+            }
+            Benchmark::Mme => {
+                let id = get("question_id")?;
+                let name = id.rsplit('/').next().unwrap_or_default();
+                let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+                let folder = format!("MME_Benchmark_release_version/{}", get("category")?);
+                let line = format!("{}\t{}", get("question")?, get("answer")?);
+                self.picture(&format!("{folder}/{name}"), first)?;
+                self.line(format!("{folder}/{stem}.txt"), &line);
+            }
+            Benchmark::ScienceQa => {
+                let id = self.n_questions.to_string();
+                if !pictures.is_empty() {
+                    fields.insert("image".into(), "image.png".into());
+                }
+                self.picture(&format!("images/test/{id}/image.png"), first)?;
+                let element = format!("{}: {}", json!(id), Value::from(fields));
+                self.lists.entry("problems.json").or_default().push(element);
+                self.element("pid_splits.json", &json!(id));
+            }
+            Benchmark::VqaV2 => {
+                let number = get("image_id")?.parse::<u64>();
+                let number = number.map_err(|error| unfit(path, row, &error))?;
+                self.picture(&format!("val2014/COCO_val2014_{number:012}.jpg"), first)?;
+                let asked = json!({"image_id": number, "question": get("question")?,
+                    "question_id": fields.get("question_id")});
+                fields.remove("image");
+                fields.remove("question");
+                self.element("v2_OpenEnded_mscoco_val2014_questions.json", &asked);
+                self.element("v2_mscoco_val2014_annotations.json", &fields.into());
+            }
+            Benchmark::SeedBench => {
+                let place = if get("data_type")? == "video" {
+                    format!(
+                        "SEED-Bench-video-image/{}_{}.png",
+                        get("question_type_id")?,
+                        get("question_id")?
+                    )
+                } else {
+                    format!("SEED-Bench-image/{}", get("data_id")?)
+                };
+                fields.remove("image");
+                self.picture(&place, first)?;
+                self.element("SEED-Bench.json", &fields.into());
+            }
+            Benchmark::VizWiz => {
+                let image = format!("{}.jpg", get("question_id")?);
+                let answers = fields
+                    .get("answers")
+                    .and_then(Value::as_array)
+                    .cloned()
+                    .unwrap_or_default();
+                let answers: Vec<Value> = answers.iter().map(|answer| json!({"answer": answer})).collect();
+                let entry = json!({"image": image, "question": get("question")?, "answers": answers,
+                    "answer_type": fields.get("category")});
+                self.picture(&format!("val/{image}"), first)?;
+                self.element("Annotations/val.json", &entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the text files.
+    fn write(mut self) -> Result<usize, EvalError> {
+        for (file, elements) in std::mem::take(&mut self.lists) {
+            let elements = elements.join(",\n");
+            let text = match file {
+                "problems.json" | "data/questions1.2/testdev_balanced_questions.json" => {
+                    format!("{{\n{elements}\n}}\n")
+                }
+                "Annotations/val.json" => format!("[\n{elements}\n]\n"),
+                _ => {
+                    let key = match file {
+                        "pid_splits.json" => "test",
+                        "v2_mscoco_val2014_annotations.json" => "annotations",
+                        "TextVQA_0.5.1_val.json" | "TextVQA_Rosetta_OCR_v0.2_val.json" => "data",
+                        _ => "questions",
+                    };
+                    format!("{{\"{key}\": [\n{elements}\n]}}\n")
+                }
+            };
+            self.texts.insert(file.into(), text);
+        }
+        for (file, text) in std::mem::take(&mut self.texts) {
+            self.picture(&file, Some(&text.into_bytes()))?;
+        }
+        Ok(self.n_questions)
+    }
+}
+
+/// A field of a table, in quotes where it needs them.
+fn quoted(text: &str) -> String {
+    if text.contains(['\t', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
+}
