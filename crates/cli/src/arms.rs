@@ -12,6 +12,9 @@ use crate::pruners::{names, untrained};
 /// Added to an arm's name: kept tokens are numbered anew instead of keeping their positions.
 const REINDEXED: &str = "-reindexed";
 
+/// Added to the name of a trained rival: it keeps as many tokens as the budget allows, whatever its thresholds say.
+const AT_BUDGET: &str = "-at-budget";
+
 /// What arms are made of.
 pub struct ArmSource<'a> {
     /// The model.
@@ -27,8 +30,9 @@ pub struct ArmSource<'a> {
 impl ArmSource<'_> {
     /// The arms of that name; several when seeds are averaged.
     ///
-    /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-reindexed` is an
-    /// arm whose kept tokens are numbered anew.
+    /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-at-budget` keeps as many
+    /// tokens as the budget allows even where the method decides on the count; `NAME-reindexed` is an arm whose kept tokens
+    /// are numbered anew.
     pub fn arms(&self, name: &str) -> anyhow::Result<Vec<Arm>> {
         if let Some(inner) = name.strip_suffix(REINDEXED) {
             let arms = self.arms(inner)?.into_iter();
@@ -42,6 +46,11 @@ impl ArmSource<'_> {
                 ..arm
             }])
         };
+        let at_budget = name.strip_suffix(AT_BUDGET);
+        if let Some(inner) = at_budget.filter(|_| !self.scorers.contains_key(name)) {
+            let scorer = self.scorer(inner)?.clone().at_budget();
+            return one(Arm::pruned(shared(scorer)).named(name));
+        }
         match name {
             "full" => Ok(vec![Arm::full()]),
             "text-only" => Ok(vec![Arm::text_only()]),

@@ -11,7 +11,7 @@ use diffprune_baselines::{find, registry};
 
 /// Help for arguments that name a method.
 pub const HELP: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, or a \
-                        trained scorer as diffprune:DIR or inverted:DIR";
+                        trained scorer (or rival) as diffprune:DIR, inverted:DIR or at-budget:DIR";
 
 /// Position ids of kept tokens, by what a person types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -49,6 +49,7 @@ impl Method {
             let scorer = scorer(Path::new(dir), vlm)?;
             return match kind {
                 "diffprune" | "scorer" => Ok(Self::Learned(Arc::new(scorer))),
+                "at-budget" => Ok(Self::Learned(Arc::new(scorer.at_budget()))),
                 "inverted" => Ok(Self::Learned(Arc::new(scorer.inverted()))),
                 _ => bail!("pruner: found `{text}`, wanted {HELP}"),
             };

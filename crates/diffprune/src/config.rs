@@ -1,13 +1,17 @@
 //! What DiffPrune is made of, as a configuration.
 
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
 use diffprune_pruner::Budget;
-use diffprune_scorer::{Scorer, ScorerConfig};
-use diffprune_softtopk::{SoftTopKConfig, ThresholdKind};
+use diffprune_scorer::ScorerConfig;
+use diffprune_selectors::{Selector, SelectorConfig, geometric_tau};
+use diffprune_softtopk::{SoftTopKConfig, SoftTopKKind, ThresholdKind};
 use diffprune_throttler::{GateFamily, GateKind, ThrottlerConfig};
+use diffprune_training::cosine_anneal;
 use serde::{Deserialize, Serialize};
 
+use crate::Method;
 use crate::train::Trainee;
 
 /// The scorer's sizes: a preset for the width of the vision tokens, or everything spelt out.
@@ -32,47 +36,7 @@ pub enum ScorerPreset {
     Mini,
 }
 
-/// The operator between scorer and denoiser in training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Method {
-    /// Soft top-k and the throttler: DiffPrune.
-    Throttle,
-    /// The controlled contrast: tokens times a hard 0/1 mask, `1_topk(s / tau + g)` with Gumbel noise `g` and the
-    /// z-scored scores `s`; unselected tokens stay in the sequence as zeros. Everything else is as for DiffPrune.
-    GumbelSte {
-        /// What stands in for the gradient of the mask.
-        backward: GumbelBackward,
-    },
-}
-
-/// The gradient of the Gumbel contrast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GumbelBackward {
-    /// The gradient of the mask goes to the scores unchanged.
-    #[default]
-    Identity,
-    /// The Jacobian of the soft top-k at the perturbed scores.
-    Soft,
-}
-
-impl Method {
-    /// Short name for checkpoints and tables.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Throttle => "diffprune",
-            Self::GumbelSte {
-                backward: GumbelBackward::Identity,
-            } => "gumbel_ste",
-            Self::GumbelSte {
-                backward: GumbelBackward::Soft,
-            } => "gumbel_ste_soft",
-        }
-    }
-}
-
-/// Configuration of DiffPrune; every field has a default, so a TOML table may name only what differs.
+/// Configuration of DiffPrune and of its rivals; every field has a default, so a TOML table may name only what differs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiffPruneConfig {
@@ -87,6 +51,9 @@ pub struct DiffPruneConfig {
     pub method: Method,
     /// The scorer. Default: the preset `base`.
     pub scorer: ScorerChoice,
+    /// Sizes of the head that takes the scorer's place, for methods that train one. Default: [`Method::head`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<SelectorConfig>,
     /// The denoiser. Default: as wide as the tokens, diagonal attention.
     pub denoiser: Option<DenoiserConfig>,
     /// The soft top-k operator. Default: Laplace on z-scored scores.
@@ -103,6 +70,7 @@ impl Default for DiffPruneConfig {
             tau_end: 0.1,
             method: Method::Throttle,
             scorer: ScorerChoice::Preset(ScorerPreset::Base),
+            selector: None,
             denoiser: None,
             softtopk: SoftTopKConfig::new(),
             throttler: ThrottlerConfig::new(),
@@ -137,7 +105,8 @@ impl DiffPruneConfig {
     ///
     /// # Errors
     /// The first setting that cannot be used: a budget of nothing, a temperature that is not positive, sizes of scorer
-    /// or denoiser that do not fit the tokens, a soft top-k that the gate cannot run on.
+    /// or denoiser that do not fit the tokens, a soft top-k that the gate cannot run on, a method without the loss that
+    /// holds it to the budget, a head of another method.
     pub fn resolve(&self, d_vision: usize) -> Result<Self, ConfigError> {
         let scorer = self.scorer_config(d_vision);
         let denoiser = self
@@ -177,34 +146,97 @@ impl DiffPruneConfig {
                 "a finite number above 0",
             ));
         }
-        if self.method == Method::Throttle {
-            self.gate_family()?;
-        }
+        self.check_method()?;
         Ok(Self {
+            selector: self.selector_config(d_vision)?,
             scorer: ScorerChoice::Config(scorer),
             denoiser: Some(denoiser),
             ..self.clone()
         })
     }
 
-    /// The curve in which the throttler takes the derivative of its gates.
+    /// The soft top-k whose weights go to the throttler; `None` for methods that have no throttler.
+    pub(crate) fn throttled_operator(&self) -> Option<SoftTopKKind> {
+        match self.method {
+            Method::Throttle => Some(self.softtopk.kind.into()),
+            Method::Operator { operator, .. } => Some(operator),
+            _ => None,
+        }
+    }
+
+    fn check_method(&self) -> Result<(), ConfigError> {
+        if let Some(operator) = self.throttled_operator() {
+            self.gate_family(operator)?;
+        }
+        let (name, weight) = self.method.penalty_weight();
+        let field = format!("diffprune.method.{name}");
+        if !(weight.is_finite() && weight >= 0.0) {
+            return Err(ConfigError::new(&field, weight, "a finite number, not negative"));
+        }
+        if weight == 0.0 && self.method.needs_penalty() {
+            let wanted = "a number above 0: nothing else holds this method to the budget";
+            return Err(ConfigError::new(&field, weight, wanted));
+        }
+        Ok(())
+    }
+
+    /// The sizes of the head that takes the scorer's place, checked.
+    fn selector_config(&self, d_vision: usize) -> Result<Option<SelectorConfig>, ConfigError> {
+        let wanted = self.method.head(d_vision);
+        let name = |head: &Option<SelectorConfig>| head.as_ref().map_or("nothing", SelectorConfig::name);
+        let found = self.selector.clone().or_else(|| wanted.clone());
+        if name(&found) != name(&wanted) {
+            let wanted = format!("{}, as the method is {}", name(&wanted), self.method.name());
+            return Err(ConfigError::new("diffprune.selector", name(&found), wanted));
+        }
+        if let Some(config) = &found {
+            let fit = "sizes that fit together and the tokens";
+            config
+                .check()
+                .map_err(|cause| ConfigError::new("diffprune.selector", cause, fit))?;
+            if config.d_model() != d_vision {
+                let wanted = format!("{d_vision}, the width of the model's vision tokens");
+                return Err(ConfigError::new(
+                    "diffprune.selector.d_model",
+                    config.d_model(),
+                    wanted,
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The curve in which the throttler takes the derivative of its gates on the weights of `operator`.
     ///
     /// # Errors
-    /// When the gate is the noise gate and the soft top-k gives weights that are exactly 0 or 1.
-    pub(crate) fn gate_family(&self) -> Result<GateFamily, ConfigError> {
-        let kind = self.softtopk.kind;
+    /// When the gate is the noise gate and the operator's weights cannot drive it.
+    pub(crate) fn gate_family(&self, operator: SoftTopKKind) -> Result<GateFamily, ConfigError> {
         if self.throttler.gate == GateKind::VpNoise {
-            kind.supports_vp_noise().map_err(|cause| {
+            operator.supports_vp_noise().map_err(|cause| {
+                let (field, found) = match (self.method, operator) {
+                    (Method::Operator { .. }, _) => ("diffprune.method.operator", operator.to_string()),
+                    (_, SoftTopKKind::Threshold(kind)) => ("diffprune.softtopk.kind", format!("{kind:?}")),
+                    _ => ("diffprune.softtopk.kind", operator.to_string()),
+                };
                 let wanted = format!("one for `throttler.gate` = VpNoise ({cause})");
-                ConfigError::new("diffprune.softtopk.kind", format!("{kind:?}"), wanted)
+                ConfigError::new(field, found, wanted)
             })?;
         }
-        Ok(match kind {
-            ThresholdKind::Sigmoid => GateFamily::Sigmoid,
-            ThresholdKind::Laplace => GateFamily::Laplace,
-            // Only with the scale gate, whose derivative runs through the weights and not through the curve.
-            ThresholdKind::MinExp | ThresholdKind::Clip | ThresholdKind::Cubic => GateFamily::Laplace,
+        Ok(match operator {
+            SoftTopKKind::Threshold(ThresholdKind::Sigmoid) | SoftTopKKind::DfTopK => GateFamily::Sigmoid,
+            // The others only with the scale gate, whose derivative runs through the weights and not through the curve.
+            _ => GateFamily::Laplace,
         })
+    }
+
+    /// The temperature of step `step` of `steps`: half a cosine from [`tau_start`](Self::tau_start) to
+    /// [`tau_end`](Self::tau_end), or the published schedule of methods that have one of their own.
+    pub fn tau_at(&self, step: usize, steps: usize) -> f64 {
+        match self.method {
+            Method::DynamicVit { .. } => self.tau_start,
+            Method::DynamicLlava { .. } => geometric_tau(self.tau_start, self.tau_end, step, steps),
+            _ => cosine_anneal(self.tau_start, self.tau_end, step, steps.saturating_sub(1)),
+        }
     }
 
     /// The scorer's sizes for tokens of width `d_vision`.
@@ -217,7 +249,7 @@ impl DiffPruneConfig {
         }
     }
 
-    /// A fresh scorer and denoiser for tokens of width `d_vision`, drawn from `seed` on the CPU (so that they are the
+    /// A fresh scorer (or the head in its place) and denoiser for tokens of width `d_vision`, drawn from `seed` on the CPU (so that they are the
     /// same on every device) and moved to `device`.
     ///
     /// Burn draws parameters from one generator per process: nothing else may draw at the same time.
@@ -230,8 +262,8 @@ impl DiffPruneConfig {
             .denoiser
             .clone()
             .unwrap_or_else(|| DenoiserConfig::new(d_vision));
-        let (scorer, denoiser) = draw(&resolved.scorer_config(d_vision), &denoiser, seed);
-        Ok(Trainee::new(scorer, denoiser, device))
+        let (selector, denoiser) = draw(&resolved, d_vision, &denoiser, seed);
+        Ok(Trainee::new(selector, denoiser, device))
     }
 }
 
@@ -254,16 +286,39 @@ fn check_denoiser(config: &DenoiserConfig) -> Result<(), ConfigError> {
 /// One drawing at a time, so that two of our own cannot mix their random numbers.
 static DRAWING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-fn draw(scorer: &ScorerConfig, denoiser: &DenoiserConfig, seed: u64) -> (Scorer, Denoiser) {
+/// The scorer is drawn first even when a head takes its place, so that all methods start from the same denoiser.
+fn draw(
+    config: &DiffPruneConfig,
+    d_vision: usize,
+    denoiser: &DenoiserConfig,
+    seed: u64,
+) -> (Selector, Denoiser) {
     let _guard = DRAWING.lock();
     let cpu = Device::flex();
     cpu.seed(seed);
-    (scorer.init(&cpu), denoiser.init(&cpu))
+    let scorer = config.scorer_config(d_vision).init(&cpu);
+    let denoiser = denoiser.init(&cpu);
+    let selector = match &config.selector {
+        None => Selector::Scorer(scorer),
+        Some(head) => head.init(&cpu),
+    };
+    selector.visit(&mut Draw);
+    (selector, denoiser)
+}
+
+/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the seed.
+struct Draw;
+
+impl ModuleVisitor for Draw {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let _ = param.val();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GumbelBackward;
 
     #[test]
     fn resolved_settings_survive_toml() {

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod method;
 mod pruner;
 mod train;
 
-pub use config::{ConfigError, DiffPruneConfig, GumbelBackward, Method, ScorerChoice, ScorerPreset};
+pub use config::{ConfigError, DiffPruneConfig, ScorerChoice, ScorerPreset};
+pub use method::{GumbelBackward, Method, UnknownMethod};
 pub use pruner::DiffPrune;
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
@@ -18,6 +20,7 @@ pub use diffprune_pruner::{
     Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
+pub use diffprune_selectors::{Selector, SelectorCheckpoint, SelectorConfig, SelectorMetadata};
 pub use diffprune_softtopk::{
     SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKKind, SoftTopKOutput, ThresholdKind, TopKOperator,
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
@@ -31,6 +34,8 @@ pub use diffprune_denoiser as denoiser;
 pub use diffprune_pruner as pruning;
 /// All of `diffprune-scorer`.
 pub use diffprune_scorer as scorer;
+/// All of `diffprune-selectors`.
+pub use diffprune_selectors as selectors;
 /// All of `diffprune-softtopk`.
 pub use diffprune_softtopk as softtopk;
 /// All of `diffprune-throttler`.

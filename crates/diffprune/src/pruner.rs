@@ -1,47 +1,54 @@
-//! DiffPrune at inference: a scorer and a hard top-k.
+//! DiffPrune and its rivals at inference: a trained selector and a hard choice.
 
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
-use diffprune_scorer::{CheckpointError, Scorer, ScorerCheckpoint};
+use diffprune_scorer::CheckpointError;
+use diffprune_selectors::{Selector, SelectorCheckpoint};
 use diffprune_softtopk::hard_topk;
 
+use crate::train::spatial_rows;
 use crate::{ConfigError, DiffPruneConfig};
 
-/// Keeps the tokens that a trained [`Scorer`] ranks highest.
+/// Keeps the tokens that a trained [`Selector`] ranks highest: DiffPrune's scorer, or the head of a rival.
 ///
 /// At inference nothing of the training path is left: scores, the K highest of each image (ties to the lowest index),
 /// gather. A budget of at least the number of tokens keeps all.
+///
+/// ATP's thresholds decide for themselves how many tokens an image needs: those above them stay, at least one and at most
+/// the budget (then those furthest above). [`Self::at_budget`] keeps exactly the budget instead.
 #[derive(Debug, Clone)]
 pub struct DiffPrune {
-    scorer: Scorer,
+    scorer: Selector,
     name: String,
     inverted: bool,
+    at_budget: bool,
 }
 
 impl DiffPrune {
-    /// A pruner around a scorer, on the scorer's device; any autodiff state is dropped.
-    pub fn new(scorer: Scorer) -> Self {
+    /// A pruner around a scorer or another selector, on its device; any autodiff state is dropped.
+    pub fn new(scorer: impl Into<Selector>) -> Self {
         Self {
-            scorer: scorer.valid(),
+            scorer: scorer.into().valid(),
             name: "diffprune".to_string(),
             inverted: false,
+            at_budget: false,
         }
     }
 
-    /// Reads a scorer checkpoint for vision tokens of width `d_vision`; the name is that of the method that trained it.
+    /// Reads the checkpoint of any selector for vision tokens of width `d_vision`; the name is that of the method that trained it.
     ///
     /// # Errors
     /// When the files are missing, damaged, or belong to tokens of another width.
     pub fn load(dir: impl AsRef<Path>, d_vision: usize, device: &Device) -> Result<Self, CheckpointError> {
         let (scorer, metadata) =
-            ScorerCheckpoint::load_for_width(dir, d_vision, &device.clone().without_autodiff())?;
+            SelectorCheckpoint::load_for_width(dir, d_vision, &device.clone().without_autodiff())?;
         Ok(Self::new(scorer).with_name(metadata.method))
     }
 
-    /// A sanity arm: a scorer as it is before training.
+    /// A sanity arm: a scorer (or another selector) as it is before training.
     ///
     /// # Errors
     /// When the configuration does not fit the width.
@@ -55,7 +62,7 @@ impl DiffPrune {
         Ok(Self::new(trainee.scorer).with_name("untrained"))
     }
 
-    /// A sanity arm: the same scorer, keeping the lowest scores.
+    /// A sanity arm: the same scorer and the same counts, keeping the lowest scores.
     pub fn inverted(mut self) -> Self {
         self.inverted = !self.inverted;
         self.name.push_str("_inverted");
@@ -68,19 +75,25 @@ impl DiffPrune {
         self
     }
 
-    /// The scorer.
-    pub fn scorer(&self) -> &Scorer {
+    /// Always as many tokens as the budget allows, also where the method would decide on the count.
+    pub fn at_budget(mut self) -> Self {
+        self.at_budget = true;
+        self
+    }
+
+    /// The scorer, or the selector in its place.
+    pub fn scorer(&self) -> &Selector {
         &self.scorer
     }
 
-    /// The scores by which tokens are ranked, higher first; negated for the inverted arm.
+    /// The scores by which tokens are ranked, higher first; negated for the inverted arm. For ATP those of importance
+    /// alone: its uniform sample needs the raster, which [`Pruner::select`] knows.
     ///
     /// # Shapes
     /// - tokens: [`descriptors`](diffprune_pruner::descriptors), `[b, n, d]`; mask: `[b, n]`, true = real
     /// - output: `[b, n]`
     pub fn scores(&self, tokens: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
-        let scores = self.scorer.forward(tokens, mask);
-        if self.inverted { scores.neg() } else { scores }
+        self.directed(self.scorer.scores(tokens, mask))
     }
 }
 
@@ -92,7 +105,7 @@ impl Pruner for DiffPrune {
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let tokens = context.descriptors();
         let [batch, n_tokens, width] = tokens.dims();
-        let wanted = self.scorer.config().d_model;
+        let wanted = self.scorer.config().d_model();
         if width != wanted {
             return Err(PruneError::Shape {
                 what: "width of the vision tokens",
@@ -100,14 +113,22 @@ impl Pruner for DiffPrune {
                 wanted,
             });
         }
-        let scores = self.scores(tokens, context.mask.clone());
-        self.check_finite(&scores, context)?;
+        let scores = match &self.scorer {
+            Selector::Atp(selector) => {
+                let spatial = spatial_rows(selector, &context.layouts, n_tokens, &tokens.device());
+                let output = selector.forward(tokens, spatial, context.mask.clone());
+                self.directed(output.margins)
+            }
+            _ => self.scores(tokens, context.mask.clone()),
+        };
+        let values = self.finite_values(&scores, context)?;
         // Real tokens stand first in a row, and budgets may differ: row by row, without the padding.
         let rows = (0..batch).map(|row| {
             let real = scores
                 .clone()
                 .slice([row..row + 1, 0..context.n_tokens(row).min(n_tokens)]);
-            let kept = hard_topk(real, context.budget(row), None).into_data();
+            let count = self.count(&values[row], context.budget(row));
+            let kept = hard_topk(real, count, None).into_data();
             kept.iter::<i64>().map(|index| index as usize).collect()
         });
         Ok(Selection::keep(rows.collect()))
@@ -115,29 +136,51 @@ impl Pruner for DiffPrune {
 }
 
 impl DiffPrune {
-    fn check_finite(&self, scores: &Tensor<2>, context: &PruningContext) -> Result<(), PruneError> {
+    fn directed(&self, scores: Tensor<2>) -> Tensor<2> {
+        if self.inverted { scores.neg() } else { scores }
+    }
+
+    /// How many tokens of an image stay, given its scores.
+    fn count(&self, scores: &[f32], budget: usize) -> usize {
+        if self.at_budget || !matches!(self.scorer, Selector::Atp(_)) {
+            return budget;
+        }
+        let above = |score: &f32| if self.inverted { *score < 0.0 } else { *score > 0.0 };
+        scores
+            .iter()
+            .filter(|score| above(score))
+            .count()
+            .clamp(1, budget.max(1))
+    }
+
+    /// The scores of the real tokens of each image.
+    fn finite_values(
+        &self,
+        scores: &Tensor<2>,
+        context: &PruningContext,
+    ) -> Result<Vec<Vec<f32>>, PruneError> {
         let [_, n_tokens] = scores.dims();
         let values: Vec<f32> = scores.clone().into_data().iter::<f32>().collect();
-        for (row, values) in values.chunks(n_tokens.max(1)).enumerate() {
-            if values[..context.n_tokens(row)]
-                .iter()
-                .any(|score| !score.is_finite())
-            {
-                return Err(PruneError::NotFinite {
+        let rows = values.chunks(n_tokens.max(1)).enumerate();
+        rows.map(|(row, values)| {
+            let values = &values[..context.n_tokens(row)];
+            match values.iter().all(|score| score.is_finite()) {
+                true => Ok(values.to_vec()),
+                false => Err(PruneError::NotFinite {
                     method: self.name.clone(),
                     what: "scores",
                     row,
-                });
+                }),
             }
-        }
-        Ok(())
+        })
+        .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ScorerChoice, ScorerPreset};
+    use crate::{Method, ScorerChoice, ScorerPreset};
     use burn::tensor::TensorData;
     use diffprune_pruner::{Budget, Grid};
 
@@ -168,6 +211,51 @@ mod tests {
             assert_eq!(all, (0..12).collect::<Vec<_>>());
         }
         assert_eq!(pruner().inverted().name(), "untrained_inverted");
+    }
+
+    #[test]
+    fn thresholds_decide_on_the_count_below_the_budget() {
+        let config = DiffPruneConfig {
+            method: Method::atp(),
+            ..Default::default()
+        };
+        let pruner = DiffPrune::untrained(&config, 8, 3, &Device::flex()).unwrap();
+        let counts = |pruner: &DiffPrune, budget| {
+            let tokens = tokens(|i| (i as f32 * 0.7).sin() * (1.0 + (i / 96) as f32));
+            let context = PruningContext::new(tokens, GRID, &budget).unwrap();
+            let selection = pruner.select(&context).unwrap();
+            [
+                selection.keep_indices(0).to_vec(),
+                selection.keep_indices(1).to_vec(),
+            ]
+        };
+        let Selector::Atp(selector) = pruner.scorer() else {
+            panic!("{:?}", pruner.scorer().config());
+        };
+        let free = counts(&pruner, Budget::All);
+        let tokens = tokens(|i| (i as f32 * 0.7).sin() * (1.0 + (i / 96) as f32));
+        let spatial = selector.spatial(GRID.rows, GRID.cols, &Device::flex());
+        let keep: Vec<bool> = selector
+            .forward(tokens, spatial, None)
+            .keep
+            .into_data()
+            .iter::<bool>()
+            .collect();
+        for (row, kept) in free.iter().enumerate() {
+            let wanted: Vec<usize> = (0..12).filter(|i| keep[12 * row + i]).collect();
+            assert!(!wanted.is_empty() && wanted.len() < 12, "{wanted:?}");
+            assert_eq!(*kept, wanted);
+        }
+        let capped = counts(&pruner, Budget::Tokens(2));
+        for (capped, free) in capped.iter().zip(&free) {
+            assert!(capped.len() <= 2 && capped.iter().all(|index| free.contains(index)));
+        }
+        let exact = counts(&pruner.clone().at_budget(), Budget::Tokens(7));
+        assert!(exact.iter().all(|row| row.len() == 7));
+        let inverted = counts(&pruner.inverted(), Budget::All);
+        for (low, high) in inverted.iter().zip(&free) {
+            assert_eq!(low.len(), high.len());
+        }
     }
 
     #[test]

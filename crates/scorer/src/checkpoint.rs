@@ -3,6 +3,7 @@
 mod error;
 mod file;
 mod metadata;
+mod module;
 mod state;
 
 use std::path::Path;
@@ -11,8 +12,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 pub use self::error::CheckpointError;
-use self::file::{Staged, read};
+use self::file::read;
 pub use self::metadata::Metadata;
+pub use self::module::ModuleCheckpoint;
 use self::state::StateDict;
 use crate::scorer::Scorer;
 
@@ -57,7 +59,7 @@ impl ScorerCheckpoint {
     pub fn save(dir: impl AsRef<Path>, scorer: &Scorer, metadata: &Metadata) -> Result<(), CheckpointError> {
         let mut state = StateDict::default();
         state.add("", scorer)?;
-        write(dir.as_ref(), &state, scorer, metadata)
+        write_scorer(dir.as_ref(), &state, scorer, metadata)
     }
 
     /// As [`save`](Self::save), with the parameters of the denoiser it was trained with.
@@ -74,7 +76,7 @@ impl ScorerCheckpoint {
         let mut state = StateDict::default();
         state.add("", scorer)?;
         state.add(DENOISER_PREFIX, denoiser)?;
-        write(dir.as_ref(), &state, scorer, metadata)
+        write_scorer(dir.as_ref(), &state, scorer, metadata)
     }
 
     /// Reads only the description.
@@ -128,7 +130,12 @@ impl ScorerCheckpoint {
     }
 }
 
-fn write(dir: &Path, state: &StateDict, scorer: &Scorer, metadata: &Metadata) -> Result<(), CheckpointError> {
+fn write_scorer(
+    dir: &Path,
+    state: &StateDict,
+    scorer: &Scorer,
+    metadata: &Metadata,
+) -> Result<(), CheckpointError> {
     let described = Metadata {
         method: metadata.method.clone(),
         ..Metadata::new("", scorer)
@@ -138,18 +145,5 @@ fn write(dir: &Path, state: &StateDict, scorer: &Scorer, metadata: &Metadata) ->
         training: metadata.training.clone(),
         ..described
     };
-    let (json_path, tensors_path) = (dir.join(METADATA_FILE), dir.join(TENSORS_FILE));
-    let mut json = serde_json::to_vec_pretty(&metadata).map_err(|source| CheckpointError::Json {
-        path: json_path.clone(),
-        source,
-    })?;
-    json.push(b'\n');
-    std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Write {
-        path: dir.into(),
-        source,
-    })?;
-    let tensors = Staged::write(&tensors_path, &state.to_bytes(&tensors_path)?)?;
-    let json = Staged::write(&json_path, &json)?;
-    tensors.publish()?;
-    json.publish()
+    module::write(dir, state, &metadata)
 }

@@ -63,6 +63,9 @@ pub struct AtpOutput {
     pub weights: Tensor<2>,
     /// The hard mask of inference, `[batch, n_tokens]`.
     pub keep: Tensor<2, Bool>,
+    /// How far the better of the two scores is above its threshold, `[batch, n_tokens]`, without gradient: the order of
+    /// the weights, and positive where `keep` is true. Those of masked tokens mean nothing.
+    pub margins: Tensor<2>,
     /// Importance, `[batch, n_tokens]`.
     pub scores: Tensor<2>,
     /// `theta_r` and `theta_s`, `[batch, 2]`.
@@ -116,17 +119,18 @@ impl AtpThreshold {
         let thresholds = Tensor::cat(vec![importance.clone(), uniform.clone()], 1);
         let above = |scores: Tensor<2>, threshold: Tensor<2>| {
             let margin = scores - threshold;
-            let keep = margin.clone().without_autodiff().greater_elem(0.0);
-            (activation::sigmoid(margin * self.sharpness), keep)
+            let value = margin.clone().without_autodiff();
+            (activation::sigmoid(margin * self.sharpness), value)
         };
         let scores = scores.cast(thresholds.dtype());
-        let (mut weights, mut keep) = above(scores.clone(), importance);
+        let (mut weights, mut margins) = above(scores.clone(), importance);
         if let Some(spatial) = spatial {
             let spatial = spatial.cast(thresholds.dtype()).expand([batch, n_tokens]);
-            let (other, also) = above(spatial, uniform);
+            let (other, margin) = above(spatial, uniform);
             weights = weights.max_pair(other);
-            keep = keep.bool_or(also);
+            margins = margins.max_pair(margin);
         }
+        let mut keep = margins.clone().greater_elem(0.0);
         if let Some(mask) = mask {
             weights = weights.mask_fill(mask.clone().bool_not(), 0.0);
             keep = keep.bool_and(mask.without_autodiff());
@@ -134,6 +138,7 @@ impl AtpThreshold {
         AtpOutput {
             weights,
             keep,
+            margins,
             scores,
             thresholds,
         }
@@ -171,6 +176,10 @@ pub struct AtpSelectorConfig {
     /// The thresholds. Its `n_features` must be 2. Default: that of [`AtpThresholdConfig`].
     #[config(default = "AtpThresholdConfig::new()")]
     pub threshold: AtpThresholdConfig,
+    /// Share of the tokens in the uniform sample that the spatial threshold decides on ([`AtpSelector::spatial`]), at
+    /// most 1; 0 leaves importance alone. Default: 1/36, a quarter of a budget of 1/9.
+    #[config(default = "1.0 / 36.0")]
+    pub spatial_rate: f64,
 }
 
 /// [`AtpThreshold`] on tokens alone, for use before a frozen language model, which gives no attention.
@@ -183,16 +192,25 @@ pub struct AtpSelector {
     norm: LayerNorm,
     head: Linear,
     threshold: AtpThreshold,
+    #[module(skip)]
+    config: AtpSelectorConfig,
 }
 
 impl AtpSelectorConfig {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// As [`AtpThresholdConfig::check`], or if a size is 0 or the number of statistics is not 2.
+    /// As [`AtpThresholdConfig::check`], or if a size is 0, the number of statistics is not 2 or the rate is no share.
     pub fn check(&self) -> Result<(), SelectorConfigError> {
         multiple_of("d_model", self.d_model, 1)?;
         self.threshold.check()?;
+        if !(0.0..=1.0).contains(&self.spatial_rate) {
+            return Err(SelectorConfigError::Number {
+                field: "spatial_rate",
+                found: self.spatial_rate,
+                wanted: "a share from 0 to 1",
+            });
+        }
         match self.threshold.n_features {
             2 => Ok(()),
             found => Err(SelectorConfigError::Number {
@@ -215,11 +233,26 @@ impl AtpSelectorConfig {
             norm: norm(self.d_model, device),
             head: linear(self.d_model, 1, device),
             threshold: self.threshold.init(device),
+            config: self.clone(),
         }
     }
 }
 
 impl AtpSelector {
+    /// The configuration that this selector was made with.
+    pub fn config(&self) -> &AtpSelectorConfig {
+        &self.config
+    }
+
+    /// The spatial scores of a raster at the configured rate; `None` when that is 0.
+    ///
+    /// # Shapes
+    /// - output: `[1, rows * cols]`
+    pub fn spatial(&self, rows: usize, cols: usize, device: &Device) -> Option<Tensor<2>> {
+        let rate = self.config.spatial_rate;
+        (rate > 0.0).then(|| spatial_scores(rows, cols, rate, device))
+    }
+
     /// Soft and hard mask of the tokens.
     ///
     /// # Shapes

@@ -45,9 +45,26 @@ pub struct DynamicLlavaPredictor {
     entry: Entry,
     blocks: Vec<TransformerBlock>,
     head: LocalGlobalHead,
+    #[module(skip)]
+    config: DynamicLlavaPredictorConfig,
 }
 
 impl DynamicLlavaPredictorConfig {
+    /// The published sizes for tokens at least 512 wide; for narrower ones a predictor as wide as they are, rounded down
+    /// to a multiple of 8, and heads of at least 8.
+    pub fn for_width(d_model: usize) -> Self {
+        let d_hidden = (d_model.min(512) / 8 * 8).max(8);
+        let n_heads = (d_hidden / 8).min(8);
+        let n_heads = (1..=n_heads)
+            .rev()
+            .find(|n| d_hidden.is_multiple_of(*n))
+            .unwrap_or(1);
+        Self::new(d_model)
+            .with_d_hidden(d_hidden)
+            .with_n_heads(n_heads)
+            .with_d_ff(4 * d_hidden)
+    }
+
     /// Checks the sizes.
     ///
     /// # Errors
@@ -74,11 +91,17 @@ impl DynamicLlavaPredictorConfig {
             entry: Entry::new(self.d_model, self.d_hidden, device),
             blocks: (0..self.n_layers).map(|_| block.init(device)).collect(),
             head: LocalGlobalHead::new(self.d_hidden, device),
+            config: self.clone(),
         }
     }
 }
 
 impl DynamicLlavaPredictor {
+    /// The configuration that this predictor was made with.
+    pub fn config(&self) -> &DynamicLlavaPredictorConfig {
+        &self.config
+    }
+
     /// Scores for inference: the logarithm of the probability of keeping. Published inference keeps the
     /// `int(0.2 n)` largest, in their order.
     ///

@@ -31,6 +31,8 @@ pub struct DynamicVitPredictorConfig {
 pub struct DynamicVitPredictor {
     entry: Entry,
     head: LocalGlobalHead,
+    #[module(skip)]
+    config: DynamicVitPredictorConfig,
 }
 
 impl DynamicVitPredictorConfig {
@@ -53,11 +55,17 @@ impl DynamicVitPredictorConfig {
         DynamicVitPredictor {
             entry: Entry::new(self.d_model, self.d_model, device),
             head: LocalGlobalHead::new(self.d_model, device),
+            config: self.clone(),
         }
     }
 }
 
 impl DynamicVitPredictor {
+    /// The configuration that this predictor was made with.
+    pub fn config(&self) -> &DynamicVitPredictorConfig {
+        &self.config
+    }
+
     /// Scores for inference: the logarithm of the probability of keeping. Published inference keeps the
     /// `int(rho n)` largest.
     ///

@@ -1,5 +1,6 @@
 //! Sizes that do not fit.
 
+use diffprune_scorer::ScorerConfigError;
 use thiserror::Error;
 
 /// A size of a selection head that cannot be used.
@@ -25,6 +26,9 @@ pub enum SelectorConfigError {
         /// What would do.
         wanted: &'static str,
     },
+    /// Sizes of a scorer.
+    #[error(transparent)]
+    Scorer(#[from] ScorerConfigError),
 }
 
 pub(crate) fn multiple_of(

@@ -48,7 +48,7 @@ pub(crate) fn load_module_tensors<M: Module>(
         return Err(TrainingError::tensor(file, name, "a tensor", "none of this name"));
     }
     Ok(module.map(&mut Replace {
-        path: Vec::new(),
+        path: ModulePath::default(),
         tensors: &mut tensors,
     }))
 }
@@ -103,44 +103,70 @@ pub(crate) fn from_bytes(bytes: &[u8], file: &Path) -> Result<NamedTensors, Trai
         .collect()
 }
 
+/// The path from the root to the parameter that is being visited. Variants of an enum leave no trace in it: which one it
+/// is shows in the names below.
+#[derive(Default)]
+pub(crate) struct ModulePath(Vec<String>);
+
+impl ModulePath {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with(ENUM) {
+            self.0.push(name.to_string());
+        }
+    }
+
+    pub(crate) fn exit(&mut self, container: &str) {
+        if !container.starts_with(ENUM) {
+            self.0.pop();
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+/// What the containers of enum variants begin with in Burn.
+const ENUM: &str = "Enum:";
+
 #[derive(Default)]
 struct Collect {
-    path: Vec<String>,
+    path: ModulePath,
     tensors: NamedTensors,
 }
 
 impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.tensors
-            .insert(self.path.join("."), param.val().without_autodiff().into_data());
+            .insert(self.path.name(), param.val().without_autodiff().into_data());
     }
 }
 
 struct Replace<'a> {
-    path: Vec<String>,
+    path: ModulePath,
     tensors: &'a mut NamedTensors,
 }
 
 impl ModuleMapper for Replace<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = param.consume();
-        let tensor = match self.tensors.remove(&self.path.join(".")) {
+        let tensor = match self.tensors.remove(&self.path.name()) {
             Some(data) => replace_value(&tensor, data),
             None => tensor,
         };

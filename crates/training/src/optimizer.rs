@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor, TensorCreationOptions, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainingError;
-use crate::named::{NamedTensors, from_bytes, module_tensors, to_bytes, with_autodiff_of};
+use crate::named::{ModulePath, NamedTensors, from_bytes, module_tensors, to_bytes, with_autodiff_of};
 
 /// Settings of AdamW; the defaults are PyTorch's, except that biases and norms do not decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Optimizer {
             optimizer: self,
             lr,
             grads,
-            path: Vec::new(),
+            path: ModulePath::default(),
         })
     }
 
@@ -198,16 +198,16 @@ struct Update<'a> {
     optimizer: &'a mut Optimizer,
     lr: f64,
     grads: GradientsParams,
-    path: Vec<String>,
+    path: ModulePath,
 }
 
 impl ModuleMapper for Update<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -215,7 +215,7 @@ impl ModuleMapper for Update<'_> {
         let tensor = match self.grads.remove::<D>(id) {
             Some(grad) => {
                 let value = tensor.clone().without_autodiff();
-                let updated = self.optimizer.update(&self.path.join("."), self.lr, value, grad);
+                let updated = self.optimizer.update(&self.path.name(), self.lr, value, grad);
                 with_autodiff_of(&tensor, updated)
             }
             None => tensor,

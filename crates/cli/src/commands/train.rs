@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
-use diffprune::{Budget, CaptionData, GumbelBackward, Method, TrainConfig, TrainReport, train};
+use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, TrainReport, train};
 
 use crate::data;
 use crate::model::ModelArgs;
 use crate::pruners::{learning_rate, preset};
 
-/// Trains a scorer on captions; the model is frozen.
+/// Trains a scorer, or the head of a rival, on captions; the model is frozen.
 ///
 /// A run that is interrupted, in whatever way, is continued by the same command and ends with the same weights.
 #[derive(Debug, Args)]
@@ -26,9 +26,14 @@ pub struct TrainArgs {
     /// Settings; what the file does not name has its default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
-    /// The operator that is trained through.
+    /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
+    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava or atp.
+    #[arg(long)]
+    method: Option<Method>,
+    /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
+    /// operator:NAME, else vp-noise].
     #[arg(long, value_enum)]
-    method: Option<MethodName>,
+    gate: Option<GateName>,
     /// Tokens that may pass in training: a count (32), a fraction (2/9) or a percentage (11%).
     #[arg(long)]
     keep: Option<Budget>,
@@ -40,25 +45,13 @@ pub struct TrainArgs {
     seed: Option<u64>,
 }
 
-/// Names of methods on the command line.
+/// Names of gates on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MethodName {
-    /// Soft top-k and the throttler.
-    Diffprune,
-    /// The contrast: Gumbel top-k with straight-through gradients.
-    Gumbel,
-}
-
-impl MethodName {
-    /// The method.
-    pub fn method(self) -> Method {
-        match self {
-            Self::Diffprune => Method::Throttle,
-            Self::Gumbel => Method::GumbelSte {
-                backward: GumbelBackward::Identity,
-            },
-        }
-    }
+pub enum GateName {
+    /// What does not pass is replaced by noise.
+    VpNoise,
+    /// Tokens times weights.
+    Scale,
 }
 
 impl TrainArgs {
@@ -92,10 +85,18 @@ impl TrainArgs {
                 };
                 config.diffprune.scorer = preset(d_vision);
                 config.diffprune.budget = Budget::rate(2, 9);
+                if matches!(self.method, Some(Method::Operator { .. })) {
+                    config.diffprune.throttler.gate = GateKind::Scale;
+                }
                 config
             }
         };
-        config.diffprune.method = self.method.map_or(config.diffprune.method, MethodName::method);
+        config.diffprune.method = self.method.unwrap_or(config.diffprune.method);
+        config.diffprune.throttler.gate = match self.gate {
+            None => config.diffprune.throttler.gate,
+            Some(GateName::VpNoise) => GateKind::VpNoise,
+            Some(GateName::Scale) => GateKind::Scale,
+        };
         config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = self.seed.unwrap_or(config.seed);

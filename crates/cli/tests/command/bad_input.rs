@@ -158,7 +158,16 @@ fn settings_that_mean_nothing() {
     }
     refuse("train --data d --out {} --keep 0", &[&out], &["--keep"]);
     refuse("run repro --out {} --device gpu", &[&out], &["`gpu`", "cpu"]);
-    refuse("train --data d --out {} --method best", &[&out], &["--method"]);
+    refuse(
+        "train --data d --out {} --method best",
+        &[&out],
+        &["--method", "best"],
+    );
+    refuse(
+        "train --data d --out {} --method operator:best",
+        &[&out],
+        &["--method", "best"],
+    );
     #[cfg(not(feature = "cuda"))]
     refuse(
         "run repro --out {} --device cuda:1",

@@ -8,6 +8,9 @@ use serde::Serialize;
 pub(crate) struct StepMetrics {
     /// Negative log-likelihood of the batch before the update, nats per token.
     pub(crate) nll: f64,
+    /// The method's own loss, weighted; left out for methods without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) penalty: Option<f64>,
     /// Joint norm of the gradients before clipping.
     pub(crate) grad_norm: f64,
     /// Learning rate.

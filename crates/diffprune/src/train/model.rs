@@ -3,20 +3,21 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use diffprune_denoiser::Denoiser;
-use diffprune_scorer::Scorer;
+use diffprune_selectors::Selector;
 
 /// Everything that an optimiser may change.
 #[derive(Module, Debug)]
 pub struct Trainee {
-    /// Ranks the tokens; all that is needed at inference.
-    pub scorer: Scorer,
+    /// Ranks the tokens; all that is needed at inference. The scorer, or the head of another method.
+    pub scorer: Selector,
     /// Repairs throttled tokens; used in training only.
     pub denoiser: Denoiser,
 }
 
 impl Trainee {
     /// Both modules, moved to `device`.
-    pub fn new(scorer: Scorer, denoiser: Denoiser, device: &Device) -> Self {
+    pub fn new(scorer: impl Into<Selector>, denoiser: Denoiser, device: &Device) -> Self {
+        let scorer = scorer.into();
         let plain = Self { scorer, denoiser }.to_device(&device.clone().without_autodiff());
         if device.is_autodiff() {
             plain.train()

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use diffprune_scorer::{Metadata, ScorerCheckpoint};
+use diffprune_scorer::ScorerCheckpoint;
+use diffprune_selectors::{SelectorCheckpoint, SelectorMetadata};
 use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
 use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
@@ -173,10 +174,10 @@ impl Setting<'_> {
             "seed": self.config.seed,
         });
         let family = self.with_vlm(|vlm| vlm.family());
-        let metadata = Metadata::new(self.config.diffprune.method.name(), &model.scorer)
+        let metadata = SelectorMetadata::new(self.config.diffprune.method.name(), &model.scorer)
             .with_vlm(family)
             .with_training(summary);
-        Ok(ScorerCheckpoint::save_with_denoiser(
+        Ok(SelectorCheckpoint::save_with_denoiser(
             dir,
             &model.scorer,
             &model.denoiser,
@@ -196,7 +197,7 @@ impl Setting<'_> {
             None => self.save(out_dir.to_path_buf(), model, step, state),
             Some(best) => {
                 let dir = out_dir.join(BEST);
-                let (scorer, _) = ScorerCheckpoint::load(&dir, &self.device)?;
+                let (scorer, _) = SelectorCheckpoint::load(&dir, &self.device)?;
                 let denoiser = ScorerCheckpoint::load_denoiser(&dir, model.valid().denoiser)?;
                 let model = Trainee::new(scorer, denoiser, &self.device);
                 self.save(out_dir.to_path_buf(), &model, best.step, state)

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use burn::optim::GradientsParams;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use diffprune_training::{
-    Optimizer, Workers, clip_global_norm, cosine_anneal, scale_gradients, shard_ranges, sum_gradients,
+    Optimizer, Workers, clip_global_norm, scale_gradients, shard_ranges, sum_gradients,
 };
 use diffprune_vlm::{PruneOptions, Vlm, prune};
 
@@ -34,6 +34,7 @@ pub(super) struct Setting<'a> {
 struct Shard {
     grads: GradientsParams,
     nll: f64,
+    penalty: Option<f64>,
     targets: usize,
     weights: WeightStats,
     images: usize,
@@ -100,12 +101,7 @@ impl Setting<'_> {
         step: usize,
     ) -> Result<(Trainee, StepMetrics), TrainError> {
         let config = &self.config;
-        let tau = cosine_anneal(
-            config.diffprune.tau_start,
-            config.diffprune.tau_end,
-            step,
-            config.steps.saturating_sub(1),
-        );
+        let tau = config.diffprune.tau_at(step, config.steps);
         let lr = config.schedule().at(step);
         let first = (step * config.batch) as u64;
         let indices = order.at(first..first + config.batch as u64);
@@ -122,10 +118,12 @@ impl Setting<'_> {
         let (grads, grad_norm) = clip_global_norm(grads, &model, config.clip_norm);
         finite(grad_norm, "norm of the gradients", step)?;
         let weights = shard.weights.over(shard.images);
+        let penalty = shard.penalty.map(|sum| sum / shard.targets as f64);
         Ok((
             optimizer.step(lr, model, grads),
             StepMetrics {
                 nll,
+                penalty,
                 grad_norm,
                 lr,
                 tau,
@@ -197,12 +195,17 @@ impl Shard {
     /// Walks backward from the sum over the targets.
     fn of(loss: TrainingLoss, model: &Trainee) -> Self {
         let (weights, images) = WeightStats::of(&loss.weights, loss.mask.as_ref());
-        let sum = loss.nll * loss.n_targets as f64;
-        let nll = f64::from(sum.clone().without_autodiff().into_scalar::<f32>());
+        let over_targets = |mean: &Tensor<1>| {
+            let sum = mean.clone().without_autodiff() * loss.n_targets as f64;
+            f64::from(sum.into_scalar::<f32>())
+        };
+        let (nll, penalty) = (over_targets(&loss.nll), loss.penalty.as_ref().map(over_targets));
+        let sum = loss.objective() * loss.n_targets as f64;
         let grads = GradientsParams::from_grads(sum.backward(), model);
         Self {
             grads,
             nll,
+            penalty,
             targets: loss.n_targets,
             weights,
             images,
@@ -212,6 +215,10 @@ impl Shard {
     /// Adds in the order given.
     fn sum(shards: Vec<Self>, model: &Trainee) -> Self {
         let (mut nll, mut targets, mut weights, mut images) = (0.0, 0, WeightStats::default(), 0);
+        let penalty = shards
+            .iter()
+            .filter_map(|shard| shard.penalty)
+            .reduce(|a, b| a + b);
         for shard in &shards {
             nll += shard.nll;
             targets += shard.targets;
@@ -222,6 +229,7 @@ impl Shard {
         Self {
             grads,
             nll,
+            penalty,
             targets,
             weights,
             images,

@@ -77,14 +77,7 @@ impl Metadata {
             path: path.into(),
             source,
         };
-        // The version first: a file of another version may well lack a field that we want.
-        let version: Version = serde_json::from_slice(bytes).map_err(json)?;
-        if version.format_version != FORMAT_VERSION {
-            return Err(CheckpointError::Version {
-                path: path.into(),
-                found: version.format_version,
-            });
-        }
+        check_version(bytes, path)?;
         let metadata: Self = serde_json::from_slice(bytes).map_err(json)?;
         metadata
             .scorer
@@ -102,6 +95,21 @@ impl Metadata {
                 d_model,
             }),
         }
+    }
+}
+
+/// Refuses files of another version, before anything else: they may well lack a field that we want.
+pub(super) fn check_version(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
+    let version: Version = serde_json::from_slice(bytes).map_err(|source| CheckpointError::Json {
+        path: path.into(),
+        source,
+    })?;
+    match version.format_version {
+        FORMAT_VERSION => Ok(()),
+        found => Err(CheckpointError::Version {
+            path: path.into(),
+            found,
+        }),
     }
 }
 
