@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use diffprune_pruner::PositionRule;
+use diffprune_pruner::{PositionRule, Signals};
 use diffprune_vlm::{
     ClipVisionConfig, GenerateOptions, LlamaConfig, LlavaConfig, LlavaModel, TextBatch, VisualInput,
 };
@@ -117,8 +117,12 @@ fn vision(criterion: &mut Criterion) {
     let model = config().init(&device);
     let pixels = Tensor::random([1, 3, 336, 336], Distribution::Normal(0.0, 1.0), &device);
     for cls_attention in [false, true] {
+        let signals = Signals {
+            cls_attention,
+            ..Signals::default()
+        };
         criterion.bench_function(&format!("vision/2-layers/cls-attention-{cls_attention}"), |b| {
-            b.iter(|| black_box(model.encode(pixels.clone(), cls_attention).hidden.into_data()))
+            b.iter(|| black_box(model.encode(pixels.clone(), signals).hidden.into_data()))
         });
     }
 }

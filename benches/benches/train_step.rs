@@ -25,11 +25,7 @@ fn model() -> LlavaModel {
 /// Forward and backward of the vision tower up to the layer that LLaVA reads.
 fn tower(model: &LlavaModel, pixels: &Tensor<4>) {
     let pupil = model.vision.clone().train();
-    let loss = pupil
-        .encode(pixels.clone().autodiff(), -2, false)
-        .hidden
-        .square()
-        .mean();
+    let loss = pupil.hidden_state(pixels.clone().autodiff(), -2).square().mean();
     black_box(GradientsParams::from_grads(loss.backward(), &pupil));
 }
 

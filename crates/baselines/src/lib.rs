@@ -9,8 +9,8 @@ mod eigen;
 mod fidelity;
 mod fixed;
 mod host;
-mod merged;
 mod in_llm;
+mod merged;
 mod oracle;
 pub mod pre_llm;
 mod random;
@@ -27,10 +27,10 @@ pub use cls_attention::ClsAttention;
 pub use fidelity::Fidelity;
 pub use fixed::{Centre, FirstK, LastK};
 pub use host::Matrix;
-pub use merged::{CropTokens, pack_crops};
 pub use in_llm::{
     Dart, FastV, PivotOrder, PyramidDrop, Schedule, SparseVlm, SparseVlmVersion, density_peak_means,
 };
+pub use merged::{CropTokens, pack_crops};
 pub use oracle::{OracleDrop, OracleKeep};
 pub use pre_llm::cdpruner::CdPruner;
 pub use pre_llm::divprune::DivPrune;

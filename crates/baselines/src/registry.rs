@@ -130,11 +130,11 @@ static REGISTRY: &[Baseline] = &[
     fastv::ENTRY,
     fastv::KEPT,
     pyramiddrop::ENTRY,
-    pyramiddrop::PUBLISHED,
+    pyramiddrop::PUBLISHED_SHARES,
     dart::ENTRY,
     dart::AVERAGE,
     sparsevlm::ENTRY,
-    sparsevlm::V2,
+    sparsevlm::RELEASE_2,
 ];
 
 /// Every method that needs no training.

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use diffprune::Budget;
-use diffprune::vlm::{VlmPlan, plan_vlm};
+use diffprune::vlm::plan_vlm;
 
 use crate::model::ModelArgs;
 
 /// Prints, for each picture, its tokens before and after pruning and the cache that they take.
 pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Result<()> {
-    let plan: VlmPlan = plan_vlm(model.dir()?, model.options())?;
+    let plan = plan_vlm(model.dir()?, model.options())?;
     println!(
         "{}: {} layers, {} of KV cache per token",
         plan.family(),

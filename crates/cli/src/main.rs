@@ -1,8 +1,8 @@
 //! The `diffprune` command: one program around the crates of the family. See the crate's README.
 
 mod annotations;
-mod arithmetic;
 mod args;
+mod arithmetic;
 mod arms;
 mod clock;
 mod commands;

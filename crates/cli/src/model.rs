@@ -111,7 +111,9 @@ pub fn resolve(model: &str) -> anyhow::Result<PathBuf> {
     });
     bar.finish_and_clear();
     dir.with_context(|| {
-        format!("model {model}: wanted a folder or a name on the hub; train the small one with `cargo xtask mini`")
+        format!(
+            "model {model}: wanted a folder or a name on the hub; train the small one with `cargo xtask mini`"
+        )
     })
 }
 

@@ -160,6 +160,9 @@ impl Vlm for Eye {
             problem: "this model only answers".into(),
         })
     }
+    fn kv_bytes_per_token(&self) -> u64 {
+        8
+    }
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
         Tensor::zeros([ids.len(), 3], &Device::flex())
     }

@@ -1,6 +1,6 @@
 //! What a method needs computed beside the tokens, and what a model answers.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// The signals that a method asks a model to compute. A model computes nothing that nobody asked for; each flag has a
 /// field of the same name in [`Observed`].
@@ -68,6 +68,41 @@ pub struct Observed {
     pub text_relevance: Option<Tensor<2>>,
     /// How relevant each token is by the scene's truth, `[b, n]`.
     pub relevance: Option<Tensor<2>>,
+}
+
+impl Observed {
+    /// The signals of chosen images, in the order given; an image may be chosen more than once.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn rows(&self, images: &[usize]) -> Self {
+        let places: Vec<i64> = images.iter().map(|&image| image as i64).collect();
+        let n = places.len();
+        fn pick<const D: usize>(x: &Tensor<D>, places: &[i64], n: usize) -> Tensor<D> {
+            let data = TensorData::new(places.to_vec(), [n]);
+            x.clone()
+                .select(0, Tensor::<1, Int>::from_data(data, &x.device()))
+        }
+        let two = |x: &Tensor<2>| pick(x, &places, n);
+        let three = |x: &Tensor<3>| pick(x, &places, n);
+        Self {
+            cls_attention: self.cls_attention.as_ref().map(three),
+            first_cls_attention: self.first_cls_attention.as_ref().map(three),
+            class_tokens: self.class_tokens.as_ref().map(three),
+            keys: self.keys.as_ref().map(|keys| Keys {
+                tokens: three(&keys.tokens),
+                class: keys.class.as_ref().map(three),
+            }),
+            wide_attention: self.wide_attention.as_ref().map(|wide| WideAttention {
+                cls: two(&wide.cls),
+                keys: three(&wide.keys),
+            }),
+            received_attention: self.received_attention.as_ref().map(two),
+            projected: self.projected.as_ref().map(three),
+            text_relevance: self.text_relevance.as_ref().map(two),
+            relevance: self.relevance.as_ref().map(two),
+        }
+    }
 }
 
 /// Keys of an attention layer, mean over its heads.

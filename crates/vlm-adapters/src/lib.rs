@@ -10,6 +10,7 @@ mod language;
 mod llava15;
 mod llava_next;
 mod load;
+mod plan;
 mod projector;
 mod qwen25vl;
 mod sequence;
@@ -39,6 +40,7 @@ pub use language::{
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, load_vlm};
+pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
 pub use qwen25vl::{
     PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,

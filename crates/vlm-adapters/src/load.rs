@@ -36,10 +36,35 @@ impl Default for LoadOptions {
     }
 }
 
-/// The families, as `model_type` and `architectures` of `config.json` name them.
-const LLAVA: [&str; 2] = ["llava", "LlavaForConditionalGeneration"];
-const LLAVA_NEXT: [&str; 2] = ["llava_next", "LlavaNextForConditionalGeneration"];
-const QWEN25_VL: [&str; 2] = ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"];
+/// The families that this crate knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Llava,
+    LlavaNext,
+    Qwen25Vl,
+}
+
+impl Family {
+    const ALL: [Self; 3] = [Self::Llava, Self::LlavaNext, Self::Qwen25Vl];
+
+    /// `model_type` and architecture in `config.json`.
+    fn marks(self) -> [&'static str; 2] {
+        match self {
+            Self::Llava => ["llava", "LlavaForConditionalGeneration"],
+            Self::LlavaNext => ["llava_next", "LlavaNextForConditionalGeneration"],
+            Self::Qwen25Vl => ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"],
+        }
+    }
+
+    /// As [`Vlm::family`] says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Llava => "llava-1.5",
+            Self::LlavaNext => "llava-next",
+            Self::Qwen25Vl => "qwen2.5-vl",
+        }
+    }
+}
 
 /// Reads a checkpoint folder of any family that this crate knows; `model_type` in `config.json` decides which.
 ///
@@ -53,29 +78,28 @@ pub fn load_vlm(
     let dir = dir.as_ref();
     let path = dir.join("config.json");
     let config: Value = read_json(&path, "a model configuration")?;
-    let family = family(&config);
-    Ok(match family {
-        _ if LLAVA.contains(&family) => Box::new(Llava::load_with(dir, device, options)?),
-        _ if LLAVA_NEXT.contains(&family) => Box::new(LlavaNext::load_with(dir, device, options)?),
-        _ if QWEN25_VL.contains(&family) => Box::new(Qwen25Vl::load_with(dir, device, options)?),
-        _ => {
-            return Err(LoadError::UnsupportedArchitecture {
-                path,
-                found: family.into(),
-                supported: [LLAVA[0], LLAVA_NEXT[0], QWEN25_VL[0]].join(", "),
-                remedy:
-                    "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
-                        .into(),
-            });
-        }
+    Ok(match family_of(&config, &path)? {
+        Family::Llava => Box::new(Llava::load_with(dir, device, options)?),
+        Family::LlavaNext => Box::new(LlavaNext::load_with(dir, device, options)?),
+        Family::Qwen25Vl => Box::new(Qwen25Vl::load_with(dir, device, options)?),
     })
 }
 
-/// What a configuration calls itself: `model_type`, or its architecture in files without one.
-fn family(config: &Value) -> &str {
-    config
+/// The family of a configuration: by `model_type`, or by its architecture in files without one.
+pub(crate) fn family_of(config: &Value, path: &Path) -> Result<Family, LoadError> {
+    let found = config
         .get("model_type")
         .or_else(|| config.pointer("/architectures/0"))
         .and_then(Value::as_str)
-        .unwrap_or("none (neither model_type nor architectures is given)")
+        .unwrap_or("none (neither model_type nor architectures is given)");
+    Family::ALL
+        .into_iter()
+        .find(|family| family.marks().contains(&found))
+        .ok_or_else(|| LoadError::UnsupportedArchitecture {
+            path: path.into(),
+            found: found.into(),
+            supported: Family::ALL.map(|family| family.marks()[0]).join(", "),
+            remedy: "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
+                .into(),
+        })
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Bool, Device, FloatDType, Tensor};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{
     Budget, Grid, Layout, Observed, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
     Space,
@@ -53,6 +53,22 @@ impl Encoded {
     /// Number of real tokens of each image.
     pub fn counts(&self) -> Vec<usize> {
         self.layouts.iter().map(Layout::n_tokens).collect()
+    }
+
+    /// Chosen images, in the order given; an image may be chosen more than once.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn rows(&self, images: &[usize]) -> Self {
+        let places: Vec<i64> = images.iter().map(|&image| image as i64).collect();
+        let places = TensorData::new(places, [images.len()]);
+        let places = Tensor::<1, Int>::from_data(places, &self.tokens.device());
+        Self {
+            tokens: self.tokens.clone().select(0, places.clone()),
+            mask: self.mask.clone().map(|mask| mask.select(0, places)),
+            layouts: images.iter().map(|&image| self.layouts[image].clone()).collect(),
+            observed: self.observed.rows(images),
+        }
     }
 
     /// Every token of each image.
@@ -157,6 +173,9 @@ pub trait Vlm: Send {
             separator: self.separator(),
         }
     }
+
+    /// Bytes of keys and values that one token takes in the language model's cache, all layers together.
+    fn kv_bytes_per_token(&self) -> u64;
 
     /// The language model's embeddings of token ids, `[ids, d_model]`.
     fn embed_text(&self, ids: &[u32]) -> Tensor<2>;

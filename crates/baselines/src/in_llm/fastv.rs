@@ -72,15 +72,16 @@ pub(crate) const ENTRY: Baseline = Baseline::arm(
 .cost("N H d_head")
 .text_aware()
 .paper(PAPER);
-pub(crate) const KEPT: Baseline = Baseline::arm("fastv-kept", "the same, budget counted after the drop", || {
-    Box::new(FastV {
-        schedule: Schedule::Kept,
-        ..FastV::default()
+pub(crate) const KEPT: Baseline =
+    Baseline::arm("fastv-kept", "the same, budget counted after the drop", || {
+        Box::new(FastV {
+            schedule: Schedule::Kept,
+            ..FastV::default()
+        })
     })
-})
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
+    .cost("N H d_head")
+    .text_aware()
+    .paper(PAPER);
 const PAPER: Paper = Paper {
     arxiv: "2403.06764",
     venue: "ECCV 2024",

@@ -4,12 +4,12 @@
 //! [`DecoderPruner`](diffprune_pruner::DecoderPruner) that acts between its layers.
 
 mod cluster;
-mod dart;
-mod fastv;
-mod pyramiddrop;
+pub(crate) mod dart;
+pub(crate) mod fastv;
+pub(crate) mod pyramiddrop;
 mod schedule;
 mod scores;
-mod sparsevlm;
+pub(crate) mod sparsevlm;
 
 pub use cluster::density_peak_means;
 pub use dart::{Dart, PivotOrder};

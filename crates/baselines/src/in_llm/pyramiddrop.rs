@@ -79,7 +79,7 @@ pub(crate) const ENTRY: Baseline = Baseline::arm(
 .cost("N H d_head")
 .text_aware()
 .paper(PAPER);
-pub(crate) const PUBLISHED: Baseline = Baseline::arm(
+pub(crate) const PUBLISHED_SHARES: Baseline = Baseline::arm(
     "pyramiddrop-published",
     "the same with the published shares, whatever the budget",
     || {

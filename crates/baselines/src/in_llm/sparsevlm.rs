@@ -206,7 +206,7 @@ pub(crate) const ENTRY: Baseline = Baseline::arm(
 .merging()
 .text_aware()
 .paper(PAPER);
-pub(crate) const V2: Baseline = Baseline::arm(
+pub(crate) const RELEASE_2: Baseline = Baseline::arm(
     "sparsevlm-2",
     "the same by release 2.0: rotary bias divided out, nothing merged",
     || Box::new(SparseVlm::v2()),

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{Hooks, PruneOptions, Turn, VisualInput, load_image};
-use diffprune::{Budget, Vlm, prune};
+use diffprune::vlm::{DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image};
+use diffprune::{Budget, Pruner, Vlm, prune};
 
 use crate::arithmetic;
 use crate::clock::timed;
@@ -80,8 +80,9 @@ impl AskArgs {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
+        let pruner = Method::parse(&self.pruner, vlm, self.seed)?.pruner();
         let mut times = Times::default();
-        let seen = self.look(vlm, pictures, &mut times)?;
+        let mut seen = self.look(vlm, pictures, pruner.as_ref(), &mut times)?;
         let mut turns = Vec::new();
         let mut next = self.question.clone();
         loop {
@@ -96,7 +97,7 @@ impl AskArgs {
             // The pictures stand in the first turn; later ones find them there, pruned as they were.
             let n_images = if turns.is_empty() { self.images.len() } else { 0 };
             turns.push(Turn::ask(question).with_images(n_images));
-            let answer = self.answer(vlm, &turns, &seen, &mut times)?;
+            let answer = self.answer(vlm, &turns, &mut seen, pruner.as_ref(), &mut times)?;
             self.tell(vlm, &seen, &times);
             times.encode = 0.0;
             times.select = 0.0;
@@ -111,6 +112,7 @@ impl AskArgs {
         &self,
         vlm: &dyn Vlm,
         pictures: Vec<image::RgbImage>,
+        pruner: &dyn Pruner,
         times: &mut Times,
     ) -> anyhow::Result<Seen> {
         if pictures.is_empty() {
@@ -120,7 +122,6 @@ impl AskArgs {
                 total: 0,
             });
         }
-        let pruner = Method::parse(&self.pruner, vlm, self.seed)?.pruner();
         let question = self.question.as_deref().unwrap_or_default();
         let questions = vec![vlm.tokenizer().encode(question, false)?; pictures.len()];
         let options = PruneOptions {
@@ -138,7 +139,7 @@ impl AskArgs {
         });
         let encoded = encoded?;
         let (pruned, select) = timed(|| {
-            let pruned = prune(vlm, &encoded, pruner.as_ref(), &options);
+            let pruned = prune(vlm, &encoded, pruner, &options);
             vlm.device().sync().ok();
             pruned
         });
@@ -152,7 +153,14 @@ impl AskArgs {
     }
 
     /// Answers the last turn, word by word on standard output.
-    fn answer(&self, vlm: &dyn Vlm, turns: &[Turn], seen: &Seen, times: &mut Times) -> anyhow::Result<String> {
+    fn answer(
+        &self,
+        vlm: &dyn Vlm,
+        turns: &[Turn],
+        seen: &mut Seen,
+        pruner: &dyn Pruner,
+        times: &mut Times,
+    ) -> anyhow::Result<String> {
         let prompt = vlm.prompt_ids(turns)?;
         let options = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
         let start = Instant::now();
@@ -170,9 +178,19 @@ impl AskArgs {
         let mut hooks = Hooks {
             on_prefill: Some(&mut on_prefill),
             on_token: Some(&mut on_token),
+            decoder: seen
+                .visual
+                .as_ref()
+                .and_then(|_| DecoderPruning::of(pruner, self.keep, self.positions.map(Into::into))),
             ..Hooks::default()
         };
         let answers = vlm.generate_with(&[prompt], seen.visual.as_ref(), &options, &mut hooks)?;
+        if let Some(report) = hooks.report.take()
+            && let Some(sequence) = report.sequences.first()
+        {
+            // A method inside the language model keeps another number in each layer: the average is told.
+            seen.kept = sequence.processed_average().round() as usize;
+        }
         times.prefill = read.unwrap_or_default();
         times.decode = start.elapsed().as_secs_f64() - times.prefill;
         let text = vlm.tokenizer().decode(&answers[0], true).trim().to_string();

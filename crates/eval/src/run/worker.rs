@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::Signals;
-use diffprune_vlm::{Encoded, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
+use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput};
@@ -35,6 +35,21 @@ struct Prepared {
 struct Seen {
     visual: VisualInput,
     counts: Vec<(usize, usize)>,
+    /// Rows are questions of a batch instead of pictures of the unit.
+    by_question: bool,
+}
+
+impl Seen {
+    /// The row of a question: its place in the batch, or its picture.
+    fn row(&self, place: usize, picture: usize) -> usize {
+        if self.by_question { place } else { picture }
+    }
+}
+
+/// An answer and, for a method inside the language model, the average of visual tokens over its layers.
+struct Answer {
+    text: String,
+    kept: Option<usize>,
 }
 
 impl Worker<'_> {
@@ -68,12 +83,21 @@ impl Worker<'_> {
             if self.shared.is_done(setting, questions) {
                 continue;
             }
-            if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
-                seen = Some(self.see(setting, prepared)?);
+            let reads = setting
+                .arm
+                .pruner
+                .as_ref()
+                .is_some_and(|pruner| pruner.signals().text_relevance);
+            if reads {
+                // What stays depends on the question, so each of them selects for itself.
+                seen = Some(self.see(setting, prepared, Some(questions))?);
+            } else if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
+                seen = Some(self.see(setting, prepared, None)?);
             }
             let prompts = self.prompts(setting.arm.input, prepared)?;
             let first = batch * n_prompts;
-            let answers = self.answer(questions, &prompts[first..first + questions.len()], seen.as_ref())?;
+            let prompts = &prompts[first..first + questions.len()];
+            let answers = self.answer(setting, questions, prompts, seen.as_ref())?;
             self.shared
                 .record(self.records(setting, questions, answers, seen.as_ref()))?;
         }
@@ -81,8 +105,19 @@ impl Worker<'_> {
     }
 
     /// Selects and projects for every picture of the unit.
-    fn see(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<Seen, EvalError> {
+    fn see(
+        &self,
+        setting: &Setting<'_>,
+        prepared: &mut Prepared,
+        questions: Option<&[(&Question, usize)]>,
+    ) -> Result<Seen, EvalError> {
         let encoded = self.encoded(setting.arm.input, prepared)?;
+        let rows: Vec<usize> = match questions {
+            Some(questions) => questions.iter().map(|&(_, picture)| picture).collect(),
+            None => (0..self.unit.pictures.len()).collect(),
+        };
+        let chosen = questions.map(|_| encoded.rows(&rows));
+        let encoded = chosen.as_ref().unwrap_or(encoded);
         let totals = encoded.counts();
         let Some(pruner) = &setting.arm.pruner else {
             let features = self.vlm.project(encoded.tokens.clone());
@@ -93,6 +128,7 @@ impl Worker<'_> {
             return Ok(Seen {
                 visual,
                 counts: totals.iter().map(|&total| (total, total)).collect(),
+                by_question: questions.is_some(),
             });
         };
         let options = PruneOptions {
@@ -100,18 +136,18 @@ impl Worker<'_> {
             positions: setting.arm.positions,
             seed: setting.arm.seed,
             sample_ids: Some(
-                self.unit
-                    .pictures
-                    .iter()
-                    .map(|question| sample_id(question))
+                rows.iter()
+                    .map(|&picture| sample_id(self.unit.pictures[picture]))
                     .collect(),
             ),
             relevance: if pruner.signals().relevance {
-                self.relevance(encoded)
+                self.relevance(encoded, &rows)
             } else {
                 None
             },
-            questions: None,
+            questions: questions
+                .map(|questions| self.question_ids(questions))
+                .transpose()?,
         };
         let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
             .map_err(|error| EvalError::Model(error.into()))?;
@@ -120,15 +156,29 @@ impl Worker<'_> {
             .enumerate()
             .map(|(row, &total)| (selection.count(row), total))
             .collect();
-        Ok(Seen { visual, counts })
+        Ok(Seen {
+            visual,
+            counts,
+            by_question: questions.is_some(),
+        })
+    }
+
+    /// The ids of the questions' words.
+    fn question_ids(&self, questions: &[(&Question, usize)]) -> Result<Vec<Vec<u32>>, EvalError> {
+        let tokenizer = self.vlm.tokenizer();
+        let ids = questions
+            .iter()
+            .map(|(question, _)| tokenizer.encode(&question.text, false));
+        Ok(ids.collect::<Result<_, _>>()?)
     }
 
     /// The annotated relevance of the unit's pictures, `[b, n]`; `None` when one picture has none.
-    fn relevance(&self, encoded: &Encoded) -> Option<Tensor<2>> {
+    fn relevance(&self, encoded: &Encoded, pictures: &[usize]) -> Option<Tensor<2>> {
         let annotations = self.shared.run.annotations?;
         let [batch, n_tokens, _] = encoded.tokens.dims();
         let mut values = vec![0f32; batch * n_tokens];
-        for (row, question) in self.unit.pictures.iter().enumerate() {
+        for (row, &picture) in pictures.iter().enumerate() {
+            let question = self.unit.pictures[picture];
             let relevance = annotations.relevance(&question.image, &encoded.layouts[row])?;
             values[row * n_tokens..]
                 .iter_mut()
@@ -197,10 +247,11 @@ impl Worker<'_> {
     /// The model's trimmed answers.
     fn answer(
         &self,
+        setting: &Setting<'_>,
         questions: &[(&Question, usize)],
         prompts: &[Vec<u32>],
         seen: Option<&Seen>,
-    ) -> Result<Vec<String>, VlmError> {
+    ) -> Result<Vec<Answer>, VlmError> {
         let run = &self.shared.run.options;
         let longest = questions
             .iter()
@@ -208,26 +259,46 @@ impl Worker<'_> {
             .max();
         let limit = run.max_new_tokens.or(longest).unwrap_or(1);
         let options = self.vlm.generate_options().with_max_new_tokens(limit);
-        let pictures: Vec<usize> = questions.iter().map(|&(_, picture)| picture).collect();
-        let visual = seen.map(|seen| seen.visual.rows(&pictures));
-        let answers = self.vlm.generate(prompts, visual.as_ref(), &options)?;
+        let visual = seen.map(|seen| {
+            let places = questions.iter().enumerate();
+            let rows: Vec<usize> = places
+                .map(|(place, &(_, picture))| seen.row(place, picture))
+                .collect();
+            seen.visual.rows(&rows)
+        });
+        let pruner = setting.arm.pruner.as_deref();
+        let mut hooks = Hooks {
+            decoder: pruner
+                .and_then(|pruner| DecoderPruning::of(pruner, setting.budget, setting.arm.positions)),
+            ..Hooks::default()
+        };
+        let answers = self
+            .vlm
+            .generate_with(prompts, visual.as_ref(), &options, &mut hooks)?;
+        let report = hooks.report.unwrap_or_default();
         let tokenizer = self.vlm.tokenizer();
-        Ok(answers
-            .iter()
-            .map(|ids| tokenizer.decode(ids, true).trim().to_string())
-            .collect())
+        let answer = |(place, ids): (usize, &Vec<u32>)| Answer {
+            text: tokenizer.decode(ids, true).trim().to_string(),
+            kept: report
+                .sequences
+                .get(place)
+                .map(|sequence| sequence.processed_average().round() as usize),
+        };
+        Ok(answers.iter().enumerate().map(answer).collect())
     }
 
     fn records(
         &self,
         setting: &Setting<'_>,
         questions: &[(&Question, usize)],
-        answers: Vec<String>,
+        answers: Vec<Answer>,
         seen: Option<&Seen>,
     ) -> Vec<Record> {
         let protocol = self.shared.run.options.protocol;
-        let record = |(&(question, picture), answer): (&(&Question, usize), String)| {
-            let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[picture]);
+        let record = |(place, (&(question, picture), answer)): (usize, (&(&Question, usize), Answer))| {
+            let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[seen.row(place, picture)]);
+            let kept = answer.kept.unwrap_or(kept);
+            let answer = answer.text;
             Record {
                 arm: setting.arm.name.clone(),
                 budget: setting.budget.to_string(),
@@ -246,6 +317,6 @@ impl Worker<'_> {
                 probability: None,
             }
         };
-        questions.iter().zip(answers).map(record).collect()
+        questions.iter().zip(answers).enumerate().map(record).collect()
     }
 }

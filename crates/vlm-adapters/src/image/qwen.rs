@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use diffprune_pruner::Grid;
+use diffprune_pruner::{Area, Grid, Layout};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use super::resample::{Canvas, Crop};
 use super::smart_resize;
 use super::smart_resize::MAX_RATIO;
 use crate::config::read_optional_json;
-use crate::{LoadError, VlmError};
+use crate::{ImageShape, LoadError, VlmError};
 
 /// Turns images into the patches that the vision tower of Qwen2.5-VL takes.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,14 +95,37 @@ impl QwenImageProcessor {
         self.patch_size * self.merge_size
     }
 
+    /// Rows and columns of patches of an image of `width` by `height` pixels; `None` for images that are too long.
+    pub fn grid(&self, width: u32, height: u32) -> Option<Grid> {
+        let (height, width) = self.resized(width, height)?;
+        let size = self.patch_size;
+        Some(Grid {
+            rows: (height / size) as usize,
+            cols: (width / size) as usize,
+        })
+    }
+
+    /// How the cells of an image with `cells` rows and columns lie on it.
+    pub(crate) fn layout(&self, image: &ImageShape, cells: Grid) -> Layout {
+        let area = match self.pad_square {
+            true => Area::padded_square(image.width, image.height),
+            false => Area::IMAGE,
+        };
+        Layout::single(cells, area)
+    }
+
+    /// Height and width after resizing.
+    fn resized(&self, width: u32, height: u32) -> Option<(u32, u32)> {
+        let (width, height) = match self.pad_square {
+            true => (width.max(height), width.max(height)),
+            false => (width, height),
+        };
+        smart_resize(height, width, self.cell_size(), self.min_pixels, self.max_pixels)
+    }
+
     /// The 8-bit pixels that normalisation starts from; `None` for images that are too long.
     pub fn pixels8(&self, image: &RgbImage) -> Option<RgbImage> {
-        let (mut width, mut height) = image.dimensions();
-        if self.pad_square {
-            (width, height) = (width.max(height), width.max(height));
-        }
-        let (height, width) =
-            smart_resize(height, width, self.cell_size(), self.min_pixels, self.max_pixels)?;
+        let (height, width) = self.resized(image.width(), image.height())?;
         let canvas = match self.pad_square {
             true => Canvas::square(image, background(self.mean)),
             false => Canvas::of(image),

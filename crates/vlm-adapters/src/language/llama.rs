@@ -283,6 +283,12 @@ impl Llama {
         KvCache::new(self.layers.len(), shape, weight.dtype(), &weight.device())
     }
 
+    /// Bytes of keys and values that one token takes in the cache of all layers.
+    pub fn kv_bytes_per_token(&self) -> u64 {
+        let bytes = self.embed_tokens.weight.val().dtype().size();
+        (2 * self.layers.len() * self.n_kv_heads * self.head_dim * bytes) as u64
+    }
+
     /// Width of the model, `d_model`.
     pub fn d_model(&self) -> usize {
         self.embed_tokens.weight.lazy_shape().dims::<2>()[1]

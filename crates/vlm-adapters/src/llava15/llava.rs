@@ -9,9 +9,9 @@ use image::RgbImage;
 use super::LlavaModel;
 use crate::vision::TokenRows;
 use crate::{
-    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageMode, ImageProcessor, ImageShape,
-    LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch, TextTokenizer, Turn, VisualInput,
-    Vlm, VlmError, render_prompt,
+    ChatTemplate, Encoded, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
+    ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch,
+    TextTokenizer, Turn, VisualInput, Vlm, VlmError, render_prompt,
 };
 
 /// LLaVA-1.5: the frozen network, its image processor and its texts.
@@ -165,22 +165,7 @@ impl Vlm for Llava {
         let model = &self.parts.model;
         let encoding = model.encode(pixels.values, signals);
         let rows = TokenRows::From(if model.keeps_class_token() { 0 } else { 1 });
-        let side = self.parts.config.vision.grid_side();
-        let layout = |image: &ImageShape| match model.keeps_class_token() {
-            // With [CLS] among the tokens there is no raster: one row of everything.
-            true => Layout::from(Grid {
-                rows: 1,
-                cols: side * side + 1,
-            }),
-            false => {
-                let area = match self.parts.processor.mode {
-                    ImageMode::PadSquare => Area::padded_square(image.width, image.height),
-                    ImageMode::CenterCrop => Area::cropped_square(image.width, image.height),
-                };
-                let (rows, cols) = (side, side);
-                Layout::single(Grid { rows, cols }, area)
-            }
-        };
+        let layout = |image: &ImageShape| layout(&self.parts.config, self.parts.processor.mode, image);
         Encoded {
             // Methods choose in f32, whatever the weights are held in.
             tokens: rows.of(encoding.hidden.clone()),
@@ -198,6 +183,10 @@ impl Vlm for Llava {
         self.parts.model.loss(batch, visual)
     }
 
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.parts.model.language.kv_bytes_per_token()
+    }
+
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
         self.parts.model.language.embed_ids(ids)
     }
@@ -211,6 +200,24 @@ impl Vlm for Llava {
     ) -> Result<Vec<Vec<u32>>, VlmError> {
         self.parts.model.generate_with(prompts, visual, options, hooks)
     }
+}
+
+/// How the tokens of an image lie on it.
+pub(crate) fn layout(config: &LlavaConfig, mode: ImageMode, image: &ImageShape) -> Layout {
+    let side = config.vision.grid_side();
+    if config.vision_feature_select_strategy == FeatureSelect::Full {
+        // With [CLS] among the tokens there is no raster: one row of everything.
+        return Layout::from(Grid {
+            rows: 1,
+            cols: side * side + 1,
+        });
+    }
+    let area = match mode {
+        ImageMode::PadSquare => Area::padded_square(image.width, image.height),
+        ImageMode::CenterCrop => Area::cropped_square(image.width, image.height),
+    };
+    let (rows, cols) = (side, side);
+    Layout::single(Grid { rows, cols }, area)
 }
 
 /// Refuses images without pixels.

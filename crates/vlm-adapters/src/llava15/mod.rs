@@ -5,6 +5,6 @@ mod model;
 mod weights;
 
 pub use llava::{Llava, LlavaParts};
-pub(crate) use llava::{check_images, mismatch};
+pub(crate) use llava::{check_images, layout, mismatch};
 pub use model::LlavaModel;
 pub(crate) use weights::load_table;

@@ -240,6 +240,10 @@ impl Vlm for LlavaNext {
         self.llava.loss(batch, visual)
     }
 
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.llava.kv_bytes_per_token()
+    }
+
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
         self.llava.embed_text(ids)
     }

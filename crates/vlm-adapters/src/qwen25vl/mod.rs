@@ -15,5 +15,6 @@ pub use merger::QwenMerger;
 pub use model::Qwen25VlModel;
 pub use names::canonical_qwen_name;
 pub use qwen::{PruningSite, Qwen25Vl, Qwen25VlParts, QwenOptions};
+pub(crate) use vision::cells;
 pub use vision::{QwenEncoding, QwenVision};
 pub use windows::WindowPlan;

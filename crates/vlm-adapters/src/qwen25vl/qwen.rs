@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune_pruner::{Area, Grid, Layout, Observed, PositionRule, Signals};
+use diffprune_pruner::{Grid, Layout, Observed, PositionRule, Signals};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -151,15 +151,6 @@ impl Qwen25Vl {
     pub fn into_parts(self) -> Qwen25VlParts {
         self.parts
     }
-
-    /// How the cells of an image with `cells` rows and columns lie on it.
-    fn layout(&self, image: &ImageShape, cells: Grid) -> Layout {
-        let area = match self.parts.processor.pad_square {
-            true => Area::padded_square(image.width, image.height),
-            false => Area::IMAGE,
-        };
-        Layout::single(cells, area)
-    }
 }
 
 impl Vlm for Qwen25Vl {
@@ -247,7 +238,7 @@ impl Vlm for Qwen25Vl {
                 .images
                 .iter()
                 .zip(cells)
-                .map(|(image, cells)| self.layout(image, cells))
+                .map(|(image, cells)| self.parts.processor.layout(image, cells))
                 .collect(),
             observed: Observed {
                 received_attention: encoding.received.map(received),
@@ -265,6 +256,10 @@ impl Vlm for Qwen25Vl {
 
     fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
         VisualSequence::cells(layout.segments[0].grid, keep, rule)
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.parts.model.language.kv_bytes_per_token()
     }
 
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {

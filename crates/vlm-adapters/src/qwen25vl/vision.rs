@@ -189,7 +189,7 @@ impl QwenVision {
 }
 
 /// Rows and columns of cells.
-pub(super) fn cells(grids: &[Grid], merge: usize) -> Vec<Grid> {
+pub(crate) fn cells(grids: &[Grid], merge: usize) -> Vec<Grid> {
     let cells = |grid: &Grid| Grid {
         rows: grid.rows / merge,
         cols: grid.cols / merge,
