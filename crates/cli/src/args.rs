@@ -25,6 +25,8 @@ enum Command {
     Show(commands::show::ShowArgs),
     /// Ask a question about a picture with pruned tokens.
     Ask(commands::ask::AskArgs),
+    /// Time the stages of an answer on random weights of a published shape.
+    Bench(commands::bench::BenchArgs),
     /// Compute reports again from their records.
     Report(commands::report::ReportArgs),
     /// Run a whole experiment.
@@ -59,6 +61,7 @@ impl Cli {
             Command::Eval(args) => args.run(),
             Command::Show(args) => args.run(),
             Command::Ask(args) => args.run(),
+            Command::Bench(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Run(Run::Repro(args)) => args.run(),
         }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod ask;
+pub mod bench;
 pub mod eval;
 pub mod mini_card;
 pub mod mini_data;

@@ -39,7 +39,7 @@ fn models_that_cannot_be_read() {
     refuse(
         repro,
         &[&absent, &out],
-        &["absent", "no such folder", "cargo xtask mini"],
+        &["absent", "wanted a folder", "cargo xtask mini"],
     );
 
     let show = "show --model {} --image {} --out {}";
