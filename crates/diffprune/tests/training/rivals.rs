@@ -154,6 +154,23 @@ fn interrupted_rivals_end_with_the_same_bits() {
 }
 
 #[test]
+fn tensors_of_unfinished_runs_keep_their_names() {
+    let _guard = alone();
+    // Names that runs had when there was nothing but a scorer: they can still be continued.
+    for (config, name) in [
+        (settings(), "scorer.final_norm.gamma"),
+        (with(Method::dynamic_vit()), "scorer.entry.norm.gamma"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        run(&config, folder.path(), Some(3)).unwrap();
+        for file in ["module.safetensors", "optimizer.safetensors"] {
+            let bytes = fs::read(folder.path().join("checkpoints/step-00000002").join(file)).unwrap();
+            assert!(String::from_utf8_lossy(&bytes).contains(name), "{file}: {name}");
+        }
+    }
+}
+
+#[test]
 fn losses_of_rivals_fall_and_the_model_stays_frozen() {
     let _guard = alone();
     let vlm = tiny();
