@@ -75,6 +75,6 @@ mod tests {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(512 * 1024 * 512), "128.0 MiB");
+        assert_eq!(bytes(512 * 1024 * 512), "256.0 MiB");
     }
 }

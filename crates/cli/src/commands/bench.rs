@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use diffprune::pruning::{PruningContext, Space};
 use diffprune::scorer::ScorerConfig;
 use diffprune::vlm::{
-    GenerateOptions, Hooks, LlavaConfig, LlavaModel, LlavaNextConfig, Qwen25VlConfig, Qwen25VlModel, VisualInput,
-    VisualSequence,
+    GenerateOptions, Hooks, LlavaConfig, LlavaModel, LlavaNextConfig, Qwen25VlConfig, Qwen25VlModel,
+    VisualInput, VisualSequence,
 };
 use diffprune::{Budget, DiffPrune, Grid, PositionRule, Pruner};
 use diffprune_eval::{BlockShape, Counting, ModelShape, Timing, TimingContext, peak_memory, stages};
@@ -74,10 +74,18 @@ impl BenchArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let device = device::parse(&self.device)?;
         let shape = ModelShape::preset(&self.shape).with_context(|| {
-            format!("shape: found `{}`, wanted one of {}", self.shape, ModelShape::PRESETS.join(", "))
+            format!(
+                "shape: found `{}`, wanted one of {}",
+                self.shape,
+                ModelShape::PRESETS.join(", ")
+            )
         })?;
         if self.runs == 0 || self.text < 2 {
-            bail!("runs and text: found {} and {}, wanted at least 1 and 2", self.runs, self.text);
+            bail!(
+                "runs and text: found {} and {}, wanted at least 1 and 2",
+                self.runs,
+                self.text
+            );
         }
         let start = Instant::now();
         let network = self.network(&device)?;
@@ -85,7 +93,8 @@ impl BenchArgs {
             "{} with random weights in {:?}{}: {:.1} s to make, peak memory {}",
             self.shape,
             self.dtype,
-            self.layers.map_or(String::new(), |n| format!(", first {n} layers only")),
+            self.layers
+                .map_or(String::new(), |n| format!(", first {n} layers only")),
             start.elapsed().as_secs_f64(),
             memory()
         );
@@ -124,7 +133,11 @@ impl BenchArgs {
                 arithmetic::bytes(cache)
             );
             for timing in timings {
-                let few = if timing.runs < 30 { " (few runs: no claim)" } else { "" };
+                let few = if timing.runs < 30 {
+                    " (few runs: no claim)"
+                } else {
+                    ""
+                };
                 println!("  {timing}{few}");
             }
         }
@@ -178,7 +191,10 @@ impl BenchArgs {
             "qwen2.5-vl-3b" => Qwen25VlConfig::qwen2_5_vl_3b(),
             "qwen2.5-vl-7b" => Qwen25VlConfig::qwen2_5_vl_7b(),
             "qwen2.5-vl-32b" => Qwen25VlConfig::qwen2_5_vl_32b(),
-            other => bail!("shape: found `{other}`, wanted one of {}", ModelShape::PRESETS.join(", ")),
+            other => bail!(
+                "shape: found `{other}`, wanted one of {}",
+                ModelShape::PRESETS.join(", ")
+            ),
         };
         let model = qwen(config).init_random(dtype, self.seed, device)?;
         Ok(Network::Qwen(Box::new(model)))
@@ -227,7 +243,10 @@ impl BenchArgs {
         }
         let totals = (0..self.runs).map(|run| seconds[..4].iter().map(|stage| stage[run]).sum());
         let total = Timing::new("to the first token", totals.collect(), context);
-        let timings = STAGES.iter().zip(seconds).map(|(stage, seconds)| Timing::new(stage, seconds, context));
+        let timings = STAGES
+            .iter()
+            .zip(seconds)
+            .map(|(stage, seconds)| Timing::new(stage, seconds, context));
         Ok(timings.chain([total]).collect())
     }
 }

@@ -1,9 +1,11 @@
 //! Every command once, on a model with random weights.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::{model, picture, succeed};
+use crate::{diffprune, model, output, picture, succeed};
 
 #[test]
 fn data_train_eval_report_show_ask() {
@@ -113,6 +115,97 @@ fn compared(at: &dyn Fn(&str) -> PathBuf, out: &Path, report: &str) {
         report,
         "nothing is touched"
     );
+}
+
+#[test]
+fn pictures_are_talked_about_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, photo) = (at("model"), at("photo.png"));
+    model(&checkpoint, 32);
+    picture(&photo);
+
+    // Two pictures in one prompt; methods that read the question or act inside the language model answer too.
+    for pruner in ["cls", "divprune", "visionzip", "cdpruner", "fastv-kept"] {
+        let ask = format!(
+            "ask colour? --model {{}} --image {{}} --image {{}} --keep 1/2 --pruner {pruner} --positions keep \
+             --max-new-tokens 2"
+        );
+        let told = output(&ask, &[&checkpoint, &photo, &photo]);
+        let line = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(told.status.success(), "{pruner}: {line}");
+        assert!(
+            line.contains("of 288 visual tokens kept") && line.contains("KV cache saved"),
+            "{line}"
+        );
+        assert!(pruner == "fastv-kept" || line.contains("144 of 288"), "{line}");
+    }
+
+    // Without weights: only the settings are read.
+    let whole = succeed(
+        "ask --dry-run --model {} --image {} --keep 1/9",
+        &[&checkpoint, &photo],
+    );
+    fs::remove_file(checkpoint.join("model.safetensors")).unwrap();
+    let told = succeed(
+        "ask --dry-run --model {} --image {} --keep 1/9",
+        &[&checkpoint, &photo],
+    );
+    assert_eq!(told, whole);
+    assert!(
+        told.contains("144 tokens in 1 view(s) (12x12)") && told.contains("16 of 144"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_conversation_goes_on_until_an_empty_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, photo) = (dir.path().join("model"), dir.path().join("photo.png"));
+    model(&checkpoint, 32);
+    picture(&photo);
+    let mut command = diffprune(
+        "ask --chat --model {} --image {} --keep 1/9 --max-new-tokens 2",
+        &[&checkpoint, &photo],
+    );
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let questions = b"what colour?\nand what shape?\n\nnot asked\n";
+    child.stdin.take().unwrap().write_all(questions).unwrap();
+    let told = child.wait_with_output().unwrap();
+    let lines = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.status.success(), "{lines}");
+    assert_eq!(
+        lines.matches("16 of 144 visual tokens kept").count(),
+        2,
+        "{lines}"
+    );
+    assert_eq!(
+        lines.matches("encode 0 ms, select 0 ms").count(),
+        1,
+        "looked at once: {lines}"
+    );
+}
+
+#[test]
+fn published_shapes_are_timed_on_random_weights() {
+    let told = succeed(
+        "bench --shape llava-1.5-7b --layers 1 --keep 1/9 --runs 1 --warm-up 0 --text 8 --dtype f16",
+        &[],
+    );
+    for part in [
+        "first 1 layers only",
+        "64 of 576 tokens",
+        "prefill:",
+        "few runs: no claim",
+        "peak memory",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
 
 #[test]
