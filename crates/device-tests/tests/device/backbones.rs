@@ -185,11 +185,7 @@ fn training(dir: &Path, target: &Target) -> Result<f32, String> {
         Ok((value, all.1))
     };
     let (found, wanted) = (run(&target.device)?, run(&Device::flex())?);
-    let tolerance = Target {
-        dtype: DType::F32,
-        ..target.clone()
-    }
-    .tolerance();
+    let tolerance = target.in_f32().tolerance();
     let largest = wanted
         .1
         .iter()

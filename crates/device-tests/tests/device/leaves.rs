@@ -2,7 +2,7 @@
 //! as training does.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use diffprune::denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
 use diffprune::pruning::{Budget, Grid, PruningContext, Selection, descriptors};
 use diffprune::scorer::{Scorer, ScorerConfig};
@@ -15,7 +15,6 @@ use diffprune::{DiffPrune, Pruner};
 
 use crate::Check;
 use crate::compare::{close, host, numbers, values_and_gradients};
-use crate::target::Target;
 
 const BATCH: usize = 2;
 const N: usize = 12;
@@ -27,11 +26,7 @@ fn check(
     function: impl Fn(&[Tensor<1>], &Device) -> Tensor<1> + 'static,
 ) -> Check {
     Check::new(name, move |target| {
-        let target = Target {
-            dtype: DType::F32,
-            ..target.clone()
-        };
-        values_and_gradients(&target, sizes, &function)
+        values_and_gradients(&target.in_f32(), sizes, &function)
     })
 }
 

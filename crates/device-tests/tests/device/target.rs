@@ -47,6 +47,14 @@ impl Target {
         Ok(Self { device, dtype, name })
     }
 
+    /// The same device with numbers in f32.
+    pub fn in_f32(&self) -> Self {
+        Self {
+            dtype: DType::F32,
+            ..self.clone()
+        }
+    }
+
     /// Largest allowed difference of numbers of about unit size: a few thousand roundings of the type.
     pub fn tolerance(&self) -> f32 {
         match self.dtype {
