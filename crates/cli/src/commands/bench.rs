@@ -110,7 +110,11 @@ impl BenchArgs {
         );
         let context = TimingContext::new(
             format!("{:?} weights", self.dtype).to_lowercase(),
-            "fused",
+            // The fused kernels serve f32 on the CPU; everything else takes the composed form.
+            match self.dtype == WeightType::F32 && device::is_cpu(&device) {
+                true => "fused",
+                false => "composed",
+            },
             self.device.clone(),
             1,
         );
