@@ -78,7 +78,7 @@ pub fn close(what: &str, found: &[f32], wanted: &[f32], tolerance: f32) -> Resul
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {
         let share = (found - wanted).abs() / (tolerance * scale);
         // A NaN must not pass.
-        if !(share <= 1.0) {
+        if share.is_nan() || share > 1.0 {
             return Err(format!("{what}: {found} at {i}, wanted {wanted}"));
         }
         worst = worst.max(share);

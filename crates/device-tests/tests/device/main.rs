@@ -15,10 +15,13 @@ use std::time::Instant;
 
 use target::Target;
 
+/// Answers with the largest difference relative to what is allowed.
+type Run = dyn Fn(&Target) -> Result<f32, String>;
+
 /// A named comparison; its error says what differs.
 pub struct Check {
     name: String,
-    run: Box<dyn Fn(&Target) -> Result<f32, String>>,
+    run: Box<Run>,
 }
 
 impl Check {
