@@ -66,13 +66,17 @@ impl ReproFlags {
 /// `cargo xtask mini`.
 #[derive(Args)]
 pub struct MiniFlags {
+    /// Which small model: llava-1.5, llava-next or qwen2.5-vl.
+    #[arg(long, default_value = "llava-1.5")]
+    model: String,
     /// cpu, wgpu, vulkan or cuda.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini in the workspace].
+    /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini-MODEL in the
+    /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Where the finished model is written [default: assets/mini-llava-1.5 in the workspace].
+    /// Where the finished model is written [default: assets/mini-MODEL in the workspace].
     #[arg(long)]
     assets: Option<PathBuf>,
     /// Further flags for `diffprune mini train`; paths in them count from the workspace.
@@ -84,12 +88,14 @@ impl MiniFlags {
     /// Builds in release and trains.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self { device, rest, .. } = &self;
-        let out = resolved(shell, self.out.as_deref(), "runs/mini")?;
-        let assets = resolved(shell, self.assets.as_deref(), "assets/mini-llava-1.5")?;
+        let Self {
+            model, device, rest, ..
+        } = &self;
+        let out = resolved(shell, self.out.as_deref(), &format!("runs/mini-{model}"))?;
+        let assets = resolved(shell, self.assets.as_deref(), &format!("assets/mini-{model}"))?;
         cmd!(
             shell,
-            "{binary} mini train --device {device} --out {out} --assets {assets} {rest...}"
+            "{binary} mini train --model {model} --device {device} --out {out} --assets {assets} {rest...}"
         )
         .quiet()
         .run()?;

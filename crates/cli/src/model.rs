@@ -7,20 +7,21 @@ use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune::vlm::{HubOptions, resolve_checkpoint_with};
 use diffprune::{LoadOptions, Vlm, load_vlm};
+use diffprune_mini::Family;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{device, digest};
 
-/// Where the shipped model lies in the repository.
-pub const SHIPPED: &str = "assets/mini-llava-1.5";
+/// The folder of the shipped models in the repository.
+const ASSETS: &str = "assets";
 
 /// Which model runs where.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Checkpoint in Hugging Face layout: a folder, or a name on the hub such as llava-hf/llava-1.5-7b-hf, which is
-    /// fetched into the usual cache (HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured) [default: the
-    /// shipped small LLaVA-1.5].
-    #[arg(long, value_name = "DIR|ID")]
+    /// Checkpoint in Hugging Face layout: a folder, a shipped small model (mini-llava-1.5, mini-llava-next,
+    /// mini-qwen2.5-vl), or a name on the hub such as llava-hf/llava-1.5-7b-hf, which is fetched into the usual cache
+    /// (HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured) [default: mini-llava-1.5].
+    #[arg(long, value_name = "DIR|NAME|ID")]
     pub model: Option<String>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
@@ -51,7 +52,7 @@ impl ModelArgs {
     pub fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.model {
             Some(model) => resolve(model),
-            None => shipped(),
+            None => shipped(Family::default()),
         }
     }
 
@@ -99,8 +100,14 @@ fn options(half: bool) -> LoadOptions {
     }
 }
 
-/// The folder that a text names: one on this machine, or a model of the hub in the cache, fetched if need be.
+/// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
+/// need be.
 pub fn resolve(model: &str) -> anyhow::Result<PathBuf> {
+    if let Some(family) = Family::ALL.into_iter().find(|family| family.folder() == model)
+        && !Path::new(model).is_dir()
+    {
+        return shipped(family);
+    }
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -117,18 +124,26 @@ pub fn resolve(model: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The shipped model: below the current folder, above it, or above the program's own file.
-fn shipped() -> anyhow::Result<PathBuf> {
+/// Where the small model of a family is shipped, in the repository.
+pub fn shipped_folder(family: Family) -> PathBuf {
+    Path::new(ASSETS).join(family.folder())
+}
+
+/// A shipped model: below the current folder, above it, or above the program's own file.
+fn shipped(family: Family) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
     let program = std::env::current_exe().unwrap_or_default();
+    let folder = shipped_folder(family);
     let found = here
         .ancestors()
         .chain(program.ancestors())
-        .map(|dir| dir.join(SHIPPED))
+        .map(|dir| dir.join(&folder))
         .find(|dir| dir.is_dir());
     found.with_context(|| {
         format!(
-            "{SHIPPED}: not found in {} or above; train it with `cargo xtask mini` or name a checkpoint with --model",
+            "{}: not found in {} or above; train it with `cargo xtask mini --model {family}` or name a checkpoint with \
+             --model",
+            folder.display(),
             here.display()
         )
     })

@@ -1,6 +1,6 @@
 //! Prints captions and questions: `cargo run -p diffprune-mini --example describe -- [first] [scenes]`.
 
-use diffprune_mini::{SceneDataset, Split, WorldConfig, build_tokenizer, caption, questions};
+use diffprune_mini::{Family, SceneDataset, Split, WorldConfig, build_tokenizer, caption, questions};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut number = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse::<u64>());
     let (first, count) = (number(0)?, number(3)?);
     let scenes = SceneDataset::new(WorldConfig::default(), 0, Split::Train)?;
-    let tokenizer = build_tokenizer()?;
+    let tokenizer = build_tokenizer(Family::Llava15)?;
     for index in first..first + count {
         let scene = scenes.get(index);
         let mut rng = scenes.text_rng(index, 0);

@@ -91,6 +91,9 @@ pub enum MiniError {
     /// Training state could not be written or read.
     #[error(transparent)]
     Training(#[from] diffprune_training::TrainingError),
+    /// The model cannot run on what it is given.
+    #[error(transparent)]
+    Run(#[from] diffprune_vlm::VlmError),
     /// The model's files or sizes are wrong.
     #[error(transparent)]
     Model(Box<diffprune_vlm::LoadError>),

@@ -1,10 +1,10 @@
 //! The small world is what it says: reproducible, fair, answerable, and readable in its official formats.
 
 use diffprune_mini::{
-    Boxes, Colour, LETTERS, MiniCounts, MiniError, MiniWorld, Object, ProcessorIds, Question, QuestionKind,
-    SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Shape, Split, WorldConfig, Written, build_tokenizer, caption,
-    dense_labels, existence, image_labels, prompt, question_of_kind, questions, render, training_text,
-    unanswerable, write_processor_files,
+    Boxes, Colour, Family, LETTERS, MiniCounts, MiniError, MiniWorld, Object, ProcessorIds, Question,
+    QuestionKind, SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Shape, Split, WorldConfig, Written,
+    build_tokenizer, caption, dense_labels, existence, image_labels, prompt, question_of_kind, questions,
+    render, training_text, unanswerable, write_processor_files,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -514,7 +514,7 @@ fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Box<dyn std::error
 
 #[test]
 fn no_word_of_the_world_is_unknown() -> Outcome {
-    let tokenizer = build_tokenizer()?;
+    let tokenizer = build_tokenizer(Family::Llava15)?;
     let set = scenes(Split::Train)?;
     for (i, scene) in numbered(&set, 400) {
         let mut rng = set.text_rng(i, 0);
@@ -536,7 +536,7 @@ fn no_word_of_the_world_is_unknown() -> Outcome {
 
 #[test]
 fn captions_and_answers_come_back_from_their_ids() -> Outcome {
-    let tokenizer = build_tokenizer()?;
+    let tokenizer = build_tokenizer(Family::Llava15)?;
     let set = scenes(Split::Train)?;
     for (i, scene) in numbered(&set, 200) {
         let mut rng = set.text_rng(i, 0);
@@ -554,7 +554,7 @@ fn captions_and_answers_come_back_from_their_ids() -> Outcome {
 
 #[test]
 fn a_prompt_is_short_and_its_fixed_parts_are_one_token_each() -> Outcome {
-    let tokenizer = build_tokenizer()?;
+    let tokenizer = build_tokenizer(Family::Llava15)?;
     let tokens = tokenizer
         .encode(prompt("Is there a red circle in the image?"), true)
         .map_err(|e| e.to_string())?;
@@ -581,8 +581,8 @@ fn a_prompt_is_short_and_its_fixed_parts_are_one_token_each() -> Outcome {
 #[test]
 fn processor_files_are_read_back_with_the_same_ids() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let found = write_processor_files(dir.path(), &WorldConfig::default())?;
-    assert_eq!(found, ProcessorIds::of_mini());
+    let found = write_processor_files(dir.path(), Family::Llava15, &WorldConfig::default())?;
+    assert_eq!(found, ProcessorIds::of(Family::Llava15));
     let read = Tokenizer::from_file(dir.path().join("tokenizer.json")).map_err(|e| e.to_string())?;
     assert_eq!(read.get_vocab_size(true), found.vocab_size);
     assert!(found.vocab_size.is_multiple_of(16));
@@ -590,7 +590,10 @@ fn processor_files_are_read_back_with_the_same_ids() -> Outcome {
     let wanted = [found.unk, found.bos, found.eos, found.pad, found.image];
     assert_eq!(special.map(|token| read.token_to_id(token)), wanted.map(Some));
     let text = prompt("What does the sign say?");
-    assert_eq!(ids(&read, &text)?, ids(&build_tokenizer()?, &text)?);
+    assert_eq!(
+        ids(&read, &text)?,
+        ids(&build_tokenizer(Family::Llava15)?, &text)?
+    );
     for name in fs::read_dir(dir.path())?.collect::<Result<Vec<_>, _>>()? {
         if name.path().extension().is_some_and(|e| e == "json") {
             serde_json::from_str::<Value>(&fs::read_to_string(name.path())?)?;
@@ -605,7 +608,7 @@ fn processor_files_are_read_back_with_the_same_ids() -> Outcome {
 #[test]
 fn an_unwritable_folder_is_an_error_that_names_the_file() {
     let missing = Path::new("no such folder").join("deeper");
-    let error = write_processor_files(&missing, &WorldConfig::default());
+    let error = write_processor_files(&missing, Family::Llava15, &WorldConfig::default());
     assert!(
         matches!(&error, Err(MiniError::Io { path, .. }) if path.starts_with(&missing)),
         "{error:?}"

@@ -9,7 +9,7 @@ use clap::Args;
 use diffprune::Budget;
 use diffprune::vlm::write_atomic;
 use diffprune_eval::{Annotations, Bootstrap, Meta, Report, ReportOptions, Run, RunOptions};
-use diffprune_mini::{MiniCounts, MiniWorld, PretrainConfig};
+use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
 
 use super::{eval, mini_data};
 use crate::annotations::SceneTruth;
@@ -131,36 +131,42 @@ fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<Report> {
 pub fn bare(recipe: &str) -> anyhow::Result<String> {
     let config: PretrainConfig = toml::from_str(recipe).context("the recipe beside the model")?;
     let (tower, language) = (&config.tower, &config.language);
+    let what = Architecture::of(config.family);
     Ok(format!(
         "---\nlicense: mit\npipeline_tag: image-text-to-text\n---\n\n\
-         # mini-llava-1.5\n\n\
-         A LLaVA-1.5 for people without weights and data: the architecture of the large ones (CLIP tower with [CLS], \
-         layer -2, two-layer projector, LLaMA), small enough for a laptop, trained from scratch on drawn scenes. It \
-         exists to measure visual-token pruning with; it knows nothing of the real world.\n\n\
+         # {name}\n\n\
+         A {large} for people without weights and data: the architecture of the large ones ({parts}), small enough for \
+         a laptop, trained from scratch on drawn scenes. It exists to measure visual-token pruning with; it knows \
+         nothing of the real world.\n\n\
          ## What it is\n\n\
-         168 x 168 pixels in patches of 14, so 144 visual tokens of width {d_vision}; {vision_layers} tower layers \
-         (the checkpoint holds one more that layer -2 passes over), {language_layers} decoder layers of width \
-         {d_model}, {heads} heads; f16. The tokenizer knows the words of the small world and the fixed sentences of \
-         the benchmarks' prompts.\n\n\
+         {tokens}; tower of {vision_layers} layers of width {d_vision}{spare}, {language_layers} decoder layers of \
+         width {d_model}, {heads} heads; f16. The tokenizer knows the words of the small world and the fixed sentences \
+         of the benchmarks' prompts.\n\n\
          ## How it was made\n\n\
-         `cargo xtask mini`, from the seed {seed}, with no outside data or weights:\n\n\
-         1. The tower alone, {tower_images} images: shape, colour, size and letter that cover each patch, from the \
-         layer -2 tokens, and what is in the image, from [CLS].\n\
-         2. Projector and decoder on the frozen tower, {language_images} images: up to {turns} \
-         question-answer turns per image in one sequence and in half of the sequences its caption, loss on answers \
-         only, captions at weight 0.3.\n\n\
+         `cargo xtask mini --model {family}`, from the seed {seed}, with no outside data or weights:\n\n\
+         1. The tower alone, {tower_images} images: {lessons}.\n\
+         2. {bridge} and decoder on the frozen tower, {language_images} images: up to {turns} question-answer turns \
+         per image in one sequence, in the words of the ten benchmarks, and in half of the sequences its caption; loss \
+         on answers only, captions at weight 0.3.\n\n\
          In a share of {subset:.2} of the second stage's shards the decoder is given random subsets of the visual \
-         tokens ({subset_min} to {subset_max} of 144, at their own positions: white-noise, clustered and \
+         tokens ({subset_min:.0} to {subset_max:.0} % of them, at their own positions: white-noise, clustered and \
          feature-driven subsets). Without this a decoder this small takes an incomplete token grid for a foreign input \
-         and falls apart, which large models do not do; with it, fewer tokens mostly mean less information. Counting \
-         is the exception: see Limits. Keep that in mind when comparing with models that never saw subsets.\n\n\
+         and falls apart, which large models do not do; with it, fewer tokens mostly mean less information. Keep that \
+         in mind when comparing with models that never saw subsets.\n\n\
          The full recipe is `{RECIPE}`.\n\n\
          ## Limits\n\n\
-         Scenes of 1 to 4 drawn objects and, in half of them, a sign. Relation questions are answered at chance. Counting \
-         leans on the share of object tokens among those given: it suffers when only background is dropped, although \
-         nothing that it needs is missing. Every question that it was taught ends in the line `Answer the question \
-         using a single word or phrase.`; without it an answer does not end. Numbers say how much information pruning leaves, not how a 7B \
-         model behaves.\n",
+         Scenes of 1 to 4 drawn objects and, in half of them, a sign. Counting leans on the share of object tokens \
+         among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
+         Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
+         end. Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
+        name = config.family.folder(),
+        large = what.large,
+        parts = what.parts,
+        tokens = what.tokens,
+        spare = what.spare,
+        lessons = what.lessons,
+        bridge = what.bridge,
+        family = config.family,
         d_vision = config.d_vision,
         vision_layers = config.vision_layers,
         language_layers = config.language_layers,
@@ -171,9 +177,57 @@ pub fn bare(recipe: &str) -> anyhow::Result<String> {
         language_images = language.steps * config.batch(),
         turns = config.turns,
         subset = config.subset_share,
-        subset_min = config.subset_min,
-        subset_max = config.subset_max,
+        subset_min = 100.0 * config.subset_min,
+        subset_max = 100.0 * config.subset_max,
     ))
+}
+
+/// What a card says of a family.
+struct Architecture {
+    large: &'static str,
+    parts: &'static str,
+    tokens: &'static str,
+    /// Layers that no token passes.
+    spare: &'static str,
+    lessons: &'static str,
+    bridge: &'static str,
+}
+
+impl Architecture {
+    fn of(family: Family) -> Self {
+        let llava = Self {
+            large: "LLaVA-1.5",
+            parts: "CLIP tower with [CLS], layer -2, two-layer projector, LLaMA",
+            tokens: "168 x 168 pixels in patches of 14, so 144 visual tokens",
+            spare: " (the checkpoint holds one more that layer -2 passes over)",
+            lessons: "shape, colour, size, place and letter that cover each patch, from the layer -2 tokens, and what \
+                      is in the image, from [CLS]",
+            bridge: "Projector",
+        };
+        match family {
+            Family::Llava15 => llava,
+            Family::LlavaNext => Self {
+                large: "LLaVA-NeXT",
+                parts: "CLIP tower with [CLS], layer -2, tiles on a canvas, newline vectors, two-layer projector, LLaMA",
+                tokens: "views of 84 x 84 pixels in patches of 14: a small view of the whole image and four tiles, so \
+                         36 + 144 visual tokens",
+                lessons: "shape, colour, size and letter that cover each patch (and in the small view the place), from \
+                          the layer -2 tokens, and what is in each view, from [CLS]",
+                bridge: "Projector, newline vector",
+                ..llava
+            },
+            Family::Qwen25Vl => Self {
+                large: "Qwen2.5-VL",
+                parts: "tower with window attention and rotary positions, merger, Qwen2.5 with three position axes and \
+                        grouped keys",
+                tokens: "168 x 168 pixels in patches of 7, four of which the merger makes one, so 144 visual tokens; \
+                         windows of 4 x 4 tokens in every second block",
+                spare: "",
+                lessons: "shape, colour, size, place and letter that cover each cell of four patches",
+                bridge: "Merger",
+            },
+        }
+    }
 }
 
 /// The table of scores.

@@ -4,30 +4,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune::vlm::write_atomic;
-use diffprune_mini::{PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
+use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
 use super::eval::make_folder;
 use super::mini_card::{CARD, RECIPE, write_card};
 use crate::{device, model};
 
-/// Trains the small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
+/// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
 ///
 /// A run that is interrupted is continued by the same command. The checkpoint folder appears whole or not at all.
 #[derive(Debug, Args)]
 pub struct MiniTrainArgs {
+    /// Which one: llava-1.5, llava-next or qwen2.5-vl.
+    #[arg(long, default_value_t = Family::default())]
+    model: Family,
     /// Folder of the run: settings, checkpoints, measurements.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Folder of the finished checkpoint.
-    #[arg(long, value_name = "DIR", default_value = model::SHIPPED)]
-    assets: PathBuf,
+    /// Folder of the finished checkpoint [default: that of the model below assets].
+    #[arg(long, value_name = "DIR")]
+    assets: Option<PathBuf>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// The recipe; what the file does not name has its default.
+    /// The recipe; what the file does not name has the model's default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
     /// Leave out the measurement at the end; the card then has no scores.
@@ -44,26 +47,61 @@ impl MiniTrainArgs {
         let recipe = toml::to_string(&config)?;
         settle(&self.out.join(RECIPE), &recipe)?;
         let world = WorldConfig::default();
-        let trained = pretrain(&config, &world, &self.out, &device)?;
-        let folder = unfinished(&self.assets)?;
-        write_checkpoint(&trained, &world, &recipe, &folder)?;
+        let trained = pretrain(&config, &world, &self.out, &device, threads(&device))?;
+        let assets = self
+            .assets
+            .unwrap_or_else(|| model::shipped_folder(config.family));
+        let folder = unfinished(&assets)?;
+        write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
             write_atomic(folder.join(CARD), super::mini_card::bare(&recipe)?.as_bytes())?;
         } else {
             write_card(&folder, &self.out.join("card"), &device)?;
         }
-        replace(&folder, &self.assets)?;
-        println!("{}", self.assets.display());
+        replace(&folder, &assets)?;
+        println!("{}", assets.display());
         Ok(())
     }
 
     fn recipe(&self) -> anyhow::Result<PretrainConfig> {
+        let own = PretrainConfig::of(self.model);
         let Some(path) = &self.config else {
-            return Ok(PretrainConfig::default());
+            return Ok(own);
         };
+        let wanted = || format!("{}: wanted a recipe in TOML", path.display());
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{}: wanted a recipe in TOML", path.display()))
+        let given: toml::Table = toml::from_str(&text).with_context(wanted)?;
+        let mut recipe = toml::Table::try_from(&own)?;
+        lay_over(&mut recipe, given);
+        let recipe: PretrainConfig = recipe.try_into().with_context(wanted)?;
+        if recipe.family != self.model {
+            bail!(
+                "{}: found family {}, wanted {}; name it with --model",
+                path.display(),
+                recipe.family,
+                self.model
+            );
+        }
+        Ok(recipe)
     }
+}
+
+/// Replaces what the file names, table by table.
+fn lay_over(recipe: &mut toml::Table, given: toml::Table) {
+    for (key, value) in given {
+        match (recipe.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(given)) => lay_over(inner, given),
+            (_, value) => {
+                recipe.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Shards run on as many threads as a CPU has; a GPU takes them one after the other.
+fn threads(device: &Device) -> Option<usize> {
+    let cores = || std::thread::available_parallelism().map_or(1, |count| count.get());
+    device::is_cpu(device).then(cores)
 }
 
 /// Writes the resolved recipe before the first step; a run with another one is refused.
@@ -80,12 +118,13 @@ fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
 
 fn write_checkpoint(
     trained: &Pretrained,
+    family: Family,
     world: &WorldConfig,
     recipe: &str,
     dir: &Path,
 ) -> anyhow::Result<()> {
-    trained.model.save_pretrained(&trained.config, dir, DType::F16)?;
-    write_processor_files(dir, world)?;
+    trained.save_pretrained(dir, DType::F16)?;
+    write_processor_files(dir, family, world)?;
     write_atomic(dir.join(RECIPE), recipe.as_bytes())?;
     Ok(())
 }

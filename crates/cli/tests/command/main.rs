@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use burn::tensor::{DType, Device};
-use diffprune_mini::{PretrainConfig, WorldConfig, write_processor_files};
+use diffprune_mini::{PretrainConfig, WorldConfig, untrained, write_processor_files};
 
 /// The program with these arguments, separated by blanks; `{}` stands for the next path.
 fn diffprune(line: &str, paths: &[&Path]) -> Command {
@@ -53,13 +53,10 @@ fn model(dir: &Path, width: usize) {
         n_heads: 2,
         ..PretrainConfig::default()
     };
-    let config = recipe.model(&world);
-    let device = Device::flex();
-    config
-        .init(&device)
-        .save_pretrained(&config, dir, DType::F16)
+    untrained(&recipe, &world, &Device::flex())
+        .and_then(|model| model.save_pretrained(dir, DType::F16))
         .expect("a writable folder");
-    write_processor_files(dir, &world).expect("a writable folder");
+    write_processor_files(dir, recipe.family, &world).expect("a writable folder");
 }
 
 /// A picture.

@@ -2,24 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::family::Family;
+
 /// The whole recipe of a small model: two stages, one after the other.
 ///
-/// Stage one teaches the vision tower alone (dense labels); stage two teaches projector and language model on the
+/// Stage one teaches the vision tower alone (dense labels); stage two teaches the bridge and the language model on the
 /// frozen tower (captions and questions, loss on answers only).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
+    /// Architecture.
+    pub family: Family,
     /// Seed of the weights, the scenes and their order.
     pub seed: u64,
     /// Width of the vision tower.
     pub d_vision: usize,
-    /// Layers of the tower that are used; the checkpoint holds one more, because LLaVA reads layer -2.
+    /// Layers of the tower that are used; a LLaVA's checkpoint holds one more, because LLaVA reads layer -2.
     pub vision_layers: usize,
+    /// Heads of Qwen2.5-VL's tower; those of a LLaVA's tower are [`PretrainConfig::n_heads`].
+    pub vision_heads: usize,
     /// Width of the language model.
     pub d_model: usize,
     /// Layers of the language model.
     pub language_layers: usize,
-    /// Heads of both.
+    /// Heads of the language model, and of a LLaVA's tower.
     pub n_heads: usize,
     /// Shards of a batch; their gradients are summed in order, whatever the number of threads.
     pub shards: usize,
@@ -33,10 +39,10 @@ pub struct PretrainConfig {
     pub turns: usize,
     /// Share of the shards whose images are given as a random subset of their tokens.
     pub subset_share: f64,
-    /// Fewest tokens of a subset.
-    pub subset_min: usize,
-    /// Most tokens of a subset.
-    pub subset_max: usize,
+    /// Smallest subset, as a share of the tokens.
+    pub subset_min: f64,
+    /// Largest subset, as a share of the tokens.
+    pub subset_max: f64,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
     /// Steps between lines of the log.
@@ -61,10 +67,22 @@ pub struct StageConfig {
 
 impl Default for PretrainConfig {
     fn default() -> Self {
+        Self::of(Family::default())
+    }
+}
+
+impl PretrainConfig {
+    /// The recipe of the shipped model of a family.
+    pub fn of(family: Family) -> Self {
         Self {
+            family,
             seed: 1,
-            d_vision: 128,
+            d_vision: match family {
+                Family::Llava15 | Family::LlavaNext => 128,
+                Family::Qwen25Vl => 96,
+            },
             vision_layers: 4,
+            vision_heads: 3,
             d_model: 128,
             language_layers: 4,
             n_heads: 4,
@@ -86,15 +104,13 @@ impl Default for PretrainConfig {
             },
             turns: 8,
             subset_share: 0.5,
-            subset_min: 10,
-            subset_max: 100,
+            subset_min: 0.07,
+            subset_max: 0.7,
             checkpoint_every: 100,
             log_every: 20,
         }
     }
-}
 
-impl PretrainConfig {
     /// Images of one optimiser step.
     pub fn batch(&self) -> usize {
         self.shards * self.images_per_shard

@@ -1,141 +1,28 @@
-//! Stage two: projector and language model on the frozen tower, with captions and questions.
+//! Stage two: bridge and language model on the frozen tower, with captions and questions.
 
-use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_kernels::cross_entropy;
-use diffprune_vlm::{Llama, Projector};
-use rand::{Rng, RngExt};
-use tokenizers::Tokenizer;
+use diffprune_pruner::{Layout, Segment};
+use diffprune_vlm::{Padding, Slot, Spliced, VisualInput, plan_splice, splice};
+use rand::Rng;
 
+use super::body::Body;
+use super::parts::Reader;
 use super::pixels::Pictures;
 use super::subsets::{SubsetSource, draw_subset};
-use crate::{
-    MiniError, Question, QuestionKind, SUFFIX_SHORT, SceneDataset, caption, dense_labels, questions,
-};
+use super::words::{Conversation, text_batch};
+use crate::{MiniError, QuestionKind};
 
 /// Weight of a caption's token beside a token of an answer: captions are long, answers decide.
 const CAPTION_WEIGHT: f32 = 0.3;
 
-/// The parts of the model that stage two teaches.
-#[derive(Module, Debug)]
-pub struct Reader {
-    /// Visual tokens to the language model.
-    pub projector: Projector,
-    /// The language model.
-    pub language: Llama,
-}
-
-/// One turn of a conversation as a stretch of targets.
-struct Answer {
-    kind: Option<QuestionKind>,
-    /// Range of the target ids in the text after the image.
-    range: std::ops::Range<usize>,
-}
-
-/// A conversation about one image: what follows the image, and which of it is answered.
-pub struct Conversation {
-    ids: Vec<u32>,
-    answers: Vec<Answer>,
-}
-
-/// Ids before and after the image.
-pub struct Words {
-    tokenizer: Tokenizer,
-    /// `<s> USER:`
-    prefix: Vec<u32>,
-    eos: u32,
-    pad: u32,
-}
-
-impl Words {
-    /// Words of the small world's tokenizer.
-    ///
-    /// # Errors
-    /// When the tokenizer does not know its own words.
-    pub fn new(tokenizer: Tokenizer, eos: u32, pad: u32) -> Result<Self, MiniError> {
-        let mut words = Self {
-            tokenizer,
-            prefix: Vec::new(),
-            eos,
-            pad,
-        };
-        let encoding = words.tokenizer.encode("USER: ", true).map_err(failed)?;
-        words.prefix = encoding.get_ids().to_vec();
-        Ok(words)
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<u32>, MiniError> {
-        Ok(self
-            .tokenizer
-            .encode(text, false)
-            .map_err(failed)?
-            .get_ids()
-            .to_vec())
-    }
-
-    /// The question's turns, in the form that the chat template gives them.
-    fn conversation(
-        &self,
-        turns: &[(Option<QuestionKind>, String, String)],
-    ) -> Result<Conversation, MiniError> {
-        let mut conversation = Conversation {
-            ids: Vec::new(),
-            answers: Vec::new(),
-        };
-        for (i, (kind, question, answer)) in turns.iter().enumerate() {
-            let speaker = if i == 0 { "" } else { "USER: " };
-            conversation
-                .ids
-                .extend(self.encode(&format!("{speaker}{question} ASSISTANT:"))?);
-            let first = conversation.ids.len();
-            conversation.ids.extend(self.encode(answer)?);
-            conversation.ids.push(self.eos);
-            conversation.answers.push(Answer {
-                kind: *kind,
-                range: first..conversation.ids.len(),
-            });
-        }
-        Ok(conversation)
-    }
-}
-
-fn failed(cause: tokenizers::Error) -> MiniError {
-    MiniError::Tokenizer {
-        reason: cause.to_string(),
-    }
-}
-
-/// Questions about scene number `index` (and in half of the conversations its caption), in random order.
-pub fn converse(
-    words: &Words,
-    dataset: &SceneDataset,
-    index: u64,
-    epoch: u64,
-    n_turns: usize,
-) -> Result<Conversation, MiniError> {
-    let scene = dataset.get(index);
-    let mut rng = dataset.text_rng(index, epoch);
-    let asked: Vec<Question> = questions(&scene, dataset.config(), &mut rng, n_turns);
-    let turn = |q: Question| (Some(q.kind), format!("{}\n{SUFFIX_SHORT}", q.text), q.answer);
-    let mut turns: Vec<_> = asked.into_iter().map(turn).collect();
-    if rng.random_bool(0.5) {
-        let place = rng.random_range(0..=turns.len() as u32) as usize;
-        turns.insert(
-            place,
-            (None, "Describe the image.".to_owned(), caption(&scene, &mut rng)),
-        );
-    }
-    words.conversation(&turns)
-}
-
-/// Features, kept places and conversations of a few images, ready for [`Reader::forward`].
-pub struct Lesson {
+/// Features, kept places and conversations of a few images, ready for [`Reader::study`].
+pub struct Lesson<'a> {
     /// Tokens of the frozen tower that are given, `[b, k, d_vision]`.
     tokens: Tensor<3>,
-    /// Their places in the raster.
+    /// Which of the tokens they are.
     keep: Vec<Vec<usize>>,
-    n_full: usize,
-    conversations: Vec<Conversation>,
+    conversations: &'a [Conversation],
 }
 
 /// What a lesson's answers came to.
@@ -146,102 +33,95 @@ pub struct LessonReport {
     pub right: Vec<(Option<QuestionKind>, bool)>,
 }
 
-impl Lesson {
-    /// A lesson on tokens `[b, n, d_vision]` of pictures; with `subset` each image is given `k` of its tokens.
+impl<'a> Lesson<'a> {
+    /// A lesson on tokens `[b, n, d_vision]` of pictures; with `subset` each image is given so many of its tokens.
     pub fn new(
         tokens: Tensor<3>,
+        layout: &Layout,
         pictures: &Pictures,
-        conversations: Vec<Conversation>,
+        conversations: &'a [Conversation],
         subset: Option<usize>,
         rng: &mut impl Rng,
     ) -> Self {
         let [batch, n_full, width] = tokens.dims();
-        let all: Vec<usize> = (0..n_full).collect();
         let Some(k) = subset else {
             return Self {
                 tokens,
-                keep: vec![all; batch],
-                n_full,
+                keep: vec![(0..n_full).collect(); batch],
                 conversations,
             };
         };
         let host: Vec<f32> = tokens.clone().into_data().iter::<f32>().collect();
-        let side = dense_labels(&pictures.scenes[0]).grid;
+        let places = places(layout);
         let keep: Vec<Vec<usize>> = (0..batch)
             .map(|row| {
-                let coverage = dense_labels(&pictures.scenes[row]).relevance();
-                let own = &host[row * n_full * width..(row + 1) * n_full * width];
-                draw_subset(
-                    &SubsetSource {
-                        grid: (side, side),
-                        tokens: own,
-                        coverage: &coverage,
-                    },
-                    k,
-                    rng,
-                )
+                let source = SubsetSource {
+                    places: &places,
+                    tokens: &host[row * n_full * width..(row + 1) * n_full * width],
+                    coverage: &pictures.labels[row].relevance,
+                };
+                draw_subset(&source, k, rng)
             })
             .collect();
-        let places: Vec<i64> = keep.iter().flatten().map(|&place| place as i64).collect();
-        let places = Tensor::<2, Int>::from_data(TensorData::new(places, [batch, k]), &tokens.device());
-        let tokens = tokens.gather(1, places.unsqueeze_dim::<3>(2).expand([batch, k, width]));
+        let kept: Vec<i64> = keep.iter().flatten().map(|&place| place as i64).collect();
+        let kept = Tensor::<2, Int>::from_data(TensorData::new(kept, [batch, k]), &tokens.device());
+        let tokens = tokens.gather(1, kept.unsqueeze_dim::<3>(2).expand([batch, k, width]));
         Self {
             tokens,
             keep,
-            n_full,
             conversations,
         }
     }
 }
 
+/// Row and column of the centre of each token on the image, from 0 to 1.
+fn places(layout: &Layout) -> Vec<(f32, f32)> {
+    let of = |segment: &Segment| {
+        let Segment { grid, area } = *segment;
+        (0..grid.n_tokens()).map(move |cell| {
+            let cell = area.cell(grid, cell / grid.cols, cell % grid.cols);
+            (
+                (cell.top + cell.bottom) as f32 / 2.0,
+                (cell.left + cell.right) as f32 / 2.0,
+            )
+        })
+    };
+    layout.segments.iter().flat_map(of).collect()
+}
+
 impl Reader {
-    /// Reads the lesson: prefix, image, conversation; scores the answers.
-    pub fn forward(&self, lesson: &Lesson, words: &Words, device: &Device, count: bool) -> LessonReport {
-        let [batch, k, _] = lesson.tokens.dims();
-        let n_prefix = words.prefix.len();
-        let n_text = lesson
-            .conversations
-            .iter()
-            .map(|c| c.ids.len())
-            .max()
-            .unwrap_or(0);
-        let ids =
-            |rows: Vec<i64>, n: usize| Tensor::<2, Int>::from_data(TensorData::new(rows, [batch, n]), device);
-        let prefix = words
-            .prefix
-            .iter()
-            .map(|&id| i64::from(id))
-            .collect::<Vec<_>>()
-            .repeat(batch);
-        let text = lesson
-            .conversations
-            .iter()
-            .flat_map(|c| padded(&c.ids, n_text, words.pad))
-            .collect();
-        let embeds = Tensor::cat(
-            vec![
-                self.language.embed(ids(prefix, n_prefix)),
-                self.projector.forward(lesson.tokens.clone()),
-                self.language.embed(ids(text, n_text)),
-            ],
-            1,
-        );
-        let n = n_prefix + k + n_text;
-        let positions = ids(
-            lesson
+    /// Reads the lesson: words, image, conversation; scores the answers.
+    ///
+    /// # Errors
+    /// When a conversation is longer than the model allows.
+    pub fn study(
+        &self,
+        lesson: &Lesson<'_>,
+        body: &Body,
+        layout: &Layout,
+        image: u32,
+        count: bool,
+    ) -> Result<LessonReport, MiniError> {
+        let visual = VisualInput {
+            features: self.bridge.forward(lesson.tokens.clone()),
+            sequences: lesson
                 .keep
                 .iter()
-                .flat_map(|keep| positions(n_prefix, keep, lesson.n_full, n_text))
+                .map(|keep| body.sequence(layout, keep))
                 .collect(),
-            n,
-        );
+            separator: self.bridge.separator(),
+        };
+        let ids = text_batch(lesson.conversations).ids;
+        let plans = plan_splice(&ids, Some(&visual), image, &self.language)?;
+        let spliced = splice(&ids, Some(&visual), plans, Padding::Right, &self.language);
+        let targets = Targets::of(lesson.conversations, &spliced);
         let hidden = self
             .language
-            .forward(embeds, positions.unsqueeze_dim(0), None, None);
-        let d_model = hidden.dims()[2];
-        let targets = Targets::of(&lesson.conversations, n_prefix + k, n);
+            .forward(spliced.embeds, spliced.position_ids, None, None);
+        let [batch, n, d_model] = hidden.dims();
+        let device = hidden.device();
         let n_rows = targets.rows.len();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(targets.rows, [n_rows]), device);
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(targets.rows, [n_rows]), &device);
         let logits = self
             .language
             .logits(hidden.reshape([batch * n, d_model]).select(0, rows));
@@ -250,32 +130,12 @@ impl Reader {
         } else {
             Vec::new()
         };
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(targets.ids, [n_rows]), device);
+        let ids = Tensor::<1, Int>::from_data(TensorData::new(targets.ids, [n_rows]), &device);
         let sum: f32 = targets.weights.iter().sum();
-        let weights = Tensor::<1>::from_data(TensorData::new(targets.weights, [n_rows]), device);
+        let weights = Tensor::<1>::from_data(TensorData::new(targets.weights, [n_rows]), &device);
         let loss = (cross_entropy(logits, ids) * weights).sum() / sum;
-        LessonReport { loss, right }
+        Ok(LessonReport { loss, right })
     }
-}
-
-fn padded(ids: &[u32], n: usize, pad: u32) -> impl Iterator<Item = i64> {
-    ids.iter()
-        .copied()
-        .chain(std::iter::repeat(pad))
-        .take(n)
-        .map(i64::from)
-}
-
-/// Places in the full sequence: prefix, kept tokens, text after the whole image.
-fn positions(n_prefix: usize, keep: &[usize], n_full: usize, n_text: usize) -> Vec<i64> {
-    let prefix = 0..n_prefix;
-    let image = keep.iter().map(|place| n_prefix + place);
-    let text = n_prefix + n_full..n_prefix + n_full + n_text;
-    prefix
-        .chain(image)
-        .chain(text)
-        .map(|position| position as i64)
-        .collect()
 }
 
 /// Rows of the flattened hidden states that predict an answer's token, and those tokens.
@@ -290,7 +150,7 @@ struct Targets {
 struct Spans(Vec<(Option<QuestionKind>, std::ops::Range<usize>)>);
 
 impl Targets {
-    fn of(conversations: &[Conversation], n_before: usize, n: usize) -> Self {
+    fn of(conversations: &[Conversation], spliced: &Spliced) -> Self {
         let mut targets = Self {
             rows: Vec::new(),
             ids: Vec::new(),
@@ -298,15 +158,20 @@ impl Targets {
             spans: Spans(Vec::new()),
         };
         for (row, conversation) in conversations.iter().enumerate() {
+            let mut places = vec![0; conversation.ids.len()];
+            for (place, slot) in spliced.plans[row].slots.iter().enumerate() {
+                if let Slot::Text(i) = *slot {
+                    places[i] = place;
+                }
+            }
             for answer in &conversation.answers {
                 let first = targets.ids.len();
-                for place in answer.range.clone() {
-                    targets.rows.push((row * n + n_before + place - 1) as i64);
-                    targets.ids.push(i64::from(conversation.ids[place]));
-                    targets.weights.push(if answer.kind.is_some() {
-                        1.0
-                    } else {
-                        CAPTION_WEIGHT
+                for i in answer.range.clone() {
+                    targets.rows.push(spliced.flat_index(row, places[i] - 1) as i64);
+                    targets.ids.push(i64::from(conversation.ids[i]));
+                    targets.weights.push(match answer.kind {
+                        Some(_) => 1.0,
+                        None => CAPTION_WEIGHT,
                     });
                 }
                 targets.spans.0.push((answer.kind, first..targets.ids.len()));

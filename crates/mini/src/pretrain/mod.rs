@@ -1,13 +1,21 @@
-//! Training of the small models from scratch: the vision tower first, then projector and language model on it.
+//! Training of the small models from scratch: the vision tower first, then bridge and language model on it.
 
+mod body;
 mod config;
+mod family;
 mod init;
+mod labels;
 mod language;
+mod parts;
 mod pixels;
 mod run;
 mod stage;
 mod subsets;
 mod tower;
+mod words;
 
+pub use body::Pretrained;
+pub(crate) use body::{TILES, qwen_processor};
 pub use config::{PretrainConfig, StageConfig};
-pub use run::{Pretrained, pretrain};
+pub use family::Family;
+pub use run::{pretrain, untrained};

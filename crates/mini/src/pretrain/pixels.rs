@@ -1,52 +1,43 @@
-//! Scenes as the vision tower takes them.
+//! Scenes as a vision tower takes them.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use diffprune_vlm::ImageProcessor;
+use image::RgbImage;
+use rayon::prelude::*;
 
-use crate::{Scene, SceneDataset, render_into};
+use super::body::Body;
+use super::labels::SceneLabels;
+use crate::{MiniError, Scene, SceneDataset, render};
 
-/// A few scenes and their normalised pixels.
+/// A few scenes, their pixels and the truth about them.
 pub struct Pictures {
-    /// The scenes.
-    pub scenes: Vec<Scene>,
-    pixels: Vec<f32>,
-    side: usize,
+    /// What can be asked about each scene.
+    pub labels: Vec<SceneLabels>,
+    pixels: TensorData,
 }
 
 impl Pictures {
     /// Draws scenes `first .. first + n` of a dataset.
-    pub fn draw(dataset: &SceneDataset, first: u64, n: usize) -> Self {
+    ///
+    /// # Errors
+    /// When the model cannot take pictures of this size.
+    pub fn draw(body: &Body, dataset: &SceneDataset, first: u64, n: usize) -> Result<Self, MiniError> {
         let scenes: Vec<Scene> = (first..first + n as u64)
             .map(|index| dataset.get(index))
             .collect();
-        let side = dataset.config().image_size as usize;
-        let processor = ImageProcessor::clip(dataset.config().image_size);
-        let mut bytes = vec![0u8; 3 * side * side];
-        let mut pixels = vec![0f32; n * 3 * side * side];
-        for (scene, out) in scenes.iter().zip(pixels.chunks_exact_mut(3 * side * side)) {
-            render_into(scene, &mut bytes);
-            normalise(&bytes, &processor, out);
-        }
-        Self { scenes, pixels, side }
+        let images: Vec<RgbImage> = scenes.par_iter().map(render).collect();
+        Ok(Self {
+            labels: scenes.par_iter().map(|scene| body.labels(scene)).collect(),
+            pixels: body.pixels(&images)?,
+        })
     }
 
-    /// Pixels, `[n, 3, side, side]`.
+    /// Number of scenes.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Pixels as the family's tower takes them.
     pub fn pixels(&self, device: &Device) -> Tensor<4> {
-        let shape = [self.scenes.len(), 3, self.side, self.side];
-        Tensor::from_data(TensorData::new(self.pixels.clone(), shape), device)
-    }
-}
-
-/// Interleaved bytes to normalised planes.
-fn normalise(bytes: &[u8], processor: &ImageProcessor, out: &mut [f32]) {
-    let n = bytes.len() / 3;
-    for (channel, plane) in out.chunks_exact_mut(n).enumerate() {
-        let (scale, shift) = (
-            1.0 / (255.0 * processor.std[channel]),
-            processor.mean[channel] / processor.std[channel],
-        );
-        for (value, pixel) in plane.iter_mut().zip(bytes.chunks_exact(3)) {
-            *value = f32::from(pixel[channel]) * scale - shift;
-        }
+        Tensor::from_data(self.pixels.clone(), device)
     }
 }

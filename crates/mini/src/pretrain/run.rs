@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use diffprune_training::rng;
-use diffprune_vlm::{
-    Activation, ClipVision, ClipVisionConfig, FeatureSelect, LlamaConfig, LlavaConfig, LlavaModel,
-};
+use diffprune_pruner::Layout;
+use diffprune_training::{Workers, rng};
 use rand::RngExt;
 
+use super::body::{Body, Pretrained};
 use super::config::PretrainConfig;
-use super::init::rescale;
-use super::language::{Conversation, Lesson, Reader, Words, converse};
+use super::labels::QUESTIONS;
+use super::language::Lesson;
+use super::parts::{Reader, Tower};
 use super::pixels::Pictures;
 use super::stage::Stage;
 use super::tower::TowerPupil;
-use crate::{MiniError, ProcessorIds, SceneDataset, Split, WorldConfig, build_tokenizer};
+use super::words::{Conversation, Words};
+use crate::{MiniError, SceneDataset, Split, WorldConfig};
 
 /// Where the scenes of stage two begin, beyond those of stage one.
 const LANGUAGE_FIRST: u64 = 1 << 32;
@@ -24,60 +25,17 @@ const LANGUAGE_FIRST: u64 = 1 << 32;
 const CHECK_IMAGES: usize = 192;
 /// Of these at a time.
 const CHECK_BATCH: usize = 16;
-/// Tokens given at the check with few tokens.
-const CHECK_FEW: usize = 16;
+/// Share of the tokens given at the check with few tokens.
+const CHECK_FEW: f64 = 1.0 / 9.0;
 /// Random streams.
 const STREAM_LANGUAGE: u64 = 11;
 const STREAM_CHECK: u64 = 12;
+const STREAM_SUBSETS: u64 = 13;
 
-/// A model that went through both stages.
-#[derive(Debug)]
-pub struct Pretrained {
-    /// The network, on the plain device.
-    pub model: LlavaModel,
-    /// Its configuration, as it stands in `config.json`.
-    pub config: LlavaConfig,
-}
-
-impl PretrainConfig {
-    /// The network's sizes for a world.
-    pub fn model(&self, world: &WorldConfig) -> LlavaConfig {
-        let ids = ProcessorIds::of_mini();
-        LlavaConfig {
-            vision: ClipVisionConfig {
-                hidden_size: self.d_vision,
-                intermediate_size: 4 * self.d_vision,
-                num_hidden_layers: self.vision_layers + 1,
-                num_attention_heads: self.n_heads,
-                image_size: world.image_size as usize,
-                patch_size: world.patch_size as usize,
-                hidden_act: Activation::QuickGelu,
-                layer_norm_eps: 1e-5,
-            },
-            text: LlamaConfig {
-                vocab_size: ids.vocab_size,
-                hidden_size: self.d_model,
-                intermediate_size: (8 * self.d_model / 3).next_multiple_of(16),
-                num_hidden_layers: self.language_layers,
-                num_attention_heads: self.n_heads,
-                num_key_value_heads: self.n_heads,
-                head_dim: self.d_model / self.n_heads,
-                max_position_embeddings: 1024,
-                rope_theta: 10_000.0,
-                rms_norm_eps: 1e-5,
-                tie_word_embeddings: false,
-                attention_bias: false,
-                mrope_section: None,
-            },
-            projector_hidden_act: Activation::Gelu,
-            image_token_id: ids.image,
-            vision_feature_layer: -2,
-            vision_feature_select_strategy: FeatureSelect::Default,
-        }
-    }
-}
-
-/// Trains a small LLaVA-1.5 from nothing; a stopped run in `dir` goes on where its last checkpoint is.
+/// Trains a small model from nothing; a stopped run in `dir` goes on where its last checkpoint is.
+///
+/// `threads` compute the shards of a step on a CPU; their number changes nothing. `None` computes one shard after the
+/// other on the calling thread, as GPUs want it, which changes the last bits.
 ///
 /// # Errors
 /// When the configuration makes no world or model, files cannot be written, or the loss diverges.
@@ -86,159 +44,196 @@ pub fn pretrain(
     world: &WorldConfig,
     dir: &Path,
     device: &Device,
+    threads: Option<usize>,
 ) -> Result<Pretrained, MiniError> {
-    let sizes = config.model(world);
-    sizes.validate()?;
+    let body = Body::new(config, world)?;
+    let workers = threads.map(Workers::new);
     device.seed(config.seed);
-    let mut model = sizes.init(device);
-    let train = SceneDataset::new(world.clone(), config.seed, Split::Train)?;
-    let val = SceneDataset::new(world.clone(), config.seed, Split::Val)?;
-    let pupil = TowerPupil::new(rescale(model.vision.clone()), device);
-    let reader = Reader {
-        projector: model.projector.clone(),
-        language: rescale(model.language.clone()),
-    };
-    model.vision = tower(config, pupil, &train, &val, dir, device)?;
-    let reader = language(config, reader, &model, &train, &val, dir, device)?;
-    model.projector = reader.projector;
-    model.language = reader.language;
-    Ok(Pretrained { model, config: sizes })
-}
-
-/// Stage one.
-fn tower(
-    config: &PretrainConfig,
-    pupil: TowerPupil,
-    train: &SceneDataset,
-    val: &SceneDataset,
-    dir: &Path,
-    device: &Device,
-) -> Result<ClipVision, MiniError> {
-    let stage = Stage {
-        name: "tower",
-        recipe: &config.tower,
+    let (tower, reader) = body.init(device);
+    let course = Course {
         config,
+        body: &body,
+        layout: body.layout(world),
+        train: SceneDataset::new(world.clone(), config.seed, Split::Train)?,
+        val: SceneDataset::new(world.clone(), config.seed, Split::Val)?,
         dir,
-    };
-    let per_shard = config.images_per_shard;
-    let autodiff = device.clone().autodiff();
-    let loss = |pupil: &TowerPupil, step: usize, shard: usize| {
-        let first = ((step * config.shards + shard) * per_shard) as u64;
-        let pictures = Pictures::draw(train, first, per_shard);
-        Ok(pupil.forward(&pictures, &autodiff, false).loss)
-    };
-    let check = |pupil: &TowerPupil, _step: usize| {
-        let mut counts = vec![(0, 0); TowerPupil::questions().count()];
-        for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
-            let pictures = Pictures::draw(val, first as u64, CHECK_BATCH);
-            for (sum, count) in counts
-                .iter_mut()
-                .zip(pupil.forward(&pictures, device, true).counts)
-            {
-                *sum = (sum.0 + count.0, sum.1 + count.1);
-            }
-        }
-        let share = |(n, right): (usize, usize)| right as f64 / n.max(1) as f64;
-        Ok(TowerPupil::questions()
-            .map(str::to_owned)
-            .zip(counts.into_iter().map(share))
-            .collect())
-    };
-    Ok(stage.run(pupil, loss, check)?.vision)
-}
-
-/// Stage two.
-fn language(
-    config: &PretrainConfig,
-    reader: Reader,
-    frozen: &LlavaModel,
-    train: &SceneDataset,
-    val: &SceneDataset,
-    dir: &Path,
-    device: &Device,
-) -> Result<Reader, MiniError> {
-    let ids = ProcessorIds::of_mini();
-    let words = Words::new(build_tokenizer()?, ids.eos, ids.pad)?;
-    let classroom = |dataset| Classroom {
-        frozen,
-        words: &words,
-        dataset,
-        turns: config.turns,
         device,
+        workers: workers.as_ref(),
     };
-    let (pupils, examinees) = (classroom(train), classroom(val));
-    let stage = Stage {
-        name: "language",
-        recipe: &config.language,
-        config,
-        dir,
-    };
-    let per_shard = config.images_per_shard;
-    let autodiff = device.clone().autodiff();
-    let loss = |reader: &Reader, step: usize, shard: usize| {
-        let job = (step * config.shards + shard) as u64;
-        let mut rng = rng(config.seed, STREAM_LANGUAGE, job);
-        let first = LANGUAGE_FIRST + job * per_shard as u64;
-        let subset = rng
-            .random_bool(config.subset_share)
-            .then(|| rng.random_range(config.subset_min as u32..=config.subset_max as u32) as usize);
-        let lesson = pupils.lesson(first, per_shard, subset, &mut rng)?;
-        Ok(reader.forward(&lesson, &words, &autodiff, false).loss)
-    };
-    let check = |reader: &Reader, _step: usize| {
-        let mut figures = BTreeMap::new();
-        let mut rng = rng(config.seed, STREAM_CHECK, 0);
-        for (label, subset) in [("", None), ("@few", Some(CHECK_FEW))] {
-            let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let tower = course.tower(tower)?;
+    let reader = course.reader(reader, &tower)?;
+    Ok(body.assemble(tower, reader, device))
+}
+
+/// The model of a recipe before its training: random weights, true sizes.
+///
+/// # Errors
+/// When the configuration makes no model.
+pub fn untrained(
+    config: &PretrainConfig,
+    world: &WorldConfig,
+    device: &Device,
+) -> Result<Pretrained, MiniError> {
+    let body = Body::new(config, world)?;
+    device.seed(config.seed);
+    let (tower, reader) = body.init(device);
+    Ok(body.assemble(tower, reader, device))
+}
+
+/// What both stages need.
+struct Course<'a> {
+    config: &'a PretrainConfig,
+    body: &'a Body,
+    layout: Layout,
+    train: SceneDataset,
+    val: SceneDataset,
+    dir: &'a Path,
+    device: &'a Device,
+    workers: Option<&'a Workers>,
+}
+
+/// The data of a shard of stage two.
+struct Draft {
+    pictures: Pictures,
+    conversations: Vec<Conversation>,
+    /// How many tokens are given, when not all.
+    subset: Option<usize>,
+    /// Number of the shard, from which its subsets follow.
+    job: u64,
+}
+
+impl Course<'_> {
+    /// Stage one.
+    fn tower(&self, tower: Tower) -> Result<Tower, MiniError> {
+        let (config, body, device) = (self.config, self.body, self.device);
+        let (d_token, d_class) = body.widths();
+        let pupil = TowerPupil::new(tower, d_token, d_class, device);
+        let stage = Stage {
+            name: "tower",
+            recipe: &config.tower,
+            config,
+            dir: self.dir,
+            workers: self.workers,
+        };
+        let n = config.images_per_shard;
+        let autodiff = device.clone().autodiff();
+        let draw = |step: usize, shard: usize| {
+            let first = ((step * config.shards + shard) * n) as u64;
+            Pictures::draw(body, &self.train, first, n)
+        };
+        let loss = |pupil: &TowerPupil, pictures: &Pictures| {
+            Ok(pupil.forward(body, pictures, &autodiff, false).loss)
+        };
+        let check = |pupil: &TowerPupil| {
+            let mut counts = [(0, 0); QUESTIONS.len()];
             for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
-                let first = first as u64;
-                let lesson = examinees.lesson(first, CHECK_BATCH, subset, &mut rng)?;
-                for (kind, right) in reader.forward(&lesson, &words, device, true).right {
-                    let name = kind.map_or("caption", |kind| kind.word());
-                    for name in [name, if kind.is_some() { "all" } else { "" }] {
-                        let count = counts.entry(name.to_owned()).or_default();
-                        *count = (count.0 + 1, count.1 + usize::from(right));
-                    }
+                let pictures = Pictures::draw(body, &self.val, first as u64, CHECK_BATCH)?;
+                let found = pupil.forward(body, &pictures, device, true).counts;
+                for (sum, count) in counts.iter_mut().zip(found) {
+                    *sum = (sum.0 + count.0, sum.1 + count.1);
                 }
             }
-            counts.remove("");
-            let share = |(n, right): (usize, usize)| right as f64 / n.max(1) as f64;
-            let keep = |name: &String| label.is_empty() || name == "all";
-            figures.extend(
-                counts
-                    .into_iter()
-                    .filter(|(n, _)| keep(n))
-                    .map(|(n, c)| (format!("{n}{label}"), share(c))),
+            let names = QUESTIONS.iter().map(|(name, _)| (*name).to_owned());
+            Ok(names.zip(counts.map(share)).collect())
+        };
+        Ok(stage.run(pupil, draw, loss, check)?.vision)
+    }
+
+    /// Stage two.
+    fn reader(&self, reader: Reader, tower: &Tower) -> Result<Reader, MiniError> {
+        let config = self.config;
+        let words = Words::new(config.family, config.turns)?;
+        let stage = Stage {
+            name: "language",
+            recipe: &config.language,
+            config,
+            dir: self.dir,
+            workers: self.workers,
+        };
+        let n_tokens = self.layout.n_tokens();
+        let n = config.images_per_shard;
+        let draw = |step: usize, shard: usize| {
+            let job = (step * config.shards + shard) as u64;
+            let mut rng = rng(config.seed, STREAM_LANGUAGE, job);
+            let subset = rng.random_bool(config.subset_share).then(|| {
+                let share = rng.random_range(config.subset_min..=config.subset_max);
+                tokens_of(share, n_tokens)
+            });
+            self.draft(
+                &self.train,
+                &words,
+                LANGUAGE_FIRST + job * n as u64,
+                n,
+                subset,
+                job,
+            )
+        };
+        let study = |reader: &Reader, draft: &Draft, stream: u64, count: bool| {
+            let mut rng = rng(config.seed, stream, draft.job);
+            let pixels = draft.pictures.pixels(self.device);
+            let tokens: Tensor<3> = self.body.see(tower, pixels, draft.pictures.len()).tokens;
+            let lesson = Lesson::new(
+                tokens,
+                &self.layout,
+                &draft.pictures,
+                &draft.conversations,
+                draft.subset,
+                &mut rng,
             );
-        }
-        Ok(figures)
-    };
-    stage.run(reader, loss, check)
-}
+            reader.study(&lesson, self.body, &self.layout, words.image(), count)
+        };
+        let loss = |reader: &Reader, draft: &Draft| Ok(study(reader, draft, STREAM_SUBSETS, false)?.loss);
+        let check = |reader: &Reader| {
+            let mut figures = BTreeMap::new();
+            for (label, subset) in [("", None), ("@few", Some(tokens_of(CHECK_FEW, n_tokens)))] {
+                let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+                for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
+                    let first = first as u64;
+                    let draft = self.draft(&self.val, &words, first, CHECK_BATCH, subset, first)?;
+                    for (kind, right) in study(reader, &draft, STREAM_CHECK, true)?.right {
+                        let name = kind.map_or("caption", |kind| kind.word());
+                        for name in [name, if kind.is_some() { "all" } else { "" }] {
+                            let count = counts.entry(name.to_owned()).or_default();
+                            *count = (count.0 + 1, count.1 + usize::from(right));
+                        }
+                    }
+                }
+                counts.remove("");
+                let keep = |name: &String| label.is_empty() || name == "all";
+                let counts = counts.into_iter().filter(|(name, _)| keep(name));
+                figures.extend(counts.map(|(name, count)| (format!("{name}{label}"), share(count))));
+            }
+            Ok(figures)
+        };
+        stage.run(reader, draw, loss, check)
+    }
 
-/// What lessons are made of: a frozen tower, words, scenes.
-struct Classroom<'a> {
-    frozen: &'a LlavaModel,
-    words: &'a Words,
-    dataset: &'a SceneDataset,
-    turns: usize,
-    device: &'a Device,
-}
-
-impl Classroom<'_> {
-    /// Scenes `first .. first + n`, their tokens (a random subset of that many, if given) and conversations.
-    fn lesson(
+    /// Scenes `first .. first + n` and conversations about them.
+    fn draft(
         &self,
+        dataset: &SceneDataset,
+        words: &Words,
         first: u64,
         n: usize,
         subset: Option<usize>,
-        rng: &mut impl rand::Rng,
-    ) -> Result<Lesson, MiniError> {
-        let pictures = Pictures::draw(self.dataset, first, n);
-        let tokens: Tensor<3> = self.frozen.tokens(pictures.pixels(self.device));
-        let conversations: Vec<Conversation> = (first..first + n as u64)
-            .map(|index| converse(self.words, self.dataset, index, 0, self.turns))
-            .collect::<Result<_, _>>()?;
-        Ok(Lesson::new(tokens, &pictures, conversations, subset, rng))
+        job: u64,
+    ) -> Result<Draft, MiniError> {
+        let conversations = (first..first + n as u64).map(|index| words.converse(dataset, index, 0));
+        Ok(Draft {
+            conversations: conversations.collect::<Result<_, _>>()?,
+            pictures: Pictures::draw(self.body, dataset, first, n)?,
+            subset,
+            job,
+        })
     }
+}
+
+/// So many tokens are that share of all, one at least.
+fn tokens_of(share: f64, n_tokens: usize) -> usize {
+    ((share * n_tokens as f64).round() as usize).clamp(1, n_tokens)
+}
+
+/// Right ones among those asked.
+fn share((asked, right): (usize, usize)) -> f64 {
+    right as f64 / asked.max(1) as f64
 }

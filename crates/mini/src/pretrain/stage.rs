@@ -1,7 +1,9 @@
-//! The loop that both stages share: shards on threads, clipping, AdamW, checkpoints, a log.
+//! The loop that both stages share: data drawn ahead, shards on threads, clipping, AdamW, checkpoints, a log.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
@@ -10,10 +12,14 @@ use diffprune_training::{
     AdamWOptions, CheckpointDir, MetricsLog, Optimizer, Progress, WarmupCosine, Workers, average_gradients,
     clip_global_norm,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::config::{PretrainConfig, StageConfig};
 use crate::MiniError;
+
+/// Steps whose data is drawn ahead.
+const AHEAD: usize = 2;
 
 /// What a run carries from checkpoint to checkpoint beside weights and moments.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,95 +37,149 @@ pub struct Stage<'a> {
     pub config: &'a PretrainConfig,
     /// Folder of the run.
     pub dir: &'a Path,
+    /// Threads that compute shards; `None` computes one after the other on the calling thread, as GPUs want it.
+    pub workers: Option<&'a Workers>,
 }
 
 impl Stage<'_> {
     /// Trains `module` (on the plain device) and returns it, trained, on the plain device.
     ///
-    /// `loss(module, step, shard)` computes the mean loss of one shard on an autodiff copy; `check(module, step)` is
-    /// asked now and then for figures worth logging.
+    /// `draw(step, shard)` makes the data of a shard on the host; `loss(module, data)` computes its mean loss on an
+    /// autodiff copy; `check(module)` is asked now and then for figures worth logging.
     ///
     /// # Errors
     /// When files cannot be written, a stored state does not fit, or the loss is not finite.
-    pub fn run<M: Module + Sync>(
+    pub fn run<M: Module + Sync, D: Send + Sync>(
         &self,
         module: M,
-        loss: impl Fn(&M, usize, usize) -> Result<Tensor<1>, MiniError> + Sync,
-        check: impl Fn(&M, usize) -> Result<BTreeMap<String, f64>, MiniError>,
+        draw: impl Fn(usize, usize) -> Result<D, MiniError> + Sync,
+        loss: impl Fn(&M, &D) -> Result<Tensor<1>, MiniError> + Sync,
+        check: impl Fn(&M) -> Result<BTreeMap<String, f64>, MiniError>,
     ) -> Result<M, MiniError> {
-        let checkpoints = CheckpointDir::open(self.dir.join(self.name), 2)?;
-        let decay = self.recipe.weight_decay as f32;
+        let mut pupil = Pupil::open(self, module)?;
+        let steps = pupil.first..self.recipe.steps;
+        let (sender, drawn) = sync_channel(AHEAD);
+        let draw = &draw;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for step in steps {
+                    let shards = (0..self.config.shards).into_par_iter();
+                    let data: Result<Vec<D>, MiniError> = shards.map(|shard| draw(step, shard)).collect();
+                    // Nobody receives any more when training ended early.
+                    if sender.send(data).is_err() {
+                        return;
+                    }
+                }
+            });
+            pupil.learn(drawn, &loss, check)
+        })?;
+        Ok(pupil.module)
+    }
+}
+
+/// A module in training.
+struct Pupil<'a, M> {
+    stage: &'a Stage<'a>,
+    module: M,
+    optimizer: Optimizer,
+    checkpoints: CheckpointDir,
+    state: RunState,
+    /// Steps done before.
+    first: usize,
+}
+
+impl<'a, M: Module + Sync> Pupil<'a, M> {
+    fn open(stage: &'a Stage<'a>, module: M) -> Result<Self, MiniError> {
+        let checkpoints = CheckpointDir::open(stage.dir.join(stage.name), 2)?;
         let mut optimizer = Optimizer::new(AdamWOptions {
-            weight_decay: decay,
+            weight_decay: stage.recipe.weight_decay as f32,
             beta2: 0.98,
             ..Default::default()
         });
-        let (mut module, mut state, first) = match checkpoints.latest()? {
+        let (module, state, first) = match checkpoints.latest()? {
             Some(checkpoint) => {
                 let (module, state) = checkpoint.restore::<_, RunState>(module, &mut optimizer)?;
                 (module, state, checkpoint.step)
             }
             None => (module, RunState::default(), 0),
         };
-        let schedule = WarmupCosine::new(self.recipe.lr, self.recipe.warmup, self.recipe.steps);
-        let mut log = MetricsLog::open(self.dir.join(format!("{}.jsonl", self.name)), first)?;
-        let mut progress = Progress::new(self.name, self.recipe.steps);
-        let workers = Workers::default();
-        for step in first..self.recipe.steps {
-            let (grads, value) = self.gradients(&workers, &module, step, &loss)?;
-            let (grads, norm) = clip_global_norm(grads, &module, self.recipe.clip);
+        Ok(Self {
+            stage,
+            module,
+            optimizer,
+            checkpoints,
+            state,
+            first,
+        })
+    }
+
+    fn learn<D: Send + Sync>(
+        &mut self,
+        drawn: Receiver<Result<Vec<D>, MiniError>>,
+        loss: &(impl Fn(&M, &D) -> Result<Tensor<1>, MiniError> + Sync),
+        check: impl Fn(&M) -> Result<BTreeMap<String, f64>, MiniError>,
+    ) -> Result<(), MiniError> {
+        let Stage {
+            name, recipe, config, ..
+        } = *self.stage;
+        let schedule = WarmupCosine::new(recipe.lr, recipe.warmup, recipe.steps);
+        let mut log = MetricsLog::open(self.stage.dir.join(format!("{name}.jsonl")), self.first)?;
+        let mut progress = Progress::new(name, recipe.steps);
+        for (step, data) in (self.first..).zip(drawn) {
+            let (grads, value) = self.gradients(&data?, loss)?;
+            let (grads, norm) = clip_global_norm(grads, &self.module, recipe.clip);
             if !value.is_finite() || !norm.is_finite() {
                 return Err(MiniError::Diverged {
-                    stage: self.name.to_string(),
+                    stage: name.to_string(),
                     step,
                 });
             }
             let lr = schedule.at(step);
-            module = optimizer.step(lr, module, grads);
-            state.loss = if step == 0 {
-                value
-            } else {
-                0.98 * state.loss + 0.02 * value
+            self.module = self.optimizer.step(lr, self.module.clone(), grads);
+            self.state.loss = match step {
+                0 => value,
+                _ => 0.98 * self.state.loss + 0.02 * value,
             };
             let done = step + 1;
-            progress.step(done, &[("loss", state.loss), ("lr", lr), ("norm", norm)]);
-            if done % self.config.log_every == 0 {
-                log.log(
-                    done,
-                    &BTreeMap::from([("loss", state.loss), ("lr", lr), ("norm", norm)]),
-                )?;
+            let figures = [("loss", self.state.loss), ("lr", lr), ("norm", norm)];
+            progress.step(done, &figures);
+            if done % config.log_every == 0 {
+                log.log(done, &BTreeMap::from(figures))?;
             }
-            if done % self.config.checkpoint_every == 0 || done == self.recipe.steps {
-                checkpoints.save(done, &module, &optimizer, &state)?;
-                let figures = check(&module, done)?;
+            if done % config.checkpoint_every == 0 || done == recipe.steps {
+                self.checkpoints
+                    .save(done, &self.module, &self.optimizer, &self.state)?;
+                let figures = check(&self.module)?;
                 let text: Vec<String> = figures
                     .iter()
                     .map(|(name, value)| format!("{name} {value:.3}"))
                     .collect();
-                progress.note(&format!("{} {done}: {}", self.name, text.join(", ")));
+                progress.note(&format!("{name} {done}: {}", text.join(", ")));
                 log.log(done, &figures)?;
             }
         }
         progress.finish();
-        Ok(module)
+        Ok(())
     }
 
     /// Mean gradient and loss over the shards of a step.
-    fn gradients<M: Module + Sync>(
+    fn gradients<D: Send + Sync>(
         &self,
-        workers: &Workers,
-        module: &M,
-        step: usize,
-        loss: &(impl Fn(&M, usize, usize) -> Result<Tensor<1>, MiniError> + Sync),
+        data: &[D],
+        loss: &(impl Fn(&M, &D) -> Result<Tensor<1>, MiniError> + Sync),
     ) -> Result<(GradientsParams, f64), MiniError> {
-        let shards = workers.run(self.config.shards, |shard| {
+        let one = |data: &D| {
             // A fresh copy with gradients for each shard: forking a module that has them already leaves the leaves of
             // unused parameters in Burn's graph store for ever, and every later backward walks over them.
-            let copy = module.clone().train();
-            let loss = loss(&copy, step, shard)?;
+            let copy = self.module.clone().train();
+            let loss = loss(&copy, data)?;
             let value = loss.clone().into_data().iter::<f64>().sum::<f64>();
             Ok::<_, MiniError>((GradientsParams::from_grads(loss.backward(), &copy), value))
-        });
+        };
+        let shards: Vec<_> = match self.stage.workers {
+            Some(workers) => workers.run(data.len(), |shard| one(&data[shard])),
+            None => data.iter().map(one).collect(),
+        };
         let mut grads = Vec::with_capacity(shards.len());
         let mut total = 0.0;
         for shard in shards {
@@ -128,6 +188,6 @@ impl Stage<'_> {
             total += value;
         }
         let mean = total / grads.len().max(1) as f64;
-        Ok((average_gradients(grads, module), mean))
+        Ok((average_gradients(grads, &self.module), mean))
     }
 }

@@ -4,8 +4,8 @@ use rand::{Rng, RngExt};
 
 /// What a subset may be drawn by, for one image.
 pub struct SubsetSource<'a> {
-    /// Rows and columns of the token grid.
-    pub grid: (usize, usize),
+    /// Row and column of each token on the image, from 0 to 1.
+    pub places: &'a [(f32, f32)],
     /// Tokens of the frozen tower, `n * d_vision` numbers.
     pub tokens: &'a [f32],
     /// How much of each patch an object or a sign covers, `n` numbers.
@@ -20,7 +20,7 @@ pub fn draw_subset(source: &SubsetSource, k: usize, rng: &mut impl Rng) -> Vec<u
     let n_tokens = source.coverage.len();
     let mut scores: Vec<f32> = (0..n_tokens).map(|_| gaussian(rng)).collect();
     if rng.random_bool(0.5) {
-        add(&mut scores, &nearness(source.grid, rng), 2.5);
+        add(&mut scores, &nearness(source.places, rng), 2.5);
     }
     if rng.random_bool(0.4) {
         let sign = if rng.random_bool(0.5) { 2.0 } else { -2.0 };
@@ -47,25 +47,17 @@ fn add(scores: &mut [f32], term: &[f32], weight: f32) {
     }
 }
 
-/// Minus the distance to the nearest of one to four random centres, in units of a third of the grid.
-fn nearness((rows, cols): (usize, usize), rng: &mut impl Rng) -> Vec<f32> {
+/// Minus the distance to the nearest of one to four random centres, in units of a third of the image.
+fn nearness(places: &[(f32, f32)], rng: &mut impl Rng) -> Vec<f32> {
     let n_centres = rng.random_range(1..=4);
     let centres: Vec<(f32, f32)> = (0..n_centres)
-        .map(|_| {
-            (
-                rng.random_range(0.0..rows as f32),
-                rng.random_range(0.0..cols as f32),
-            )
-        })
+        .map(|_| (rng.random_range(0.0..1.0), rng.random_range(0.0..1.0)))
         .collect();
-    let scale = 3.0 / rows.max(cols) as f32;
-    let distance = |row: usize, col: usize| {
-        let to = |&(r, c): &(f32, f32)| (row as f32 + 0.5 - r).hypot(col as f32 + 0.5 - c);
+    let distance = |&(row, col): &(f32, f32)| {
+        let to = |&(r, c): &(f32, f32)| (row - r).hypot(col - c);
         centres.iter().map(to).fold(f32::INFINITY, f32::min)
     };
-    (0..rows * cols)
-        .map(|place| -scale * distance(place / cols, place % cols))
-        .collect()
+    places.iter().map(|place| -3.0 * distance(place)).collect()
 }
 
 /// The tokens along a random direction, standardised.
@@ -98,8 +90,11 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let tokens: Vec<f32> = (0..144 * 4).map(|i| (i % 17) as f32).collect();
         let coverage: Vec<f32> = (0..144).map(|i| if i < 10 { 1.0 } else { 0.0 }).collect();
+        let places: Vec<(f32, f32)> = (0..144)
+            .map(|i| ((i / 12) as f32 / 12.0, (i % 12) as f32 / 12.0))
+            .collect();
         let source = SubsetSource {
-            grid: (12, 12),
+            places: &places,
             tokens: &tokens,
             coverage: &coverage,
         };

@@ -1,82 +1,73 @@
-//! Stage one: the vision tower alone, with a label for every patch and a list of facts for `[CLS]`.
+//! Stage one: the vision tower alone, with labels for every token and a list of facts for `[CLS]`.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_kernels::{cross_entropy, layer_norm};
-use diffprune_vlm::ClipVision;
 
+use super::body::{Body, Seen};
+use super::labels::{NOT_ASKED, QUESTIONS, SceneLabels};
+use super::parts::Tower;
 use super::pixels::Pictures;
-use crate::{DenseLabels, ImageLabels, dense_labels, image_labels};
+use crate::ImageLabels;
 
-/// What each patch is asked, with its number of classes (class 0 is "none").
-const QUESTIONS: [(&str, usize); 7] = [
-    ("shape", 9),
-    ("colour", 9),
-    ("size", 3),
-    ("row", 4),
-    ("column", 4),
-    ("letter", 13),
-    ("letter place", 4),
-];
-
-/// Weight of a patch whose right answer is "none": most patches are background.
+/// Weight of a token whose right answer is "none": most tokens are background.
 const NONE_WEIGHT: f32 = 0.1;
-/// Weight of the facts of `[CLS]` beside the patches.
+/// Weight of the facts of `[CLS]` beside the tokens.
 const CLASS_WEIGHT: f64 = 2.0;
 
 /// The tower with the heads that only training needs.
 #[derive(Module, Debug)]
 pub struct TowerPupil {
     /// The tower.
-    pub vision: ClipVision,
-    patch_norm: LayerNorm,
-    patch_head: Linear,
-    class_norm: LayerNorm,
-    class_head: Linear,
+    pub vision: Tower,
+    token_norm: LayerNorm,
+    token_head: Linear,
+    class: Option<ClassHead>,
+}
+
+/// The head on `[CLS]`.
+#[derive(Module, Debug)]
+pub struct ClassHead {
+    norm: LayerNorm,
+    head: Linear,
 }
 
 /// Loss of a batch and its share of right answers per question, counted where the right answer is not "none".
 pub struct TowerReport {
     /// Summed loss, `[1]`.
     pub loss: Tensor<1>,
-    /// Patches asked and patches right, per question.
+    /// Tokens asked and tokens right, per question.
     pub counts: Vec<(usize, usize)>,
 }
 
 impl TowerPupil {
-    /// Fresh heads on a tower.
-    pub fn new(vision: ClipVision, device: &Device) -> Self {
-        let width = vision.d_vision();
+    /// Fresh heads on a tower that makes tokens of `d_token` numbers, and `[CLS]` of `d_class` where it has one.
+    pub fn new(vision: Tower, d_token: usize, d_class: Option<usize>, device: &Device) -> Self {
         let n_outputs = QUESTIONS.iter().map(|(_, classes)| classes).sum();
+        let class = |width| ClassHead {
+            norm: LayerNormConfig::new(width).init(device),
+            head: LinearConfig::new(width, ImageLabels::LEN).init(device),
+        };
         Self {
             vision,
-            patch_norm: LayerNormConfig::new(width).init(device),
-            patch_head: LinearConfig::new(width, n_outputs).init(device),
-            class_norm: LayerNormConfig::new(width).init(device),
-            class_head: LinearConfig::new(width, ImageLabels::LEN).init(device),
+            token_norm: LayerNormConfig::new(d_token).init(device),
+            token_head: LinearConfig::new(d_token, n_outputs).init(device),
+            class: d_class.map(class),
         }
     }
 
-    /// Names of the questions, in the order of [`TowerReport::counts`].
-    pub fn questions() -> impl Iterator<Item = &'static str> {
-        QUESTIONS.iter().map(|(name, _)| *name)
-    }
-
     /// The loss of pictures whose scenes are known; with `count` also the right answers.
-    pub fn forward(&self, pictures: &Pictures, device: &Device, count: bool) -> TowerReport {
-        let hidden = self.vision.hidden_state(pictures.pixels(device), -2);
-        let [batch, n_states, width] = hidden.dims();
-        let patches = hidden
-            .clone()
-            .narrow(1, 1, n_states - 1)
-            .reshape([batch * (n_states - 1), width]);
-        let class = hidden.narrow(1, 0, 1).reshape([batch, width]);
-        let logits = self.patch_head.forward(norm(&self.patch_norm, patches));
-        let labels: Vec<DenseLabels> = pictures.scenes.iter().map(dense_labels).collect();
-        let (patch_loss, counts) = patch_loss(logits, &labels, device, count);
-        let facts = self.class_head.forward(norm(&self.class_norm, class));
-        let loss = patch_loss + fact_loss(facts, pictures, device) * CLASS_WEIGHT;
+    pub fn forward(&self, body: &Body, pictures: &Pictures, device: &Device, count: bool) -> TowerReport {
+        let Seen { tokens, class } = body.see(&self.vision, pictures.pixels(device), pictures.len());
+        let [batch, n_tokens, width] = tokens.dims();
+        let tokens = tokens.reshape([batch * n_tokens, width]);
+        let logits = self.token_head.forward(norm(&self.token_norm, tokens));
+        let (mut loss, counts) = token_loss(logits, &pictures.labels, device, count);
+        if let (Some(class), Some(head)) = (class, &self.class) {
+            let facts = head.head.forward(norm(&head.norm, class));
+            loss = loss + fact_loss(facts, &pictures.labels, device) * CLASS_WEIGHT;
+        }
         TowerReport { loss, counts }
     }
 }
@@ -88,10 +79,10 @@ fn norm(layer: &LayerNorm, x: Tensor<2>) -> Tensor<2> {
     }
 }
 
-/// Weighted cross entropy of every question over every patch, summed over the questions.
-fn patch_loss(
+/// Weighted cross entropy of every question over every token, summed over the questions.
+fn token_loss(
     logits: Tensor<2>,
-    labels: &[DenseLabels],
+    labels: &[SceneLabels],
     device: &Device,
     count: bool,
 ) -> (Tensor<1>, Vec<(usize, usize)>) {
@@ -101,7 +92,7 @@ fn patch_loss(
     for (question, (_, n_classes)) in QUESTIONS.iter().enumerate() {
         let answers: Vec<u8> = labels
             .iter()
-            .flat_map(|of| answers(of, question))
+            .flat_map(|of| &of.tokens[question])
             .copied()
             .collect();
         let logits = logits.clone().narrow(1, first, *n_classes);
@@ -109,12 +100,15 @@ fn patch_loss(
         if count {
             counts.push(count_right(logits.clone(), &answers));
         }
-        let weights: Vec<f32> = answers
-            .iter()
-            .map(|&a| if a == 0 { NONE_WEIGHT } else { 1.0 })
-            .collect();
+        let weight = |&answer: &u8| match answer {
+            NOT_ASKED => 0.0,
+            0 => NONE_WEIGHT,
+            _ => 1.0,
+        };
+        let weights: Vec<f32> = answers.iter().map(weight).collect();
         let sum: f32 = weights.iter().sum();
-        let targets: Vec<i64> = answers.iter().map(|&a| i64::from(a)).collect();
+        let target = |&answer: &u8| if answer == NOT_ASKED { 0 } else { i64::from(answer) };
+        let targets: Vec<i64> = answers.iter().map(target).collect();
         let n = targets.len();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [n]), device);
         let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), device);
@@ -123,38 +117,28 @@ fn patch_loss(
     (total, counts)
 }
 
-fn answers(labels: &DenseLabels, question: usize) -> &[u8] {
-    match question {
-        0 => &labels.shape,
-        1 => &labels.colour,
-        2 => &labels.size,
-        3 => &labels.row_third,
-        4 => &labels.column_third,
-        5 => &labels.letter,
-        _ => &labels.letter_place,
-    }
-}
-
-/// Patches with something in them, and how many of those are answered right.
+/// Tokens with something in them, and how many of those are answered right.
 fn count_right(logits: Tensor<2>, answers: &[u8]) -> (usize, usize) {
     let best = logits.argmax(1).into_data().iter::<i64>().collect::<Vec<_>>();
-    let asked = answers.iter().zip(best).filter(|(answer, _)| **answer != 0);
+    let asked = answers.iter().zip(best);
+    let asked = asked.filter(|(answer, _)| ![0, NOT_ASKED].contains(answer));
     asked.fold((0, 0), |(n, right), (answer, best)| {
         (n + 1, right + usize::from(i64::from(*answer) == best))
     })
 }
 
-/// Binary cross entropy of the facts about the whole image, averaged.
-fn fact_loss(logits: Tensor<2>, pictures: &Pictures, device: &Device) -> Tensor<1> {
-    let facts: Vec<f32> = pictures
-        .scenes
-        .iter()
-        .flat_map(|scene| image_labels(scene).presence())
+/// Binary cross entropy of the facts about the views, averaged over those that are asked.
+fn fact_loss(logits: Tensor<2>, labels: &[SceneLabels], device: &Device) -> Tensor<1> {
+    let rows = || labels.iter().flat_map(|of| &of.facts);
+    let shape = [rows().count(), ImageLabels::LEN];
+    let facts: Vec<f32> = rows().flat_map(|(facts, _)| facts).copied().collect();
+    let asked: Vec<f32> = rows()
+        .flat_map(|(_, asked)| asked)
+        .map(|&asked| f32::from(u8::from(asked)))
         .collect();
-    let facts = Tensor::<2>::from_data(
-        TensorData::new(facts, [pictures.scenes.len(), ImageLabels::LEN]),
-        device,
-    );
+    let n_asked: f32 = asked.iter().sum();
+    let facts = Tensor::<2>::from_data(TensorData::new(facts, shape), device);
+    let asked = Tensor::<2>::from_data(TensorData::new(asked, shape), device);
     let softplus = (logits.clone().abs().neg().exp() + 1.0).log();
-    (logits.clone().clamp_min(0.0) - logits * facts + softplus).mean()
+    ((logits.clone().clamp_min(0.0) - logits * facts + softplus) * asked).sum() / n_asked
 }

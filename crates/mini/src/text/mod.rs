@@ -9,11 +9,13 @@ mod processor;
 mod prompt;
 mod question;
 mod tokenizer;
+mod turn;
 mod words;
 
 pub use caption::caption;
 pub use existence::existence;
-pub use processor::{ProcessorIds, write_processor_files};
+pub use processor::write_processor_files;
 pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
 pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
-pub use tokenizer::build_tokenizer;
+pub use tokenizer::{ProcessorIds, build_tokenizer};
+pub use turn::{Prompts, Turn, turns};

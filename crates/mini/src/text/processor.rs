@@ -1,77 +1,66 @@
-//! The text and image half of a LLaVA-1.5 checkpoint folder, in Hugging Face layout.
+//! The text and image half of a checkpoint folder, in Hugging Face layout.
 
-use super::tokenizer::build_tokenizer;
-use super::words::{SPECIAL, sentences, vocabulary};
+use super::tokenizer::{ProcessorIds, added_with_ids, build_tokenizer};
+use super::words::SPECIAL;
 use crate::files::write_text;
-use crate::{MiniError, WorldConfig};
+use crate::pretrain::{TILES, qwen_processor};
+use crate::{Family, MiniError, WorldConfig};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Turns a conversation into `USER: <image>\n... ASSISTANT:`; a system message is put in front as it is.
-const CHAT_TEMPLATE: &str = "{%- for message in messages -%}\
+const LLAVA_TEMPLATE: &str = "{%- for message in messages -%}\
 {%- if message['role'] != 'system' -%}{{ message['role'].upper() + ': ' }}{%- endif -%}\
 {%- for part in message['content'] if part['type'] == 'image' -%}{{ '<image>\\n' }}{%- endfor -%}\
 {%- for part in message['content'] if part['type'] == 'text' -%}{{ part['text'] + ' ' }}{%- endfor -%}\
 {%- endfor -%}\
 {%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}";
 
+/// Turns between marks, and a system turn in front where none is given.
+const QWEN_TEMPLATE: &str = "{%- for message in messages -%}\
+{%- if loop.first and message['role'] != 'system' -%}\
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{%- endif -%}\
+{{ '<|im_start|>' + message['role'] + '\\n' }}\
+{%- for part in message['content'] -%}\
+{%- if part['type'] == 'image' -%}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}\
+{%- else -%}{{ part['text'] }}{%- endif -%}\
+{%- endfor -%}{{ '<|im_end|>\\n' }}\
+{%- endfor -%}\
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
+
 /// Mean of CLIP's training pictures, per channel.
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 /// Standard deviation of CLIP's training pictures, per channel.
 const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// Token ids that a model's configuration repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProcessorIds {
-    /// Unknown words.
-    pub unk: u32,
-    /// Begin of text.
-    pub bos: u32,
-    /// End of a turn.
-    pub eos: u32,
-    /// Padding.
-    pub pad: u32,
-    /// The image placeholder, `image_token_index` of the model.
-    pub image: u32,
-    /// Entries of the vocabulary, `vocab_size` of the model; a multiple of 16.
-    pub vocab_size: usize,
-}
-
-impl ProcessorIds {
-    /// The ids of [`build_tokenizer`].
-    pub fn of_mini() -> Self {
-        Self {
-            unk: 0,
-            bos: 1,
-            eos: 2,
-            pad: 3,
-            image: 4,
-            vocab_size: vocabulary().len(),
-        }
-    }
-}
-
 /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`,
-/// `chat_template.json`, `preprocessor_config.json`, `processor_config.json` and `generation_config.json` into an
-/// existing folder, each file whole or not at all. `config.json` and the weights are the trainer's.
+/// `chat_template.json`, `preprocessor_config.json`, `generation_config.json` and (for the LLaVAs)
+/// `processor_config.json` into an existing folder, each file whole or not at all. `config.json` and the weights are
+/// the trainer's.
 ///
 /// # Errors
 /// [`MiniError::Io`] if a file cannot be written, [`MiniError::Tokenizer`] if the tokenizer cannot be built.
-pub fn write_processor_files(dir: &Path, world: &WorldConfig) -> Result<ProcessorIds, MiniError> {
-    let ids = ProcessorIds::of_mini();
-    let tokenizer = build_tokenizer()?;
+pub fn write_processor_files(
+    dir: &Path,
+    family: Family,
+    world: &WorldConfig,
+) -> Result<ProcessorIds, MiniError> {
+    let ids = ProcessorIds::of(family);
+    let tokenizer = build_tokenizer(family)?;
     let text = tokenizer.to_string(true).map_err(|e| MiniError::Tokenizer {
         reason: e.to_string(),
     })?;
+    let template = match family {
+        Family::Llava15 | Family::LlavaNext => LLAVA_TEMPLATE,
+        Family::Qwen25Vl => QWEN_TEMPLATE,
+    };
     write_text(&dir.join("tokenizer.json"), &text)?;
-    write_text(&dir.join("chat_template.jinja"), CHAT_TEMPLATE)?;
-    let side = world.image_size;
-    let files = [
-        ("tokenizer_config.json", tokenizer_config()),
-        ("special_tokens_map.json", special_tokens()),
-        ("chat_template.json", json!({ "chat_template": CHAT_TEMPLATE })),
-        ("preprocessor_config.json", preprocessor(side)),
-        ("processor_config.json", processor(world.patch_size)),
+    write_text(&dir.join("chat_template.jinja"), template)?;
+    let mut files = vec![
+        ("tokenizer_config.json", tokenizer_config(family)),
+        ("special_tokens_map.json", special_tokens(family)),
+        ("chat_template.json", json!({ "chat_template": template })),
+        ("preprocessor_config.json", preprocessor(family, world)),
         (
             "generation_config.json",
             json!({
@@ -82,6 +71,9 @@ pub fn write_processor_files(dir: &Path, world: &WorldConfig) -> Result<Processo
             }),
         ),
     ];
+    if family != Family::Qwen25Vl {
+        files.push(("processor_config.json", processor(family, world.patch_size)));
+    }
     for (name, value) in files {
         let path = dir.join(name);
         let text = serde_json::to_string_pretty(&value).map_err(MiniError::json(&path))?;
@@ -90,22 +82,28 @@ pub fn write_processor_files(dir: &Path, world: &WorldConfig) -> Result<Processo
     Ok(ids)
 }
 
-fn special_tokens() -> Value {
-    json!({
-        "bos_token": SPECIAL[1],
-        "eos_token": SPECIAL[2],
-        "unk_token": SPECIAL[0],
-        "pad_token": SPECIAL[3],
-        "image_token": SPECIAL[4],
-    })
+fn special_tokens(family: Family) -> Value {
+    match family {
+        Family::Llava15 | Family::LlavaNext => json!({
+            "bos_token": SPECIAL[1],
+            "eos_token": SPECIAL[2],
+            "unk_token": SPECIAL[0],
+            "pad_token": SPECIAL[3],
+            "image_token": SPECIAL[4],
+        }),
+        Family::Qwen25Vl => json!({
+            "additional_special_tokens": ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"],
+            "eos_token": "<|im_end|>",
+            "unk_token": SPECIAL[0],
+            "pad_token": "<|endoftext|>",
+        }),
+    }
 }
 
-fn tokenizer_config() -> Value {
-    let added = (SPECIAL.into_iter().map(|token| (token, true)))
-        .chain(sentences().into_iter().map(|token| (token, false)))
-        .enumerate();
-    let decoder: Map<String, Value> = added
-        .map(|(id, (content, special))| {
+fn tokenizer_config(family: Family) -> Value {
+    let decoder: Map<String, Value> = added_with_ids(family)
+        .into_iter()
+        .map(|(id, content, special)| {
             let entry = json!({
                 "content": content,
                 "lstrip": false,
@@ -117,24 +115,53 @@ fn tokenizer_config() -> Value {
             (id.to_string(), entry)
         })
         .collect();
-    json!({
+    let mut config = json!({
         "added_tokens_decoder": decoder,
-        "bos_token": SPECIAL[1],
-        "eos_token": SPECIAL[2],
-        "unk_token": SPECIAL[0],
-        "pad_token": SPECIAL[3],
-        "extra_special_tokens": { "image_token": SPECIAL[4] },
-        "image_token": SPECIAL[4],
         "clean_up_tokenization_spaces": false,
-        "model_max_length": 512,
+        "model_max_length": 1024,
         "padding_side": "left",
-        "processor_class": "LlavaProcessor",
+        "processor_class": processor_class(family),
         "tokenizer_class": "PreTrainedTokenizerFast",
-    })
+    });
+    let named = special_tokens(family);
+    if let (Some(config), Some(named)) = (config.as_object_mut(), named.as_object()) {
+        config.extend(named.clone());
+        if family != Family::Qwen25Vl {
+            let image = json!({ "image_token": SPECIAL[4] });
+            config.insert("extra_special_tokens".into(), image);
+        }
+    }
+    config
 }
 
-fn preprocessor(side: u32) -> Value {
-    json!({
+fn processor_class(family: Family) -> &'static str {
+    match family {
+        Family::Llava15 => "LlavaProcessor",
+        Family::LlavaNext => "LlavaNextProcessor",
+        Family::Qwen25Vl => "Qwen2_5_VLProcessor",
+    }
+}
+
+fn preprocessor(family: Family, world: &WorldConfig) -> Value {
+    if family == Family::Qwen25Vl {
+        let processor = qwen_processor(world);
+        return json!({
+            "min_pixels": processor.min_pixels,
+            "max_pixels": processor.max_pixels,
+            "patch_size": processor.patch_size,
+            "temporal_patch_size": processor.temporal_patch_size,
+            "merge_size": processor.merge_size,
+            "image_mean": CLIP_MEAN,
+            "image_std": CLIP_STD,
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": processor_class(family),
+        });
+    }
+    let side = match family {
+        Family::LlavaNext => world.image_size / TILES as u32,
+        _ => world.image_size,
+    };
+    let mut settings = json!({
         "crop_size": { "height": side, "width": side },
         "do_center_crop": true,
         "do_convert_rgb": true,
@@ -147,16 +174,23 @@ fn preprocessor(side: u32) -> Value {
         "rescale_factor": 1.0 / 255.0,
         "size": { "shortest_edge": side },
         "image_processor_type": "CLIPImageProcessor",
-        "processor_class": "LlavaProcessor",
-    })
+        "processor_class": processor_class(family),
+    });
+    if family == Family::LlavaNext {
+        let whole = world.image_size;
+        settings["image_processor_type"] = "LlavaNextImageProcessor".into();
+        settings["image_grid_pinpoints"] = json!([[side, whole], [whole, side], [whole, whole]]);
+        settings["do_pad"] = true.into();
+    }
+    settings
 }
 
-fn processor(patch_size: u32) -> Value {
+fn processor(family: Family, patch_size: u32) -> Value {
     json!({
         "image_token": SPECIAL[4],
         "num_additional_image_tokens": 1,
         "patch_size": patch_size,
-        "processor_class": "LlavaProcessor",
+        "processor_class": processor_class(family),
         "vision_feature_select_strategy": "default",
     })
 }

@@ -1,0 +1,172 @@
+//! Conversations about scenes as token ids.
+
+use diffprune_vlm::TextBatch;
+use rand::RngExt;
+use tokenizers::Tokenizer;
+
+use super::family::Family;
+use crate::{MiniError, ProcessorIds, QuestionKind, SceneDataset, Turn, build_tokenizer, caption, turns};
+
+/// One turn of a conversation as a stretch of targets.
+pub struct Answer {
+    /// What was asked; `None` is a caption.
+    pub kind: Option<QuestionKind>,
+    /// Range of the target ids.
+    pub range: std::ops::Range<usize>,
+}
+
+/// A conversation about one image: its ids with the image's placeholder, and which of it is answered.
+pub struct Conversation {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The answers, each with the id that ends it.
+    pub answers: Vec<Answer>,
+}
+
+/// The words around questions and answers, as the chat template of the family has them.
+struct Chat {
+    /// Before the image.
+    opening: &'static str,
+    /// Between image and first question.
+    seen: &'static str,
+    /// Before each later question.
+    again: &'static str,
+    /// Between question and answer.
+    reply: &'static str,
+}
+
+impl Chat {
+    fn of(family: Family) -> Self {
+        match family {
+            Family::Llava15 | Family::LlavaNext => Self {
+                opening: "USER: ",
+                seen: "\n",
+                again: "USER: ",
+                reply: " ASSISTANT:",
+            },
+            Family::Qwen25Vl => Self {
+                opening: "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>",
+                seen: "<|vision_end|>",
+                again: "\n<|im_start|>user\n",
+                reply: "<|im_end|>\n<|im_start|>assistant\n",
+            },
+        }
+    }
+}
+
+/// Writes conversations in a family's words.
+pub struct Words {
+    family: Family,
+    tokenizer: Tokenizer,
+    ids: ProcessorIds,
+    /// Ids up to the first question, the placeholder among them.
+    opening: Vec<u32>,
+    /// Questions per conversation, at most.
+    turns: usize,
+}
+
+impl Words {
+    /// The words of a family.
+    ///
+    /// # Errors
+    /// When the tokenizer does not know its own words.
+    pub fn new(family: Family, turns: usize) -> Result<Self, MiniError> {
+        let (ids, chat) = (ProcessorIds::of(family), Chat::of(family));
+        let mut words = Self {
+            family,
+            tokenizer: build_tokenizer(family)?,
+            ids,
+            opening: Vec::new(),
+            turns,
+        };
+        let opening = words.tokenizer.encode(chat.opening, true).map_err(failed)?;
+        words.opening = opening.get_ids().to_vec();
+        words.opening.push(ids.image);
+        words.opening.extend(words.encode(chat.seen)?);
+        Ok(words)
+    }
+
+    /// The id that stands for an image.
+    pub fn image(&self) -> u32 {
+        self.ids.image
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, MiniError> {
+        let encoding = self.tokenizer.encode(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Turns in the form that the chat template gives them.
+    fn conversation(
+        &self,
+        turns: &[(Option<QuestionKind>, String, String)],
+    ) -> Result<Conversation, MiniError> {
+        let chat = Chat::of(self.family);
+        let mut ids = self.opening.clone();
+        let mut answers = Vec::with_capacity(turns.len());
+        for (i, (kind, question, answer)) in turns.iter().enumerate() {
+            let again = if i == 0 { "" } else { chat.again };
+            ids.extend(self.encode(&format!("{again}{question}{}", chat.reply))?);
+            let first = ids.len();
+            ids.extend(self.encode(answer)?);
+            ids.push(self.ids.eos);
+            answers.push(Answer {
+                kind: *kind,
+                range: first..ids.len(),
+            });
+        }
+        Ok(Conversation { ids, answers })
+    }
+
+    /// Questions about scene number `index` (and in half of the conversations its caption), in random order.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn converse(
+        &self,
+        dataset: &SceneDataset,
+        index: u64,
+        epoch: u64,
+    ) -> Result<Conversation, MiniError> {
+        let scene = dataset.get(index);
+        let mut rng = dataset.text_rng(index, epoch);
+        let asked = turns(
+            &scene,
+            dataset.config(),
+            self.family.prompts(),
+            &mut rng,
+            self.turns,
+        );
+        let plain = |turn: Turn| (Some(turn.kind), turn.text, turn.answer);
+        let mut turns: Vec<_> = asked.into_iter().map(plain).collect();
+        if rng.random_bool(0.5) {
+            let place = rng.random_range(0..=turns.len() as u32) as usize;
+            turns.insert(
+                place,
+                (None, "Describe the image.".to_owned(), caption(&scene, &mut rng)),
+            );
+        }
+        self.conversation(&turns)
+    }
+}
+
+/// The ids of conversations; every answer is a target.
+pub fn text_batch(conversations: &[Conversation]) -> TextBatch {
+    let targets = |conversation: &Conversation| {
+        let mut targets = vec![false; conversation.ids.len()];
+        for answer in &conversation.answers {
+            targets[answer.range.clone()].fill(true);
+        }
+        targets
+    };
+    TextBatch {
+        ids: conversations.iter().map(|c| c.ids.clone()).collect(),
+        targets: conversations.iter().map(targets).collect(),
+    }
+}
+
+fn failed(cause: tokenizers::Error) -> MiniError {
+    MiniError::Tokenizer {
+        reason: cause.to_string(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Training of the small models: each family, few steps, through to a checkpoint that the loader reads.
+
+use burn::tensor::{DType, Device};
+use diffprune_mini::{
+    Family, PretrainConfig, SceneDataset, Split, StageConfig, WorldConfig, pretrain, render, untrained,
+    write_processor_files,
+};
+use diffprune_pruner::Signals;
+use diffprune_vlm::{LoadOptions, load_vlm};
+use std::path::Path;
+use std::sync::Mutex;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Weights are drawn from the device's one stream; tests take turns.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+fn recipe(family: Family) -> PretrainConfig {
+    let stage = |steps| StageConfig {
+        steps,
+        lr: 2e-3,
+        warmup: 2,
+        weight_decay: 0.02,
+        clip: 1.0,
+    };
+    PretrainConfig {
+        d_vision: 24,
+        vision_layers: 2,
+        vision_heads: 2,
+        d_model: 32,
+        language_layers: 2,
+        n_heads: 2,
+        shards: 2,
+        images_per_shard: 2,
+        turns: 3,
+        tower: stage(6),
+        language: stage(6),
+        checkpoint_every: 3,
+        log_every: 1,
+        ..PretrainConfig::of(family)
+    }
+}
+
+fn weights(
+    recipe: &PretrainConfig,
+    dir: &Path,
+    threads: Option<usize>,
+) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let device = Device::flex();
+    let run = dir.join("run");
+    std::fs::create_dir_all(&run)?;
+    let out = dir.join("model");
+    std::fs::create_dir_all(&out)?;
+    pretrain(recipe, &WorldConfig::default(), &run, &device, threads)?.save_pretrained(&out, DType::F16)?;
+    write_processor_files(&out, recipe.family, &WorldConfig::default())?;
+    Ok(std::fs::read(out.join("model.safetensors"))?)
+}
+
+#[test]
+fn every_family_trains_resumes_and_loads() -> Outcome {
+    let _turn = DEVICE.lock()?;
+    for family in Family::ALL {
+        let recipe = recipe(family);
+        let whole = tempfile::tempdir()?;
+        let wanted = weights(&recipe, whole.path(), Some(1))?;
+        // Stopped in the middle of stage two and taken up again, on threads.
+        let halves = tempfile::tempdir()?;
+        weights(&recipe, halves.path(), Some(2))?;
+        let kept = halves.path().join("run/language");
+        let last = std::fs::read_dir(&kept)?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .max();
+        let last = last.ok_or("no checkpoint")?;
+        if last.is_dir() {
+            std::fs::remove_dir_all(last)?;
+        } else {
+            std::fs::remove_file(last)?;
+        }
+        assert!(weights(&recipe, halves.path(), Some(2))? == wanted, "{family}");
+        let vlm = load_vlm(
+            whole.path().join("model"),
+            &Device::flex(),
+            LoadOptions::default(),
+        )?;
+        assert_eq!(vlm.family(), family.name());
+        let scenes = SceneDataset::new(WorldConfig::default(), 1, Split::Val)?;
+        let pixels = vlm.preprocess(&[render(&scenes.get(0))])?;
+        let n_tokens = vlm.encode(pixels, Signals::default()).layouts[0].n_tokens();
+        let extra = if family == Family::LlavaNext { 36 } else { 0 };
+        assert_eq!(n_tokens, 144 + extra, "{family}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_shipped_recipes_fit_in_eight_megabytes() -> Outcome {
+    let _turn = DEVICE.lock()?;
+    for family in Family::ALL {
+        let dir = tempfile::tempdir()?;
+        let model = untrained(
+            &PretrainConfig::of(family),
+            &WorldConfig::default(),
+            &Device::flex(),
+        )?;
+        model.save_pretrained(dir.path(), DType::F16)?;
+        let bytes = std::fs::metadata(dir.path().join("model.safetensors"))?.len();
+        assert!(bytes < 8_000_000, "{family}: {bytes}");
+    }
+    Ok(())
+}
