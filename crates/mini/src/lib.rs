@@ -12,8 +12,9 @@ pub use error::MiniError;
 pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};
 pub use pretrain::{PretrainConfig, Pretrained, StageConfig, pretrain};
 pub use text::{
-    ProcessorIds, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, build_tokenizer, caption,
-    existence, prompt, question_of_kind, questions, training_text, unanswerable, write_processor_files,
+    ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Style, Turn,
+    build_tokenizer, caption, existence, prompt, question_of_kind, questions, training_text, turns,
+    unanswerable, write_processor_files,
 };
 pub use world::{
     Background, BackgroundKind, Box2, Colour, DenseLabels, ImageLabels, LETTERS, Object, Place, Scene,
