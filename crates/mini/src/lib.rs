@@ -12,7 +12,7 @@ pub use error::MiniError;
 pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};
 pub use pretrain::{Family, PretrainConfig, Pretrained, StageConfig, pretrain, untrained};
 pub use text::{
-    ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Turn,
+    ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Style, Turn,
     build_tokenizer, caption, existence, prompt, question_of_kind, questions, training_text, turns,
     unanswerable, write_processor_files,
 };

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::body::Body;
 use super::labels::SceneLabels;
-use crate::{MiniError, Scene, SceneDataset, render};
+use crate::{MiniError, Scene, render};
 
 /// A few scenes, their pixels and the truth about them.
 pub struct Pictures {
@@ -16,14 +16,11 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Draws scenes `first .. first + n` of a dataset.
+    /// Draws scenes.
     ///
     /// # Errors
     /// When the model cannot take pictures of this size.
-    pub fn draw(body: &Body, dataset: &SceneDataset, first: u64, n: usize) -> Result<Self, MiniError> {
-        let scenes: Vec<Scene> = (first..first + n as u64)
-            .map(|index| dataset.get(index))
-            .collect();
+    pub fn draw(body: &Body, scenes: &[Scene]) -> Result<Self, MiniError> {
         let images: Vec<RgbImage> = scenes.par_iter().map(render).collect();
         Ok(Self {
             labels: scenes.par_iter().map(|scene| body.labels(scene)).collect(),

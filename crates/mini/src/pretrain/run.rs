@@ -17,7 +17,7 @@ use super::pixels::Pictures;
 use super::stage::Stage;
 use super::tower::TowerPupil;
 use super::words::{Conversation, Words};
-use crate::{MiniError, SceneDataset, Split, WorldConfig};
+use crate::{MiniError, Scene, SceneDataset, Split, WorldConfig};
 
 /// Where the scenes of stage two begin, beyond those of stage one.
 const LANGUAGE_FIRST: u64 = 1 << 32;
@@ -119,7 +119,7 @@ impl Course<'_> {
         let autodiff = device.clone().autodiff();
         let draw = |step: usize, shard: usize| {
             let first = ((step * config.shards + shard) * n) as u64;
-            Pictures::draw(body, &self.train, first, n)
+            Pictures::draw(body, &sharp(&self.train, first, n))
         };
         let loss = |pupil: &TowerPupil, pictures: &Pictures| {
             Ok(pupil.forward(body, pictures, &autodiff, false).loss)
@@ -127,7 +127,7 @@ impl Course<'_> {
         let check = |pupil: &TowerPupil| {
             let mut counts = [(0, 0); QUESTIONS.len()];
             for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
-                let pictures = Pictures::draw(body, &self.val, first as u64, CHECK_BATCH)?;
+                let pictures = Pictures::draw(body, &sharp(&self.val, first as u64, CHECK_BATCH))?;
                 let found = pupil.forward(body, &pictures, device, true).counts;
                 for (sum, count) in counts.iter_mut().zip(found) {
                     *sum = (sum.0 + count.0, sum.1 + count.1);
@@ -191,14 +191,16 @@ impl Course<'_> {
                     let first = first as u64;
                     let draft = self.draft(&self.val, &words, first, CHECK_BATCH, subset, first)?;
                     for (kind, right) in study(reader, &draft, STREAM_CHECK, true)?.right {
-                        let name = kind.map_or("caption", |kind| kind.word());
-                        for name in [name, if kind.is_some() { "all" } else { "" }] {
-                            let count = counts.entry(name.to_owned()).or_default();
+                        let names = match kind {
+                            Some((style, kind)) => vec!["all".to_owned(), style.name().to_owned(), kind.word().to_owned()],
+                            None => vec!["caption".to_owned()],
+                        };
+                        for name in names {
+                            let count = counts.entry(name).or_default();
                             *count = (count.0 + 1, count.1 + usize::from(right));
                         }
                     }
                 }
-                counts.remove("");
                 let keep = |name: &String| label.is_empty() || name == "all";
                 let counts = counts.into_iter().filter(|(name, _)| keep(name));
                 figures.extend(counts.map(|(name, count)| (format!("{name}{label}"), share(count))));
@@ -218,14 +220,21 @@ impl Course<'_> {
         subset: Option<usize>,
         job: u64,
     ) -> Result<Draft, MiniError> {
-        let conversations = (first..first + n as u64).map(|index| words.converse(dataset, index, 0));
+        let numbers = first..first + n as u64;
+        let scenes: Vec<Scene> = numbers.clone().map(|index| dataset.get_or_blur(index)).collect();
+        let conversations = numbers.map(|index| words.converse(dataset, index, 0));
         Ok(Draft {
             conversations: conversations.collect::<Result<_, _>>()?,
-            pictures: Pictures::draw(self.body, dataset, first, n)?,
+            pictures: Pictures::draw(self.body, &scenes)?,
             subset,
             job,
         })
     }
+}
+
+/// Scenes `first .. first + n` of a dataset, none of them out of focus.
+fn sharp(dataset: &SceneDataset, first: u64, n: usize) -> Vec<Scene> {
+    (first..first + n as u64).map(|index| dataset.get(index)).collect()
 }
 
 /// So many tokens are that share of all, one at least.

@@ -5,12 +5,14 @@ use rand::RngExt;
 use tokenizers::Tokenizer;
 
 use super::family::Family;
-use crate::{MiniError, ProcessorIds, QuestionKind, SceneDataset, Turn, build_tokenizer, caption, turns};
+use crate::{
+    MiniError, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer, caption, turns,
+};
 
 /// One turn of a conversation as a stretch of targets.
 pub struct Answer {
-    /// What was asked; `None` is a caption.
-    pub kind: Option<QuestionKind>,
+    /// How and what was asked; `None` is a caption.
+    pub kind: Option<(Style, QuestionKind)>,
     /// Range of the target ids.
     pub range: std::ops::Range<usize>,
 }
@@ -99,7 +101,7 @@ impl Words {
     /// Turns in the form that the chat template gives them.
     fn conversation(
         &self,
-        turns: &[(Option<QuestionKind>, String, String)],
+        turns: &[(Option<(Style, QuestionKind)>, String, String)],
     ) -> Result<Conversation, MiniError> {
         let chat = Chat::of(self.family);
         let mut ids = self.opening.clone();
@@ -128,7 +130,7 @@ impl Words {
         index: u64,
         epoch: u64,
     ) -> Result<Conversation, MiniError> {
-        let scene = dataset.get(index);
+        let scene = dataset.get_or_blur(index);
         let mut rng = dataset.text_rng(index, epoch);
         let asked = turns(
             &scene,
@@ -137,7 +139,7 @@ impl Words {
             &mut rng,
             self.turns,
         );
-        let plain = |turn: Turn| (Some(turn.kind), turn.text, turn.answer);
+        let plain = |turn: Turn| (Some((turn.style, turn.kind)), turn.text, turn.answer);
         let mut turns: Vec<_> = asked.into_iter().map(plain).collect();
         if rng.random_bool(0.5) {
             let place = rng.random_range(0..=turns.len() as u32) as usize;

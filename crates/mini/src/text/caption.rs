@@ -4,14 +4,15 @@ use crate::world::{Object, Scene};
 use rand::{Rng, RngExt};
 
 /// One or two sentences in lower-case words and single letters, every token set apart by a space. Objects come in
-/// reading order (third by third from the top left), so that a caption has little freedom beyond its template.
+/// reading order (third by third from the top left), so that a caption has little freedom beyond its template. Of a
+/// blurred scene it says that there is nothing.
 pub fn caption(scene: &Scene, rng: &mut impl Rng) -> String {
-    let mut objects: Vec<&Object> = scene.objects.iter().collect();
+    let mut objects: Vec<&Object> = scene.objects.iter().filter(|_| !scene.blurred).collect();
     objects.sort_by(|a, b| reading_order(scene, a).total_cmp(&reading_order(scene, b)));
     let phrases: Vec<String> = objects.iter().map(|object| describe(scene, object)).collect();
     let opening = ["", "there is ", "the image shows "][rng.random_range(0..3u32) as usize];
     let mut text = format!("{opening}{} .", listed(&phrases));
-    if let Some(sign) = &scene.sign {
+    if let Some(sign) = scene.sign.as_ref().filter(|_| !scene.blurred) {
         let place = scene.place(&sign.bbox).phrase();
         let letters = sign.spelled();
         text += &match rng.random_range(0..3u32) {

@@ -2,7 +2,7 @@
 
 use super::mention::{Mention, colours, pick, referents, shapes};
 use super::question::{Question, QuestionKind};
-use crate::world::{Place, Scene, WorldConfig};
+use crate::world::{Box2, Place, Scene, WorldConfig};
 use rand::{Rng, RngExt};
 
 /// `What color is the large star?`
@@ -37,27 +37,28 @@ pub(super) fn ask_shape(mention: &Mention, answer: &str, objects: Vec<usize>) ->
 
 /// `Where is the red circle?`, only about things that are clearly in one of the nine regions.
 pub(super) fn position(scene: &Scene, config: &WorldConfig, rng: &mut impl Rng) -> Option<Question> {
-    let margin = config.position_margin;
-    let mut things: Vec<(Option<usize>, String, Place)> =
-        referents(scene, |o| Mention::pair(o.shape, o.colour))
-            .into_iter()
-            .map(|(i, mention)| (i, mention, scene.objects[i].bbox))
-            .filter(|(_, _, bbox)| scene.is_clearly_placed(bbox, margin))
-            .map(|(i, mention, bbox)| (Some(i), mention.words(), scene.place(&bbox)))
-            .collect();
-    let sign = scene
-        .sign
-        .iter()
-        .filter(|sign| scene.is_clearly_placed(&sign.bbox, margin));
-    things.extend(sign.map(|sign| (None, "sign".to_owned(), scene.place(&sign.bbox))));
-    let at = rng.random_range(0..things.len().max(1) as u32) as usize;
-    let (object, words, place) = things.get(at)?;
-    let question = ask_position(words, place.words(), object.iter().copied().collect());
+    let (object, mention, place) = pick(&placed(scene, config), rng)?;
+    let words = mention.map_or("sign".to_owned(), |mention| mention.words());
+    let question = ask_position(&words, place.words(), object.into_iter().collect());
     Some(if object.is_none() {
         question.about_sign()
     } else {
         question
     })
+}
+
+/// What is clearly in one of the nine regions: objects with the phrase that means only them, and the sign.
+pub(super) fn placed(scene: &Scene, config: &WorldConfig) -> Vec<(Option<usize>, Option<Mention>, Place)> {
+    let is_clear = |bbox: &Box2| scene.is_clearly_placed(bbox, config.position_margin);
+    let objects = referents(scene, |o| Mention::pair(o.shape, o.colour))
+        .into_iter()
+        .map(|(i, mention)| (Some(i), Some(mention), scene.objects[i].bbox));
+    let sign = scene.sign.iter().map(|sign| (None, None, sign.bbox));
+    objects
+        .chain(sign)
+        .filter(|(_, _, bbox)| is_clear(bbox))
+        .map(|(object, mention, bbox)| (object, mention, scene.place(&bbox)))
+        .collect()
 }
 
 pub(super) fn ask_position(words: &str, answer: &str, objects: Vec<usize>) -> Question {
@@ -71,6 +72,13 @@ pub(super) fn ask_position(words: &str, answer: &str, objects: Vec<usize>) -> Qu
 
 /// `How many objects are there?`, `How many stars are there?`; half of the latter about several, if there are.
 pub(super) fn count(scene: &Scene, rng: &mut impl Rng) -> Option<Question> {
+    let mention = counted(scene, rng)?;
+    let objects = mention.objects(scene);
+    Some(ask_count(&mention, &objects.len().to_string(), objects))
+}
+
+/// What to count.
+pub(super) fn counted(scene: &Scene, rng: &mut impl Rng) -> Option<Mention> {
     let mut mentions = vec![Mention::default()];
     if rng.random_bool(0.5) {
         let present = scene
@@ -95,9 +103,7 @@ pub(super) fn count(scene: &Scene, rng: &mut impl Rng) -> Option<Question> {
             single
         };
     }
-    let mention = pick(&mentions, rng)?;
-    let objects = mention.objects(scene);
-    Some(ask_count(&mention, &objects.len().to_string(), objects))
+    pick(&mentions, rng)
 }
 
 pub(super) fn ask_count(mention: &Mention, answer: &str, objects: Vec<usize>) -> Question {
@@ -118,9 +124,13 @@ pub(super) const RELATIONS: [(&str, usize, f32); 4] = [
 ];
 
 /// `Is the red circle left of the blue star?`, only where the two are well apart along the axis.
-pub(super) fn relation(scene: &Scene, config: &WorldConfig, rng: &mut impl Rng) -> Option<Question> {
+pub(super) fn relation(
+    scene: &Scene,
+    config: &WorldConfig,
+    yes: bool,
+    rng: &mut impl Rng,
+) -> Option<Question> {
     let named = referents(scene, |o| Mention::pair(o.shape, o.colour));
-    let yes = rng.random_bool(0.5);
     let mut found = Vec::new();
     for first in &named {
         for second in named.iter().filter(|second| second.0 != first.0) {

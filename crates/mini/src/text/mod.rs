@@ -2,12 +2,16 @@
 
 mod absent;
 mod caption;
+mod chinese;
+mod claim;
 mod existence;
 mod form;
 mod mention;
+mod options;
 mod processor;
 mod prompt;
 mod question;
+mod style;
 mod tokenizer;
 mod turn;
 mod words;
@@ -17,5 +21,6 @@ pub use existence::existence;
 pub use processor::write_processor_files;
 pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
 pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
+pub use style::{Prompts, Style};
 pub use tokenizer::{ProcessorIds, build_tokenizer};
-pub use turn::{Prompts, Turn, turns};
+pub use turn::{Turn, turns};

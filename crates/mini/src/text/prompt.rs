@@ -10,14 +10,35 @@ pub const SUFFIX_SHORT: &str = "Answer the question using a single word or phras
 /// What the benchmarks add, on a line of its own, to get the letter of a choice.
 pub const SUFFIX_LETTER: &str = "Answer with the option's letter from the given choices directly.";
 
+/// What VizWiz adds before [`SUFFIX_SHORT`].
+pub(super) const SUFFIX_INSUFFICIENT: &str =
+    "When the provided information is insufficient, respond with 'Unanswerable'.";
+
+/// [`SUFFIX_LETTER`] as LLaVA asks MMBench-CN.
+pub(super) const SUFFIX_LETTER_CN: &str = "请直接回答选项字母。";
+
+/// [`SUFFIX_LETTER`] as lmms-eval asks MMBench-CN.
+pub(super) const SUFFIX_LETTER_CN_LMMS: &str = "请直接使用所提供的选项字母作为答案回答。";
+
+/// What stands before the tokens of an optical reader.
+pub(super) const LEAD_OCR: &str = "Reference OCR token:";
+
+/// What lmms-eval puts before the options of MMBench.
+pub(super) const LEAD_OPTIONS: &str = "There are several options:";
+
+/// What ScienceQA puts before a hint.
+pub(super) const LEAD_CONTEXT: &str = "Context:";
+
 /// The other fixed sentences that the benchmarks' prompts may hold.
-pub(super) const OTHER_SENTENCES: [&str; 6] = [
-    "Reference OCR token:",
-    "There are several options:",
+pub(super) const OTHER_SENTENCES: [&str; 8] = [
+    LEAD_OCR,
+    LEAD_OPTIONS,
     "Please answer yes or no.",
-    "When the provided information is insufficient, respond with 'Unanswerable'.",
-    "\u{8bf7}\u{76f4}\u{63a5}\u{56de}\u{7b54}\u{9009}\u{9879}\u{5b57}\u{6bcd}\u{3002}",
+    SUFFIX_INSUFFICIENT,
+    SUFFIX_LETTER_CN,
     "Describe the image.",
+    LEAD_CONTEXT,
+    SUFFIX_LETTER_CN_LMMS,
 ];
 
 /// The names of the two speakers, with their colon.

@@ -160,7 +160,10 @@ pub fn question_of_kind(
         QuestionKind::Shape => form::shape(scene, rng),
         QuestionKind::Position => form::position(scene, config, rng),
         QuestionKind::Count => form::count(scene, rng),
-        QuestionKind::Relation => form::relation(scene, config, rng),
+        QuestionKind::Relation => {
+            let yes = rng.random_bool(0.5);
+            form::relation(scene, config, yes, rng)
+        }
         QuestionKind::Reading => form::reading(scene, rng),
         QuestionKind::MultipleChoice => form::multiple_choice(scene, config, rng),
         QuestionKind::Unanswerable => {
@@ -203,13 +206,18 @@ pub fn questions(scene: &Scene, config: &WorldConfig, rng: &mut impl Rng, n: usi
 }
 
 /// One round of kinds in random order.
-fn deck(scene: &Scene, rng: &mut impl Rng) -> Vec<QuestionKind> {
+pub(super) fn deck(scene: &Scene, rng: &mut impl Rng) -> Vec<QuestionKind> {
     let mut deck: Vec<QuestionKind> = QuestionKind::ALL.to_vec();
     if scene.sign.is_some() {
         deck.push(QuestionKind::Reading);
     }
-    for i in (1..deck.len()).rev() {
-        deck.swap(i, rng.random_range(0..=i as u32) as usize);
-    }
+    shuffle(&mut deck, rng);
     deck
+}
+
+/// Puts the items in random order.
+pub(super) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, rng.random_range(0..=i as u32) as usize);
+    }
 }

@@ -1,5 +1,6 @@
 //! The word list, in the order of the ids.
 
+use super::chinese;
 use super::prompt::{OTHER_SENTENCES, SPEAKERS, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM};
 use crate::world::{Colour, LETTERS, Shape, Size};
 
@@ -13,14 +14,16 @@ const MULTIPLE: usize = 16;
 const PLAIN: &str = "a an the is are there in on at of and or that nothing object objects image sign says shows \
     left right above below top bottom center yes no unanswerable what where which how many color shape does say \
     written Is What Where Which How There Are Does The A B C D E Yes No Unanswerable Answer answer USER ASSISTANT \
-    0 1 2 3 4 5 6 7 8 9 . , ? ! : ; ' \" ( ) -";
+    0 1 2 3 4 5 6 7 8 9 . , ? ! : ; ' \" ( ) - \"? this word one two three four Ann Ben has";
 
-/// Sentences that are one token each: they never change, and a short sequence is a fast one.
+/// Sentences that are one token each: they never change, and a short sequence is a fast one. Chinese words are among
+/// them, because nothing sets them apart from their neighbours.
 pub(super) fn sentences() -> Vec<&'static str> {
     [SYSTEM, SUFFIX_SHORT, SUFFIX_LETTER]
         .into_iter()
         .chain(OTHER_SENTENCES)
         .chain(SPEAKERS)
+        .chain(chinese::words())
         .collect()
 }
 
@@ -52,5 +55,6 @@ mod tests {
         let words = vocabulary();
         assert_eq!(words.iter().collect::<HashSet<_>>().len(), words.len());
         assert!(words.len().is_multiple_of(MULTIPLE));
+        assert!(words.len() <= 256, "{}", words.len());
     }
 }

@@ -3,8 +3,14 @@
 use super::config::WorldConfig;
 use super::scene::{Scene, stream};
 use crate::MiniError;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+
+/// One scene in so many is out of focus in [`SceneDataset::get_or_blur`].
+const BLURRED: u32 = 25;
+/// The random stream that decides which; texts have the small numbers.
+const BLUR_STREAM: u64 = u64::MAX;
 
 /// Which of three disjoint sets of scenes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +62,15 @@ impl SceneDataset {
     /// Scene number `index`; every number has one.
     pub fn get(&self, index: u64) -> Scene {
         Scene::generate(&self.config, self.split_seed(), index)
+    }
+
+    /// [`Self::get`] with one scene in 25 out of focus, for training that is to know when nothing can be told.
+    pub fn get_or_blur(&self, index: u64) -> Scene {
+        let blurred = stream(self.split_seed(), index, BLUR_STREAM).random_range(0..BLURRED) == 0;
+        Scene {
+            blurred,
+            ..self.get(index)
+        }
     }
 
     /// A random stream for captions and questions about scene number `index`; `epoch` gives fresh ones.

@@ -156,6 +156,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// The nine regions, row by row.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..9).map(|i| Self {
+            row: i / 3,
+            column: i % 3,
+        })
+    }
+
     /// The region that holds a point.
     pub fn of(centre: [f32; 2], image_size: u32) -> Self {
         let third = image_size as f32 / 3.0;

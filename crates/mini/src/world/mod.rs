@@ -1,6 +1,7 @@
 //! Procedural scenes: what is in them, how they are drawn, and what is known about each patch.
 
 mod background;
+mod blur;
 mod config;
 mod dataset;
 mod glyphs;

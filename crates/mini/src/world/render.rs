@@ -1,5 +1,6 @@
 //! From a scene to pixels.
 
+use super::blur::blur;
 use super::glyphs;
 use super::scene::{Box2, Object, Scene, Sign};
 use super::shapes::signed_distance;
@@ -30,6 +31,9 @@ pub fn render_into(scene: &Scene, pixels: &mut [u8]) {
     }
     if let Some(sign) = &scene.sign {
         draw_sign(sign, pixels, size);
+    }
+    if scene.blurred {
+        blur(pixels, size);
     }
 }
 

@@ -98,6 +98,9 @@ pub struct Scene {
     pub objects: Vec<Object>,
     /// The sign, if there is one.
     pub sign: Option<Sign>,
+    /// Whether the picture is out of focus, so that nothing in it can be told.
+    #[serde(default)]
+    pub blurred: bool,
 }
 
 impl Scene {
@@ -113,6 +116,7 @@ impl Scene {
             background,
             objects,
             sign,
+            blurred: false,
         }
     }
 
