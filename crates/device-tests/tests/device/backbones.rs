@@ -132,7 +132,7 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
             // Near ties may fall the other way in few bits.
             continue;
         }
-        worst = worst.max(close(name, found, wanted, target.tolerance())?);
+        worst = worst.max(close(name, found, wanted, target.with_products().tolerance())?);
     }
     Ok(worst)
 }
@@ -185,7 +185,7 @@ fn training(dir: &Path, target: &Target) -> Result<f32, String> {
         Ok((value, all.1))
     };
     let (found, wanted) = (run(&target.device)?, run(&Device::flex())?);
-    let tolerance = target.in_f32().tolerance();
+    let tolerance = target.in_f32().with_products().tolerance();
     let largest = wanted
         .1
         .iter()

@@ -30,6 +30,16 @@ fn check(
     })
 }
 
+fn product(
+    name: &'static str,
+    sizes: &'static [usize],
+    function: impl Fn(&[Tensor<1>], &Device) -> Tensor<1> + 'static,
+) -> Check {
+    Check::new(name, move |target| {
+        values_and_gradients(&target.in_f32().with_products(), sizes, &function)
+    })
+}
+
 fn flat<const R: usize>(x: Tensor<R>) -> Tensor<1> {
     let n = x.shape().num_elements();
     x.reshape([n])
@@ -147,15 +157,15 @@ pub fn checks() -> Vec<Check> {
         gate(GateKind::VpNoise, NoiseScale::TokenStd),
         gate(GateKind::VpNoise, NoiseScale::ChannelStd),
         gate(GateKind::Scale, NoiseScale::Unit),
-        check("denoiser, diagonal", &[BATCH * N * D], |x, device| {
+        product("denoiser, diagonal", &[BATCH * N * D], |x, device| {
             let model = denoiser(DenoiserAttention::Diagonal, device);
             flat(model.forward(tokens(&x[0]), Some(mask(device))))
         }),
-        check("denoiser, global", &[BATCH * N * D], |x, device| {
+        product("denoiser, global", &[BATCH * N * D], |x, device| {
             let model = denoiser(DenoiserAttention::Global, device);
             flat(model.forward(tokens(&x[0]), None))
         }),
-        check("scorer", &[BATCH * N * D], |x, device| {
+        product("scorer", &[BATCH * N * D], |x, device| {
             flat(scorer(device).forward(tokens(&x[0]), Some(mask(device))))
         }),
         check("descriptors of groups", &[BATCH * N * D], |x, _| {

@@ -19,6 +19,16 @@ fn check(
     Check::new(name, move |target| values_and_gradients(target, sizes, &function))
 }
 
+fn product(
+    name: &'static str,
+    sizes: &'static [usize],
+    function: fn(&[Tensor<1>], &Device) -> Tensor<1>,
+) -> Check {
+    Check::new(name, move |target| {
+        values_and_gradients(&target.with_products(), sizes, &function)
+    })
+}
+
 fn flat<const R: usize>(x: Tensor<R>) -> Tensor<1> {
     let n = x.shape().num_elements();
     x.reshape([n])
@@ -43,10 +53,10 @@ fn hidden_keys(device: &Device) -> Tensor<2, Bool> {
 /// Every check of this file.
 pub fn checks() -> Vec<Check> {
     vec![
-        check("matmul", &[N * D, D * N], |x, _| {
+        product("matmul", &[N * D, D * N], |x, _| {
             flat(x[0].clone().reshape([N, D]).matmul(x[1].clone().reshape([D, N])))
         }),
-        check("matmul of a matrix and a column", &[N * D, D], |x, _| {
+        product("matmul of a matrix and a column", &[N * D, D], |x, _| {
             flat(x[0].clone().reshape([N, D]).matmul(x[1].clone().reshape([D, 1])))
         }),
         check("gather and select", &[2 * 6 * 4], |x, device| {
@@ -58,7 +68,7 @@ pub fn checks() -> Vec<Check> {
             let selected = x.select(1, Tensor::<1, Int>::from_data([4, 0, 4], device));
             flat(gathered + selected)
         }),
-        check("product and bias", &[N * D, D * 8, 8], |x, _| {
+        product("product and bias", &[N * D, D * 8, 8], |x, _| {
             let product = x[0].clone().reshape([N, D]).matmul(x[1].clone().reshape([D, 8]));
             flat(product + x[2].clone().reshape([1, 8]))
         }),
@@ -93,10 +103,10 @@ pub fn checks() -> Vec<Check> {
             let (cos, sin) = kernels::rope_tables(positions, 8, 1e4);
             flat(kernels::rope_halves(heads(&x[0], 2), cos, sin))
         }),
-        check("attention", &[192, 192, 192], |x, _| {
+        product("attention", &[192, 192, 192], |x, _| {
             attend(x, AttentionOptions::default())
         }),
-        check("causal attention with a mask", &[192, 192, 192], |x, device| {
+        product("causal attention with a mask", &[192, 192, 192], |x, device| {
             let options = AttentionOptions {
                 causal: true,
                 key_mask: Some(hidden_keys(device)),
@@ -104,7 +114,7 @@ pub fn checks() -> Vec<Check> {
             };
             attend(x, options)
         }),
-        check("attention with grouped keys", &[384, 192, 192], |x, _| {
+        product("attention with grouped keys", &[384, 192, 192], |x, _| {
             let options = AttentionOptions {
                 causal: true,
                 ..Default::default()
@@ -116,7 +126,7 @@ pub fn checks() -> Vec<Check> {
                 &options,
             ))
         }),
-        check("rows of attention", &[32, 192], |x, _| {
+        product("rows of attention", &[32, 192], |x, _| {
             let q = x[0].clone().reshape([2, 1, 2, 8]);
             flat(kernels::attention_rows(
                 q,
