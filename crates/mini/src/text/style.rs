@@ -49,6 +49,22 @@ impl Style {
         Self::ScienceQa,
     ];
 
+    /// The name of the benchmark's folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Pope => "pope",
+            Self::Gqa => "gqa",
+            Self::TextVqa => "textvqa",
+            Self::VqaV2 => "vqav2",
+            Self::VizWiz => "vizwiz",
+            Self::Mme => "mme",
+            Self::MmBench => "mmbench",
+            Self::MmBenchCn => "mmbench_cn",
+            Self::SeedBench => "seed_bench",
+            Self::ScienceQa => "scienceqa",
+        }
+    }
+
     /// The user text without image tag. `options` come without letters.
     pub(super) fn user_text(
         self,
