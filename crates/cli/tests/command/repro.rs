@@ -131,8 +131,8 @@ fn shape(report: &Value) {
         .unwrap();
     let arms: std::collections::BTreeSet<_> = main.iter().map(|row| row["arm"].as_str().unwrap()).collect();
     assert_eq!(arms.len(), 14, "{arms:?}");
-    let metrics: std::collections::BTreeSet<_> =
-        main.iter().map(|row| row["metric"].as_str().unwrap()).collect();
+    let rows = tables.iter().flat_map(|table| table["rows"].as_array().unwrap());
+    let metrics: std::collections::BTreeSet<_> = rows.map(|row| row["metric"].as_str().unwrap()).collect();
     for benchmark in diffprune_eval::Benchmark::ALL {
         assert!(metrics.contains(benchmark.metric()), "{benchmark:?}: {metrics:?}");
     }

@@ -48,7 +48,7 @@ pub(super) fn ask(
     }
     if found < wanted {
         return Err(MiniError::TooFew {
-            set: style.folder().to_owned(),
+            set: style.name().to_owned(),
             found,
             wanted,
             scenes: n_scenes,

@@ -33,7 +33,7 @@ pub(super) fn plan(
         return Ok(plan);
     }
     let edition = if style == Style::MmBenchCn { "CN" } else { "EN" };
-    let path = format!("{}/MMBench_DEV_{edition}.tsv", style.folder());
+    let path = format!("{}/MMBench_DEV_{edition}.tsv", style.name());
     let asked = ask(scenes, numbers, style, wanted, 1, |scene, _| scene)?;
     let encoded: Vec<Vec<u8>> = asked
         .par_iter()

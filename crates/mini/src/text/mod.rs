@@ -17,13 +17,14 @@ mod turn;
 mod words;
 
 pub use caption::caption;
-pub(crate) use claim::{MmeTask, claim};
 pub use existence::existence;
 pub use processor::{ProcessorIds, write_processor_files};
 pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
-pub(crate) use question::UNANSWERABLE;
 pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
 pub use style::{Prompts, Style};
 pub use tokenizer::build_tokenizer;
-pub(crate) use turn::turn;
 pub use turn::{Turn, turns};
+
+pub(crate) use claim::{MmeTask, claim};
+pub(crate) use question::UNANSWERABLE;
+pub(crate) use turn::turn;

@@ -50,19 +50,19 @@ impl Style {
     ];
 
     /// The name of the benchmark's folder.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Pope => "pope",
-            Self::Gqa => "gqa",
-            Self::TextVqa => "textvqa",
-            Self::VqaV2 => "vqav2",
-            Self::VizWiz => "vizwiz",
-            Self::Mme => "mme",
-            Self::MmBench => "mmbench",
-            Self::MmBenchCn => "mmbench_cn",
-            Self::SeedBench => "seed_bench",
-            Self::ScienceQa => "scienceqa",
-        }
+    pub fn name(self) -> &'static str {
+        [
+            "pope",
+            "gqa",
+            "textvqa",
+            "vqav2",
+            "vizwiz",
+            "mme",
+            "mmbench",
+            "mmbench_cn",
+            "seed_bench",
+            "scienceqa",
+        ][self as usize]
     }
 
     /// The user text without image tag. `options` come without letters.
