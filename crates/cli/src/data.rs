@@ -20,8 +20,8 @@ pub fn questions(root: &Path) -> anyhow::Result<Vec<Question>> {
     }
     if questions.is_empty() {
         bail!(
-            "{}: found no questions, wanted folders gqa, pope or textvqa with the official files; write the small \
-             ones with `diffprune mini data --out {}`",
+            "{}: found no questions, wanted folders of benchmarks (gqa, pope, mme, ...) with the official files; \
+             write small ones with `diffprune mini data --out {}`",
             root.display(),
             root.display()
         );

@@ -524,6 +524,13 @@ fn small_world() -> MiniWorld {
         pope_images: 12,
         gqa_per_kind: 15,
         textvqa_questions: 9,
+        vqav2_questions: 10,
+        vizwiz_questions: 24,
+        mme_pictures: 2,
+        mmbench_questions: 6,
+        mmbench_cn_questions: 5,
+        seed_bench_questions: 7,
+        scienceqa_questions: 8,
         train_captions: 14,
         val_captions: 5,
     };
@@ -563,10 +570,17 @@ fn a_world_is_written_once_and_the_same_each_time() -> Outcome {
     small_world().write(&b, &|_| {})?;
     assert_eq!(small_world().write(&a, &|_| {})?, Written::AlreadyThere);
     let boxes = Boxes::read(&a.join("boxes.json"))?;
-    assert_eq!(boxes.images.len(), n);
+    // Eleven questions of MMBench and MMBench-CN have their pictures inside the tables.
+    assert_eq!(boxes.images.len(), n + 11);
+    for edition in ["mmbench/MMBench_DEV_EN.tsv", "mmbench_cn/MMBench_DEV_CN.tsv"] {
+        assert_eq!(fs::read(a.join(edition))?, fs::read(b.join(edition))?);
+    }
     for (path, truth) in &boxes.images {
-        assert_eq!(fs::read(a.join(path))?, fs::read(b.join(path))?);
-        assert_eq!(image::open(a.join(path))?.into_rgb8().dimensions(), (168, 168));
+        if !path.contains(".tsv/") {
+            assert_eq!(fs::read(a.join(path))?, fs::read(b.join(path))?);
+            let picture = image::load_from_memory(&fs::read(a.join(path))?)?;
+            assert_eq!(picture.into_rgb8().dimensions(), (168, 168));
+        }
         assert_eq!(truth.relevance.len(), 144);
         assert!(truth.relevance.iter().any(|r| *r > 0.25));
     }
@@ -723,13 +737,11 @@ fn textvqa_files_join_by_image_and_question() -> Outcome {
         let sign = boxes.images[&path].sign.as_ref().ok_or("no sign")?;
         let answers = entry["answers"].as_array().ok_or("no answers")?;
         assert_eq!(answers.len(), 10);
-        let letters: String = answers[0]
-            .as_str()
-            .unwrap_or_default()
-            .to_uppercase()
-            .split(' ')
-            .collect();
-        assert_eq!(letters, sign.text);
+        let right = sign.text.chars().map(String::from).collect::<Vec<_>>().join(" ");
+        let agree = answers
+            .iter()
+            .filter(|answer| answer.as_str() == Some(&right.to_lowercase()));
+        assert!(agree.count() >= 8, "{answers:?}");
     }
     Ok(())
 }

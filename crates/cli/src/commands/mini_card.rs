@@ -73,6 +73,7 @@ fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<Report> {
         textvqa_questions: 150,
         train_captions: 0,
         val_captions: 0,
+        ..MiniCounts::default()
     };
     let folder = out.join("data");
     eval::make_folder(out)?;

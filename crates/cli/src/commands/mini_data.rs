@@ -33,6 +33,27 @@ pub struct DataArgs {
     /// Reading questions in TextVQA's format.
     #[arg(long, default_value_t = MiniCounts::default().textvqa_questions)]
     textvqa_questions: usize,
+    /// Questions in VQAv2's format.
+    #[arg(long, default_value_t = MiniCounts::default().vqav2_questions)]
+    vqav2_questions: usize,
+    /// Questions in VizWiz's format, some about blurred pictures.
+    #[arg(long, default_value_t = MiniCounts::default().vizwiz_questions)]
+    vizwiz_questions: usize,
+    /// Pictures of each of the five subtasks in MME's format, two questions each.
+    #[arg(long, default_value_t = MiniCounts::default().mme_pictures)]
+    mme_pictures: usize,
+    /// Questions in MMBench's format, each with all rotations of its options.
+    #[arg(long, default_value_t = MiniCounts::default().mmbench_questions)]
+    mmbench_questions: usize,
+    /// Chinese questions in MMBench-CN's format, each with all rotations of its options.
+    #[arg(long, default_value_t = MiniCounts::default().mmbench_cn_questions)]
+    mmbench_cn_questions: usize,
+    /// Questions in SEED-Bench's format.
+    #[arg(long, default_value_t = MiniCounts::default().seed_bench_questions)]
+    seed_bench_questions: usize,
+    /// Questions in ScienceQA's format.
+    #[arg(long, default_value_t = MiniCounts::default().scienceqa_questions)]
+    scienceqa_questions: usize,
 }
 
 impl DataArgs {
@@ -42,6 +63,13 @@ impl DataArgs {
             pope_images: self.pope_images,
             gqa_per_kind: self.gqa_per_kind,
             textvqa_questions: self.textvqa_questions,
+            vqav2_questions: self.vqav2_questions,
+            vizwiz_questions: self.vizwiz_questions,
+            mme_pictures: self.mme_pictures,
+            mmbench_questions: self.mmbench_questions,
+            mmbench_cn_questions: self.mmbench_cn_questions,
+            seed_bench_questions: self.seed_bench_questions,
+            scienceqa_questions: self.scienceqa_questions,
             train_captions: self.images,
             val_captions: self.val_images,
         };

@@ -44,12 +44,12 @@ pub fn draw_some(
     Ok(())
 }
 
-/// The first pictures of the question sets, in turn.
+/// The first pictures of the question sets that are files, in turn.
 fn some(questions: &[Question], count: usize) -> Vec<PathBuf> {
     let of = |benchmark: Benchmark| {
         let images: BTreeSet<&PathBuf> = questions
             .iter()
-            .filter(|q| q.benchmark == benchmark)
+            .filter(|q| q.benchmark == benchmark && q.inline.is_none())
             .map(|q| &q.image)
             .collect();
         images.into_iter().cloned().collect::<Vec<_>>()

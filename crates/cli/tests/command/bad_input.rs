@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 #[cfg(unix)]
-use crate::{diffprune, succeed};
+use crate::{FEW_QUESTIONS, diffprune, succeed};
 use crate::{model, output, picture};
 
 /// Runs, must fail with code 1 and one line that holds every one of `parts`.
@@ -246,7 +246,7 @@ fn a_full_disk() {
     let (checkpoint, world, photo) = (at("model"), at("world"), at("a.png"));
     model(&checkpoint, 32);
     picture(&photo);
-    let counts = "--images 4 --val-images 2 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1";
+    let counts = format!("--images 4 --val-images 2 {FEW_QUESTIONS}");
     succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
     let before = names(dir.path());
     let (png, scorer, out) = (at("b.png"), at("scorer"), at("out"));

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::{diffprune, model, output, picture, succeed};
+use crate::{FEW_QUESTIONS, diffprune, model, output, picture, succeed};
 
 #[test]
 fn data_train_eval_report_show_ask() {
@@ -13,7 +13,7 @@ fn data_train_eval_report_show_ask() {
     let at = |name: &str| dir.path().join(name);
     let (checkpoint, world, scorer, out) = (at("model"), at("world"), at("scorer"), at("out"));
     model(&checkpoint, 32);
-    let counts = "--images 8 --val-images 4 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1";
+    let counts = format!("--images 8 --val-images 4 {FEW_QUESTIONS}");
     succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
     let told = succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
     assert!(told.contains("already"));

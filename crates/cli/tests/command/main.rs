@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod formats;
 mod repro;
 mod rivals;
 
@@ -10,6 +11,11 @@ use std::process::{Command, Output};
 
 use burn::tensor::{DType, Device};
 use diffprune_mini::{PretrainConfig, WorldConfig, untrained, write_processor_files};
+
+/// Flags of `mini data` for a few questions of POPE, GQA and TextVQA and none of the others.
+const FEW_QUESTIONS: &str = "--pope-images 1 --gqa-per-kind 1 --textvqa-questions 1 --vqav2-questions 0 \
+    --vizwiz-questions 0 --mme-pictures 0 --mmbench-questions 0 --mmbench-cn-questions 0 --seed-bench-questions 0 \
+    --scienceqa-questions 0";
 
 /// The program with these arguments, separated by blanks; `{}` stands for the next path.
 fn diffprune(line: &str, paths: &[&Path]) -> Command {

@@ -12,7 +12,9 @@ use crate::{diffprune, model, succeed};
 
 const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\nrandom_seeds = 2\nresamples = 50\nmax_new_tokens = 2\n\
                     pope_per_image = 1\npictures = 1\n[counts]\npope_images = 2\ngqa_per_kind = 1\n\
-                    textvqa_questions = 2\ntrain_captions = 8\nval_captions = 4\n";
+                    textvqa_questions = 2\nvqav2_questions = 1\nvizwiz_questions = 1\nmme_pictures = 1\n\
+                    mmbench_questions = 1\nmmbench_cn_questions = 1\nseed_bench_questions = 1\n\
+                    scienceqa_questions = 1\ntrain_captions = 8\nval_captions = 4\n";
 const RUN: &str = "run repro --model {} --plan {} --out {} --seed 3";
 
 /// Starts the experiment and kills it as soon as it has recorded some answers.
@@ -129,6 +131,11 @@ fn shape(report: &Value) {
         .unwrap();
     let arms: std::collections::BTreeSet<_> = main.iter().map(|row| row["arm"].as_str().unwrap()).collect();
     assert_eq!(arms.len(), 14, "{arms:?}");
+    let rows = tables.iter().flat_map(|table| table["rows"].as_array().unwrap());
+    let metrics: std::collections::BTreeSet<_> = rows.map(|row| row["metric"].as_str().unwrap()).collect();
+    for benchmark in diffprune_eval::Benchmark::ALL {
+        assert!(metrics.contains(benchmark.metric()), "{benchmark:?}: {metrics:?}");
+    }
     let claims = report["claims"].as_array().unwrap();
     let has = |id: &str| claims.iter().any(|claim| claim["id"] == id);
     for id in [

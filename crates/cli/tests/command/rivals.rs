@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{model, output, picture, succeed};
+use crate::{FEW_QUESTIONS, model, output, picture, succeed};
 
 #[test]
 fn rivals_train_and_stand_in_one_comparison() {
@@ -10,7 +10,7 @@ fn rivals_train_and_stand_in_one_comparison() {
     let at = |name: &str| dir.path().join(name);
     let (checkpoint, world, out) = (at("model"), at("world"), at("out"));
     model(&checkpoint, 32);
-    let counts = "--images 8 --val-images 4 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1";
+    let counts = format!("--images 8 --val-images 4 {FEW_QUESTIONS}");
     succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
     let rivals = [
         ("clip", "operator:clip", "operator_clip"),

@@ -15,7 +15,8 @@ pub struct Boxes {
     pub image_size: u32,
     /// Rows and columns of the relevance maps.
     pub grid: [usize; 2],
-    /// The truth by the picture's path under the world's folder.
+    /// The truth by the picture's path under the world's folder. Of a picture inside a file (MMBench): the file's path, a
+    /// slash and the FNV-1a hash (128 bits, hexadecimal) of the encoded picture.
     pub images: BTreeMap<String, ImageTruth>,
 }
 
@@ -56,10 +57,8 @@ pub struct SignTruth {
 
 impl Boxes {
     /// The truth about all pictures.
-    pub(super) fn of(pictures: &[Picture], image_size: u32, grid: usize) -> Self {
-        let images = pictures
-            .iter()
-            .map(|picture| (picture.path.clone(), ImageTruth::of(&picture.scene)));
+    pub(super) fn of<'a>(pictures: impl Iterator<Item = &'a Picture>, image_size: u32, grid: usize) -> Self {
+        let images = pictures.map(|picture| (picture.path.clone(), ImageTruth::of(&picture.scene)));
         Self {
             image_size,
             grid: [grid, grid],

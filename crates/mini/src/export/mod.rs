@@ -1,11 +1,20 @@
 //! The small world on disk, in the layouts of the real benchmarks.
 
+mod annotators;
+mod asked;
 mod boxes;
 mod captions;
+mod encode;
 mod gqa;
+mod mmbench;
+mod mme;
 mod plan;
 mod pope;
+mod scienceqa;
+mod seed;
 mod textvqa;
+mod vizwiz;
+mod vqav2;
 mod world;
 
 pub use boxes::{Boxes, ImageTruth, ObjectTruth, SignTruth};

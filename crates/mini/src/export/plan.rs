@@ -25,6 +25,8 @@ pub(super) struct TextFile {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub pictures: Vec<Picture>,
+    /// Pictures inside text files; the path is that of the file, a slash and the picture's name.
+    pub inline: Vec<Picture>,
     pub texts: Vec<TextFile>,
 }
 
@@ -32,6 +34,11 @@ impl Plan {
     /// Adds a picture.
     pub fn picture(&mut self, path: String, scene: Scene) {
         self.pictures.push(Picture { path, scene });
+    }
+
+    /// Adds a text file.
+    pub fn text(&mut self, path: String, text: String) {
+        self.texts.push(TextFile { path, text });
     }
 
     /// Adds a file with one JSON value per line.
@@ -58,6 +65,7 @@ impl Plan {
     /// Adds all of another plan.
     pub fn extend(&mut self, other: Self) {
         self.pictures.extend(other.pictures);
+        self.inline.extend(other.inline);
         self.texts.extend(other.texts);
     }
 }

@@ -1,5 +1,6 @@
-//! TextVQA: reading questions with ten answers, without OCR tokens.
+//! TextVQA: reading questions with the answers of ten annotators, without OCR tokens.
 
+use super::annotators::ten_answers;
 use super::plan::{LlavaRow, Plan, with_suffix};
 use crate::MiniError;
 use crate::text::{QuestionKind, question_of_kind};
@@ -60,7 +61,7 @@ fn file(version: &str, data: Vec<Value>) -> Value {
     json!({ "dataset_type": "val", "dataset_name": "textvqa", "dataset_version": version, "data": data })
 }
 
-/// One question as the official file has it: lower-case, ten equal answers.
+/// One question as the official file has it, in lower case.
 fn entry(id: usize, image: &str, question: &str, answer: &str, size: u32) -> Value {
     let question = question.to_lowercase();
     let tokens: Vec<&str> = question.trim_end_matches('?').split_whitespace().collect();
@@ -72,7 +73,7 @@ fn entry(id: usize, image: &str, question: &str, answer: &str, size: u32) -> Val
         "flickr_300k_url": "",
         "image_width": size,
         "image_height": size,
-        "answers": vec![answer.to_lowercase(); 10],
+        "answers": ten_answers(answer, id),
         "question_tokens": tokens,
         "question_id": id,
         "set_name": "val",

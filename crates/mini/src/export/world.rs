@@ -1,13 +1,13 @@
 //! All sets of one small world, written once.
 
 use super::boxes::Boxes;
+use super::encode::png;
 use super::plan::{Picture, Plan};
-use super::{captions, gqa, pope, textvqa};
+use super::{captions, gqa, mmbench, mme, pope, scienceqa, seed, textvqa, vizwiz, vqav2};
 use crate::MiniError;
 use crate::files::{write_bytes, write_text};
-use crate::world::{SceneDataset, Split, WorldConfig, render};
-use image::ImageEncoder;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use crate::text::Style;
+use crate::world::{SceneDataset, Split, WorldConfig};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Raised when the same parameters give other files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Each benchmark draws from its own numbers of test scenes.
 const NUMBERS_PER_SET: u64 = 1_000_000;
 const MANIFEST: &str = "manifest.json";
@@ -32,6 +32,20 @@ pub struct MiniCounts {
     pub gqa_per_kind: usize,
     /// Questions of TextVQA, one per picture.
     pub textvqa_questions: usize,
+    /// Questions of VQAv2, up to three per picture.
+    pub vqav2_questions: usize,
+    /// Questions of VizWiz, one per picture.
+    pub vizwiz_questions: usize,
+    /// Pictures of each of the five subtasks of MME that the world has; each has two questions.
+    pub mme_pictures: usize,
+    /// Questions of MMBench; each is a row for every rotation of its two to four options.
+    pub mmbench_questions: usize,
+    /// The same of MMBench-CN.
+    pub mmbench_cn_questions: usize,
+    /// Questions of SEED-Bench, up to three per picture.
+    pub seed_bench_questions: usize,
+    /// Questions of ScienceQA, one per picture.
+    pub scienceqa_questions: usize,
     /// Captioned pictures to train on.
     pub train_captions: usize,
     /// Captioned pictures to validate on.
@@ -44,6 +58,13 @@ impl Default for MiniCounts {
             pope_images: 60,
             gqa_per_kind: 100,
             textvqa_questions: 100,
+            vqav2_questions: 100,
+            vizwiz_questions: 100,
+            mme_pictures: 10,
+            mmbench_questions: 100,
+            mmbench_cn_questions: 100,
+            seed_bench_questions: 100,
+            scienceqa_questions: 100,
             train_captions: 4000,
             val_captions: 256,
         }
@@ -56,6 +77,12 @@ impl Default for MiniCounts {
 /// pope/     coco/coco_pope_{random,popular,adversarial}.json  llava_pope_test.jsonl  val2014/COCO_val2014_*.png
 /// gqa/      data/questions1.2/testdev_balanced_questions.json  llava_gqa_testdev_balanced.jsonl  data/images/n*.png
 /// textvqa/  TextVQA_0.5.1_val.json  TextVQA_Rosetta_OCR_v0.2_val.json  llava_textvqa_val_v051_ocr.jsonl  train_images/*.png
+/// vqav2/    v2_OpenEnded_mscoco_val2014_questions.json  v2_mscoco_val2014_annotations.json  val2014/COCO_val2014_*.png
+/// vizwiz/   Annotations/val.json  val/VizWiz_val_*.png
+/// mme/      MME_Benchmark_release_version/{existence,count,position,color,OCR}/*.{txt,png}
+/// mmbench/  MMBench_DEV_EN.tsv            mmbench_cn/  MMBench_DEV_CN.tsv
+/// seed_bench/ SEED-Bench.json  SEED-Bench-image/*
+/// scienceqa/  problems.json  pid_splits.json  images/test/*/image.png
 /// captions/ {train,val}/captions.jsonl  {train,val}/images/*.png
 /// boxes.json  manifest.json
 /// ```
@@ -148,12 +175,29 @@ impl MiniWorld {
             of(2, counts.textvqa_questions),
             counts.textvqa_questions,
         )?);
+        let n = counts.vqav2_questions;
+        plan.extend(vqav2::plan(&test, of(3, n), n)?);
+        let n = counts.vizwiz_questions;
+        plan.extend(vizwiz::plan(&test, of(4, n), n)?);
+        plan.extend(mme::plan(&test, of(5, counts.mme_pictures), counts.mme_pictures)?);
+        let n = counts.mmbench_questions;
+        plan.extend(mmbench::plan(&test, of(6, n), Style::MmBench, n)?);
+        let n = counts.mmbench_cn_questions;
+        plan.extend(mmbench::plan(&test, of(7, n), Style::MmBenchCn, n)?);
+        let n = counts.seed_bench_questions;
+        plan.extend(seed::plan(&test, of(8, n), n)?);
+        let n = counts.scienceqa_questions;
+        plan.extend(scienceqa::plan(&test, of(9, n), n)?);
         plan.extend(captions::plan(
             &self.scenes(Split::Train)?,
             counts.train_captions,
         )?);
         plan.extend(captions::plan(&self.scenes(Split::Val)?, counts.val_captions)?);
-        let boxes = Boxes::of(&plan.pictures, self.config.image_size, self.config.grid());
+        let boxes = Boxes::of(
+            plan.pictures.iter().chain(&plan.inline),
+            self.config.image_size,
+            self.config.grid(),
+        );
         plan.json("boxes.json", &boxes)?;
         Ok(plan)
     }
@@ -268,19 +312,5 @@ fn write_plan(plan: &Plan, root: &Path, progress: &(dyn Fn(Progress) + Sync)) ->
 }
 
 fn draw(picture: &Picture, path: &Path) -> Result<(), MiniError> {
-    let image = render(&picture.scene);
-    let mut bytes = Vec::new();
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Sub)
-        .write_image(
-            &image,
-            image.width(),
-            image.height(),
-            image::ExtendedColorType::Rgb8,
-        )
-        .map_err(|source| MiniError::Picture {
-            action: "encode",
-            path: path.to_path_buf(),
-            source,
-        })?;
-    write_bytes(path, &bytes)
+    write_bytes(path, &png(&picture.scene, path)?)
 }

@@ -28,6 +28,11 @@ impl MmeTask {
         Self::Colour,
         Self::Ocr,
     ];
+
+    /// The name of MME's folder.
+    pub fn folder(self) -> &'static str {
+        ["existence", "count", "position", "color", "OCR"][self as usize]
+    }
 }
 
 /// A question of the subtask with the given answer, or `None` if the scene has none.

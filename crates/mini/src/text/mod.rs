@@ -24,3 +24,7 @@ pub use question::{Question, QuestionKind, question_of_kind, questions, unanswer
 pub use style::{Prompts, Style};
 pub use tokenizer::{ProcessorIds, build_tokenizer};
 pub use turn::{Turn, turns};
+
+pub(crate) use claim::{MmeTask, claim};
+pub(crate) use question::UNANSWERABLE;
+pub(crate) use turn::turn;

@@ -5,7 +5,8 @@ const REACH: f32 = 1.0 / 6.0;
 /// Averaging so often is close to a Gaussian.
 const PASSES: usize = 3;
 
-/// Blurs rows of RGB of a square picture so strongly that no outline, colour or letter can be told.
+/// Blurs rows of RGB of a square picture so strongly that no outline or letter can be told; of a large object a tint may
+/// be left.
 pub(super) fn blur(pixels: &mut [u8], size: usize) {
     let reach = ((size as f32 * REACH) as usize).max(1);
     let mut sums = Vec::with_capacity(size + 1);

@@ -98,7 +98,7 @@ pub struct Scene {
     pub objects: Vec<Object>,
     /// The sign, if there is one.
     pub sign: Option<Sign>,
-    /// Whether the picture is out of focus, so that nothing in it can be told.
+    /// Whether the picture is out of focus, so that no outline or letter in it can be told.
     #[serde(default)]
     pub blurred: bool,
 }
