@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use diffprune::CaptionFolder;
-use diffprune_eval::{Benchmark, Question, ReadOptions};
+use diffprune::{CaptionFolder, Vlm};
+use diffprune_eval::{Benchmark, ModelFamily, Protocol, Question, ReadOptions};
 
 use crate::digest::Digest;
 
-/// The questions of every benchmark that has a folder below `root`.
-pub fn questions(root: &Path) -> anyhow::Result<Vec<Question>> {
+/// The questions of every benchmark that has a folder below `root`, in the words of a protocol.
+pub fn questions(root: &Path, prompts: Protocol) -> anyhow::Result<Vec<Question>> {
+    let options = ReadOptions {
+        prompts,
+        ..ReadOptions::default()
+    };
     let mut questions = Vec::new();
     for benchmark in Benchmark::ALL {
         let folder = root.join(benchmark.name());
         if folder.is_dir() {
-            questions.extend(benchmark.read(&folder, &ReadOptions::default())?);
+            questions.extend(benchmark.read(&folder, &options)?);
         }
     }
     if questions.is_empty() {
@@ -27,6 +31,14 @@ pub fn questions(root: &Path) -> anyhow::Result<Vec<Question>> {
         );
     }
     Ok(questions)
+}
+
+/// In whose words a model is asked when nothing else is wanted: those behind its published numbers.
+pub fn protocol(vlm: &dyn Vlm) -> Protocol {
+    match vlm.family() {
+        "qwen2.5-vl" => ModelFamily::Qwen.protocol(),
+        _ => ModelFamily::Llava.protocol(),
+    }
 }
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.

@@ -4,10 +4,10 @@ mod answerer;
 
 use answerer::{meant, solve};
 use diffprune_mini::{
-    Boxes, Colour, Family, LETTERS, MiniCounts, MiniError, MiniWorld, Object, ProcessorIds, Question, QuestionKind,
-    SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Split, WorldConfig, Written, build_tokenizer, caption,
-    dense_labels, existence, image_labels, prompt, question_of_kind, questions, render, training_text,
-    unanswerable, write_processor_files,
+    Boxes, Colour, Family, LETTERS, MiniCounts, MiniError, MiniWorld, Object, ProcessorIds, Question,
+    QuestionKind, SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Split, WorldConfig, Written, build_tokenizer,
+    caption, dense_labels, existence, image_labels, prompt, question_of_kind, questions, render,
+    training_text, unanswerable, write_processor_files,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};

@@ -8,7 +8,8 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, CostOptions, Meta, ModelShape, Question, Report, ReportOptions, Run, RunOptions,
+    Annotations, Arm, CostOptions, Meta, ModelShape, Protocol, Question, Report, ReportOptions, Run,
+    RunOptions,
 };
 
 use crate::annotations::SceneTruth;
@@ -30,12 +31,15 @@ pub const RECORDS: &str = "records.jsonl";
 pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Folder with `gqa`, `pope` or `textvqa` in their official formats.
+    /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Folder for records and report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// In whose words is asked: llava or lmms-eval [default: those behind the model's published numbers].
+    #[arg(long, value_parser = prompts)]
+    prompts: Option<Protocol>,
     /// What is compared [default: the controls, every scorer given, and `inverted` when one is called `diffprune`].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     arms: Vec<String>,
@@ -65,9 +69,10 @@ pub struct EvalArgs {
 impl EvalArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let questions = data::limited(data::questions(&self.data)?, self.limit);
-        let truth = SceneTruth::open(&self.data)?;
         let model = self.model.load()?;
+        let prompts = self.prompts.unwrap_or_else(|| data::protocol(model.vlm.as_ref()));
+        let questions = data::limited(data::questions(&self.data, prompts)?, self.limit);
+        let truth = SceneTruth::open(&self.data)?;
         let (scorers, scorer_hashes) = self.scorers(&model)?;
         let names = self.names(&scorers);
         let source = ArmSource {
@@ -111,7 +116,7 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "half": model.half, "records": RECORDS, "report": options,
+                "random_seeds": self.random_seeds, "prompts": prompts, "half": model.half, "records": RECORDS, "report": options,
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
@@ -166,6 +171,12 @@ impl EvalArgs {
             .chain(inverted)
             .collect()
     }
+}
+
+/// The protocol of that name.
+fn prompts(name: &str) -> Result<Protocol, String> {
+    let wanted = || format!("found `{name}`, wanted llava or lmms-eval");
+    serde_json::from_value(name.into()).map_err(|_| wanted())
 }
 
 /// How a run is carried out with this model: on the CPU one thread per core, with progress.

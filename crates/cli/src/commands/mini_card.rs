@@ -34,7 +34,7 @@ const COLUMNS: [(&str, &str, &str); 6] = [
 /// Seed of the world that the card is measured on; its test scenes are never trained on.
 const SEED: u64 = 20_000;
 
-/// Measures the small model on the three question sets and writes its card.
+/// Measures a small model on the ten question sets and writes its card.
 #[derive(Debug, Args)]
 pub struct CardArgs {
     #[command(flatten)]
@@ -68,9 +68,6 @@ pub fn write_card(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<()>
 fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<Report> {
     let model = model::load(dir, device, false)?;
     let counts = MiniCounts {
-        pope_images: 60,
-        gqa_per_kind: 100,
-        textvqa_questions: 150,
         train_captions: 0,
         val_captions: 0,
         ..MiniCounts::default()
@@ -85,7 +82,8 @@ fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<Report> {
         },
         &folder,
     )?;
-    let questions = data::thinned(data::questions(&folder)?, 2);
+    let questions = data::questions(&folder, data::protocol(model.vlm.as_ref()))?;
+    let questions = data::thinned(questions, 2);
     let truth = SceneTruth::open(&folder)?;
     let source = ArmSource {
         vlm: model.vlm.as_ref(),

@@ -90,7 +90,8 @@ impl Repro<'_> {
             mini_data::write(&self.plan.world(self.seed), &folder)
         })?;
         let trained = self.train(&names, &stages, &mut ledger)?;
-        let questions = data::thinned(data::questions(&folder)?, self.plan.pope_per_image);
+        let questions = data::questions(&folder, data::protocol(self.model.vlm.as_ref()))?;
+        let questions = data::thinned(questions, self.plan.pope_per_image);
         let source = ArmSource {
             vlm: self.model.vlm.as_ref(),
             scorers: trained.scorers.clone(),

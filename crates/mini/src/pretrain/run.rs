@@ -192,7 +192,9 @@ impl Course<'_> {
                     let draft = self.draft(&self.val, &words, first, CHECK_BATCH, subset, first)?;
                     for (kind, right) in study(reader, &draft, STREAM_CHECK, true)?.right {
                         let names = match kind {
-                            Some((style, kind)) => vec!["all".to_owned(), style.name().to_owned(), kind.word().to_owned()],
+                            Some((style, kind)) => {
+                                vec!["all".to_owned(), style.name().to_owned(), kind.word().to_owned()]
+                            }
                             None => vec!["caption".to_owned()],
                         };
                         for name in names {
@@ -234,7 +236,9 @@ impl Course<'_> {
 
 /// Scenes `first .. first + n` of a dataset, none of them out of focus.
 fn sharp(dataset: &SceneDataset, first: u64, n: usize) -> Vec<Scene> {
-    (first..first + n as u64).map(|index| dataset.get(index)).collect()
+    (first..first + n as u64)
+        .map(|index| dataset.get(index))
+        .collect()
 }
 
 /// So many tokens are that share of all, one at least.

@@ -9,7 +9,13 @@ use tokenizers::{AddedToken, Tokenizer};
 
 /// What stands in Qwen2.5-VL's vocabulary in place of [`SPECIAL`], in the same parts: unknown words, begin and end of a
 /// turn, padding, image.
-const QWEN_PARTS: [&str; 5] = ["<unk>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|image_pad|>"];
+const QWEN_PARTS: [&str; 5] = [
+    "<unk>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|image_pad|>",
+];
 /// Further marks of Qwen2.5-VL's conversations.
 const QWEN_MARKS: [&str; 3] = ["<|vision_start|>", "<|vision_end|>", "<|video_pad|>"];
 /// Words of Qwen2.5-VL's conversations; the sentence of its system turn is one.
@@ -101,7 +107,9 @@ fn added(family: Family) -> Vec<(&'static str, bool)> {
         plain.push(QWEN_WORDS[0]);
     }
     let special = special.into_iter().map(|token| (token, true));
-    special.chain(plain.into_iter().map(|token| (token, false))).collect()
+    special
+        .chain(plain.into_iter().map(|token| (token, false)))
+        .collect()
 }
 
 /// Builds the tokenizer: one token per word, punctuation split off, capitals kept (sign letters are words of their
