@@ -43,9 +43,18 @@ pub fn clip_global_norm<M: Module>(
 
 /// The joint Euclidean norm of all gradients.
 pub fn global_norm<M: Module>(grads: &GradientsParams, module: &M) -> f64 {
-    let mut squares = Squares { grads, sum: 0.0 };
+    let mut squares = Squares {
+        grads,
+        rows: Vec::new(),
+    };
     module.visit(&mut squares);
-    squares.sum.sqrt()
+    if squares.rows.is_empty() {
+        return 0.0;
+    }
+    // Row sums on the device, the rest on the host in f64: little is read back, once, and the order of the additions is
+    // fixed, which a parallel sum over everything would not promise.
+    let rows = Tensor::cat(squares.rows, 0).into_data();
+    rows.iter::<f64>().sum::<f64>().sqrt()
 }
 
 fn combine<M: Module>(grads: Vec<GradientsParams>, module: &M, scale: f64) -> GradientsParams {
@@ -88,18 +97,16 @@ impl ModuleVisitor for Combine {
 
 struct Squares<'a> {
     grads: &'a GradientsParams,
-    sum: f64,
+    /// Sums over the last axis of each gradient's squares.
+    rows: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(grad) = self.grads.get::<D>(param.id) else {
-            return;
-        };
-        // Row sums on the device, the rest on the host in f64: little is read back, and the order of the additions is
-        // fixed, which a parallel sum over everything would not promise.
-        let rows = grad.square().sum_dim(D - 1).into_data();
-        self.sum += rows.iter::<f64>().sum::<f64>();
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let rows = grad.square().sum_dim(D - 1);
+            self.rows.push(rows.reshape([-1]));
+        }
     }
 }
 

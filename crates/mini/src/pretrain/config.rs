@@ -87,17 +87,17 @@ impl PretrainConfig {
             language_layers: 4,
             n_heads: 4,
             shards: 4,
-            images_per_shard: 8,
+            images_per_shard: 16,
             tower: StageConfig {
-                steps: 2600,
-                lr: 2e-3,
+                steps: 1200,
+                lr: 2.5e-3,
                 warmup: 60,
                 weight_decay: 0.02,
                 clip: 1.0,
             },
             language: StageConfig {
-                steps: 1900,
-                lr: 1.5e-3,
+                steps: 2100,
+                lr: 2e-3,
                 warmup: 100,
                 weight_decay: 0.02,
                 clip: 1.0,
@@ -106,7 +106,7 @@ impl PretrainConfig {
             subset_share: 0.5,
             subset_min: 0.07,
             subset_max: 0.7,
-            checkpoint_every: 100,
+            checkpoint_every: 300,
             log_every: 20,
         }
     }

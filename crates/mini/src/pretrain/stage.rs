@@ -173,8 +173,10 @@ impl<'a, M: Module + Sync> Pupil<'a, M> {
             // unused parameters in Burn's graph store for ever, and every later backward walks over them.
             let copy = self.module.clone().train();
             let loss = loss(&copy, data)?;
-            let value = loss.clone().into_data().iter::<f64>().sum::<f64>();
-            Ok::<_, MiniError>((GradientsParams::from_grads(loss.backward(), &copy), value))
+            let grads = GradientsParams::from_grads(loss.backward(), &copy);
+            // Read last: a GPU then gets the whole step at once.
+            let value = loss.into_data().iter::<f64>().sum::<f64>();
+            Ok::<_, MiniError>((grads, value))
         };
         let shards: Vec<_> = match self.stage.workers {
             Some(workers) => workers.run(data.len(), |shard| one(&data[shard])),
