@@ -55,6 +55,7 @@ impl ArmSource<'_> {
             "full" => Ok(vec![Arm::full()]),
             "text-only" => Ok(vec![Arm::text_only()]),
             "blank-image" => Ok(vec![Arm::blank_image()]),
+            "downsampled-image" => Ok(vec![Arm::downsampled_image()]),
             "untrained" => one(Arm::pruned(shared(untrained(self.vlm, self.seed)?)).named(name)),
             "random" => {
                 let seeds = self.seed..self.seed + self.random_seeds.max(1);
@@ -83,8 +84,8 @@ impl ArmSource<'_> {
         match diffprune_baselines::find(name) {
             Some(pruner) => Ok(pruner.into()),
             None => bail!(
-                "arms: found `{name}`, wanted full, text-only, blank-image, untrained, inverted, {}, or a scorer given \
-                 with --scorer {name}=DIR",
+                "arms: found `{name}`, wanted full, text-only, blank-image, downsampled-image, untrained, inverted, {}, or a \
+                 scorer given with --scorer {name}=DIR",
                 names().join(", ")
             ),
         }

@@ -1,5 +1,7 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/inputs.rs"]
+mod inputs;
 #[path = "properties/reports.rs"]
 mod reports;
 #[path = "properties/resume.rs"]
@@ -19,13 +21,15 @@ use diffprune_eval::{
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
 use diffprune_vlm::{
     Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
-    VisualInput, Vlm, VlmError,
+    VisualInput, Vlm, VlmError, resize_bicubic,
 };
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
 /// Tokens per side of the model's grid.
 const SIDE: usize = 4;
+/// Pixels per side of what it looks at.
+const PIXELS: u32 = 16;
 
 /// A model whose tokens are the colours of a grid of cells. Asked "… red …" it says yes when a red token is left and
 /// no otherwise; asked "how many …" it counts the red tokens.
@@ -102,8 +106,13 @@ impl Vlm for Eye {
         GenerateOptions::default()
     }
     fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
-        let side = images[0].width() as usize;
-        let pixels = images.iter().flat_map(|image| {
+        let side = PIXELS as usize;
+        let sized = |image: &RgbImage| match image.dimensions() {
+            (PIXELS, PIXELS) => image.clone(),
+            _ => resize_bicubic(image, PIXELS, PIXELS),
+        };
+        let sized: Vec<RgbImage> = images.iter().map(sized).collect();
+        let pixels = sized.iter().flat_map(|image| {
             (0..3).flat_map(move |channel| {
                 image
                     .pixels()
@@ -209,7 +218,7 @@ fn red_cells(i: usize) -> Vec<usize> {
 fn world(folder: &Path, n_images: usize) -> Vec<Question> {
     let mut questions = Vec::new();
     for i in 0..n_images {
-        let mut image = RgbImage::from_pixel(16, 16, Rgb([0, 90, 40]));
+        let mut image = RgbImage::from_pixel(PIXELS, PIXELS, Rgb([0, 90, 40]));
         for cell in red_cells(i) {
             for place in 0..16 {
                 let (row, col) = (cell / SIDE * 4 + place / 4, cell % SIDE * 4 + place % 4);

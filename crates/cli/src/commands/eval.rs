@@ -154,6 +154,7 @@ impl EvalArgs {
             "stratified",
             "uniform-grid",
             "average-pool",
+            "downsampled-image",
             "cls-attention",
             "untrained",
             "text-only",

@@ -27,7 +27,7 @@ pub use pictures::collect as pictures;
 pub use plan::ReproPlan;
 
 /// Arms of the comparison, in the order of the tables.
-const ARMS: [&str; 14] = [
+const ARMS: [&str; 15] = [
     "full",
     "diffprune",
     "diffprune-reindexed",
@@ -37,6 +37,7 @@ const ARMS: [&str; 14] = [
     "stratified",
     "uniform-grid",
     "average-pool",
+    "downsampled-image",
     "untrained",
     "inverted",
     "oracle-keep",

@@ -15,6 +15,9 @@ pub enum ArmInput {
     TextOnly,
     /// A picture of one colour, as large as the question's.
     BlankImage,
+    /// The question's picture, shrunk until it is worth as many tokens as the budget keeps; the model then prepares it as
+    /// any other picture and gets all tokens that come of it.
+    Downsampled,
 }
 
 /// One arm of a comparison. Arms that differ in their seed only share a name and are averaged.
@@ -46,6 +49,15 @@ impl Arm {
     /// The model with a picture of one colour.
     pub fn blank_image() -> Self {
         Self::unpruned("blank-image", ArmInput::BlankImage)
+    }
+
+    /// The unpruned model with a picture shrunk to the budget: both sides times `sqrt(K / n)`.
+    ///
+    /// Encoders of one input size enlarge it again and give as many tokens as before (LLaVA-1.5): the arm then says what a
+    /// picture of so little information is worth and nothing about cost. Where the number of tokens follows the picture
+    /// (Qwen2.5-VL, the tiles of LLaVA-NeXT) fewer tokens come out. Records count what the language model got.
+    pub fn downsampled_image() -> Self {
+        Self::unpruned("downsampled-image", ArmInput::Downsampled)
     }
 
     /// A method under its own name.
@@ -97,7 +109,7 @@ impl Arm {
 
     /// The budgets at which the arm runs: those of the comparison, or once with every token.
     pub(crate) fn budgets(&self, budgets: &[Budget]) -> Vec<Budget> {
-        if self.pruner.is_some() {
+        if self.pruner.is_some() || self.input == ArmInput::Downsampled {
             budgets.to_vec()
         } else {
             vec![Budget::All]

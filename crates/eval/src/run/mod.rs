@@ -2,6 +2,7 @@
 
 mod arm;
 mod batch;
+mod downsample;
 mod failures;
 mod progress;
 mod record;

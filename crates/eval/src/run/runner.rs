@@ -73,7 +73,7 @@ pub struct Run<'a> {
     pub questions: &'a [Question],
     /// What is compared.
     pub arms: &'a [Arm],
-    /// Budgets of the arms with a method; the others run once with every token.
+    /// Budgets of the arms with a method or a smaller picture; the others run once with every token.
     pub budgets: &'a [Budget],
     /// The truth about the pictures, for oracle arms.
     pub annotations: Option<&'a dyn Annotations>,

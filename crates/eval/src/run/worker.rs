@@ -7,6 +7,7 @@ use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput};
 use super::batch::{Unit, sample_id};
+use super::downsample::{downsampled, inputs};
 use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::runner::{Setting, Shared};
@@ -26,6 +27,8 @@ pub(crate) struct Worker<'a> {
 /// The unit's prompts, and its pictures encoded when somebody first needs them.
 struct Prepared {
     pictures: Option<Encoded>,
+    /// Width and height of what the encoder looks at of each of [`Self::pictures`].
+    inputs: Vec<[f64; 2]>,
     blanks: Option<Encoded>,
     prompts: Option<Vec<Vec<u32>>>,
     bare_prompts: Option<Vec<Vec<u32>>>,
@@ -61,6 +64,7 @@ impl Worker<'_> {
     ) -> Result<Vec<(Setting<'s>, EvalError)>, EvalError> {
         let mut prepared = Prepared {
             pictures: None,
+            inputs: Vec::new(),
             blanks: None,
             prompts: None,
             bare_prompts: None,
@@ -111,14 +115,19 @@ impl Worker<'_> {
         prepared: &mut Prepared,
         questions: Option<&[(&Question, usize)]>,
     ) -> Result<Seen, EvalError> {
-        let encoded = self.encoded(setting.arm.input, prepared)?;
+        let small = match setting.arm.input {
+            ArmInput::Downsampled => Some(self.downsampled(setting, prepared)?),
+            _ => None,
+        };
+        let whole = self.encoded(setting.arm.input, prepared)?;
         let rows: Vec<usize> = match questions {
             Some(questions) => questions.iter().map(|&(_, picture)| picture).collect(),
             None => (0..self.unit.pictures.len()).collect(),
         };
+        let totals: Vec<usize> = rows.iter().map(|&row| whole.layouts[row].n_tokens()).collect();
+        let encoded = small.as_ref().unwrap_or(whole);
         let chosen = questions.map(|_| encoded.rows(&rows));
         let encoded = chosen.as_ref().unwrap_or(encoded);
-        let totals = encoded.counts();
         let Some(pruner) = &setting.arm.pruner else {
             let features = self.vlm.project(encoded.tokens.clone());
             let rule = setting.arm.positions.unwrap_or_default();
@@ -127,7 +136,7 @@ impl Worker<'_> {
                 .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
             return Ok(Seen {
                 visual,
-                counts: totals.iter().map(|&total| (total, total)).collect(),
+                counts: encoded.counts().into_iter().zip(totals).collect(),
                 by_question: questions.is_some(),
             });
         };
@@ -202,8 +211,7 @@ impl Worker<'_> {
         if let Some(encoded) = slot {
             return Ok(encoded);
         }
-        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
-        let mut pictures: Vec<RgbImage> = self.unit.pictures.iter().map(load).collect::<Result<_, _>>()?;
+        let mut pictures = self.load()?;
         if blank {
             pictures.iter_mut().for_each(|picture| {
                 *picture = RgbImage::from_pixel(picture.width(), picture.height(), BLANK);
@@ -216,8 +224,38 @@ impl Worker<'_> {
             .map(|setting| Arm::signals(setting.arm));
         let signals = signals.fold(Signals::default(), Signals::union);
         let pixels = self.vlm.preprocess(&pictures)?;
+        if !blank {
+            prepared.inputs = inputs(&pixels);
+        }
         let encoded = self.vlm.encode(pixels, signals);
         Ok(slot.insert(encoded))
+    }
+
+    /// The unit's pictures, each shrunk until it is worth the setting's budget.
+    fn downsampled(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<Encoded, EvalError> {
+        let totals = self.encoded(setting.arm.input, prepared)?.counts();
+        let shrunk = |(place, image): (usize, RgbImage)| {
+            let total = totals[place];
+            let kept = setting
+                .budget
+                .resolve(total)
+                .map_err(|error| EvalError::Model(error.into()))?;
+            Ok(downsampled(&image, prepared.inputs[place], kept, total))
+        };
+        let pictures: Vec<RgbImage> = self
+            .load()?
+            .into_iter()
+            .enumerate()
+            .map(shrunk)
+            .collect::<Result<_, EvalError>>()?;
+        let pixels = self.vlm.preprocess(&pictures)?;
+        Ok(self.vlm.encode(pixels, setting.arm.signals()))
+    }
+
+    /// The unit's pictures, read from their files.
+    fn load(&self) -> Result<Vec<RgbImage>, EvalError> {
+        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
+        self.unit.pictures.iter().map(load).collect()
     }
 
     /// The prompts of all questions of the unit.
