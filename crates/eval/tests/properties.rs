@@ -2,6 +2,8 @@
 
 #[path = "properties/inputs.rs"]
 mod inputs;
+#[path = "properties/leaving_out.rs"]
+mod leaving_out;
 #[path = "properties/reports.rs"]
 mod reports;
 #[path = "properties/resume.rs"]
@@ -168,6 +170,25 @@ impl Vlm for Eye {
             index: 0,
             problem: "this model only answers".into(),
         })
+    }
+    /// Little for the word that it would say, much for every other.
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let visual = visual.unwrap();
+        let [rows, k_max, _] = visual.features.dims();
+        let values = visual.features.clone().slice([0..rows, 0..k_max, 0..1]);
+        let values = values.into_data().try_to_vec::<f32>().unwrap();
+        let loss = |(row, ids): (usize, &Vec<u32>)| {
+            let kept = visual.sequences[row].n_features();
+            let answer = batch.targets[row].iter().position(|&target| target).unwrap();
+            assert_eq!(answer + 1, ids.len(), "one word");
+            let word = Self::word(&ids[..answer], &values[row * k_max..row * k_max + kept]);
+            if word == ids[answer] { 0.25f32 } else { 3.0 }
+        };
+        let losses: Vec<f32> = batch.ids.iter().enumerate().map(loss).collect();
+        Ok(Tensor::from_data(
+            TensorData::new(losses, [rows]),
+            &Device::flex(),
+        ))
     }
     fn kv_bytes_per_token(&self) -> u64 {
         8

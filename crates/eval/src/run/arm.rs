@@ -20,6 +20,17 @@ pub enum ArmInput {
     Downsampled,
 }
 
+/// Where an arm gets the relevance of tokens that its method asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truth {
+    /// From the annotations of the pictures.
+    #[default]
+    Annotations,
+    /// From the model itself, for each question: how much less likely its own answer becomes without the token; see
+    /// [`leave_one_out`](crate::leave_one_out).
+    LeaveOneOut,
+}
+
 /// One arm of a comparison. Arms that differ in their seed only share a name and are averaged.
 #[derive(Clone)]
 pub struct Arm {
@@ -33,6 +44,10 @@ pub struct Arm {
     pub positions: Option<PositionRule>,
     /// Seed of methods that draw at random.
     pub seed: u64,
+    /// Where relevance comes from, for methods that ask for it.
+    pub truth: Truth,
+    /// At most so many of the run's questions, spread evenly over them; `None` asks all.
+    pub questions: Option<usize>,
 }
 
 impl Arm {
@@ -70,6 +85,21 @@ impl Arm {
             input: ArmInput::Image,
             positions: None,
             seed: 0,
+            truth: Truth::Annotations,
+            questions: None,
+        }
+    }
+
+    /// A method that ranks by relevance, with the importance of each token to the model's own answer in its place.
+    ///
+    /// A question costs as many forward passes as the picture has tokens, so only `questions` of them are asked, spread
+    /// evenly over the run. Reports compare such an arm on its own questions, see
+    /// [`ReportOptions::partial`](crate::ReportOptions).
+    pub fn by_leaving_out(pruner: impl Into<Arc<dyn Pruner>>, questions: usize) -> Self {
+        Self {
+            truth: Truth::LeaveOneOut,
+            questions: Some(questions),
+            ..Self::pruned(pruner).named("oracle-loo")
         }
     }
 
@@ -104,6 +134,8 @@ impl Arm {
             input,
             positions: None,
             seed: 0,
+            truth: Truth::Annotations,
+            questions: None,
         }
     }
 
@@ -114,6 +146,12 @@ impl Arm {
         } else {
             vec![Budget::All]
         }
+    }
+
+    /// Whether what stays depends on the question.
+    pub(crate) fn reads_the_question(&self) -> bool {
+        let signals = self.signals();
+        signals.text_relevance || (signals.relevance && self.truth == Truth::LeaveOneOut)
     }
 
     /// What must be computed beside the tokens.

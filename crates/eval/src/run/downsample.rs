@@ -8,7 +8,10 @@ use image::RgbImage;
 pub(crate) fn inputs(pixels: &Pixels) -> Vec<[f64; 2]> {
     let [_, _, height, width] = pixels.values.dims();
     let input = |image: &diffprune_vlm::ImageShape| {
-        [(width * image.grid.cols) as f64, (height * image.grid.rows) as f64]
+        [
+            (width * image.grid.cols) as f64,
+            (height * image.grid.rows) as f64,
+        ]
     };
     pixels.images.iter().map(input).collect()
 }

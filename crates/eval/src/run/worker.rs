@@ -1,14 +1,17 @@
 //! One unit of work: some pictures, all their questions, every arm.
 
+use std::collections::HashMap;
+
 use burn::tensor::{Tensor, TensorData};
-use diffprune_pruner::Signals;
+use diffprune_pruner::{PositionRule, Signals};
 use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
 
-use super::arm::{Arm, ArmInput};
+use super::arm::{Arm, ArmInput, Truth};
 use super::batch::{Unit, sample_id};
 use super::downsample::{downsampled, inputs};
 use super::failures::{guarded, is_of_a_sample};
+use super::leave_one_out::leave_one_out;
 use super::record::Record;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
@@ -30,6 +33,8 @@ struct Prepared {
     /// Width and height of what the encoder looks at of each of [`Self::pictures`].
     inputs: Vec<[f64; 2]>,
     blanks: Option<Encoded>,
+    /// What each token of a question's picture is worth to its answer, by position rule and place in the unit.
+    importance: HashMap<(PositionRule, usize), Vec<f32>>,
     prompts: Option<Vec<Vec<u32>>>,
     bare_prompts: Option<Vec<Vec<u32>>>,
 }
@@ -66,6 +71,7 @@ impl Worker<'_> {
             pictures: None,
             inputs: Vec::new(),
             blanks: None,
+            importance: HashMap::new(),
             prompts: None,
             bare_prompts: None,
         };
@@ -82,46 +88,48 @@ impl Worker<'_> {
 
     fn run_setting(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<(), EvalError> {
         let n_prompts = self.shared.run.options.prompts_per_batch.max(1);
+        let asked = |place: &usize| self.shared.asks(setting, self.unit.questions[*place].0);
+        let asked: Vec<usize> = (0..self.unit.questions.len()).filter(asked).collect();
         let mut seen = None;
-        for (batch, questions) in self.unit.questions.chunks(n_prompts).enumerate() {
-            if self.shared.is_done(setting, questions) {
+        for places in asked.chunks(n_prompts) {
+            let questions: Vec<(&Question, usize)> =
+                places.iter().map(|&place| self.unit.questions[place]).collect();
+            if self.shared.is_done(setting, &questions) {
                 continue;
             }
-            let reads = setting
-                .arm
-                .pruner
-                .as_ref()
-                .is_some_and(|pruner| pruner.signals().text_relevance);
-            if reads {
+            if setting.arm.reads_the_question() {
                 // What stays depends on the question, so each of them selects for itself.
-                seen = Some(self.see(setting, prepared, Some(questions))?);
+                seen = Some(self.see(setting, prepared, Some(places))?);
             } else if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
                 seen = Some(self.see(setting, prepared, None)?);
             }
             let prompts = self.prompts(setting.arm.input, prepared)?;
-            let first = batch * n_prompts;
-            let prompts = &prompts[first..first + questions.len()];
-            let answers = self.answer(setting, questions, prompts, seen.as_ref())?;
+            let prompts: Vec<Vec<u32>> = places.iter().map(|&place| prompts[place].clone()).collect();
+            let answers = self.answer(setting, &questions, &prompts, seen.as_ref())?;
             self.shared
-                .record(self.records(setting, questions, answers, seen.as_ref()))?;
+                .record(self.records(setting, &questions, answers, seen.as_ref()))?;
         }
         Ok(())
     }
 
-    /// Selects and projects for every picture of the unit.
+    /// Selects and projects for every picture of the unit, or for the questions at these places of the unit.
     fn see(
         &self,
         setting: &Setting<'_>,
         prepared: &mut Prepared,
-        questions: Option<&[(&Question, usize)]>,
+        questions: Option<&[usize]>,
     ) -> Result<Seen, EvalError> {
+        let importance = match (questions, setting.arm.truth) {
+            (Some(places), Truth::LeaveOneOut) => Some(self.importance(setting, prepared, places)?),
+            _ => None,
+        };
         let small = match setting.arm.input {
             ArmInput::Downsampled => Some(self.downsampled(setting, prepared)?),
             _ => None,
         };
         let whole = self.encoded(setting.arm.input, prepared)?;
         let rows: Vec<usize> = match questions {
-            Some(questions) => questions.iter().map(|&(_, picture)| picture).collect(),
+            Some(places) => places.iter().map(|&place| self.unit.questions[place].1).collect(),
             None => (0..self.unit.pictures.len()).collect(),
         };
         let totals: Vec<usize> = rows.iter().map(|&row| whole.layouts[row].n_tokens()).collect();
@@ -149,14 +157,12 @@ impl Worker<'_> {
                     .map(|&picture| sample_id(self.unit.pictures[picture]))
                     .collect(),
             ),
-            relevance: if pruner.signals().relevance {
-                self.relevance(encoded, &rows)
-            } else {
-                None
+            relevance: match (importance, pruner.signals().relevance) {
+                (_, false) => None,
+                (Some(importance), true) => Some(rows_of(&importance, encoded)),
+                (None, true) => self.relevance(encoded, &rows),
             },
-            questions: questions
-                .map(|questions| self.question_ids(questions))
-                .transpose()?,
+            questions: questions.map(|places| self.question_ids(places)).transpose()?,
         };
         let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
             .map_err(|error| EvalError::Model(error.into()))?;
@@ -173,31 +179,83 @@ impl Worker<'_> {
     }
 
     /// The ids of the questions' words.
-    fn question_ids(&self, questions: &[(&Question, usize)]) -> Result<Vec<Vec<u32>>, EvalError> {
+    fn question_ids(&self, places: &[usize]) -> Result<Vec<Vec<u32>>, EvalError> {
         let tokenizer = self.vlm.tokenizer();
-        let ids = questions
+        let ids = places
             .iter()
-            .map(|(question, _)| tokenizer.encode(&question.text, false));
+            .map(|&place| tokenizer.encode(&self.unit.questions[place].0.text, false));
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
     /// The annotated relevance of the unit's pictures, `[b, n]`; `None` when one picture has none.
     fn relevance(&self, encoded: &Encoded, pictures: &[usize]) -> Option<Tensor<2>> {
         let annotations = self.shared.run.annotations?;
-        let [batch, n_tokens, _] = encoded.tokens.dims();
-        let mut values = vec![0f32; batch * n_tokens];
-        for (row, &picture) in pictures.iter().enumerate() {
-            let question = self.unit.pictures[picture];
-            let relevance = annotations.relevance(&question.image, &encoded.layouts[row])?;
-            values[row * n_tokens..]
-                .iter_mut()
-                .zip(relevance)
-                .for_each(|(place, value)| *place = value);
+        let of_picture = |(row, &picture): (usize, &usize)| {
+            annotations.relevance(&self.unit.pictures[picture].image, &encoded.layouts[row])
+        };
+        let rows: Option<Vec<_>> = pictures.iter().enumerate().map(of_picture).collect();
+        Some(rows_of(&rows?, encoded))
+    }
+
+    /// How much each token matters to the model's own answer to the questions at these places, computed once.
+    fn importance(
+        &self,
+        setting: &Setting<'_>,
+        prepared: &mut Prepared,
+        places: &[usize],
+    ) -> Result<Vec<Vec<f32>>, EvalError> {
+        let rule = setting.arm.positions.unwrap_or_default();
+        let known = |prepared: &Prepared, place| prepared.importance.get(&(rule, place)).cloned();
+        let missing = places
+            .iter()
+            .copied()
+            .filter(|&place| known(prepared, place).is_none());
+        for place in missing.collect::<Vec<_>>() {
+            let (question, picture) = self.unit.questions[place];
+            let prompt = self.prompts(setting.arm.input, prepared)?[place].clone();
+            let encoded = self.encoded(setting.arm.input, prepared)?.rows(&[picture]);
+            let answer = self.own_answer(question, &encoded, &prompt, rule)?;
+            let batch = self.shared.run.options.prompts_per_batch;
+            let rises = leave_one_out(self.vlm, &encoded, &prompt, &answer, rule, batch)?;
+            prepared.importance.insert((rule, place), rises);
         }
-        Some(Tensor::from_data(
-            TensorData::new(values, [batch, n_tokens]),
-            &encoded.tokens.device(),
-        ))
+        Ok(places
+            .iter()
+            .filter_map(|&place| known(prepared, place))
+            .collect())
+    }
+
+    /// What the model says with every token, with its end token where it came to an end.
+    fn own_answer(
+        &self,
+        question: &Question,
+        encoded: &Encoded,
+        prompt: &[u32],
+        rule: PositionRule,
+    ) -> Result<Vec<u32>, EvalError> {
+        let features = self.vlm.project(encoded.tokens.clone());
+        let visual = self
+            .vlm
+            .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
+        let limit = self.longest(&[(question, 0)]);
+        let options = self.vlm.generate_options().with_max_new_tokens(limit);
+        let answers = self.vlm.generate(&[prompt.to_vec()], Some(&visual), &options)?;
+        let mut answer = answers.into_iter().next().unwrap_or_default();
+        if answer.len() < limit {
+            let end = self.vlm.tokenizer().eos_id();
+            answer.extend(end.or(options.stop_ids.first().copied()));
+        }
+        Ok(answer)
+    }
+
+    /// The longest answer that some questions allow, in new tokens.
+    fn longest(&self, questions: &[(&Question, usize)]) -> usize {
+        let run = &self.shared.run.options;
+        let longest = questions
+            .iter()
+            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
+            .max();
+        run.max_new_tokens.or(longest).unwrap_or(1)
     }
 
     /// The unit's pictures (or blanks of their sizes), encoded once with the signals of every arm.
@@ -290,13 +348,10 @@ impl Worker<'_> {
         prompts: &[Vec<u32>],
         seen: Option<&Seen>,
     ) -> Result<Vec<Answer>, VlmError> {
-        let run = &self.shared.run.options;
-        let longest = questions
-            .iter()
-            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
-            .max();
-        let limit = run.max_new_tokens.or(longest).unwrap_or(1);
-        let options = self.vlm.generate_options().with_max_new_tokens(limit);
+        let options = self
+            .vlm
+            .generate_options()
+            .with_max_new_tokens(self.longest(questions));
         let visual = seen.map(|seen| {
             let places = questions.iter().enumerate();
             let rows: Vec<usize> = places
@@ -357,4 +412,18 @@ impl Worker<'_> {
         };
         questions.iter().zip(answers).enumerate().map(record).collect()
     }
+}
+
+/// Numbers of the tokens of each picture as `[b, n]`; the padding is 0.
+fn rows_of(rows: &[Vec<f32>], encoded: &Encoded) -> Tensor<2> {
+    let [batch, n_tokens, _] = encoded.tokens.dims();
+    let mut values = vec![0f32; batch * n_tokens];
+    for (row, numbers) in rows.iter().enumerate() {
+        let places = values[row * n_tokens..].iter_mut().take(n_tokens);
+        places.zip(numbers).for_each(|(place, &number)| *place = number);
+    }
+    Tensor::from_data(
+        TensorData::new(values, [batch, n_tokens]),
+        &encoded.tokens.device(),
+    )
 }

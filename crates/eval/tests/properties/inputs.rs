@@ -76,7 +76,9 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
     for question in &questions {
         // A darker red, which is lost when it is mixed with what lies around it.
         let mut image = image::open(&question.image).unwrap().to_rgb8();
-        image.pixels_mut().for_each(|pixel| pixel.0[0] = pixel.0[0].min(200));
+        image
+            .pixels_mut()
+            .for_each(|pixel| pixel.0[0] = pixel.0[0].min(200));
         image.save(&question.image).unwrap();
     }
     let run = Run {
@@ -92,13 +94,16 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
     assert_eq!(records.len(), 3 * questions.len());
     let (full, rest) = records.split_at(questions.len());
     let (whole, least) = rest.split_at(questions.len());
-    let answers = |records: &[Record]| -> Vec<String> {
-        records.iter().map(|record| record.answer.clone()).collect()
-    };
+    let answers =
+        |records: &[Record]| -> Vec<String> { records.iter().map(|record| record.answer.clone()).collect() };
     assert_eq!(answers(full), answers(whole));
     // Cells of one pixel, blurred by the way back: some red is lost.
     assert_ne!(answers(full), answers(least));
-    assert!(records.iter().all(|record| (record.kept, record.total) == (16, 16)));
+    assert!(
+        records
+            .iter()
+            .all(|record| (record.kept, record.total) == (16, 16))
+    );
     let report = report(&records);
     assert!(report.row("vtc", "full", "1", "hard").is_some());
     assert_eq!(report.row("vtc", "full", "16", "easy").unwrap().value, 100.0);
