@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune::Layout;
+use diffprune::{CaptionData, CaptionFolder, CaptionSample, DataError, Layout};
 use diffprune_eval::Annotations;
 use diffprune_mini::Boxes;
 
@@ -23,6 +23,54 @@ impl SceneTruth {
             root: root.to_path_buf(),
             boxes: Boxes::read(&path)?,
         }))
+    }
+}
+
+impl SceneTruth {
+    /// The truth about the world that `folder` is a part of: `boxes.json` in it or in one of the folders above that it is
+    /// named with.
+    pub fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
+        for root in folder.ancestors() {
+            if let Some(truth) = Self::open(root)? {
+                return Ok(Some(truth));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Captioned pictures, with the truth about them where it is known.
+pub struct Captions {
+    folder: CaptionFolder,
+    truth: Option<SceneTruth>,
+}
+
+impl Captions {
+    /// Reads the captions of a folder and looks for the truth around it.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        Ok(Self {
+            folder: CaptionFolder::open(folder)?,
+            truth: SceneTruth::around(folder)?,
+        })
+    }
+}
+
+impl CaptionData for Captions {
+    fn len(&self) -> usize {
+        self.folder.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+        self.folder.sample(index)
+    }
+
+    /// Boxes of the captions' own list come first.
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        if let Some(relevance) = self.folder.relevance(index, layout)? {
+            return Ok(Some(relevance));
+        }
+        let truth = self.truth.as_ref().zip(self.folder.picture(index));
+        Ok(truth.and_then(|(truth, picture)| truth.relevance(&picture, layout)))
     }
 }
 

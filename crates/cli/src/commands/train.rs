@@ -27,7 +27,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
     /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
-    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava or atp.
+    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
     #[arg(long)]
     method: Option<Method>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for

@@ -135,7 +135,7 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
     );
     let both = both.unwrap();
     assert!(
-        both.row("averages", "a: full", "all", "average")
+        both.row("main", "a: full", "all", "average")
             .is_some_and(|row| row.n == 48)
     );
     let runs = [("a".to_string(), records.clone())];
