@@ -24,13 +24,10 @@ impl SceneTruth {
             boxes: Boxes::read(&path)?,
         }))
     }
-}
 
-impl SceneTruth {
-    /// The truth about the world that `folder` is a part of: `boxes.json` in it or in one of the folders above that it is
-    /// named with.
-    pub fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
-        for root in folder.ancestors() {
+    /// The truth about the world whose captions are in `folder`: `boxes.json` there or up to two folders above.
+    fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
+        for root in folder.ancestors().take(3) {
             if let Some(truth) = Self::open(root)? {
                 return Ok(Some(truth));
             }
@@ -46,12 +43,11 @@ pub struct Captions {
 }
 
 impl Captions {
-    /// Reads the captions of a folder and looks for the truth around it.
-    pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            folder: CaptionFolder::open(folder)?,
-            truth: SceneTruth::around(folder)?,
-        })
+    /// Reads the captions of a folder; with `boxes` also the truth around it.
+    pub fn open(folder: &Path, boxes: bool) -> anyhow::Result<Self> {
+        let truth = if boxes { SceneTruth::around(folder)? } else { None };
+        let folder = CaptionFolder::open(folder)?;
+        Ok(Self { folder, truth })
     }
 }
 

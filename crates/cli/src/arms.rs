@@ -92,8 +92,8 @@ impl ArmSource<'_> {
         match diffprune_baselines::find(name) {
             Some(pruner) => Ok(pruner.into()),
             None => bail!(
-                "arms: found `{name}`, wanted full, text-only, blank-image, downsampled-image, oracle-loo, untrained, inverted, {}, \
-                 or a scorer given with --scorer {name}=DIR",
+                "arms: found `{name}`, wanted full, text-only, blank-image, downsampled-image, oracle-loo, untrained, \
+                 inverted, {}, or a scorer given with --scorer {name}=DIR",
                 names().join(", ")
             ),
         }

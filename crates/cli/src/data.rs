@@ -71,18 +71,18 @@ pub fn fingerprint(questions: &[Question]) -> String {
 }
 
 /// Captions to train on and, when there are some, held-out ones: `dir` itself, or `train` and `val` below it (also below
-/// `captions`, as a small world has them).
-pub fn captions(dir: &Path) -> anyhow::Result<(Captions, Option<Captions>)> {
+/// `captions`, as a small world has them). With `boxes` they know where the objects are, if the world does.
+pub fn captions(dir: &Path, boxes: bool) -> anyhow::Result<(Captions, Option<Captions>)> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
-        return Ok((Captions::open(dir)?, None));
+        return Ok((Captions::open(dir, boxes)?, None));
     }
     let below = dir.join("captions");
     let root: PathBuf = if below.is_dir() { below } else { dir.to_path_buf() };
     let held_out = root.join("val");
     let held_out = if held_out.is_dir() {
-        Some(Captions::open(&held_out)?)
+        Some(Captions::open(&held_out, boxes)?)
     } else {
         None
     };
-    Ok((Captions::open(&root.join("train"))?, held_out))
+    Ok((Captions::open(&root.join("train"), boxes)?, held_out))
 }

@@ -55,8 +55,8 @@ impl GlimpseLossConfig {
         let both = (p.clone() * covered.clone()).sum_dim(1) * 2.0 + SMOOTH;
         let either = p.sum_dim(1) + covered.clone().sum_dim(1) + SMOOTH;
         let dice = (both / either).neg() + 1.0;
-        // -log p = softplus(-z), -log(1 - p) = softplus(z): softplus(z) - y z, finite for every z.
-        let softplus = (logits.clone().abs().neg().exp() + 1.0).log() + activation::relu(logits.clone());
+        // -log p = softplus(-z), -log(1 - p) = softplus(z): softplus(z) - y z.
+        let softplus = activation::log_sigmoid(logits.clone().neg()).neg();
         let bce = (softplus - logits * covered) * real.clone();
         let bce = bce.sum_dim(1) / real.sum_dim(1).clamp_min(1.0);
         (dice * self.dice_weight + bce * self.bce_weight).mean()

@@ -117,7 +117,8 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "oracle_questions": self.oracle_questions, "half": model.half, "records": RECORDS, "report": options,
+                "random_seeds": self.random_seeds, "oracle_questions": self.oracle_questions, "half": model.half,
+                "records": RECORDS, "report": options,
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),

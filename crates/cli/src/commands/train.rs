@@ -59,7 +59,7 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (captions, held_out) = data::captions(&self.data)?;
+        let (captions, held_out) = data::captions(&self.data, config.diffprune.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);
         let report = train(

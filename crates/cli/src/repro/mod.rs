@@ -187,7 +187,7 @@ impl Repro<'_> {
     fn train_one(&self, label: &str, method: Method, data: &Path, dir: &Path) -> anyhow::Result<()> {
         let vlm = self.model.vlm.as_ref();
         let config = self.plan.train(method, vlm.d_descriptor(), self.seed);
-        let (captions, held_out) = data::captions(data)?;
+        let (captions, held_out) = data::captions(data, method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new(label, config.steps);
         let report = train(vlm, &captions, held_out, &config, dir, &mut progress)?;

@@ -128,7 +128,7 @@ fn shape(report: &Value) {
         .as_array()
         .unwrap();
     let arms: std::collections::BTreeSet<_> = main.iter().map(|row| row["arm"].as_str().unwrap()).collect();
-    assert_eq!(arms.len(), 14, "{arms:?}");
+    assert_eq!(arms.len(), 15, "{arms:?}");
     let claims = report["claims"].as_array().unwrap();
     let has = |id: &str| claims.iter().any(|claim| claim["id"] == id);
     for id in [

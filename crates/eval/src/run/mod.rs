@@ -7,6 +7,7 @@ mod failures;
 mod leave_one_out;
 mod progress;
 mod record;
+mod relevance;
 mod runner;
 mod worker;
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::{PositionRule, Signals};
 use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
@@ -11,8 +10,8 @@ use super::arm::{Arm, ArmInput, Truth};
 use super::batch::{Unit, sample_id};
 use super::downsample::{downsampled, inputs};
 use super::failures::{guarded, is_of_a_sample};
-use super::leave_one_out::leave_one_out;
 use super::record::Record;
+use super::relevance::rows_of;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
 use crate::data::Question;
@@ -28,13 +27,13 @@ pub(crate) struct Worker<'a> {
 }
 
 /// The unit's prompts, and its pictures encoded when somebody first needs them.
-struct Prepared {
+pub(crate) struct Prepared {
     pictures: Option<Encoded>,
     /// Width and height of what the encoder looks at of each of [`Self::pictures`].
     inputs: Vec<[f64; 2]>,
     blanks: Option<Encoded>,
     /// What each token of a question's picture is worth to its answer, by position rule and place in the unit.
-    importance: HashMap<(PositionRule, usize), Vec<f32>>,
+    pub(crate) importance: HashMap<(PositionRule, usize), Vec<f32>>,
     prompts: Option<Vec<Vec<u32>>>,
     bare_prompts: Option<Vec<Vec<u32>>>,
 }
@@ -187,69 +186,8 @@ impl Worker<'_> {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// The annotated relevance of the unit's pictures, `[b, n]`; `None` when one picture has none.
-    fn relevance(&self, encoded: &Encoded, pictures: &[usize]) -> Option<Tensor<2>> {
-        let annotations = self.shared.run.annotations?;
-        let of_picture = |(row, &picture): (usize, &usize)| {
-            annotations.relevance(&self.unit.pictures[picture].image, &encoded.layouts[row])
-        };
-        let rows: Option<Vec<_>> = pictures.iter().enumerate().map(of_picture).collect();
-        Some(rows_of(&rows?, encoded))
-    }
-
-    /// How much each token matters to the model's own answer to the questions at these places, computed once.
-    fn importance(
-        &self,
-        setting: &Setting<'_>,
-        prepared: &mut Prepared,
-        places: &[usize],
-    ) -> Result<Vec<Vec<f32>>, EvalError> {
-        let rule = setting.arm.positions.unwrap_or_default();
-        let known = |prepared: &Prepared, place| prepared.importance.get(&(rule, place)).cloned();
-        let missing = places
-            .iter()
-            .copied()
-            .filter(|&place| known(prepared, place).is_none());
-        for place in missing.collect::<Vec<_>>() {
-            let (question, picture) = self.unit.questions[place];
-            let prompt = self.prompts(setting.arm.input, prepared)?[place].clone();
-            let encoded = self.encoded(setting.arm.input, prepared)?.rows(&[picture]);
-            let answer = self.own_answer(question, &encoded, &prompt, rule)?;
-            let batch = self.shared.run.options.prompts_per_batch;
-            let rises = leave_one_out(self.vlm, &encoded, &prompt, &answer, rule, batch)?;
-            prepared.importance.insert((rule, place), rises);
-        }
-        Ok(places
-            .iter()
-            .filter_map(|&place| known(prepared, place))
-            .collect())
-    }
-
-    /// What the model says with every token, with its end token where it came to an end.
-    fn own_answer(
-        &self,
-        question: &Question,
-        encoded: &Encoded,
-        prompt: &[u32],
-        rule: PositionRule,
-    ) -> Result<Vec<u32>, EvalError> {
-        let features = self.vlm.project(encoded.tokens.clone());
-        let visual = self
-            .vlm
-            .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
-        let limit = self.longest(&[(question, 0)]);
-        let options = self.vlm.generate_options().with_max_new_tokens(limit);
-        let answers = self.vlm.generate(&[prompt.to_vec()], Some(&visual), &options)?;
-        let mut answer = answers.into_iter().next().unwrap_or_default();
-        if answer.len() < limit {
-            let end = self.vlm.tokenizer().eos_id();
-            answer.extend(end.or(options.stop_ids.first().copied()));
-        }
-        Ok(answer)
-    }
-
     /// The longest answer that some questions allow, in new tokens.
-    fn longest(&self, questions: &[(&Question, usize)]) -> usize {
+    pub(crate) fn longest(&self, questions: &[(&Question, usize)]) -> usize {
         let run = &self.shared.run.options;
         let longest = questions
             .iter()
@@ -259,7 +197,11 @@ impl Worker<'_> {
     }
 
     /// The unit's pictures (or blanks of their sizes), encoded once with the signals of every arm.
-    fn encoded<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p Encoded, EvalError> {
+    pub(crate) fn encoded<'p>(
+        &self,
+        input: ArmInput,
+        prepared: &'p mut Prepared,
+    ) -> Result<&'p Encoded, EvalError> {
         let blank = input == ArmInput::BlankImage;
         let slot = if blank {
             &mut prepared.blanks
@@ -317,7 +259,11 @@ impl Worker<'_> {
     }
 
     /// The prompts of all questions of the unit.
-    fn prompts<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p [Vec<u32>], EvalError> {
+    pub(crate) fn prompts<'p>(
+        &self,
+        input: ArmInput,
+        prepared: &'p mut Prepared,
+    ) -> Result<&'p [Vec<u32>], EvalError> {
         let bare = input == ArmInput::TextOnly;
         let slot = if bare {
             &mut prepared.bare_prompts
@@ -412,18 +358,4 @@ impl Worker<'_> {
         };
         questions.iter().zip(answers).enumerate().map(record).collect()
     }
-}
-
-/// Numbers of the tokens of each picture as `[b, n]`; the padding is 0.
-fn rows_of(rows: &[Vec<f32>], encoded: &Encoded) -> Tensor<2> {
-    let [batch, n_tokens, _] = encoded.tokens.dims();
-    let mut values = vec![0f32; batch * n_tokens];
-    for (row, numbers) in rows.iter().enumerate() {
-        let places = values[row * n_tokens..].iter_mut().take(n_tokens);
-        places.zip(numbers).for_each(|(place, &number)| *place = number);
-    }
-    Tensor::from_data(
-        TensorData::new(values, [batch, n_tokens]),
-        &encoded.tokens.device(),
-    )
 }
