@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune::Layout;
+use diffprune::{CaptionData, CaptionFolder, CaptionSample, DataError, Layout};
 use diffprune_eval::Annotations;
 use diffprune_mini::Boxes;
 
@@ -23,6 +23,50 @@ impl SceneTruth {
             root: root.to_path_buf(),
             boxes: Boxes::read(&path)?,
         }))
+    }
+
+    /// The truth about the world whose captions are in `folder`: `boxes.json` there or up to two folders above.
+    fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
+        for root in folder.ancestors().take(3) {
+            if let Some(truth) = Self::open(root)? {
+                return Ok(Some(truth));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Captioned pictures, with the truth about them where it is known.
+pub struct Captions {
+    folder: CaptionFolder,
+    truth: Option<SceneTruth>,
+}
+
+impl Captions {
+    /// Reads the captions of a folder; with `boxes` also the truth around it.
+    pub fn open(folder: &Path, boxes: bool) -> anyhow::Result<Self> {
+        let truth = if boxes { SceneTruth::around(folder)? } else { None };
+        let folder = CaptionFolder::open(folder)?;
+        Ok(Self { folder, truth })
+    }
+}
+
+impl CaptionData for Captions {
+    fn len(&self) -> usize {
+        self.folder.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+        self.folder.sample(index)
+    }
+
+    /// Boxes of the captions' own list come first.
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        if let Some(relevance) = self.folder.relevance(index, layout)? {
+            return Ok(Some(relevance));
+        }
+        let truth = self.truth.as_ref().zip(self.folder.picture(index));
+        Ok(truth.and_then(|(truth, picture)| truth.relevance(&picture, layout)))
     }
 }
 

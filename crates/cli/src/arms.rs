@@ -15,6 +15,10 @@ const REINDEXED: &str = "-reindexed";
 /// Added to the name of a trained rival: it keeps as many tokens as the budget allows, whatever its thresholds say.
 const AT_BUDGET: &str = "-at-budget";
 
+/// Questions that the arm `oracle-loo` is asked, unless somebody says otherwise: each costs as many forward passes as its
+/// picture has tokens.
+pub const ORACLE_QUESTIONS: usize = 32;
+
 /// What arms are made of.
 pub struct ArmSource<'a> {
     /// The model.
@@ -55,11 +59,16 @@ impl ArmSource<'_> {
             "full" => Ok(vec![Arm::full()]),
             "text-only" => Ok(vec![Arm::text_only()]),
             "blank-image" => Ok(vec![Arm::blank_image()]),
+            "downsampled-image" => Ok(vec![Arm::downsampled_image()]),
             "untrained" => one(Arm::pruned(shared(untrained(self.vlm, self.seed)?)).named(name)),
             "random" => {
                 let seeds = self.seed..self.seed + self.random_seeds.max(1);
                 Ok(Arm::seeded(self.baseline(name)?, seeds))
             }
+            "oracle-loo" => one(Arm::by_leaving_out(
+                self.baseline("oracle-keep")?,
+                ORACLE_QUESTIONS,
+            )),
             "cls" => self.arms("cls-attention"),
             "inverted" => self.arms("diffprune-inverted").map(|arms| named(arms, name)),
             _ => match (self.scorers.get(name), name.strip_suffix("-inverted")) {
@@ -83,8 +92,8 @@ impl ArmSource<'_> {
         match diffprune_baselines::find(name) {
             Some(pruner) => Ok(pruner.into()),
             None => bail!(
-                "arms: found `{name}`, wanted full, text-only, blank-image, untrained, inverted, {}, or a scorer given \
-                 with --scorer {name}=DIR",
+                "arms: found `{name}`, wanted full, text-only, blank-image, downsampled-image, oracle-loo, untrained, \
+                 inverted, {}, or a scorer given with --scorer {name}=DIR",
                 names().join(", ")
             ),
         }

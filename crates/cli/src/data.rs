@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use diffprune::{CaptionFolder, Vlm};
+use diffprune::Vlm;
 use diffprune_eval::{Benchmark, ModelFamily, Protocol, Question, ReadOptions};
 
+use crate::annotations::Captions;
 use crate::digest::Digest;
 
 /// The questions of every benchmark that has a folder below `root`, in the words of a protocol.
@@ -83,18 +84,18 @@ pub fn fingerprint(questions: &[Question]) -> String {
 }
 
 /// Captions to train on and, when there are some, held-out ones: `dir` itself, or `train` and `val` below it (also below
-/// `captions`, as a small world has them).
-pub fn captions(dir: &Path) -> anyhow::Result<(CaptionFolder, Option<CaptionFolder>)> {
+/// `captions`, as a small world has them). With `boxes` they know where the objects are, if the world does.
+pub fn captions(dir: &Path, boxes: bool) -> anyhow::Result<(Captions, Option<Captions>)> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
-        return Ok((CaptionFolder::open(dir)?, None));
+        return Ok((Captions::open(dir, boxes)?, None));
     }
     let below = dir.join("captions");
     let root: PathBuf = if below.is_dir() { below } else { dir.to_path_buf() };
     let held_out = root.join("val");
     let held_out = if held_out.is_dir() {
-        Some(CaptionFolder::open(held_out)?)
+        Some(Captions::open(&held_out, boxes)?)
     } else {
         None
     };
-    Ok((CaptionFolder::open(root.join("train"))?, held_out))
+    Ok((Captions::open(&root.join("train"), boxes)?, held_out))
 }

@@ -177,6 +177,11 @@ impl DiffPruneConfig {
             let wanted = "a number above 0: nothing else holds this method to the budget";
             return Err(ConfigError::new(&field, weight, wanted));
         }
+        if let Some(loss) = self.method.box_loss() {
+            let wanted = "weights that are not negative, and one above 0";
+            loss.check()
+                .map_err(|cause| ConfigError::new("diffprune.method", cause, wanted))?;
+        }
         Ok(())
     }
 

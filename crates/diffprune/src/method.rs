@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use diffprune_selectors::{
     AtpLossConfig, DYNAMIC_LLAVA_RATIO_WEIGHT, DYNAMICVIT_RATIO_WEIGHT, DynamicLlavaPredictorConfig,
-    DynamicVitPredictorConfig, SelectorConfig,
+    DynamicVitPredictorConfig, GlimpseLossConfig, GlimpsePredictorConfig, SelectorConfig,
 };
 use diffprune_softtopk::SoftTopKKind;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,16 @@ pub enum Method {
         #[serde(default = "atp_weight")]
         count_weight: f64,
     },
+    /// GlimpsePrune-style: tokens times the importance that its predictor gives them, and a loss against the tokens that
+    /// boxes cover. Samples must know these, see [`CaptionData::relevance`](crate::CaptionData::relevance).
+    GlimpsePrune {
+        /// Weight of the Dice loss. Default: 1, as published.
+        #[serde(default = "dice_weight")]
+        dice_weight: f64,
+        /// Weight of the binary cross-entropy. Default: 0.1, as published.
+        #[serde(default = "bce_weight")]
+        bce_weight: f64,
+    },
 }
 
 /// The gradient of the Gumbel contrast.
@@ -77,10 +87,18 @@ fn atp_weight() -> f64 {
     AtpLossConfig::new().count_weight
 }
 
+fn dice_weight() -> f64 {
+    GlimpseLossConfig::new().dice_weight
+}
+
+fn bce_weight() -> f64 {
+    GlimpseLossConfig::new().bce_weight
+}
+
 impl Method {
     /// Texts that [`Self::from_str`] reads, for messages.
     pub const NAMES: &'static str = "throttle, gumbel-ste, gumbel-ste-soft, operator:NAME (a soft top-k such as \
-                                     operator:clip), dynamic-vit, dynamic-llava or atp";
+                                     operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune";
 
     /// DiffPrune with another soft top-k, with the default weight of its ratio loss.
     pub fn operator(operator: impl Into<SoftTopKKind>) -> Self {
@@ -111,6 +129,19 @@ impl Method {
         }
     }
 
+    /// GlimpsePrune-style, with the published weights.
+    pub fn glimpse_prune() -> Self {
+        Self::GlimpsePrune {
+            dice_weight: dice_weight(),
+            bce_weight: bce_weight(),
+        }
+    }
+
+    /// Whether samples must know which tokens show their objects.
+    pub fn needs_relevance(&self) -> bool {
+        matches!(self, Self::GlimpsePrune { .. })
+    }
+
     /// Short name for checkpoints and tables.
     pub fn name(&self) -> String {
         let name = match self {
@@ -125,6 +156,7 @@ impl Method {
             Self::DynamicVit { .. } => "dynamic_vit",
             Self::DynamicLlava { .. } => "dynamic_llava",
             Self::Atp { .. } => "atp",
+            Self::GlimpsePrune { .. } => "glimpse_prune",
         };
         name.to_string()
     }
@@ -144,6 +176,10 @@ impl Method {
             Self::Atp { .. } => Some(SelectorConfig::Atp(diffprune_selectors::AtpSelectorConfig::new(
                 d_model,
             ))),
+            Self::GlimpsePrune { .. } => {
+                let config = GlimpsePredictorConfig::for_width(d_model);
+                Some(SelectorConfig::Glimpse(config))
+            }
         }
     }
 
@@ -165,13 +201,29 @@ impl Method {
                 ("ratio_weight", *ratio_weight)
             }
             Self::Atp { count_weight } => ("count_weight", *count_weight),
+            Self::GlimpsePrune { dice_weight, .. } => ("dice_weight", *dice_weight),
+        }
+    }
+
+    /// The loss against boxes, for methods that have one.
+    pub(crate) fn box_loss(&self) -> Option<GlimpseLossConfig> {
+        match *self {
+            Self::GlimpsePrune {
+                dice_weight,
+                bce_weight,
+            } => Some(GlimpseLossConfig {
+                dice_weight,
+                bce_weight,
+            }),
+            _ => None,
         }
     }
 
     /// Whether the method's own loss is all that holds it to the budget.
     pub(crate) fn needs_penalty(&self) -> bool {
         match self {
-            Self::Throttle | Self::GumbelSte { .. } => false,
+            // Boxes say what is kept; the budget is a limit at inference.
+            Self::Throttle | Self::GumbelSte { .. } | Self::GlimpsePrune { .. } => false,
             Self::Operator { operator, .. } => *operator == SoftTopKKind::GumbelSoftmax,
             Self::DynamicVit { .. } | Self::DynamicLlava { .. } | Self::Atp { .. } => true,
         }
@@ -212,6 +264,7 @@ impl FromStr for Method {
             "dynamic-vit" => Ok(Self::dynamic_vit()),
             "dynamic-llava" => Ok(Self::dynamic_llava()),
             "atp" => Ok(Self::atp()),
+            "glimpse-prune" | "glimpse" => Ok(Self::glimpse_prune()),
             _ => Err(unknown(&Self::NAMES)),
         }
     }
@@ -231,6 +284,7 @@ mod tests {
             ("dynamic-vit", "dynamic_vit"),
             ("dynamic_llava", "dynamic_llava"),
             ("atp", "atp"),
+            ("glimpse_prune", "glimpse_prune"),
         ] {
             let method: Method = text.parse().unwrap();
             assert_eq!(method.name(), name);

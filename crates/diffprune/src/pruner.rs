@@ -17,8 +17,9 @@ use crate::{ConfigError, DiffPruneConfig};
 /// At inference nothing of the training path is left: scores, the K highest of each image (ties to the lowest index),
 /// gather. A budget of at least the number of tokens keeps all.
 ///
-/// ATP's thresholds decide for themselves how many tokens an image needs: those above them stay, at least one and at most
-/// the budget (then those furthest above). [`Self::at_budget`] keeps exactly the budget instead.
+/// ATP's thresholds and GlimpsePrune's predictor decide for themselves how many tokens an image needs: those above them (or
+/// more likely important than not) stay, at least one and at most the budget (then those furthest above).
+/// [`Self::at_budget`] keeps exactly the budget instead.
 #[derive(Debug, Clone)]
 pub struct DiffPrune {
     scorer: Selector,
@@ -142,7 +143,7 @@ impl DiffPrune {
 
     /// How many tokens of an image stay, given its scores.
     fn count(&self, scores: &[f32], budget: usize) -> usize {
-        if self.at_budget || !matches!(self.scorer, Selector::Atp(_)) {
+        if self.at_budget || !self.scorer.decides_on_the_count() {
             return budget;
         }
         let above = |score: &f32| if self.inverted { *score < 0.0 } else { *score > 0.0 };

@@ -1,5 +1,9 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/inputs.rs"]
+mod inputs;
+#[path = "properties/leaving_out.rs"]
+mod leaving_out;
 #[path = "properties/reports.rs"]
 mod reports;
 #[path = "properties/resume.rs"]
@@ -19,13 +23,15 @@ use diffprune_eval::{
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
 use diffprune_vlm::{
     Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
-    VisualInput, Vlm, VlmError,
+    VisualInput, Vlm, VlmError, resize_bicubic,
 };
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
 /// Tokens per side of the model's grid.
 const SIDE: usize = 4;
+/// Pixels per side of what it looks at.
+const PIXELS: u32 = 16;
 
 /// A model whose tokens are the colours of a grid of cells. Asked "… red …" it says yes when a red token is left and
 /// no otherwise; asked "how many …" it counts the red tokens.
@@ -102,8 +108,13 @@ impl Vlm for Eye {
         GenerateOptions::default()
     }
     fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
-        let side = images[0].width() as usize;
-        let pixels = images.iter().flat_map(|image| {
+        let side = PIXELS as usize;
+        let sized = |image: &RgbImage| match image.dimensions() {
+            (PIXELS, PIXELS) => image.clone(),
+            _ => resize_bicubic(image, PIXELS, PIXELS),
+        };
+        let sized: Vec<RgbImage> = images.iter().map(sized).collect();
+        let pixels = sized.iter().flat_map(|image| {
             (0..3).flat_map(move |channel| {
                 image
                     .pixels()
@@ -160,6 +171,25 @@ impl Vlm for Eye {
             problem: "this model only answers".into(),
         })
     }
+    /// Little for the word that it would say, much for every other.
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let visual = visual.unwrap();
+        let [rows, k_max, _] = visual.features.dims();
+        let values = visual.features.clone().slice([0..rows, 0..k_max, 0..1]);
+        let values = values.into_data().try_to_vec::<f32>().unwrap();
+        let loss = |(row, ids): (usize, &Vec<u32>)| {
+            let kept = visual.sequences[row].n_features();
+            let answer = batch.targets[row].iter().position(|&target| target).unwrap();
+            assert_eq!(answer + 1, ids.len(), "one word");
+            let word = Self::word(&ids[..answer], &values[row * k_max..row * k_max + kept]);
+            if word == ids[answer] { 0.25f32 } else { 3.0 }
+        };
+        let losses: Vec<f32> = batch.ids.iter().enumerate().map(loss).collect();
+        Ok(Tensor::from_data(
+            TensorData::new(losses, [rows]),
+            &Device::flex(),
+        ))
+    }
     fn kv_bytes_per_token(&self) -> u64 {
         8
     }
@@ -209,7 +239,7 @@ fn red_cells(i: usize) -> Vec<usize> {
 fn world(folder: &Path, n_images: usize) -> Vec<Question> {
     let mut questions = Vec::new();
     for i in 0..n_images {
-        let mut image = RgbImage::from_pixel(16, 16, Rgb([0, 90, 40]));
+        let mut image = RgbImage::from_pixel(PIXELS, PIXELS, Rgb([0, 90, 40]));
         for cell in red_cells(i) {
             for place in 0..16 {
                 let (row, col) = (cell / SIDE * 4 + place / 4, cell % SIDE * 4 + place % 4);

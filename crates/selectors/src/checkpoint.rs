@@ -122,6 +122,7 @@ impl SelectorCheckpoint {
             Selector::DynamicVit(module) => ModuleCheckpoint::save(dir, module, denoiser, &metadata),
             Selector::DynamicLlava(module) => ModuleCheckpoint::save(dir, module, denoiser, &metadata),
             Selector::Atp(module) => ModuleCheckpoint::save(dir, module, denoiser, &metadata),
+            Selector::Glimpse(module) => ModuleCheckpoint::save(dir, module, denoiser, &metadata),
         }
     }
 
@@ -171,6 +172,9 @@ impl SelectorCheckpoint {
                 Selector::DynamicLlava(ModuleCheckpoint::load(dir, config.init(device))?)
             }
             SelectorConfig::Atp(config) => Selector::Atp(ModuleCheckpoint::load(dir, config.init(device))?),
+            SelectorConfig::Glimpse(config) => {
+                Selector::Glimpse(ModuleCheckpoint::load(dir, config.init(device))?)
+            }
         };
         Ok((selector, metadata))
     }

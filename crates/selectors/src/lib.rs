@@ -7,6 +7,8 @@ mod decision;
 mod dynamic_llava;
 mod dynamicvit;
 mod error;
+mod glimpse;
+mod glimpse_loss;
 mod layers;
 mod selector;
 
@@ -24,4 +26,6 @@ pub use dynamicvit::{
     DYNAMICVIT_RATIO_WEIGHT, DynamicVitPredictor, DynamicVitPredictorConfig, stage_ratio_loss,
 };
 pub use error::SelectorConfigError;
+pub use glimpse::{GlimpsePredictor, GlimpsePredictorConfig};
+pub use glimpse_loss::GlimpseLossConfig;
 pub use selector::{Selector, SelectorConfig};

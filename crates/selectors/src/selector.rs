@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::SelectorConfigError;
 use crate::{
     AtpSelector, AtpSelectorConfig, DynamicLlavaPredictor, DynamicLlavaPredictorConfig, DynamicVitPredictor,
-    DynamicVitPredictorConfig,
+    DynamicVitPredictorConfig, GlimpsePredictor, GlimpsePredictorConfig,
 };
 
 /// Sizes of a [`Selector`].
@@ -23,6 +23,8 @@ pub enum SelectorConfig {
     DynamicLlava(DynamicLlavaPredictorConfig),
     /// Sizes of ATP's thresholds.
     Atp(AtpSelectorConfig),
+    /// Sizes of GlimpsePrune's predictor.
+    Glimpse(GlimpsePredictorConfig),
 }
 
 impl SelectorConfig {
@@ -33,6 +35,7 @@ impl SelectorConfig {
             Self::DynamicVit(_) => "dynamic_vit",
             Self::DynamicLlava(_) => "dynamic_llava",
             Self::Atp(_) => "atp",
+            Self::Glimpse(_) => "glimpse",
         }
     }
 
@@ -43,6 +46,7 @@ impl SelectorConfig {
             Self::DynamicVit(config) => config.d_model,
             Self::DynamicLlava(config) => config.d_model,
             Self::Atp(config) => config.d_model,
+            Self::Glimpse(config) => config.d_model,
         }
     }
 
@@ -56,6 +60,7 @@ impl SelectorConfig {
             Self::DynamicVit(config) => config.check(),
             Self::DynamicLlava(config) => config.check(),
             Self::Atp(config) => config.check(),
+            Self::Glimpse(config) => config.check(),
         }
     }
 
@@ -69,6 +74,7 @@ impl SelectorConfig {
             Self::DynamicVit(config) => Selector::DynamicVit(config.init(device)),
             Self::DynamicLlava(config) => Selector::DynamicLlava(config.init(device)),
             Self::Atp(config) => Selector::Atp(config.init(device)),
+            Self::Glimpse(config) => Selector::Glimpse(config.init(device)),
         }
     }
 }
@@ -85,6 +91,8 @@ pub enum Selector {
     DynamicLlava(DynamicLlavaPredictor),
     /// A threshold per image.
     Atp(AtpSelector),
+    /// Importance learned from boxes.
+    Glimpse(GlimpsePredictor),
 }
 
 impl Selector {
@@ -95,11 +103,13 @@ impl Selector {
             Self::DynamicVit(predictor) => SelectorConfig::DynamicVit(predictor.config().clone()),
             Self::DynamicLlava(predictor) => SelectorConfig::DynamicLlava(predictor.config().clone()),
             Self::Atp(selector) => SelectorConfig::Atp(selector.config().clone()),
+            Self::Glimpse(predictor) => SelectorConfig::Glimpse(predictor.config().clone()),
         }
     }
 
-    /// What tokens are ranked by at inference, higher first: scores, logarithms of keep probabilities, or margins above
-    /// the threshold of importance ([`AtpSelector`]; without its uniform sample, which needs to know the raster).
+    /// What tokens are ranked by at inference, higher first: scores, logarithms of keep probabilities, logits of importance,
+    /// or margins above the threshold of importance ([`AtpSelector`]; without its uniform sample, which needs to know the
+    /// raster).
     ///
     /// # Shapes
     /// - tokens: `[batch, n_tokens, d_model]`; mask: `[batch, n_tokens]`, true = real token
@@ -110,7 +120,15 @@ impl Selector {
             Self::DynamicVit(predictor) => predictor.forward(tokens, mask),
             Self::DynamicLlava(predictor) => predictor.forward(tokens, mask),
             Self::Atp(selector) => selector.forward(tokens, None, mask).margins,
+            Self::Glimpse(predictor) => predictor.forward(tokens, mask),
         }
+    }
+}
+
+impl Selector {
+    /// Whether it decides for itself how many tokens an image needs: those with a score above 0.
+    pub fn decides_on_the_count(&self) -> bool {
+        matches!(self, Self::Atp(_) | Self::Glimpse(_))
     }
 }
 

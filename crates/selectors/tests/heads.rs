@@ -1,5 +1,8 @@
 //! What must hold for every head: shapes, gradients, padding, and the published arithmetic.
 
+#[path = "heads/glimpse.rs"]
+mod glimpse;
+
 use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param};

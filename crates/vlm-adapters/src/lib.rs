@@ -35,7 +35,7 @@ pub use generate::{GenerateOptions, Sampling};
 pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
 pub use language::{
     DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
-    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
+    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll, sequence_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};

@@ -188,6 +188,12 @@ pub trait Vlm: Send {
     /// When the number of placeholders is not the number of images, or a sequence is longer than the model allows.
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError>;
 
+    /// As [`Vlm::loss`], for each sequence by itself: the mean over its own targets, `[sequences]`.
+    ///
+    /// # Errors
+    /// As [`Vlm::loss`], and when a sequence has no target.
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError>;
+
     /// Continues every prompt; one list of new ids (without the stop id) per prompt.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use diffprune_eval::{
 };
 
 use crate::annotations::SceneTruth;
-use crate::arms::ArmSource;
+use crate::arms::{ArmSource, ORACLE_QUESTIONS};
 use crate::clock::timed;
 use crate::digest::{self, Digest};
 use crate::model::{Loaded, ModelArgs};
@@ -55,6 +55,10 @@ pub struct EvalArgs {
     /// Seeds over which the arm `random` is averaged.
     #[arg(long, default_value_t = 5)]
     random_seeds: u64,
+    /// Questions, spread evenly over all, that the arm `oracle-loo` is asked: each costs as many forward passes as its
+    /// picture has tokens.
+    #[arg(long, default_value_t = ORACLE_QUESTIONS)]
+    oracle_questions: usize,
     /// Longest answer in new tokens [default: that of the benchmark's protocol].
     #[arg(long)]
     max_new_tokens: Option<usize>,
@@ -81,11 +85,13 @@ impl EvalArgs {
             random_seeds: self.random_seeds,
             seed: self.seed,
         };
-        let arms = names
+        let mut arms = names
             .iter()
             .map(|name| source.arms(name))
             .collect::<anyhow::Result<Vec<_>>>()?
             .concat();
+        let limited = arms.iter_mut().filter_map(|arm| arm.questions.as_mut());
+        limited.for_each(|count| *count = self.oracle_questions);
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
@@ -116,7 +122,8 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "prompts": prompts, "half": model.half, "records": RECORDS, "report": options,
+                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "half": model.half,
+                "records": RECORDS, "report": options,
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
@@ -159,6 +166,7 @@ impl EvalArgs {
             "stratified",
             "uniform-grid",
             "average-pool",
+            "downsampled-image",
             "cls-attention",
             "untrained",
             "text-only",

@@ -27,7 +27,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
     /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
-    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava or atp.
+    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
     #[arg(long)]
     method: Option<Method>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
@@ -59,7 +59,7 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (captions, held_out) = data::captions(&self.data)?;
+        let (captions, held_out) = data::captions(&self.data, config.diffprune.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);
         let report = train(

@@ -27,7 +27,7 @@ pub use pictures::collect as pictures;
 pub use plan::ReproPlan;
 
 /// Arms of the comparison, in the order of the tables.
-const ARMS: [&str; 14] = [
+const ARMS: [&str; 15] = [
     "full",
     "diffprune",
     "diffprune-reindexed",
@@ -37,6 +37,7 @@ const ARMS: [&str; 14] = [
     "stratified",
     "uniform-grid",
     "average-pool",
+    "downsampled-image",
     "untrained",
     "inverted",
     "oracle-keep",
@@ -187,7 +188,7 @@ impl Repro<'_> {
     fn train_one(&self, label: &str, method: Method, data: &Path, dir: &Path) -> anyhow::Result<()> {
         let vlm = self.model.vlm.as_ref();
         let config = self.plan.train(method, vlm.d_descriptor(), self.seed);
-        let (captions, held_out) = data::captions(data)?;
+        let (captions, held_out) = data::captions(data, method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new(label, config.steps);
         let report = train(vlm, &captions, held_out, &config, dir, &mut progress)?;

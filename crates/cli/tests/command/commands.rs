@@ -25,21 +25,27 @@ fn data_train_eval_report_show_ask() {
     assert!(told.contains("2 updates"), "{told}");
     assert!(scorer.join("diffprune.json").is_file() && scorer.join("train.toml").is_file());
 
-    let arms = "full,random,cls,diffprune,inverted,diffprune-reindexed,oracle-keep,text-only";
+    let arms = "full,random,cls,diffprune,inverted,diffprune-reindexed,oracle-keep,text-only,\
+                downsampled-image,oracle-loo";
     let eval = format!(
         "eval --model {{}} --data {{}} --out {{}} --scorer diffprune={{}} --arms {arms} --budgets 16,1/3 --limit 3 \
-         --random-seeds 2 --max-new-tokens 3"
+         --random-seeds 2 --max-new-tokens 3 --oracle-questions 2"
     );
     succeed(&eval, &[&checkpoint, &world, &out, &scorer]);
     let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
-    // Two arms without a budget, six with two (random twice), three questions of each benchmark but one reading.
+    // Two arms without a budget, seven with two (random twice), three questions of each benchmark but one reading; two
+    // questions for the oracle that leaves out one token at a time.
     let questions = 3 + 3 + 1;
-    assert_eq!(records.lines().count() - 1, questions * (2 + 2 * (6 + 1)));
+    assert_eq!(records.lines().count() - 1, questions * (2 + 2 * (7 + 1)) + 2 * 2);
     let report = fs::read_to_string(out.join("report.json")).unwrap();
     fs::remove_file(out.join("report.md")).unwrap();
     succeed("report {}", &[&out]);
     assert_eq!(fs::read_to_string(out.join("report.json")).unwrap(), report);
-    assert!(out.join("report.md").is_file());
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(
+        page.contains("leave-one-out oracle") && page.contains("downsampled picture"),
+        "{page}"
+    );
     assert!(
         report.contains("\"tier\": \"mini\""),
         "the small world is no real data"

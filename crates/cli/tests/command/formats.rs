@@ -5,8 +5,8 @@ use std::path::Path;
 
 use diffprune_eval::{Benchmark, Protocol, Question, ReadOptions, Reference, Scored, Template, mme_text};
 use diffprune_mini::{
-    Boxes, MiniCounts, MiniWorld, Prompts, SceneDataset, Split, Style, Turn, WorldConfig, build_tokenizer,
-    turns,
+    Boxes, Family, MiniCounts, MiniWorld, Prompts, SceneDataset, Split, Style, Turn, WorldConfig,
+    build_tokenizer, turns,
 };
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -75,7 +75,10 @@ fn a_small_world_is_read_and_scored_as_all_ten_benchmarks() -> Outcome {
     };
     world.write(&dir, &|_| {})?;
     let boxes = Boxes::read(&dir.join("boxes.json"))?;
-    let tokenizer = build_tokenizer()?;
+    let tokenizers = Family::ALL
+        .map(build_tokenizer)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     for benchmark in Benchmark::ALL {
         for (protocol, _) in PROTOCOLS {
             let questions = read(&dir, benchmark, protocol)?;
@@ -96,15 +99,17 @@ fn a_small_world_is_read_and_scored_as_all_ten_benchmarks() -> Outcome {
             assert_eq!(found, wanted, "{benchmark:?}: {} questions", questions.len());
             let mut scored = Vec::new();
             for question in &questions {
-                let ids = tokenizer
-                    .encode(question.text.as_str(), true)
-                    .map_err(|error| error.to_string())?;
-                assert!(
-                    !ids.get_ids().contains(&0),
-                    "{}: {:?}",
-                    question.text,
-                    ids.get_tokens()
-                );
+                for tokenizer in &tokenizers {
+                    let ids = tokenizer
+                        .encode(question.text.as_str(), true)
+                        .map_err(|error| error.to_string())?;
+                    assert!(
+                        !ids.get_ids().contains(&0),
+                        "{}: {:?}",
+                        question.text,
+                        ids.get_tokens()
+                    );
+                }
                 assert_eq!(question.load_image()?.dimensions(), (168, 168));
                 let key: Vec<_> = question
                     .image

@@ -130,7 +130,7 @@ fn shape(report: &Value) {
         .as_array()
         .unwrap();
     let arms: std::collections::BTreeSet<_> = main.iter().map(|row| row["arm"].as_str().unwrap()).collect();
-    assert_eq!(arms.len(), 14, "{arms:?}");
+    assert_eq!(arms.len(), 15, "{arms:?}");
     let rows = tables.iter().flat_map(|table| table["rows"].as_array().unwrap());
     let metrics: std::collections::BTreeSet<_> = rows.map(|row| row["metric"].as_str().unwrap()).collect();
     for benchmark in diffprune_eval::Benchmark::ALL {

@@ -20,6 +20,7 @@ fn rivals_train_and_stand_in_one_comparison() {
         ("vit", "dynamic-vit", "dynamic_vit"),
         ("llava", "dynamic-llava", "dynamic_llava"),
         ("atp", "atp", "atp"),
+        ("glimpse", "glimpse-prune", "glimpse_prune"),
     ];
     let mut scorers = String::new();
     let mut paths = vec![checkpoint.as_path(), world.as_path(), out.as_path()];
@@ -36,7 +37,8 @@ fn rivals_train_and_stand_in_one_comparison() {
         scorers += &format!(" --scorer {name}={{}}");
         paths.push(folder);
     }
-    let arms = "full,clip,noisy,loose,contrast,vit,llava,atp,atp-at-budget,vit-inverted,llava-reindexed";
+    let arms = "full,clip,noisy,loose,contrast,vit,llava,atp,glimpse,atp-at-budget,glimpse-at-budget,vit-inverted,\
+                llava-reindexed";
     let eval = format!(
         "eval --model {{}} --data {{}} --out {{}} {scorers} --arms {arms} --budgets 16 --limit 1 --max-new-tokens 1"
     );
@@ -63,4 +65,21 @@ fn rivals_train_and_stand_in_one_comparison() {
         "{told}"
     );
     assert!(!at("refused").exists());
+
+    // Boxes are known for the small world, or in the list itself, or nowhere.
+    fs::remove_file(world.join("boxes.json")).unwrap();
+    let line = "train --model {} --data {} --out {} --steps 1 --method glimpse-prune";
+    let refused = output(line, &[&checkpoint, &world, &at("refused")]);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(1) && told.contains("boxes"),
+        "{told}"
+    );
+    assert!(!at("refused").exists());
+    let list = world.join("captions/train/captions.jsonl");
+    let boxed = fs::read_to_string(&list)
+        .unwrap()
+        .replace("\"caption\"", "\"boxes\":[[2,3,40,50]],\"caption\"");
+    fs::write(&list, boxed).unwrap();
+    succeed(line, &[&checkpoint, &world, &at("boxed")]);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diffprune_pruner::Layout;
 use diffprune_vlm::{LoadError, load_image};
 use image::RgbImage;
 use serde::Deserialize;
@@ -34,6 +35,16 @@ pub trait CaptionData: Sync {
     /// # Errors
     /// When the sample cannot be read.
     fn sample(&self, index: usize) -> Result<CaptionSample, DataError>;
+
+    /// How much of each token of sample `index` shows what matters, from 0 (background) to 1, in the order of the layout;
+    /// `None` when the data does not know. Only methods that learn from boxes ask.
+    ///
+    /// # Errors
+    /// When the sample cannot be read.
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        let _ = (index, layout);
+        Ok(None)
+    }
 }
 
 /// Why captioned pictures could not be read.
@@ -81,13 +92,26 @@ pub enum DataError {
         /// Number of samples.
         wanted: usize,
     },
+    /// The method learns from boxes and there are none.
+    #[error(
+        "{method} learns from boxes: found samples without any ({samples:?}), wanted `\"boxes\": [[x0, y0, x1, y1], ...]` in \
+         every line of {CAPTIONS_FILE} (pixels; an empty list for a picture of background), or a small world with its \
+         boxes.json; or train another method"
+    )]
+    NoBoxes {
+        /// The method.
+        method: String,
+        /// Samples some of which have none.
+        samples: Vec<usize>,
+    },
     /// A source of samples of another kind failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A folder with `captions.jsonl`: a line `{"image": "images/000000.png", "caption": "a red cross"}` per sample, with
-/// paths relative to the folder. Other fields are passed over, as are empty lines.
+/// paths relative to the folder. A line may have `"boxes": [[x0, y0, x1, y1], ...]`, in pixels of the picture, for methods
+/// that learn from them. Other fields are passed over, as are empty lines.
 #[derive(Debug, Clone)]
 pub struct CaptionFolder {
     root: PathBuf,
@@ -99,12 +123,14 @@ struct Row {
     line: usize,
     image: PathBuf,
     caption: String,
+    boxes: Option<Vec<[f64; 4]>>,
 }
 
 #[derive(Deserialize)]
 struct Record {
     image: PathBuf,
     caption: String,
+    boxes: Option<Vec<[f64; 4]>>,
 }
 
 impl CaptionFolder {
@@ -132,6 +158,37 @@ impl CaptionFolder {
         }
         Ok(Self { root, rows })
     }
+
+    /// The file of a sample's picture; `None` beyond the end.
+    pub fn picture(&self, index: usize) -> Option<PathBuf> {
+        Some(self.root.join(&self.rows.get(index)?.image))
+    }
+
+    fn row(&self, index: usize) -> Result<&Row, DataError> {
+        self.rows.get(index).ok_or(DataError::Index {
+            found: index,
+            wanted: self.rows.len(),
+        })
+    }
+}
+
+/// The largest share of each token's area that one of the boxes covers.
+fn covered(boxes: &[[f64; 4]], [width, height]: [f64; 2], layout: &Layout) -> Vec<f32> {
+    let token = |index| {
+        let Some(area) = layout.area(index) else {
+            return 0.0;
+        };
+        let (left, right) = (area.left * width, area.right * width);
+        let (top, bottom) = (area.top * height, area.bottom * height);
+        let size = (right - left) * (bottom - top);
+        let share = |&[x0, y0, x1, y1]: &[f64; 4]| {
+            let wide = (right.min(x1) - left.max(x0)).max(0.0);
+            let high = (bottom.min(y1) - top.max(y0)).max(0.0);
+            wide * high / size
+        };
+        boxes.iter().map(share).fold(0.0, f64::max) as f32
+    };
+    (0..layout.n_tokens()).map(token).collect()
 }
 
 fn parse(path: &Path, line: usize, text: &str) -> Result<Row, DataError> {
@@ -144,10 +201,15 @@ fn parse(path: &Path, line: usize, text: &str) -> Result<Row, DataError> {
     if record.caption.trim().is_empty() {
         return Err(wrong("an empty caption".to_string()));
     }
+    let is_box = |[x0, y0, x1, y1]: &[f64; 4]| x0 < x1 && y0 < y1;
+    if let Some(bad) = record.boxes.iter().flatten().find(|corners| !is_box(corners)) {
+        return Err(wrong(format!("a box {bad:?} without area")));
+    }
     Ok(Row {
         line,
         image: record.image,
         caption: record.caption,
+        boxes: record.boxes,
     })
 }
 
@@ -157,10 +219,7 @@ impl CaptionData for CaptionFolder {
     }
 
     fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
-        let row = self.rows.get(index).ok_or(DataError::Index {
-            found: index,
-            wanted: self.rows.len(),
-        })?;
+        let row = self.row(index)?;
         let image = load_image(self.root.join(&row.image)).map_err(|source| DataError::Image {
             path: self.root.join(CAPTIONS_FILE),
             line: row.line,
@@ -170,6 +229,16 @@ impl CaptionData for CaptionFolder {
             image,
             caption: row.caption.clone(),
         })
+    }
+
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        let row = self.row(index)?;
+        let Some(boxes) = &row.boxes else {
+            return Ok(None);
+        };
+        let (width, height) = self.sample(index)?.image.dimensions();
+        let size = [f64::from(width), f64::from(height)];
+        Ok(Some(covered(boxes, size, layout)))
     }
 }
 
@@ -203,6 +272,27 @@ mod tests {
             data.sample(2),
             Err(DataError::Index { found: 2, wanted: 2 })
         ));
+    }
+
+    #[test]
+    fn boxes_cover_tokens_of_any_raster() {
+        let line = |boxes: &str| format!("{{\"image\":\"a.png\",\"caption\":\"grey\"{boxes}}}\n");
+        let boxed = line(",\"boxes\":[[0,0,1.5,1],[2,1,3,2]]");
+        let folder = folder(&[boxed, line(""), line(",\"boxes\":[]")].concat());
+        let data = CaptionFolder::open(folder.path()).unwrap();
+        let grid = |rows, cols| Layout::from(diffprune_pruner::Grid { rows, cols });
+        let of = |index, layout| data.relevance(index, &layout).unwrap();
+        // Three by two pixels.
+        assert_eq!(of(0, grid(2, 2)).unwrap(), [1.0, 0.0, 0.0, 2.0 / 3.0]);
+        assert_eq!(of(0, grid(2, 1)).unwrap(), [0.5, 1.0 / 3.0]);
+        assert_eq!(of(1, grid(2, 2)), None);
+        assert_eq!(of(2, grid(1, 2)).unwrap(), [0.0, 0.0]);
+        let bad = self::folder(&line(",\"boxes\":[[2,0,1,1]]"));
+        let error = CaptionFolder::open(bad.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("captions.jsonl:1") && error.contains("box"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ struct Picture {
     layout: Layout,
     d_vision: usize,
     tokens: Values,
+    relevance: Option<Vec<f32>>,
 }
 
 enum Values {
@@ -55,7 +56,7 @@ impl<'a> FeatureStore<'a> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
-    /// Tokens (on the plain device of `vlm`) and captions of some samples.
+    /// Tokens (on the plain device of `vlm`) and captions of some samples, with their relevance where all of them know it.
     ///
     /// # Errors
     /// When a sample cannot be read.
@@ -95,6 +96,7 @@ impl<'a> FeatureStore<'a> {
         };
         Ok(Picture {
             caption: sample.caption,
+            relevance: self.data.relevance(index, &layout)?,
             layout,
             d_vision,
             tokens,
@@ -140,12 +142,28 @@ fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
             .collect();
         Tensor::<2, Bool>::from_data(TensorData::new(real, [batch, n_tokens]), device)
     });
+    let relevance: Option<Vec<f32>> = pictures
+        .iter()
+        .map(|picture| {
+            let mut row = picture.relevance.clone()?;
+            row.resize(n_tokens, 0.0);
+            Some(row)
+        })
+        .collect::<Option<Vec<_>>>()
+        .map(|rows| rows.concat());
+    let relevance = relevance.map(|values| {
+        let values = TensorData::new(values, [batch, n_tokens]);
+        Tensor::from_data(values, (device, DType::F32))
+    });
     let tokens = TensorData::new(values, [batch, n_tokens, d_vision]);
     Encoded {
         tokens: Tensor::from_data(tokens, (device, DType::F32)),
         mask,
         layouts,
-        observed: Observed::default(),
+        observed: Observed {
+            relevance,
+            ..Observed::default()
+        },
     }
 }
 
@@ -162,6 +180,7 @@ mod tests {
                 layout: Grid { rows, cols: 1 }.into(),
                 d_vision: 2,
                 tokens,
+                relevance: (rows > 1).then(|| vec![0.5; rows]),
             })
         };
         let long = picture(3, Values::F32(vec![1., 2., 3., 4., 5., 6.]));
@@ -171,6 +190,11 @@ mod tests {
         assert_eq!(values, [7., 8., 0., 0., 0., 0., 1., 2., 3., 4., 5., 6.]);
         let mask: Vec<bool> = encoded.mask.unwrap().into_data().iter::<bool>().collect();
         assert_eq!(mask, [true, false, false, true, true, true]);
-        assert!(stack(&[long], &Device::flex()).mask.is_none());
+        // One of them does not know what matters.
+        assert!(encoded.observed.relevance.is_none());
+        let alone = stack(&[long], &Device::flex());
+        assert!(alone.mask.is_none());
+        let relevance = alone.observed.relevance.unwrap().into_data();
+        assert_eq!(relevance.try_to_vec::<f32>().unwrap(), [0.5; 3]);
     }
 }

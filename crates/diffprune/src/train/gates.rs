@@ -11,7 +11,7 @@ use diffprune_throttler::{GateKind, ThrottlerInput, noise};
 use diffprune_training::rng;
 use rand::Rng;
 
-use super::heads::{atp, decided, ratio_penalty};
+use super::heads::{atp, decided, glimpse, ratio_penalty};
 use crate::{CaptionBatch, ConfigError, DiffPruneConfig, GumbelBackward, Method};
 
 /// Stream of the Gumbel noise and of whatever else an operator draws; the throttler's noise has a key of its own.
@@ -30,6 +30,8 @@ pub(super) struct GateInput<'a> {
     pub(super) layouts: &'a [Layout],
     /// Real tokens, `[b, n]`.
     pub(super) mask: Option<Tensor<2, Bool>>,
+    /// How much of each token boxes cover, `[b, n]`; `None` when a sample does not know.
+    pub(super) relevance: Option<Tensor<2>>,
 }
 
 /// What comes out of the gates.
@@ -62,6 +64,7 @@ pub(super) fn gate(selector: &Selector, input: &GateInput<'_>) -> Result<Gated, 
             Ok(decided(input, |decision| predictor.decide(decision)))
         }
         (Selector::Atp(selector), Method::Atp { count_weight }) => Ok(atp(input, selector, count_weight)),
+        (Selector::Glimpse(predictor), Method::GlimpsePrune { .. }) => glimpse(input, predictor),
         (selector, method) => {
             let wanted = format!("the method of a {}", selector.config().name());
             Err(ConfigError::new("diffprune.method", method.name(), wanted))

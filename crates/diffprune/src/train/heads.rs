@@ -1,11 +1,12 @@
 //! The gates of methods with heads of their own, and the losses that hold them to the budget.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation};
 use diffprune_pruner::Layout;
-use diffprune_selectors::{AtpLossConfig, AtpSelector, AtpStage, DecisionInput};
+use diffprune_selectors::{AtpLossConfig, AtpSelector, AtpStage, DecisionInput, GlimpsePredictor};
 use diffprune_softtopk::{gumbel_noise, ratio_loss};
 
 use super::gates::{GateInput, Gated, padded};
+use crate::ConfigError;
 
 /// Tokens times hard decisions.
 pub(super) fn decided(input: &GateInput<'_>, decide: impl FnOnce(DecisionInput) -> Tensor<2>) -> Gated {
@@ -43,6 +44,24 @@ pub(super) fn atp(input: &GateInput<'_>, selector: &AtpSelector, count_weight: f
         .with_target(target);
     let penalty = loss.loss(&[stage], input.mask.as_ref(), &device);
     input.scaled(weights, Some(penalty))
+}
+
+/// Tokens times their importance, which boxes teach.
+pub(super) fn glimpse(input: &GateInput<'_>, predictor: &GlimpsePredictor) -> Result<Gated, ConfigError> {
+    let method = input.config.method;
+    let (Some(loss), Some(relevance)) = (method.box_loss(), &input.relevance) else {
+        let wanted = "a method without boxes, or samples that all have some";
+        return Err(ConfigError::new("diffprune.method", method.name(), wanted));
+    };
+    let logits = predictor.forward(input.descriptors.clone(), input.mask.clone());
+    let covered = relevance.clone().greater_elem(0.0).float();
+    let penalty = loss.loss(logits.clone(), covered, input.mask.as_ref());
+    let weights = activation::sigmoid(logits);
+    let weights = match &input.mask {
+        Some(mask) => weights.mask_fill(mask.clone().bool_not(), 0.0),
+        None => weights,
+    };
+    Ok(input.scaled(weights, Some(penalty)))
 }
 
 /// The ratio loss of each image towards its budget, as a mean over the images; `None` where its weight is 0.

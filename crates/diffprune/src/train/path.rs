@@ -6,7 +6,7 @@ use diffprune_vlm::Vlm;
 
 use super::gates::{GateInput, gate};
 use super::text::count_targets;
-use crate::{CaptionPrompt, DiffPruneConfig, FeatureStore, TrainError, Trainee};
+use crate::{CaptionPrompt, DataError, DiffPruneConfig, FeatureStore, TrainError, Trainee};
 
 /// Which samples go through the path, and the state of the run that they meet.
 pub struct CaptionBatch<'a> {
@@ -66,6 +66,14 @@ pub fn training_loss(
     let (encoded, captions) = batch.store.encode(vlm, &batch.indices)?;
     let keep = encoded.all_indices();
     let (tokens, mask, layouts) = (encoded.tokens, encoded.mask, encoded.layouts);
+    let relevance = encoded.observed.relevance;
+    if relevance.is_none() && config.method.needs_relevance() {
+        return Err(DataError::NoBoxes {
+            method: config.method.name(),
+            samples: batch.indices.clone(),
+        }
+        .into());
+    }
     let gated = gate(
         &model.scorer,
         &GateInput {
@@ -76,6 +84,7 @@ pub fn training_loss(
             budgets: budgets(&config.budget, &layouts)?,
             layouts: &layouts,
             mask: mask.clone(),
+            relevance,
         },
     )?;
     let denoised = denoise(model, gated.tokens, mask.clone(), vlm.group());

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
+use diffprune_pruner::{Grid, Layout};
 use diffprune_training::{
     Optimizer, Workers, clip_global_norm, scale_gradients, shard_ranges, sum_gradients,
 };
@@ -63,6 +64,16 @@ impl<'a> Setting<'a> {
                 }
                 .into());
             }
+        }
+        // The rest of the data is looked at as it comes; a folder without boxes is refused before anything is written.
+        let method = config.diffprune.method;
+        let whole = Layout::from(Grid { rows: 1, cols: 1 });
+        if method.needs_relevance() && data.relevance(0, &whole)?.is_none() {
+            return Err(DataError::NoBoxes {
+                method: method.name(),
+                samples: vec![0],
+            }
+            .into());
         }
         let threads = match config.threads {
             0 => available_parallelism().map_or(1, |count| count.get()),

@@ -14,8 +14,9 @@ use burn::tensor::{Device, Tensor};
 use diffprune::training::{Progress, TrainingError};
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, ConfigError, DataError,
-    DiffPrune, FeatureStore, GateKind, GumbelBackward, Llava, Method, Pruner, ScorerChoice, ScorerPreset,
-    Selector, Signals, ThresholdKind, TrainConfig, TrainError, Trainer, Vlm, train, training_loss,
+    DiffPrune, FeatureStore, GateKind, GumbelBackward, Layout, Llava, Method, Pruner, ScorerChoice,
+    ScorerPreset, Selector, Signals, ThresholdKind, TrainConfig, TrainError, Trainer, Vlm, train,
+    training_loss,
 };
 use image::{Rgb, RgbImage};
 
@@ -71,6 +72,12 @@ impl CaptionData for Stripes {
             image: RgbImage::from_fn(40, 30, pixel),
             caption: format!("{left} and {right}"),
         })
+    }
+
+    /// The left half matters.
+    fn relevance(&self, _: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        let token = |i| f32::from(layout.area(i).is_some_and(|area| area.left < 0.5));
+        Ok(Some((0..layout.n_tokens()).map(token).collect()))
     }
 }
 

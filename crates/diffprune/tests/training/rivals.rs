@@ -7,9 +7,9 @@ use burn::tensor::{Device, Gradients, Tensor};
 use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, prune};
 use diffprune::{
-    Budget, CheckpointError, ConfigError, DenoiserConfig, DiffPrune, DiffPruneConfig, GateKind, Method,
-    ScorerChoice, ScorerPreset, Selection, SelectorCheckpoint, SelectorConfig, SelectorMetadata, Signals,
-    SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
+    Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig, DiffPrune,
+    DiffPruneConfig, GateKind, Layout, Method, ScorerChoice, ScorerPreset, Selection, SelectorCheckpoint,
+    SelectorConfig, SelectorMetadata, Signals, SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
 };
 use image::RgbImage;
 
@@ -32,9 +32,14 @@ fn with_noise(kind: SoftTopKKind) -> TrainConfig {
 }
 
 fn heads() -> Vec<TrainConfig> {
-    [Method::dynamic_vit(), Method::dynamic_llava(), Method::atp()]
-        .map(with)
-        .to_vec()
+    [
+        Method::dynamic_vit(),
+        Method::dynamic_llava(),
+        Method::atp(),
+        Method::glimpse_prune(),
+    ]
+    .map(with)
+    .to_vec()
 }
 
 /// Every operator with the scale gate, three with noise, every head.
@@ -232,6 +237,100 @@ fn choice(pruner: &DiffPrune, vlm: &dyn Vlm, budget: Budget) -> Selection {
     prune(vlm, &encoded, pruner, &PruneOptions::new(budget))
         .unwrap()
         .1
+}
+
+/// Stripes about which nothing more is known, from some sample on.
+struct Boxless(usize);
+
+impl CaptionData for Boxless {
+    fn len(&self) -> usize {
+        12
+    }
+
+    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+        Stripes(12).sample(index)
+    }
+
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        match index < self.0 {
+            true => Stripes(12).relevance(index, layout),
+            false => Ok(None),
+        }
+    }
+}
+
+#[test]
+fn boxes_are_learned_and_data_without_them_is_refused() {
+    let _guard = alone();
+    let vlm = tiny();
+    // As above: the published weights would be nothing beside the losses of this model.
+    let config = TrainConfig {
+        steps: 200,
+        lr: 5e-3,
+        ..with(Method::GlimpsePrune {
+            dice_weight: 1e3,
+            bce_weight: 1e2,
+        })
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (run, refused) = (folder.path().join("run"), folder.path().join("refused"));
+    let progress = &mut Progress::silent();
+    train(&vlm, &Stripes(12), None, &config, &run, progress).unwrap();
+    let lines = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let line = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let penalty: Vec<f64> = lines
+        .lines()
+        .filter_map(|text| line(text)["penalty"].as_f64())
+        .collect();
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&penalty[..5]), mean(&penalty[195..]));
+    println!("penalty {first} -> {last}");
+    assert!(last < 0.5 * first, "{first} {last}");
+    let pruner = DiffPrune::load(&run, vlm.d_vision(), &Device::flex()).unwrap();
+    let sample = Stripes(12).sample(3).unwrap();
+    let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
+    let relevance = Stripes(12).relevance(3, &encoded.layouts[0]).unwrap().unwrap();
+    let wanted = relevance.iter().filter(|&&share| share > 0.0).count();
+    let kept = |pruner: &DiffPrune, budget| {
+        let options = PruneOptions::new(budget);
+        let (_, selection) = prune(&vlm, &encoded, pruner, &options).unwrap();
+        let rows = selection.rows()[0].clone();
+        let hits = rows.iter().filter(|&&token| relevance[token] > 0.0).count();
+        (rows.len(), hits)
+    };
+    // The count is the method's own, as far as the budget allows.
+    let (count, hits) = kept(&pruner, Budget::All);
+    println!("kept {count}, of them {hits} of {wanted}");
+    assert!(
+        4 * hits >= 3 * wanted && 4 * hits >= 3 * count,
+        "{count} {hits} {wanted}"
+    );
+    assert_eq!(kept(&pruner, Budget::Tokens(2)).0, 2);
+    assert_eq!(kept(&pruner.at_budget(), Budget::All).0, relevance.len());
+
+    for known in [0, 6] {
+        let progress = &mut Progress::silent();
+        let error = train(&vlm, &Boxless(known), None, &config, &refused, progress).unwrap_err();
+        let diffprune::TrainError::Data(DataError::NoBoxes { method, samples }) = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(method, "glimpse_prune");
+        assert!(samples.iter().any(|&sample| sample >= known) && error.to_string().contains("boxes"));
+        assert_eq!(
+            refused.exists(),
+            known > 0,
+            "known at once, or when the sample comes"
+        );
+    }
+    let weights = |dice_weight, bce_weight| {
+        let config = with(Method::GlimpsePrune {
+            dice_weight,
+            bce_weight,
+        });
+        config.diffprune.resolve(vlm.d_vision()).is_ok()
+    };
+    assert!(weights(1.0, 0.0) && weights(0.0, 0.1));
+    assert!(!weights(0.0, 0.0) && !weights(-1.0, 2.0) && !weights(1.0, f64::NAN));
 }
 
 #[test]

@@ -45,12 +45,14 @@ impl Report {
     ///
     /// Only questions that every arm of their benchmark has answered with every seed count; arms with several seeds are
     /// averaged per question first. Averages are over the benchmarks that every arm has; where some arm lacks one, the
-    /// ragged means over each arm's own benchmarks stand beside them.
+    /// ragged means over each arm's own benchmarks stand beside them. Arms that answer some questions only
+    /// ([`ReportOptions::partial`]) are compared in a table of their own.
     ///
     /// # Errors
     /// When no question was answered by all.
     pub fn from_records(records: &[Record], meta: Meta, options: &ReportOptions) -> Result<Self, EvalError> {
-        let answered = Answered::new(records)?;
+        let (partial, whole) = extras::partial(records, options);
+        let answered = Answered::new(whole)?;
         let layout = Layout::new(&answered, &options.order);
         let paired = Paired::new(&answered, &layout.cells);
         let mut tables = TABLES.map(|(id, title)| Table {
@@ -92,6 +94,7 @@ impl Report {
         let mut tables = tables.to_vec();
         tables.retain(|table| table.id != "adjusted" || !table.rows.is_empty());
         tables.extend(extras::tables(&layout, &paired, options));
+        tables.extend(extras::beside_partial(records, &partial, options));
         Ok(Self {
             meta,
             tables,

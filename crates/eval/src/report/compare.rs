@@ -29,7 +29,12 @@ impl Report {
     ) -> Result<Self, EvalError> {
         same_questions(names, records)?;
         let cells = records.map(|records| records.iter().map(cell_of).collect::<BTreeSet<Cell>>());
-        let shared: BTreeSet<Cell> = cells[0].intersection(&cells[1]).cloned().collect();
+        let mut shared: BTreeSet<Cell> = cells[0].intersection(&cells[1]).cloned().collect();
+        // Arms that answer some questions only would leave the others nothing but these.
+        let whole = |cell: &Cell| !options.partial.contains(&cell.arm);
+        if shared.iter().any(whole) {
+            shared.retain(whole);
+        }
         let setup = |found: &str, wanted: &str| EvalError::Setup {
             subject: format!("comparison of `{}` and `{}`", names[0], names[1]),
             found: found.into(),

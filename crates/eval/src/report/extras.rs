@@ -1,5 +1,8 @@
 //! Tables beside the benchmarks' numbers: agreement, easy and hard questions, calibration, cost.
 
+use std::collections::BTreeSet;
+
+use super::answered::{Answered, key};
 use super::build::blank;
 use super::layout::{Cell, Layout};
 use super::options::{CostOptions, ReportOptions};
@@ -46,6 +49,40 @@ pub(crate) fn tables(layout: &Layout, paired: &Paired<'_>, options: &ReportOptio
         .map(table)
         .filter(|table| !table.rows.is_empty())
         .collect()
+}
+
+/// The records of arms that answer some questions only, and those of the others; where nobody answers all, all are the
+/// others.
+pub(crate) fn partial<'a>(
+    records: &'a [Record],
+    options: &ReportOptions,
+) -> (Vec<&'a Record>, Vec<&'a Record>) {
+    let is_partial = |record: &&Record| options.partial.contains(&record.arm);
+    let (partial, whole): (Vec<_>, Vec<_>) = records.iter().partition(is_partial);
+    if whole.is_empty() {
+        return (whole, partial);
+    }
+    (partial, whole)
+}
+
+/// Every arm on the questions that the partial arms have answered.
+pub(crate) fn beside_partial(
+    records: &[Record],
+    partial: &[&Record],
+    options: &ReportOptions,
+) -> Option<Table> {
+    let asked: BTreeSet<_> = partial.iter().map(|record| key(record)).collect();
+    let shared = records.iter().filter(|record| asked.contains(&key(record)));
+    // Without a question that all have answered there is nothing to compare.
+    let answered = Answered::new(shared).ok()?;
+    let layout = Layout::new(&answered, &options.order);
+    let paired = Paired::new(&answered, &layout.cells);
+    let rows = |(c, cell): (usize, &Cell)| measured(cell, &cell.budget, paired.mean(c), &options.bootstrap);
+    Some(Table {
+        id: "partial".into(),
+        title: "Mean score on the questions of the leave-one-out oracle, percent".into(),
+        rows: layout.cells.iter().enumerate().flat_map(rows).collect(),
+    })
 }
 
 /// Rows with intervals from measures and their sums.

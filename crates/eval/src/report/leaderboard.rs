@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::answered::Answered;
 use super::build::{blank, fill};
+use super::extras::partial;
 use super::layout::{Cell, Layout};
 use super::options::ReportOptions;
 use super::result::{Meta, Report, Row, Table};
@@ -35,7 +36,8 @@ impl Report {
     ) -> Result<Self, EvalError> {
         let mut layouts = Vec::new();
         for (name, records) in runs {
-            layouts.push((name, Layout::new(&Answered::new(records)?, &options.order)));
+            let (_, whole) = partial(records, options);
+            layouts.push((name, Layout::new(&Answered::new(whole)?, &options.order)));
         }
         let mut shared = layouts.iter().map(|(_, layout)| layout.common.clone());
         let first = shared.next().unwrap_or_default();

@@ -29,6 +29,9 @@ pub struct ReportOptions {
     pub oracle_drop: String,
     /// Name of the arm that sees a smaller picture: what it has right is easy.
     pub downsampled: String,
+    /// Names of arms that answer some of the questions only: they have a table of their own, in which every arm is compared
+    /// on their questions, and no say in the others.
+    pub partial: Vec<String>,
     /// Points that dropping background may cost at most.
     pub background_cost: f64,
     /// Points that dropping objects must cost at least.
@@ -79,6 +82,7 @@ impl Default for ReportOptions {
             "inverted",
             "oracle-keep",
             "oracle-drop",
+            "oracle-loo",
             "blank-image",
             "text-only",
         ];
@@ -93,6 +97,7 @@ impl Default for ReportOptions {
             oracle_keep: "oracle-keep".into(),
             oracle_drop: "oracle-drop".into(),
             downsampled: "downsampled-image".into(),
+            partial: vec!["oracle-loo".into(), "oracle-loo-reindexed".into()],
             background_cost: 5.0,
             object_cost: 10.0,
             chance: ChanceLevels::default(),

@@ -185,6 +185,23 @@ impl<'a> Paired<'a> {
         (sums, measures)
     }
 
+    /// Mean score of a cell over all its questions, percent.
+    pub(crate) fn mean(&self, cell: usize) -> (Sums, Vec<Measure>) {
+        let mut sums = Sums::new(2);
+        for records in self.by_cell[cell].values() {
+            let weight = 1.0 / records.len() as f64;
+            for record in records {
+                sums.add(record, &[(0, weight), (1, weight * record.score)]);
+            }
+        }
+        let measure = Measure {
+            metric: "mean score",
+            n: sums.total(0).round() as usize,
+            statistic: Box::new(|totals| 100.0 * totals[1] / totals[0]),
+        };
+        (sums, vec![measure])
+    }
+
     /// Calibration of a cell's confidences, percent; no measure when it has none.
     pub(crate) fn calibration(&self, cell: usize) -> (Sums, Vec<Measure>) {
         let mut sums = Sums::new(3 * ECE_BINS);

@@ -15,6 +15,20 @@ pub enum ArmInput {
     TextOnly,
     /// A picture of one colour, as large as the question's.
     BlankImage,
+    /// The question's picture, shrunk until it is worth as many tokens as the budget keeps; the model then prepares it as
+    /// any other picture and gets all tokens that come of it.
+    Downsampled,
+}
+
+/// Where an arm gets the relevance of tokens that its method asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truth {
+    /// From the annotations of the pictures.
+    #[default]
+    Annotations,
+    /// From the model itself, for each question: how much less likely its own answer becomes without the token; see
+    /// [`leave_one_out`](crate::leave_one_out).
+    LeaveOneOut,
 }
 
 /// One arm of a comparison. Arms that differ in their seed only share a name and are averaged.
@@ -30,6 +44,10 @@ pub struct Arm {
     pub positions: Option<PositionRule>,
     /// Seed of methods that draw at random.
     pub seed: u64,
+    /// Where relevance comes from, for methods that ask for it.
+    pub truth: Truth,
+    /// At most so many of the run's questions, spread evenly over them; `None` asks all.
+    pub questions: Option<usize>,
 }
 
 impl Arm {
@@ -48,6 +66,15 @@ impl Arm {
         Self::unpruned("blank-image", ArmInput::BlankImage)
     }
 
+    /// The unpruned model with a picture shrunk to the budget: both sides times `sqrt(K / n)`.
+    ///
+    /// Encoders of one input size enlarge it again and give as many tokens as before (LLaVA-1.5): the arm then says what a
+    /// picture of so little information is worth and nothing about cost. Where the number of tokens follows the picture
+    /// (Qwen2.5-VL, the tiles of LLaVA-NeXT) fewer tokens come out. Records count what the language model got.
+    pub fn downsampled_image() -> Self {
+        Self::unpruned("downsampled-image", ArmInput::Downsampled)
+    }
+
     /// A method under its own name.
     pub fn pruned(pruner: impl Into<Arc<dyn Pruner>>) -> Self {
         let pruner = pruner.into();
@@ -58,6 +85,21 @@ impl Arm {
             input: ArmInput::Image,
             positions: None,
             seed: 0,
+            truth: Truth::Annotations,
+            questions: None,
+        }
+    }
+
+    /// A method that ranks by relevance, with the importance of each token to the model's own answer in its place.
+    ///
+    /// A question costs as many forward passes as the picture has tokens, so only `questions` of them are asked, spread
+    /// evenly over the run. Reports compare such an arm on its own questions, see
+    /// [`ReportOptions::partial`](crate::ReportOptions).
+    pub fn by_leaving_out(pruner: impl Into<Arc<dyn Pruner>>, questions: usize) -> Self {
+        Self {
+            truth: Truth::LeaveOneOut,
+            questions: Some(questions),
+            ..Self::pruned(pruner).named("oracle-loo")
         }
     }
 
@@ -92,16 +134,24 @@ impl Arm {
             input,
             positions: None,
             seed: 0,
+            truth: Truth::Annotations,
+            questions: None,
         }
     }
 
     /// The budgets at which the arm runs: those of the comparison, or once with every token.
     pub(crate) fn budgets(&self, budgets: &[Budget]) -> Vec<Budget> {
-        if self.pruner.is_some() {
+        if self.pruner.is_some() || self.input == ArmInput::Downsampled {
             budgets.to_vec()
         } else {
             vec![Budget::All]
         }
+    }
+
+    /// Whether what stays depends on the question.
+    pub(crate) fn reads_the_question(&self) -> bool {
+        let signals = self.signals();
+        signals.text_relevance || (signals.relevance && self.truth == Truth::LeaveOneOut)
     }
 
     /// What must be computed beside the tokens.

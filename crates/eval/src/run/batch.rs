@@ -1,9 +1,9 @@
 //! How questions are cut into pieces of work. The cut depends on the questions and the options only, so that a resumed
 //! run repeats a piece exactly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::data::Question;
+use crate::data::{Benchmark, Question};
 
 /// Pictures that are encoded together, with their questions.
 pub(crate) struct Unit<'a> {
@@ -68,6 +68,16 @@ fn unit<'a>(pictures: &[Vec<&'a Question>]) -> Unit<'a> {
         pictures: pictures.iter().map(|questions| questions[0]).collect(),
         questions: pictures.iter().enumerate().flat_map(placed).collect(),
     }
+}
+
+/// `limit` of the questions (or all), as evenly spread over them as can be.
+pub(crate) fn spread(questions: &[Question], limit: usize) -> HashSet<(Benchmark, &str)> {
+    let count = limit.min(questions.len());
+    let place = |i: usize| &questions[i * questions.len() / count];
+    (0..count)
+        .map(place)
+        .map(|question| (question.benchmark, question.id.as_str()))
+        .collect()
 }
 
 /// A number for a picture that is the same on every machine and in every batch (FNV-1a of benchmark and file name).

@@ -2,12 +2,16 @@
 
 mod arm;
 mod batch;
+mod downsample;
 mod failures;
+mod leave_one_out;
 mod progress;
 mod record;
+mod relevance;
 mod runner;
 mod worker;
 
-pub use arm::{Arm, ArmInput};
+pub use arm::{Arm, ArmInput, Truth};
+pub use leave_one_out::leave_one_out;
 pub use record::{Record, RecordFile};
 pub use runner::{Annotations, Run, RunOptions};

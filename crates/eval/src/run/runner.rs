@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard};
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
 
-use super::arm::Arm;
-use super::batch::{Unit, units};
+use super::arm::{Arm, Truth};
+use super::batch::{Unit, spread, units};
 use super::failures::{self, Failure};
 use super::progress::Progress;
 use super::record::{Key, Record, RecordFile};
 use super::worker::Worker;
 use crate::EvalError;
-use crate::data::{Protocol, Question};
+use crate::data::{Benchmark, Protocol, Question};
 
 /// What is known about pictures beside their pixels, for oracle arms.
 pub trait Annotations: Sync {
@@ -73,7 +73,7 @@ pub struct Run<'a> {
     pub questions: &'a [Question],
     /// What is compared.
     pub arms: &'a [Arm],
-    /// Budgets of the arms with a method; the others run once with every token.
+    /// Budgets of the arms with a method or a smaller picture; the others run once with every token.
     pub budgets: &'a [Budget],
     /// The truth about the pictures, for oracle arms.
     pub annotations: Option<&'a dyn Annotations>,
@@ -144,9 +144,18 @@ impl<'a> Run<'a> {
         let settings = self.settings();
         self.check(&settings)?;
         let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
+        let limits = self.arms.iter().filter_map(|arm| arm.questions);
+        let asked = Asked(
+            limits
+                .map(|limit| (limit, spread(self.questions, limit)))
+                .collect(),
+        );
         let wanted: HashSet<Key> = settings
             .iter()
-            .flat_map(|s| self.questions.iter().map(|q| s.key(q)))
+            .flat_map(|s| {
+                let questions = self.questions.iter().filter(|q| asked.asks(s.arm, q));
+                questions.map(|q| s.key(q))
+            })
             .collect();
         let found: Vec<Record> = found
             .into_iter()
@@ -156,6 +165,7 @@ impl<'a> Run<'a> {
             run: self,
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
+            asked,
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -198,7 +208,9 @@ impl<'a> Run<'a> {
                 return setup("arms", found, "arms that differ in name or seed");
             }
         }
-        let truth = |setting: &&Setting<'_>| setting.arm.signals().relevance;
+        let truth = |setting: &&Setting<'_>| {
+            setting.arm.signals().relevance && setting.arm.truth == Truth::Annotations
+        };
         if let (None, Some(setting)) = (self.annotations, settings.iter().find(truth)) {
             let subject = format!("arm `{}`", setting.arm.name);
             return setup(
@@ -244,6 +256,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The questions of arms that are not asked all of them, by the number of these.
+struct Asked<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
+
+impl Asked<'_> {
+    fn asks(&self, arm: &Arm, question: &Question) -> bool {
+        let chosen = arm.questions.and_then(|limit| self.0.get(&limit));
+        chosen.is_none_or(|chosen| chosen.contains(&(question.benchmark, question.id.as_str())))
+    }
+}
+
 /// Where answers go.
 struct Sink {
     file: RecordFile,
@@ -257,6 +279,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
     units: Vec<Unit<'a>>,
+    asked: Asked<'a>,
     progress: Progress,
     next: AtomicUsize,
     stop: AtomicBool,
@@ -344,6 +367,11 @@ impl Shared<'_> {
         self.sink
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether the arm of the setting is asked this question.
+    pub(crate) fn asks(&self, setting: &Setting<'_>, question: &Question) -> bool {
+        self.asked.asks(setting.arm, question)
     }
 
     /// Whether every one of these questions was answered before.

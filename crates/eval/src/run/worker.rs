@@ -1,14 +1,17 @@
 //! One unit of work: some pictures, all their questions, every arm.
 
-use burn::tensor::{Tensor, TensorData};
-use diffprune_pruner::Signals;
+use std::collections::HashMap;
+
+use diffprune_pruner::{PositionRule, Signals};
 use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
 use image::{Rgb, RgbImage};
 
-use super::arm::{Arm, ArmInput};
+use super::arm::{Arm, ArmInput, Truth};
 use super::batch::{Unit, sample_id};
+use super::downsample::{downsampled, inputs};
 use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
+use super::relevance::rows_of;
 use super::runner::{Setting, Shared};
 use crate::EvalError;
 use crate::data::Question;
@@ -24,9 +27,13 @@ pub(crate) struct Worker<'a> {
 }
 
 /// The unit's prompts, and its pictures encoded when somebody first needs them.
-struct Prepared {
+pub(crate) struct Prepared {
     pictures: Option<Encoded>,
+    /// Width and height of what the encoder looks at of each of [`Self::pictures`].
+    inputs: Vec<[f64; 2]>,
     blanks: Option<Encoded>,
+    /// What each token of a question's picture is worth to its answer, by position rule and place in the unit.
+    pub(crate) importance: HashMap<(PositionRule, usize), Vec<f32>>,
     prompts: Option<Vec<Vec<u32>>>,
     bare_prompts: Option<Vec<Vec<u32>>>,
 }
@@ -61,7 +68,9 @@ impl Worker<'_> {
     ) -> Result<Vec<(Setting<'s>, EvalError)>, EvalError> {
         let mut prepared = Prepared {
             pictures: None,
+            inputs: Vec::new(),
             blanks: None,
+            importance: HashMap::new(),
             prompts: None,
             bare_prompts: None,
         };
@@ -78,47 +87,54 @@ impl Worker<'_> {
 
     fn run_setting(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<(), EvalError> {
         let n_prompts = self.shared.run.options.prompts_per_batch.max(1);
+        let asked = |place: &usize| self.shared.asks(setting, self.unit.questions[*place].0);
+        let asked: Vec<usize> = (0..self.unit.questions.len()).filter(asked).collect();
         let mut seen = None;
-        for (batch, questions) in self.unit.questions.chunks(n_prompts).enumerate() {
-            if self.shared.is_done(setting, questions) {
+        for places in asked.chunks(n_prompts) {
+            let questions: Vec<(&Question, usize)> =
+                places.iter().map(|&place| self.unit.questions[place]).collect();
+            if self.shared.is_done(setting, &questions) {
                 continue;
             }
-            let reads = setting
-                .arm
-                .pruner
-                .as_ref()
-                .is_some_and(|pruner| pruner.signals().text_relevance);
-            if reads {
+            if setting.arm.reads_the_question() {
                 // What stays depends on the question, so each of them selects for itself.
-                seen = Some(self.see(setting, prepared, Some(questions))?);
+                seen = Some(self.see(setting, prepared, Some(places))?);
             } else if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
                 seen = Some(self.see(setting, prepared, None)?);
             }
             let prompts = self.prompts(setting.arm.input, prepared)?;
-            let first = batch * n_prompts;
-            let prompts = &prompts[first..first + questions.len()];
-            let answers = self.answer(setting, questions, prompts, seen.as_ref())?;
+            let prompts: Vec<Vec<u32>> = places.iter().map(|&place| prompts[place].clone()).collect();
+            let answers = self.answer(setting, &questions, &prompts, seen.as_ref())?;
             self.shared
-                .record(self.records(setting, questions, answers, seen.as_ref()))?;
+                .record(self.records(setting, &questions, answers, seen.as_ref()))?;
         }
         Ok(())
     }
 
-    /// Selects and projects for every picture of the unit.
+    /// Selects and projects for every picture of the unit, or for the questions at these places of the unit.
     fn see(
         &self,
         setting: &Setting<'_>,
         prepared: &mut Prepared,
-        questions: Option<&[(&Question, usize)]>,
+        questions: Option<&[usize]>,
     ) -> Result<Seen, EvalError> {
-        let encoded = self.encoded(setting.arm.input, prepared)?;
+        let importance = match (questions, setting.arm.truth) {
+            (Some(places), Truth::LeaveOneOut) => Some(self.importance(setting, prepared, places)?),
+            _ => None,
+        };
+        let small = match setting.arm.input {
+            ArmInput::Downsampled => Some(self.downsampled(setting, prepared)?),
+            _ => None,
+        };
+        let whole = self.encoded(setting.arm.input, prepared)?;
         let rows: Vec<usize> = match questions {
-            Some(questions) => questions.iter().map(|&(_, picture)| picture).collect(),
+            Some(places) => places.iter().map(|&place| self.unit.questions[place].1).collect(),
             None => (0..self.unit.pictures.len()).collect(),
         };
+        let totals: Vec<usize> = rows.iter().map(|&row| whole.layouts[row].n_tokens()).collect();
+        let encoded = small.as_ref().unwrap_or(whole);
         let chosen = questions.map(|_| encoded.rows(&rows));
         let encoded = chosen.as_ref().unwrap_or(encoded);
-        let totals = encoded.counts();
         let Some(pruner) = &setting.arm.pruner else {
             let features = self.vlm.project(encoded.tokens.clone());
             let rule = setting.arm.positions.unwrap_or_default();
@@ -127,7 +143,7 @@ impl Worker<'_> {
                 .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
             return Ok(Seen {
                 visual,
-                counts: totals.iter().map(|&total| (total, total)).collect(),
+                counts: encoded.counts().into_iter().zip(totals).collect(),
                 by_question: questions.is_some(),
             });
         };
@@ -140,14 +156,12 @@ impl Worker<'_> {
                     .map(|&picture| sample_id(self.unit.pictures[picture]))
                     .collect(),
             ),
-            relevance: if pruner.signals().relevance {
-                self.relevance(encoded, &rows)
-            } else {
-                None
+            relevance: match (importance, pruner.signals().relevance) {
+                (_, false) => None,
+                (Some(importance), true) => Some(rows_of(&importance, encoded)),
+                (None, true) => self.relevance(encoded, &rows),
             },
-            questions: questions
-                .map(|questions| self.question_ids(questions))
-                .transpose()?,
+            questions: questions.map(|places| self.question_ids(places)).transpose()?,
         };
         let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
             .map_err(|error| EvalError::Model(error.into()))?;
@@ -164,35 +178,30 @@ impl Worker<'_> {
     }
 
     /// The ids of the questions' words.
-    fn question_ids(&self, questions: &[(&Question, usize)]) -> Result<Vec<Vec<u32>>, EvalError> {
+    fn question_ids(&self, places: &[usize]) -> Result<Vec<Vec<u32>>, EvalError> {
         let tokenizer = self.vlm.tokenizer();
-        let ids = questions
+        let ids = places
             .iter()
-            .map(|(question, _)| tokenizer.encode(&question.text, false));
+            .map(|&place| tokenizer.encode(&self.unit.questions[place].0.text, false));
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// The annotated relevance of the unit's pictures, `[b, n]`; `None` when one picture has none.
-    fn relevance(&self, encoded: &Encoded, pictures: &[usize]) -> Option<Tensor<2>> {
-        let annotations = self.shared.run.annotations?;
-        let [batch, n_tokens, _] = encoded.tokens.dims();
-        let mut values = vec![0f32; batch * n_tokens];
-        for (row, &picture) in pictures.iter().enumerate() {
-            let question = self.unit.pictures[picture];
-            let relevance = annotations.relevance(&question.image, &encoded.layouts[row])?;
-            values[row * n_tokens..]
-                .iter_mut()
-                .zip(relevance)
-                .for_each(|(place, value)| *place = value);
-        }
-        Some(Tensor::from_data(
-            TensorData::new(values, [batch, n_tokens]),
-            &encoded.tokens.device(),
-        ))
+    /// The longest answer that some questions allow, in new tokens.
+    pub(crate) fn longest(&self, questions: &[(&Question, usize)]) -> usize {
+        let run = &self.shared.run.options;
+        let longest = questions
+            .iter()
+            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
+            .max();
+        run.max_new_tokens.or(longest).unwrap_or(1)
     }
 
     /// The unit's pictures (or blanks of their sizes), encoded once with the signals of every arm.
-    fn encoded<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p Encoded, EvalError> {
+    pub(crate) fn encoded<'p>(
+        &self,
+        input: ArmInput,
+        prepared: &'p mut Prepared,
+    ) -> Result<&'p Encoded, EvalError> {
         let blank = input == ArmInput::BlankImage;
         let slot = if blank {
             &mut prepared.blanks
@@ -202,8 +211,7 @@ impl Worker<'_> {
         if let Some(encoded) = slot {
             return Ok(encoded);
         }
-        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
-        let mut pictures: Vec<RgbImage> = self.unit.pictures.iter().map(load).collect::<Result<_, _>>()?;
+        let mut pictures = self.load()?;
         if blank {
             pictures.iter_mut().for_each(|picture| {
                 *picture = RgbImage::from_pixel(picture.width(), picture.height(), BLANK);
@@ -216,12 +224,46 @@ impl Worker<'_> {
             .map(|setting| Arm::signals(setting.arm));
         let signals = signals.fold(Signals::default(), Signals::union);
         let pixels = self.vlm.preprocess(&pictures)?;
+        if !blank {
+            prepared.inputs = inputs(&pixels);
+        }
         let encoded = self.vlm.encode(pixels, signals);
         Ok(slot.insert(encoded))
     }
 
+    /// The unit's pictures, each shrunk until it is worth the setting's budget.
+    fn downsampled(&self, setting: &Setting<'_>, prepared: &mut Prepared) -> Result<Encoded, EvalError> {
+        let totals = self.encoded(setting.arm.input, prepared)?.counts();
+        let shrunk = |(place, image): (usize, RgbImage)| {
+            let total = totals[place];
+            let kept = setting
+                .budget
+                .resolve(total)
+                .map_err(|error| EvalError::Model(error.into()))?;
+            Ok(downsampled(&image, prepared.inputs[place], kept, total))
+        };
+        let pictures: Vec<RgbImage> = self
+            .load()?
+            .into_iter()
+            .enumerate()
+            .map(shrunk)
+            .collect::<Result<_, EvalError>>()?;
+        let pixels = self.vlm.preprocess(&pictures)?;
+        Ok(self.vlm.encode(pixels, setting.arm.signals()))
+    }
+
+    /// The unit's pictures, read from their files.
+    fn load(&self) -> Result<Vec<RgbImage>, EvalError> {
+        let load = |question: &&Question| question.load_image().map_err(EvalError::from);
+        self.unit.pictures.iter().map(load).collect()
+    }
+
     /// The prompts of all questions of the unit.
-    fn prompts<'p>(&self, input: ArmInput, prepared: &'p mut Prepared) -> Result<&'p [Vec<u32>], EvalError> {
+    pub(crate) fn prompts<'p>(
+        &self,
+        input: ArmInput,
+        prepared: &'p mut Prepared,
+    ) -> Result<&'p [Vec<u32>], EvalError> {
         let bare = input == ArmInput::TextOnly;
         let slot = if bare {
             &mut prepared.bare_prompts
@@ -252,13 +294,10 @@ impl Worker<'_> {
         prompts: &[Vec<u32>],
         seen: Option<&Seen>,
     ) -> Result<Vec<Answer>, VlmError> {
-        let run = &self.shared.run.options;
-        let longest = questions
-            .iter()
-            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
-            .max();
-        let limit = run.max_new_tokens.or(longest).unwrap_or(1);
-        let options = self.vlm.generate_options().with_max_new_tokens(limit);
+        let options = self
+            .vlm
+            .generate_options()
+            .with_max_new_tokens(self.longest(questions));
         let visual = seen.map(|seen| {
             let places = questions.iter().enumerate();
             let rows: Vec<usize> = places

@@ -15,30 +15,33 @@ use crate::{Slot, Spliced, TextBatch, VlmError};
 /// # Errors
 /// When shorter sequences are padded on the left, the flags do not fit the ids, a placeholder is a target, or there is no target.
 pub fn next_token_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) -> Result<Tensor<1>, VlmError> {
-    if let Some(index) = spliced.padded_on_the_left() {
+    let targets = Targets::of(spliced, batch)?;
+    Ok(targets.nll(language, spliced).mean())
+}
+
+/// As [`next_token_nll`], for each sequence by itself: the mean over its own targets, `[b]`.
+///
+/// # Errors
+/// As [`next_token_nll`], and when a sequence has no target.
+pub fn sequence_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) -> Result<Tensor<1>, VlmError> {
+    let targets = Targets::of(spliced, batch)?;
+    let (n_batch, n_targets) = (spliced.plans.len(), targets.places.len());
+    let mut counts = vec![0usize; n_batch];
+    targets.places.iter().for_each(|&(row, _)| counts[row] += 1);
+    if let Some(index) = counts.iter().position(|&count| count == 0) {
         return Err(problem(
             index,
-            "found padding on the left, wanted it on the right; splice with Padding::Right".into(),
+            "found no target token in the sequence, wanted at least one".into(),
         ));
     }
-    let targets = Targets::of(spliced, batch)?;
-    let [n_batch, width, d_model] = spliced.embeds.dims();
-    let n_rows = width - targets.first;
-    let device = language.device();
-    let ints = |values: Vec<i64>| {
-        let n = values.len();
-        Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
-    };
-    let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
-    let hidden = language.layers_tail(embeds, positions, None, None, n_rows);
-    let rows = targets
-        .places
-        .iter()
-        .map(|(row, place)| (row * n_rows + place - targets.first) as i64)
-        .collect();
-    let hidden = hidden.reshape([n_batch * n_rows, d_model]).select(0, ints(rows));
-    let logits = language.logits(language.normalize(hidden));
-    Ok(cross_entropy(logits, ints(targets.ids)).mean())
+    let mut shares = vec![0f32; n_batch * n_targets];
+    for (target, &(row, _)) in targets.places.iter().enumerate() {
+        shares[row * n_targets + target] = 1.0 / counts[row] as f32;
+    }
+    let nll = targets.nll(language, spliced);
+    let shares = TensorData::new(shares, [n_batch, n_targets]);
+    let shares = Tensor::<2>::from_data(shares, (&language.device(), nll.dtype()));
+    Ok(shares.matmul(nll.reshape([n_targets, 1])).reshape([n_batch]))
 }
 
 /// The targets of a batch.
@@ -54,6 +57,12 @@ struct Targets {
 impl Targets {
     /// A sequence's first place has none before it to predict it.
     fn of(spliced: &Spliced, batch: &TextBatch) -> Result<Self, VlmError> {
+        if let Some(index) = spliced.padded_on_the_left() {
+            return Err(problem(
+                index,
+                "found padding on the left, wanted it on the right; splice with Padding::Right".into(),
+            ));
+        }
         check_flags(batch)?;
         let (mut places, mut ids) = (Vec::new(), Vec::new());
         for (row, plan) in spliced.plans.iter().enumerate() {
@@ -73,6 +82,27 @@ impl Targets {
                 "found no target token in the batch, wanted at least one".into(),
             )),
         }
+    }
+
+    /// The negative log-likelihood of each target, `[targets]`.
+    fn nll(&self, language: &Llama, spliced: &Spliced) -> Tensor<1> {
+        let [n_batch, width, d_model] = spliced.embeds.dims();
+        let n_rows = width - self.first;
+        let device = language.device();
+        let ints = |values: Vec<i64>| {
+            let n = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
+        };
+        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
+        let hidden = language.layers_tail(embeds, positions, None, None, n_rows);
+        let rows = self
+            .places
+            .iter()
+            .map(|(row, place)| (row * n_rows + place - self.first) as i64)
+            .collect();
+        let hidden = hidden.reshape([n_batch * n_rows, d_model]).select(0, ints(rows));
+        let logits = language.logits(language.normalize(hidden));
+        cross_entropy(logits, ints(self.ids.clone()))
     }
 }
 

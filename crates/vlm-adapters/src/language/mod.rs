@@ -13,5 +13,5 @@ pub use attention::{LlamaAttention, Rope};
 pub use decode::decode;
 pub use kv_cache::{KvCache, LayerCache};
 pub use llama::{Llama, LlamaLayer, LlamaMlp};
-pub use loss::next_token_nll;
+pub use loss::{next_token_nll, sequence_nll};
 pub use pruning::{DecoderPruning, DecoderReport, LayerRun, PrunedPass, SequenceReport, StageReport};

@@ -183,6 +183,10 @@ impl Vlm for Llava {
         self.parts.model.loss(batch, visual)
     }
 
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.parts.model.losses(batch, visual)
+    }
+
     fn kv_bytes_per_token(&self) -> u64 {
         self.parts.model.language.kv_bytes_per_token()
     }

@@ -6,7 +6,7 @@ use diffprune_pruner::Signals;
 
 use crate::{
     ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Hooks, Llama, LlavaConfig, Padding, Projector,
-    Spliced, TextBatch, VisualInput, VlmError, decode, next_token_nll, plan_splice, splice,
+    Spliced, TextBatch, VisualInput, VlmError, decode, next_token_nll, plan_splice, sequence_nll, splice,
 };
 
 /// The network of LLaVA-1.5. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
@@ -77,6 +77,15 @@ impl LlavaModel {
     pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
         next_token_nll(&self.language, &spliced, batch)
+    }
+
+    /// As [`Self::loss`], for each sequence by itself, `[sequences]`. See [`sequence_nll`].
+    ///
+    /// # Errors
+    /// As [`Self::loss`], and when a sequence has no target.
+    pub fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
+        sequence_nll(&self.language, &spliced, batch)
     }
 
     /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].

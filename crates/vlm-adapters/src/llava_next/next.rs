@@ -240,6 +240,10 @@ impl Vlm for LlavaNext {
         self.llava.loss(batch, visual)
     }
 
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.llava.losses(batch, visual)
+    }
+
     fn kv_bytes_per_token(&self) -> u64 {
         self.llava.kv_bytes_per_token()
     }

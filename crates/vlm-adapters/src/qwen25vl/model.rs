@@ -9,7 +9,7 @@ use super::vision::cells;
 use super::{QwenEncoding, QwenMerger, QwenVision};
 use crate::{
     GenerateOptions, Hooks, Llama, Padding, Qwen25VlConfig, Spliced, TextBatch, VisualInput, VlmError,
-    decode, next_token_nll, plan_splice, splice,
+    decode, next_token_nll, plan_splice, sequence_nll, splice,
 };
 
 /// The network of Qwen2.5-VL. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
@@ -99,6 +99,15 @@ impl Qwen25VlModel {
     pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
         next_token_nll(&self.language, &spliced, batch)
+    }
+
+    /// As [`Self::loss`], for each sequence by itself, `[sequences]`. See [`sequence_nll`].
+    ///
+    /// # Errors
+    /// As [`Self::loss`], and when a sequence has no target.
+    pub fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
+        sequence_nll(&self.language, &spliced, batch)
     }
 
     /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].

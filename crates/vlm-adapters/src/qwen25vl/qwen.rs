@@ -270,6 +270,10 @@ impl Vlm for Qwen25Vl {
         self.parts.model.loss(batch, visual)
     }
 
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.parts.model.losses(batch, visual)
+    }
+
     fn generate_with(
         &self,
         prompts: &[Vec<u32>],
