@@ -45,13 +45,15 @@ fn weights(
     recipe: &PretrainConfig,
     dir: &Path,
     threads: Option<usize>,
+    start: Option<&Path>,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let device = Device::flex();
     let run = dir.join("run");
     std::fs::create_dir_all(&run)?;
     let out = dir.join("model");
     std::fs::create_dir_all(&out)?;
-    pretrain(recipe, &WorldConfig::default(), &run, &device, threads)?.save_pretrained(&out, DType::F16)?;
+    pretrain(recipe, &WorldConfig::default(), &run, &device, threads, start)?
+        .save_pretrained(&out, DType::F16)?;
     write_processor_files(&out, recipe.family, &WorldConfig::default())?;
     Ok(std::fs::read(out.join("model.safetensors"))?)
 }
@@ -62,10 +64,10 @@ fn every_family_trains_resumes_and_loads() -> Outcome {
     for family in Family::ALL {
         let recipe = recipe(family);
         let whole = tempfile::tempdir()?;
-        let wanted = weights(&recipe, whole.path(), Some(1))?;
+        let wanted = weights(&recipe, whole.path(), Some(1), None)?;
         // Stopped in the middle of stage two and taken up again, on threads.
         let halves = tempfile::tempdir()?;
-        weights(&recipe, halves.path(), Some(2))?;
+        weights(&recipe, halves.path(), Some(2), None)?;
         let kept = halves.path().join("run/language");
         let last = std::fs::read_dir(&kept)?
             .filter_map(Result::ok)
@@ -77,7 +79,29 @@ fn every_family_trains_resumes_and_loads() -> Outcome {
         } else {
             std::fs::remove_file(last)?;
         }
-        assert!(weights(&recipe, halves.path(), Some(2))? == wanted, "{family}");
+        assert!(
+            weights(&recipe, halves.path(), Some(2), None)? == wanted,
+            "{family}"
+        );
+        // Nothing is learned in no steps, so the checkpoint comes back.
+        let mut idle = recipe.clone();
+        (idle.tower.steps, idle.language.steps) = (0, 0);
+        let (again, model) = (tempfile::tempdir()?, whole.path().join("model"));
+        assert!(
+            weights(&idle, again.path(), Some(1), Some(&model))? == wanted,
+            "{family}"
+        );
+        let other = Family::ALL
+            .into_iter()
+            .find(|other| *other != family)
+            .ok_or("one family")?;
+        let refused = weights(
+            &self::recipe(other),
+            &again.path().join("other"),
+            None,
+            Some(&model),
+        );
+        assert!(refused.is_err(), "{family} is no {other}");
         let vlm = load_vlm(
             whole.path().join("model"),
             &Device::flex(),

@@ -11,6 +11,7 @@ use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, 
 
 use super::eval::make_folder;
 use super::mini_card::{CARD, RECIPE, write_card};
+use crate::digest::Digest;
 use crate::{device, model};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
@@ -33,6 +34,10 @@ pub struct MiniTrainArgs {
     /// The recipe; what the file does not name has the model's default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
+    /// Checkpoint to start from instead of random weights; its part of a stage without steps stays as it is. Give the
+    /// recipe another seed, or the scenes are those that it has seen.
+    #[arg(long, value_name = "DIR")]
+    start: Option<PathBuf>,
     /// Leave out the measurement at the end; the card then has no scores.
     #[arg(long)]
     no_card: bool,
@@ -47,7 +52,14 @@ impl MiniTrainArgs {
         let recipe = toml::to_string(&config)?;
         settle(&self.out.join(RECIPE), &recipe)?;
         let world = WorldConfig::default();
-        let trained = pretrain(&config, &world, &self.out, &device, threads(&device))?;
+        let trained = pretrain(
+            &config,
+            &world,
+            &self.out,
+            &device,
+            threads(&device),
+            self.start.as_deref(),
+        )?;
         let assets = self
             .assets
             .unwrap_or_else(|| model::shipped_folder(config.family));
@@ -64,7 +76,11 @@ impl MiniTrainArgs {
     }
 
     fn recipe(&self) -> anyhow::Result<PretrainConfig> {
-        let own = PretrainConfig::of(self.model);
+        let start = self.start.as_deref().map(weights_hash).transpose()?;
+        let own = PretrainConfig {
+            start,
+            ..PretrainConfig::of(self.model)
+        };
         let Some(path) = &self.config else {
             return Ok(own);
         };
@@ -84,6 +100,18 @@ impl MiniTrainArgs {
         }
         Ok(recipe)
     }
+}
+
+/// Hash of a checkpoint's weights.
+fn weights_hash(dir: &Path) -> anyhow::Result<String> {
+    let path = dir.join("model.safetensors");
+    let bytes = fs::read(&path).with_context(|| {
+        format!(
+            "cannot read {}; --start wants the folder of a small model",
+            path.display()
+        )
+    })?;
+    Ok(Digest::new().bytes(&bytes).hex())
 }
 
 /// Replaces what the file names, table by table.

@@ -1,5 +1,7 @@
 //! Sizes of the small models, and what each family makes of an image.
 
+use std::path::Path;
+
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule};
 use diffprune_vlm::{
@@ -58,13 +60,51 @@ impl Pretrained {
     ///
     /// # Errors
     /// When the folder cannot be written, or values do not fit `dtype`.
-    pub fn save_pretrained(&self, dir: &std::path::Path, dtype: DType) -> Result<(), MiniError> {
+    pub fn save_pretrained(&self, dir: &Path, dtype: DType) -> Result<(), MiniError> {
         match self {
             Self::Llava(model, config) => model.save_pretrained(config, dir, dtype)?,
             Self::Next(model, config) => model.save_pretrained(config, dir, dtype)?,
             Self::Qwen(model, config) => model.save_pretrained(config, dir, dtype)?,
         }
         Ok(())
+    }
+}
+
+/// A network before it is taken apart.
+#[allow(clippy::large_enum_variant, reason = "there is one of them")]
+enum Network {
+    Llava(LlavaModel),
+    Next(LlavaNextModel),
+    Qwen(Qwen25VlModel),
+}
+
+impl Network {
+    /// Tower, and what reads its tokens.
+    fn parts(self) -> (Tower, Reader) {
+        let (tower, bridge, language) = match self {
+            Self::Llava(model) => (
+                Tower::Clip(model.vision),
+                Bridge::Projector(model.projector),
+                model.language,
+            ),
+            Self::Next(model) => {
+                let bridge = NewlineBridge {
+                    projector: model.llava.projector,
+                    newline: model.image_newline,
+                };
+                (
+                    Tower::Clip(model.llava.vision),
+                    Bridge::Newline(bridge),
+                    model.llava.language,
+                )
+            }
+            Self::Qwen(model) => (
+                Tower::Qwen(model.vision),
+                Bridge::Merger(model.merger),
+                model.language,
+            ),
+        };
+        (tower, Reader { bridge, language })
     }
 }
 
@@ -112,36 +152,34 @@ impl Body {
 
     /// Fresh networks at the scale that small widths want.
     pub fn init(&self, device: &Device) -> (Tower, Reader) {
-        match self {
-            Self::Llava(config, _) => {
-                let model = config.init(device);
-                let reader = Reader {
-                    bridge: Bridge::Projector(model.projector),
-                    language: rescale(model.language),
-                };
-                (Tower::Clip(rescale(model.vision)), reader)
-            }
-            Self::Next(config, ..) => {
-                let model = config.init(device);
-                let bridge = NewlineBridge {
-                    projector: model.llava.projector,
-                    newline: model.image_newline,
-                };
-                let reader = Reader {
-                    bridge: Bridge::Newline(bridge),
-                    language: rescale(model.llava.language),
-                };
-                (Tower::Clip(rescale(model.llava.vision)), reader)
-            }
-            Self::Qwen(config, ..) => {
-                let model = config.init(device);
-                let reader = Reader {
-                    bridge: Bridge::Merger(rescale(model.merger)),
-                    language: rescale(model.language),
-                };
-                (Tower::Qwen(rescale(model.vision)), reader)
-            }
-        }
+        let network = match self {
+            Self::Llava(config, _) => Network::Llava(config.init(device)),
+            Self::Next(config, ..) => Network::Next(config.init(device)),
+            Self::Qwen(config, ..) => Network::Qwen(config.init(device)),
+        };
+        let (tower, reader) = network.parts();
+        let bridge = match reader.bridge {
+            Bridge::Merger(merger) => Bridge::Merger(rescale(merger)),
+            drawn => drawn,
+        };
+        let reader = Reader {
+            bridge,
+            language: rescale(reader.language),
+        };
+        (rescale(tower), reader)
+    }
+
+    /// Networks read from a checkpoint folder of this family and these sizes.
+    ///
+    /// # Errors
+    /// When the folder holds another model.
+    pub fn load(&self, dir: &Path, device: &Device) -> Result<(Tower, Reader), MiniError> {
+        let network = match self {
+            Self::Llava(config, _) => Network::Llava(config.load_weights(dir, DType::F32, device)?),
+            Self::Next(config, ..) => Network::Next(config.load_weights(dir, DType::F32, device)?),
+            Self::Qwen(config, ..) => Network::Qwen(config.load_weights(dir, DType::F32, device)?),
+        };
+        Ok(network.parts())
     }
 
     /// The whole network.

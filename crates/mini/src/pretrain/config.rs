@@ -15,6 +15,9 @@ pub struct PretrainConfig {
     pub family: Family,
     /// Seed of the weights, the scenes and their order.
     pub seed: u64,
+    /// Hash of the weights that training starts from (FNV-1a of `model.safetensors`); none: from nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Width of the vision tower.
     pub d_vision: usize,
     /// Layers of the tower that are used; a LLaVA's checkpoint holds one more, because LLaVA reads layer -2.
@@ -77,6 +80,7 @@ impl PretrainConfig {
         Self {
             family,
             seed: 1,
+            start: None,
             d_vision: match family {
                 Family::Llava15 | Family::LlavaNext => 128,
                 Family::Qwen25Vl => 96,

@@ -32,24 +32,30 @@ const STREAM_LANGUAGE: u64 = 11;
 const STREAM_CHECK: u64 = 12;
 const STREAM_SUBSETS: u64 = 13;
 
-/// Trains a small model from nothing; a stopped run in `dir` goes on where its last checkpoint is.
+/// Trains a small model from nothing, or from the checkpoint folder `start`; a stopped run in `dir` goes on where its
+/// last checkpoint is. A stage of no steps leaves its part as it is.
 ///
 /// `threads` compute the shards of a step on a CPU; their number changes nothing. `None` computes one shard after the
 /// other on the calling thread, as GPUs want it, which changes the last bits.
 ///
 /// # Errors
-/// When the configuration makes no world or model, files cannot be written, or the loss diverges.
+/// When the configuration makes no world or model, `start` holds another model, files cannot be written, or the loss
+/// diverges.
 pub fn pretrain(
     config: &PretrainConfig,
     world: &WorldConfig,
     dir: &Path,
     device: &Device,
     threads: Option<usize>,
+    start: Option<&Path>,
 ) -> Result<Pretrained, MiniError> {
     let body = Body::new(config, world)?;
     let workers = threads.map(Workers::new);
     device.seed(config.seed);
-    let (tower, reader) = body.init(device);
+    let (tower, reader) = match start {
+        Some(folder) => body.load(folder, device)?,
+        None => body.init(device),
+    };
     let course = Course {
         config,
         body: &body,
