@@ -45,11 +45,12 @@ impl ShowArgs {
             ..PruneOptions::new(self.keep)
         };
         let (kept, total) = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
-        println!(
+        let line = format!(
             "{}: {kept} of {total} tokens kept by {}",
             self.out.display(),
             self.pruner
         );
+        println!("{}", model.with_options(&line));
         Ok(())
     }
 }
