@@ -72,7 +72,14 @@ fn options_of_llava_next() {
     );
     assert!(
         told.trim_end()
-            .ends_with("16 of 180 tokens kept by random; next-tokens all, newlines none"),
+            .ends_with(" tokens); next-tokens all, newlines none"),
+        "{told}"
+    );
+    let (_, told) = told.split_once("16 of 180 tokens kept by random (").unwrap();
+    let counts: Vec<usize> = told.split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert!(counts.len() == 2 && counts.iter().sum::<usize>() == 16, "{told}");
+    assert!(
+        told.contains(" of the raster of 6x6 tokens, ") && told.contains(" of the raster of 12x12 tokens)"),
         "{told}"
     );
 }
