@@ -1,16 +1,20 @@
 //! Soft and hard top-k on the CPU: forward, forward and backward, and the solver meant for other devices.
 //!
 //! Names are `rows x tokens`: a training batch of LLaVA-1.5 (576 tokens), one LLaVA-NeXT image (2880),
-//! and a million scores.
+//! and a million scores. All operators are measured on one image of either model.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use diffprune_softtopk::{SoftTopKConfig, SoftTopKInput, Solver, ThresholdKind, hard_topk};
+use diffprune_softtopk::{
+    SoftTopKConfig, SoftTopKInput, SoftTopKKind, Solver, ThresholdKind, TopKOperatorConfig, hard_topk,
+};
 
 const SIZES: [[usize; 2]; 3] = [[32, 576], [1, 2880], [1, 1_000_000]];
+/// One image of LLaVA-1.5, one of LLaVA-NeXT.
+const IMAGES: [[usize; 2]; 2] = [[1, 576], [1, 2880]];
 const TAU: f64 = 0.1;
 
 fn scores(shape: [usize; 2], device: &Device) -> Tensor<2> {
@@ -57,6 +61,31 @@ fn soft(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Every operator as trainings call it, z-scores included.
+fn operators(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("softtopk-operators");
+    let device = Device::flex();
+    let tracked = device.clone().autodiff();
+    for kind in SoftTopKKind::ALL {
+        let operator = TopKOperatorConfig::new(kind).init();
+        for shape in IMAGES {
+            let name = format!("{}/{}x{}", kind.name(), shape[0], shape[1]);
+            let x = scores(shape, &device);
+            group.bench_function(format!("forward/{name}"), |b| {
+                b.iter(|| black_box(operator.forward(input(x.clone()), 0)))
+            });
+            let x = scores(shape, &tracked).require_grad();
+            group.bench_function(format!("forward-backward/{name}"), |b| {
+                b.iter(|| {
+                    let weights = operator.forward(input(x.clone()), 0);
+                    black_box((weights.clone() * weights).sum().backward())
+                })
+            });
+        }
+    }
+    group.finish();
+}
+
 fn hard(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hard-topk");
     for shape in SIZES {
@@ -74,6 +103,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = soft, hard
+    targets = soft, operators, hard
 }
 criterion_main!(benches);

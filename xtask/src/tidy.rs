@@ -3,6 +3,7 @@
 //! - Every equation of `docs/method.md` is computed by exactly one function, which says so in its doc, and every
 //!   equation named in a doc stands in `docs/method.md` under that function's name.
 //! - No leaf crate depends on a leaf crate.
+//! - The method's crate names no architecture: it trains whatever is behind the model interface.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,51 @@ const LEAVES: [&str; 5] = ["softtopk", "throttler", "denoiser", "scorer", "prune
 /// Tables of what a crate is built with.
 const TABLES: [&str; 2] = ["dependencies", "build-dependencies"];
 
+/// The crate that may name no architecture.
+const METHOD: &str = "crates/diffprune/src";
+
+/// What architectures are called, in small letters.
+const ARCHITECTURES: [&str; 5] = ["llava", "qwen", "vicuna", "mistral", "clip_vision"];
+
+/// A method that is called after the model it was made for, as it is written here and there.
+const NAMESAKES: [&str; 2] = ["dynamicllava", "dynamic_llava"];
+
 /// Runs all tidy checks.
 pub fn run(shell: &Shell) -> anyhow::Result<()> {
     let root = shell.current_dir();
     leaves_stay_apart(&root)?;
+    the_method_knows_no_architecture(&root)?;
     equations_agree(&root)?;
-    eprintln!("tidy: leaves and equations are in order");
+    eprintln!("tidy: leaves, method and equations are in order");
     Ok(())
+}
+
+fn the_method_knows_no_architecture(root: &Path) -> anyhow::Result<()> {
+    let sources = rust_sources(&root.join(METHOD))?;
+    ensure!(!sources.is_empty(), "{METHOD}: found no source");
+    for path in sources {
+        if let Some((line, name)) = architecture(&read(&path)?) {
+            bail!(
+                "{}:{line}: found `{name}`, wanted nothing but the model interface",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The first line, counted from 1, that names an architecture, and which; re-exports may.
+fn architecture(source: &str) -> Option<(usize, &'static str)> {
+    let named = |line: &str| {
+        let text = line.to_lowercase().replace(['-', ' '], "_");
+        let text = NAMESAKES.iter().fold(text, |text, name| text.replace(name, ""));
+        ARCHITECTURES.into_iter().find(|name| text.contains(name))
+    };
+    source
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.starts_with("pub use "))
+        .find_map(|(number, line)| Some((number + 1, named(line)?)))
 }
 
 fn leaves_stay_apart(root: &Path) -> anyhow::Result<()> {
@@ -242,6 +281,15 @@ mod tests {
             dependencies(manifest),
             ["a", "b", "diffprune-scorer", "c", "d", "diffprune-pruner", "e"]
         );
+    }
+
+    #[test]
+    fn architectures_are_noticed_but_not_methods_named_after_them() {
+        let source = "pub use vlm::Llava;\nuse DynamicLlava; // dynamic-llava\n";
+        assert_eq!(architecture(source), None);
+        let named = |line: &str| architecture(&format!("{source}{line}"));
+        assert_eq!(named("fn f(model: &Qwen25Vl) {}"), Some((3, "qwen")));
+        assert_eq!(named("DynamicLlava::of(Llava)"), Some((3, "llava")));
     }
 
     #[test]

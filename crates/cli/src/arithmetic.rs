@@ -6,13 +6,20 @@ use anyhow::Context;
 use diffprune::Budget;
 use diffprune::vlm::plan_vlm;
 
+use crate::family;
 use crate::model::ModelArgs;
 
 /// Prints, for each picture, its tokens before and after pruning and the cache that they take.
 pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Result<()> {
-    let plan = plan_vlm(model.dir()?, model.options())?;
+    let dir = model.dir()?;
+    let options = model.options(&dir)?;
+    let plan = plan_vlm(dir, options)?;
+    let told = match family::told(&options).as_str() {
+        "" => String::new(),
+        told => format!("; {told}"),
+    };
     println!(
-        "{}: {} layers, {} of KV cache per token",
+        "{}: {} layers, {} of KV cache per token{told}",
         plan.family(),
         plan.n_layers(),
         bytes(plan.kv_bytes_per_token())

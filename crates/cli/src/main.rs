@@ -10,6 +10,7 @@ mod data;
 mod device;
 mod digest;
 mod failure;
+mod family;
 mod model;
 mod pruners;
 mod repro;

@@ -10,6 +10,7 @@ use diffprune::{LoadOptions, Vlm, load_vlm};
 use diffprune_mini::Family;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::family::{FamilyArgs, told};
 use crate::{device, digest};
 
 /// The folder of the shipped models in the repository.
@@ -29,6 +30,9 @@ pub struct ModelArgs {
     /// Hold the weights in f16: a 7B model then takes 14 GB.
     #[arg(long)]
     pub half: bool,
+    /// What only one family has.
+    #[command(flatten)]
+    pub family: FamilyArgs,
 }
 
 /// A model that was read.
@@ -39,13 +43,22 @@ pub struct Loaded {
     pub dir: PathBuf,
     /// Whether its weights are held in f16.
     pub half: bool,
+    /// What of the options of its family is not the default, in the words of the command line; mostly empty.
+    pub options: String,
 }
 
 impl ModelArgs {
     /// Reads the model.
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let device = device::parse(&self.device)?;
-        load(&self.dir()?, &device, self.half)
+        let dir = self.dir()?;
+        let options = self.options(&dir)?;
+        Ok(Loaded {
+            vlm: load_vlm(&dir, &device, options)?,
+            dir,
+            half: self.half,
+            options: told(&options),
+        })
     }
 
     /// The folder of the checkpoint, fetched from the hub where that is meant.
@@ -56,9 +69,17 @@ impl ModelArgs {
         }
     }
 
-    /// How the checkpoint is read.
-    pub fn options(&self) -> LoadOptions {
-        options(self.half)
+    /// How the checkpoint in `dir` is read.
+    ///
+    /// # Errors
+    /// When options were given that its family does not have, or that contradict each other.
+    pub fn options(&self, dir: &Path) -> anyhow::Result<LoadOptions> {
+        self.family.check(dir)?;
+        let options = LoadOptions {
+            dtype: if self.half { DType::F16 } else { DType::F32 },
+            ..LoadOptions::default()
+        };
+        Ok(self.family.onto(options)?)
     }
 }
 
@@ -71,7 +92,15 @@ impl Loaded {
             .unwrap_or_else(|| "model".into())
     }
 
-    /// Hash of configuration, texts and weights.
+    /// `text` with the options of the family behind it, where some are not the default.
+    pub fn with_options(&self, text: &str) -> String {
+        match self.options.as_str() {
+            "" => text.to_string(),
+            options => format!("{text}; {options}"),
+        }
+    }
+
+    /// Hash of configuration, texts and weights, and of the options of the family: other options, other answers.
     pub fn fingerprint(&self) -> anyhow::Result<String> {
         let names = [
             "config.json",
@@ -79,25 +108,23 @@ impl Loaded {
             "preprocessor_config.json",
             "generation_config.json",
         ];
-        Ok(digest::of_folder(&self.dir, &names)?.hex())
+        let digest = digest::of_folder(&self.dir, &names)?;
+        // Without options the hash is that of the folder.
+        Ok(match self.options.as_str() {
+            "" => digest.hex(),
+            options => digest.text(options).hex(),
+        })
     }
 }
 
-/// Reads a checkpoint folder.
-pub fn load(dir: &Path, device: &Device, half: bool) -> anyhow::Result<Loaded> {
-    let vlm = load_vlm(dir, device, options(half))?;
+/// Reads a checkpoint folder as it is published, in f32.
+pub fn load(dir: &Path, device: &Device) -> anyhow::Result<Loaded> {
     Ok(Loaded {
-        vlm,
+        vlm: load_vlm(dir, device, LoadOptions::default())?,
         dir: dir.to_path_buf(),
-        half,
+        half: false,
+        options: String::new(),
     })
-}
-
-fn options(half: bool) -> LoadOptions {
-    LoadOptions {
-        dtype: if half { DType::F16 } else { DType::F32 },
-        ..LoadOptions::default()
-    }
 }
 
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if

@@ -12,7 +12,7 @@ use diffprune::{Budget, Pruner, Vlm, prune};
 
 use crate::arithmetic;
 use crate::clock::timed;
-use crate::model::ModelArgs;
+use crate::model::{Loaded, ModelArgs};
 use crate::pruners::{HELP, Method, Positions};
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
@@ -98,7 +98,7 @@ impl AskArgs {
             let n_images = if turns.is_empty() { self.images.len() } else { 0 };
             turns.push(Turn::ask(question).with_images(n_images));
             let answer = self.answer(vlm, &turns, &mut seen, pruner.as_ref(), &mut times)?;
-            self.tell(vlm, &seen, &times);
+            self.tell(&model, &seen, &times);
             times.encode = 0.0;
             times.select = 0.0;
             if let Some(turn) = turns.last_mut() {
@@ -199,9 +199,9 @@ impl AskArgs {
     }
 
     /// The line of counts and times.
-    fn tell(&self, vlm: &dyn Vlm, seen: &Seen, times: &Times) {
-        let saved = vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
-        eprintln!(
+    fn tell(&self, model: &Loaded, seen: &Seen, times: &Times) {
+        let saved = model.vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
+        let line = format!(
             "{} of {} visual tokens kept by {}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
              {} of KV cache saved",
             seen.kept,
@@ -213,6 +213,7 @@ impl AskArgs {
             1e3 * times.decode,
             arithmetic::bytes(saved),
         );
+        eprintln!("{}", model.with_options(&line));
     }
 }
 

@@ -122,7 +122,7 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "half": model.half,
+                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "half": model.half, "options": model.options,
                 "records": RECORDS, "report": options,
             }),
             wall_s,
@@ -252,7 +252,7 @@ pub fn note(model: &Loaded, arms: &[Arm], questions: &[Question]) -> String {
     };
     format!(
         "Model {}; {} questions about {} pictures; kept tokens keep their position ids{rule}.",
-        model.name(),
+        model.with_options(&model.name()),
         questions.len(),
         images.len()
     )

@@ -47,6 +47,7 @@ pub struct CardArgs {
 impl CardArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
+        self.model.family.refuse("mini card")?;
         let model = self.model.load()?;
         write_card(&model.dir, &self.out, &model.vlm.device())?;
         println!("{}", model.dir.join(CARD).display());
@@ -66,7 +67,7 @@ pub fn write_card(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<()>
 }
 
 fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<Report> {
-    let model = model::load(dir, device, false)?;
+    let model = model::load(dir, device)?;
     let counts = MiniCounts {
         train_captions: 0,
         val_captions: 0,

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use diffprune::pruning::Segment;
 use diffprune::vlm::{PruneOptions, load_image, write_atomic};
-use diffprune::{Budget, Vlm, prune};
+use diffprune::{Budget, Grid, Layout, Vlm, prune};
 use diffprune_eval::heat_map;
 use image::{ImageFormat, RgbImage};
 
@@ -44,24 +45,66 @@ impl ShowArgs {
             seed: self.seed,
             ..PruneOptions::new(self.keep)
         };
-        let (kept, total) = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
-        println!(
-            "{}: {kept} of {total} tokens kept by {}",
+        let counts = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
+        let line = format!(
+            "{}: {} of {} tokens kept by {}{}",
             self.out.display(),
-            self.pruner
+            counts.kept,
+            counts.total,
+            self.pruner,
+            counts.by_segment()
         );
+        println!("{}", model.with_options(&line));
         Ok(())
     }
 }
 
-/// Draws the choice of a method into a PNG; gives the numbers of kept and of all tokens.
+/// How many tokens were kept.
+pub struct Counts {
+    /// Kept tokens.
+    pub kept: usize,
+    /// All tokens.
+    pub total: usize,
+    /// For each raster of tokens its size and the kept ones in it, in the order of the panels.
+    segments: Vec<(Grid, usize)>,
+}
+
+impl Counts {
+    fn new(layout: &Layout, keep: &[usize]) -> Self {
+        let within = |(first, segment): (usize, &Segment)| {
+            let own = first..first + segment.grid.n_tokens();
+            let kept = keep.iter().filter(|&index| own.contains(index)).count();
+            (segment.grid, kept)
+        };
+        Self {
+            kept: keep.len(),
+            total: layout.n_tokens(),
+            segments: layout.offsets().map(within).collect(),
+        }
+    }
+
+    /// The counts of each raster where there are several: in LLaVA-NeXT the small view of the whole picture, then the
+    /// map of the tiles.
+    fn by_segment(&self) -> String {
+        if self.segments.len() < 2 {
+            return String::new();
+        }
+        let part = |(grid, kept): &(Grid, usize)| {
+            format!("{kept} of the raster of {}x{} tokens", grid.rows, grid.cols)
+        };
+        let parts: Vec<_> = self.segments.iter().map(part).collect();
+        format!(" ({})", parts.join(", "))
+    }
+}
+
+/// Draws the choice of a method into a PNG.
 pub fn draw(
     vlm: &dyn Vlm,
     picture: &RgbImage,
     method: &Method,
     options: &PruneOptions,
     out: &Path,
-) -> anyhow::Result<(usize, usize)> {
+) -> anyhow::Result<Counts> {
     let pruner = method.pruner();
     let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
     let encoded = vlm.encode(pixels, pruner.signals());
@@ -74,5 +117,5 @@ pub fn draw(
         .write_to(&mut bytes, ImageFormat::Png)
         .with_context(|| format!("cannot encode {}", out.display()))?;
     write_atomic(out, bytes.get_ref())?;
-    Ok((selection.count(0), layout.n_tokens()))
+    Ok(Counts::new(layout, selection.keep_indices(0)))
 }

@@ -70,7 +70,7 @@ impl TrainArgs {
             &self.out,
             &mut progress,
         )?;
-        println!("{}", summary(&report));
+        println!("{}", model.with_options(&summary(&report)));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{FEW_QUESTIONS, diffprune, succeed};
 use crate::{model, output, picture};
 
 /// Runs, must fail with code 1 and one line that holds every one of `parts`.
-fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
+pub fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
     refused(line, &output(line, paths), parts);
 }
 

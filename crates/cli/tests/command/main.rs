@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod families;
 mod formats;
 mod repro;
 mod rivals;
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use burn::tensor::{DType, Device};
-use diffprune_mini::{PretrainConfig, WorldConfig, untrained, write_processor_files};
+use diffprune_mini::{Family, PretrainConfig, WorldConfig, untrained, write_processor_files};
 
 /// Flags of `mini data` for a few questions of POPE, GQA and TextVQA and none of the others.
 const FEW_QUESTIONS: &str = "--pope-images 1 --gqa-per-kind 1 --textvqa-questions 1 --vqav2-questions 0 \
@@ -48,16 +49,22 @@ fn succeed(line: &str, paths: &[&Path]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A checkpoint with random weights: the architecture and the texts of the small model, narrower.
+/// A LLaVA-1.5 checkpoint with random weights: the architecture and the texts of the small model, narrower.
 fn model(dir: &Path, width: usize) {
+    model_of(dir, Family::Llava15, width);
+}
+
+/// The same of any family.
+fn model_of(dir: &Path, family: Family, width: usize) {
     let world = WorldConfig::default();
     let recipe = PretrainConfig {
         d_vision: width,
         vision_layers: 1,
+        vision_heads: 2,
         d_model: 32,
         language_layers: 1,
         n_heads: 2,
-        ..PretrainConfig::default()
+        ..PretrainConfig::of(family)
     };
     untrained(&recipe, &world, &Device::flex())
         .and_then(|model| model.save_pretrained(dir, DType::F16))

@@ -1,5 +1,6 @@
 //! Training on a tiny LLaVA: exact resume, frozen model, falling loss, and every way to give it bad input.
 
+mod families;
 mod rivals;
 
 use std::fs;
@@ -331,8 +332,18 @@ fn try_loss_at(
     config: &TrainConfig,
     indices: &[usize],
 ) -> Result<diffprune::TrainingLoss, TrainError> {
-    let data = Stripes(20);
-    let store = FeatureStore::new(&data, CachePrecision::F32, 0);
+    try_loss_on(&Stripes(20), model, vlm, config, indices)
+}
+
+/// The loss on samples of `data`, with noise that is the same at every call.
+fn try_loss_on(
+    data: &dyn CaptionData,
+    model: &diffprune::Trainee,
+    vlm: &dyn Vlm,
+    config: &TrainConfig,
+    indices: &[usize],
+) -> Result<diffprune::TrainingLoss, TrainError> {
+    let store = FeatureStore::new(data, CachePrecision::F32, 0);
     let prompt = CaptionPrompt::new(vlm, "What?", 32).unwrap();
     let draws = indices.iter().map(|&index| index as u64).collect();
     let batch = CaptionBatch {

@@ -8,6 +8,10 @@ use image::{Rgb, RgbImage};
 const PANEL: u32 = 336;
 /// White between panels, pixels.
 const GAP: u32 = 8;
+/// White between the panels of different segments, pixels.
+const SEGMENT_GAP: u32 = 4 * GAP;
+/// Border between what the encoder saw apart.
+const BORDER: Rgb<u8> = Rgb([255; 3]);
 /// Share of the heat's colour over the picture.
 const HEAT: f32 = 0.6;
 /// Share of a dropped token's own brightness.
@@ -26,7 +30,8 @@ const RAMP: [[f32; 3]; 5] = [
 ///
 /// `image` is the original picture; tokens are drawn where they lie on it, and those of padding around it are not seen.
 /// `scores` has one number per token in sequence order; they are stretched between their least and greatest finite
-/// value. Missing scores count as least, kept indices beyond the tokens are ignored.
+/// value. Missing scores count as least, kept indices beyond the tokens are ignored. Between tokens that the encoder saw
+/// in different views (the tiles of LLaVA-NeXT) runs a white line; wider white stands between the panels of segments.
 pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize]) -> RgbImage {
     let picture = enlarged(image);
     let (width, height) = picture.dimensions();
@@ -38,14 +43,24 @@ pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize
             *place = true;
         }
     });
-    let n_panels = 1 + 2 * layout.segments.len() as u32;
-    let mut canvas = RgbImage::from_pixel(n_panels * width + (n_panels - 1) * GAP, height, Rgb([255; 3]));
+    let views = views(layout, n_tokens);
+    let pair = 2 * (width + GAP);
+    let n_segments = layout.segments.len() as u32;
+    let gaps = n_segments.saturating_sub(1) * (SEGMENT_GAP - GAP);
+    let mut canvas = RgbImage::from_pixel(width + n_segments * pair + gaps, height, Rgb([255; 3]));
     image::imageops::replace(&mut canvas, &picture, 0, 0);
     for (number, (first, segment)) in layout.offsets().enumerate() {
-        let left = (1 + 2 * number as u32) * (width + GAP);
+        let number = number as u32;
+        let left = width + GAP + number * (pair + SEGMENT_GAP - GAP);
+        let at = |x: u32, y: u32| token_at(segment, x, y, (width, height)).map(|token| first + token);
+        let view_at = |x: u32, y: u32| at(x, y).and_then(|token| views[token]);
         for (x, y, pixel) in picture.enumerate_pixels() {
-            let token = token_at(segment, x, y, (width, height)).map(|token| first + token);
+            let token = at(x, y);
+            let view = token.and_then(|token| views[token]);
+            let other =
+                |x: u32, y: u32| view_at(x, y).is_some_and(|other| view.is_some_and(|view| view != other));
             let (heated, shown) = match token {
+                Some(_) if other(x + 1, y) || other(x, y + 1) => (BORDER, BORDER),
                 Some(token) if kept[token] => (mixed(*pixel, ramp(heat[token]), HEAT), *pixel),
                 Some(token) => (mixed(*pixel, ramp(heat[token]), HEAT), dimmed(*pixel)),
                 None => (dimmed(*pixel), dimmed(*pixel)),
@@ -55,6 +70,19 @@ pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize
         }
     }
     canvas
+}
+
+/// For each token the first view that it belongs to.
+fn views(layout: &Layout, n_tokens: usize) -> Vec<Option<usize>> {
+    let mut views = vec![None; n_tokens];
+    for (number, view) in layout.views.iter().enumerate() {
+        for &token in view.tokens.iter().flatten() {
+            if let Some(place) = views.get_mut(token) {
+                place.get_or_insert(number);
+            }
+        }
+    }
+    views
 }
 
 /// The token of a segment that covers a pixel.
@@ -116,7 +144,7 @@ fn dimmed(pixel: Rgb<u8>) -> Rgb<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffprune_pruner::Grid;
+    use diffprune_pruner::{Area, Grid, View};
 
     #[test]
     fn kept_tokens_are_clear_and_dropped_ones_dim() {
@@ -136,6 +164,47 @@ mod tests {
         assert_eq!(*canvas.get_pixel(third, 1), dimmed(Rgb([200, 100, 60])));
         let hottest = mixed(Rgb([200, 100, 60]), RAMP[4], HEAT);
         assert_eq!(*canvas.get_pixel(width + GAP + width - 1, 1), hottest);
+    }
+
+    #[test]
+    fn segments_stand_apart_and_tiles_have_borders() {
+        let (plain, side) = (Rgb([200, 100, 60]), 336);
+        let image = RgbImage::from_pixel(side, side, plain);
+        let segment = |rows, cols| Segment {
+            grid: Grid { rows, cols },
+            area: Area::IMAGE,
+        };
+        let view = |tokens: &[usize]| View {
+            grid: Grid {
+                rows: 1,
+                cols: tokens.len(),
+            },
+            tokens: tokens.iter().copied().map(Some).collect(),
+        };
+        let layout = Layout {
+            segments: vec![segment(1, 1), segment(1, 4)],
+            views: vec![view(&[0]), view(&[1, 2]), view(&[3, 4])],
+        };
+        let canvas = heat_map(&image, &layout, &[], &[0, 1, 4]);
+        assert_eq!(canvas.dimensions(), (5 * side + 3 * GAP + SEGMENT_GAP, side));
+        let small = 2 * (side + GAP);
+        let map = 4 * side + 2 * GAP + SEGMENT_GAP + GAP;
+        let row = |left: u32| {
+            (0..side)
+                .map(|x| *canvas.get_pixel(left + x, 9))
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            row(small).iter().all(|&pixel| pixel == plain),
+            "kept, and one view"
+        );
+        let map = row(map);
+        let (first, last) = (side as usize / 4, side as usize / 2);
+        assert!(map[..first].iter().all(|&pixel| pixel == plain));
+        assert!(map[first..last - 1].iter().all(|&pixel| pixel == dimmed(plain)));
+        assert_eq!(map[last - 1], BORDER);
+        assert_eq!(map.iter().filter(|&&pixel| pixel == BORDER).count(), 1);
+        assert!(map[3 * first..].iter().all(|&pixel| pixel == plain));
     }
 
     #[test]

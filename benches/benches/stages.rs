@@ -1,0 +1,128 @@
+//! What an answer consists of, stage by stage, in the three families: the small models' sizes with random weights, one
+//! picture of the small world.
+//!
+//! Names are `family/stage`, with the number of kept tokens where it matters. The LLaVA-1.5 member has 144 tokens, the
+//! LLaVA-NeXT member 36 + 144, the Qwen2.5-VL member 144 cells of four patches. Two of nine tokens are the small budget.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::tensor::{DType, Device};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use diffprune::scorer::ScorerConfig;
+use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, VisualInput, pruning_context};
+use diffprune::{Budget, DiffPrune, LoadOptions, Pruner, Signals, Vlm, load_vlm, prune};
+use diffprune_mini::{
+    Family, PretrainConfig, SceneDataset, Split, WorldConfig, render, untrained, write_processor_files,
+};
+
+/// New tokens after the first one.
+const DECODED: usize = 16;
+
+/// A model of the family's shipped size with random weights.
+fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
+    let dir: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{}", family.folder()));
+    std::fs::create_dir_all(&dir).expect("a writable target folder");
+    untrained(&PretrainConfig::of(family), world, device)
+        .and_then(|model| model.save_pretrained(&dir, DType::F16))
+        .expect("a writable target folder");
+    write_processor_files(&dir, family, world).expect("a writable target folder");
+    load_vlm(&dir, device, LoadOptions::default()).expect("the checkpoint just written")
+}
+
+/// The visual tokens that a budget leaves.
+fn visual(vlm: &dyn Vlm, encoded: &Encoded, pruner: &DiffPrune, budget: Budget) -> VisualInput {
+    let pruned = prune(vlm, encoded, pruner, &PruneOptions::new(budget));
+    pruned.expect("a budget that keeps something").0
+}
+
+/// Seconds until the first new token, and for those after it.
+fn answer(vlm: &dyn Vlm, prompt: &[u32], visual: &VisualInput, more: usize) -> [Duration; 2] {
+    let options = GenerateOptions {
+        max_new_tokens: 1 + more,
+        ..GenerateOptions::default()
+    };
+    let start = Instant::now();
+    let mut read = Duration::ZERO;
+    let mut on_prefill = || read = start.elapsed();
+    let mut hooks = Hooks {
+        on_prefill: Some(&mut on_prefill),
+        ..Hooks::default()
+    };
+    let answers = vlm.generate_with(&[prompt.to_vec()], Some(visual), &options, &mut hooks);
+    assert_eq!(answers.expect("a prompt with one picture")[0].len(), 1 + more);
+    [read, start.elapsed() - read]
+}
+
+fn stages(criterion: &mut Criterion) {
+    let device = Device::flex();
+    let world = WorldConfig::default();
+    let scenes = SceneDataset::new(world.clone(), 1, Split::Test).expect("the world's own settings");
+    let picture = [render(&scenes.get(0))];
+    let few = Budget::rate(2, 9);
+    for family in Family::ALL {
+        let vlm = model(family, &world, &device);
+        let vlm = vlm.as_ref();
+        let mut group = criterion.benchmark_group(family.name());
+        group.bench_function("preprocess", |b| b.iter(|| black_box(vlm.preprocess(&picture))));
+
+        let pixels = vlm.preprocess(&picture).expect("a picture of the world");
+        // The families differ in what they can show of their attention.
+        let attention = match family {
+            Family::Llava15 | Family::LlavaNext => Signals {
+                cls_attention: true,
+                ..Signals::default()
+            },
+            Family::Qwen25Vl => Signals {
+                received_attention: true,
+                ..Signals::default()
+            },
+        };
+        for (name, signals) in [
+            ("encode", Signals::default()),
+            ("encode-with-attention", attention),
+        ] {
+            group.bench_function(name, |b| {
+                b.iter(|| black_box(vlm.encode(pixels.clone(), signals).tokens.into_data()))
+            });
+        }
+
+        let encoded = vlm.encode(pixels.clone(), Signals::default());
+        let pruner = DiffPrune::new(ScorerConfig::mini(vlm.d_descriptor()).init(&device));
+        let context = pruning_context(vlm, &encoded, pruner.signals(), &PruneOptions::new(few));
+        let context = context.expect("a budget that keeps something");
+        group.bench_function("select", |b| b.iter(|| black_box(pruner.select(&context))));
+
+        let turn = Turn::ask("what colour is the circle?").with_images(1);
+        let prompt = vlm.prompt_ids(&[turn]).expect("a question");
+        for budget in [Budget::All, few] {
+            let kept = budget
+                .resolve(encoded.counts()[0])
+                .expect("a budget that keeps something");
+            let tokens = encoded.tokens.clone().narrow(1, 0, kept);
+            group.bench_with_input(BenchmarkId::new("project", kept), &tokens, |b, tokens| {
+                b.iter(|| black_box(vlm.project(tokens.clone()).into_data()))
+            });
+            let visual = visual(vlm, &encoded, &pruner, budget);
+            group.bench_with_input(BenchmarkId::new("prefill", kept), &visual, |b, visual| {
+                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, visual, 0)[0]).sum())
+            });
+            let decode = format!("decode-{DECODED}-tokens");
+            group.bench_with_input(BenchmarkId::new(decode, kept), &visual, |b, visual| {
+                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, visual, DECODED)[1]).sum())
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = stages
+}
+criterion_main!(benches);

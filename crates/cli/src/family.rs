@@ -1,0 +1,230 @@
+//! Options that only one family of models has.
+
+use std::path::Path;
+
+use clap::Args;
+use diffprune::vlm::{Newlines, NextOptions, NextTokens, PruningSite, QwenOptions, plan_vlm};
+use diffprune::{LoadError, LoadOptions};
+use serde::de::DeserializeOwned;
+
+const NEXT: &str = "llava-next";
+const QWEN: &str = "qwen2.5-vl";
+
+/// What only one family of models knows; given to a model of another family, they are an error.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FamilyArgs {
+    /// LLaVA-NeXT: which features are tokens, unpadded or all (576 for each view, as papers count) [default: unpadded].
+    #[arg(long, value_name = "WHICH", value_parser = next_tokens)]
+    next_tokens: Option<NextTokens>,
+    /// LLaVA-NeXT: which newline vectors stand in the sequence, all, kept-rows or none [default: all].
+    #[arg(long, value_name = "WHICH", value_parser = newlines)]
+    newlines: Option<Newlines>,
+    /// LLaVA-NeXT: the sequence of pruning papers, --next-tokens all --newlines none.
+    #[arg(long)]
+    next_papers: bool,
+    /// Qwen2.5-VL: where tokens are chosen, before-merger or after-merger [default: before-merger].
+    #[arg(long, value_name = "WHERE", value_parser = site)]
+    site: Option<PruningSite>,
+    /// Qwen2.5-VL: fewest pixels of a resized picture [default: the checkpoint's].
+    #[arg(long, value_name = "N", value_parser = pixels)]
+    min_pixels: Option<u64>,
+    /// Qwen2.5-VL: most pixels of a resized picture [default: the checkpoint's].
+    #[arg(long, value_name = "N", value_parser = pixels)]
+    max_pixels: Option<u64>,
+    /// Qwen2.5-VL: centre pictures on a square of the mean colour first, so that all have the same number of tokens.
+    #[arg(long)]
+    pad_square: bool,
+}
+
+impl FamilyArgs {
+    /// `options` with these on top.
+    ///
+    /// # Errors
+    /// When some contradict each other.
+    pub fn onto(&self, options: LoadOptions) -> Result<LoadOptions, LoadError> {
+        let beside = match (self.next_tokens, self.newlines) {
+            (Some(_), _) => Some("--next-tokens"),
+            (_, Some(_)) => Some("--newlines"),
+            _ => None,
+        };
+        if let Some(beside) = beside.filter(|_| self.next_papers) {
+            return Err(LoadError::Request {
+                subject: "option --next-papers".into(),
+                found: format!("{beside} beside it"),
+                wanted: "one of them".into(),
+                remedy: "leave one out: --next-papers is --next-tokens all --newlines none".into(),
+            });
+        }
+        let next = match self.next_papers {
+            true => NextOptions::papers(),
+            false => NextOptions {
+                tokens: self.next_tokens.unwrap_or(options.next.tokens),
+                newlines: self.newlines.unwrap_or(options.next.newlines),
+            },
+        };
+        Ok(LoadOptions {
+            next,
+            qwen: QwenOptions {
+                site: self.site.unwrap_or(options.qwen.site),
+                min_pixels: self.min_pixels.or(options.qwen.min_pixels),
+                max_pixels: self.max_pixels.or(options.qwen.max_pixels),
+                pad_square: self.pad_square || options.qwen.pad_square,
+            },
+            ..options
+        })
+    }
+
+    /// The options that were given, each with the family that has it.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        [
+            (self.next_tokens.is_some(), "--next-tokens", NEXT),
+            (self.newlines.is_some(), "--newlines", NEXT),
+            (self.next_papers, "--next-papers", NEXT),
+            (self.site.is_some(), "--site", QWEN),
+            (self.min_pixels.is_some(), "--min-pixels", QWEN),
+            (self.max_pixels.is_some(), "--max-pixels", QWEN),
+            (self.pad_square, "--pad-square", QWEN),
+        ]
+        .into_iter()
+        .filter_map(|(given, option, family)| given.then_some((option, family)))
+    }
+
+    /// Refuses options that the model in `dir` does not have, before its weights are read.
+    ///
+    /// # Errors
+    /// When there are some, and when the settings of the checkpoint cannot be read.
+    pub fn check(&self, dir: &Path) -> Result<(), LoadError> {
+        if self.given().next().is_none() {
+            return Ok(());
+        }
+        let found = plan_vlm(dir, LoadOptions::default())?.family();
+        match self.given().find(|(_, family)| *family != found) {
+            None => Ok(()),
+            Some((option, wanted)) => Err(LoadError::Request {
+                subject: format!("option {option}"),
+                found: format!("a model of the family {found}"),
+                wanted: wanted.into(),
+                remedy: "leave the option out or name another --model".into(),
+            }),
+        }
+    }
+
+    /// Refuses all of them, for commands that measure a model as it is published.
+    ///
+    /// # Errors
+    /// When one was given.
+    pub fn refuse(&self, command: &str) -> Result<(), LoadError> {
+        match self.given().next() {
+            None => Ok(()),
+            Some((option, _)) => Err(LoadError::Request {
+                subject: format!("options of {command}"),
+                found: option.into(),
+                wanted: "the model as it is published".into(),
+                remedy: "leave the option out".into(),
+            }),
+        }
+    }
+}
+
+/// What of `options` is not the default, in the words of the command line; empty when all is.
+pub fn told(options: &LoadOptions) -> String {
+    let (next, qwen, default) = (options.next, options.qwen, LoadOptions::default());
+    let mut parts = Vec::new();
+    if next.tokens != default.next.tokens {
+        parts.push(format!("next-tokens {}", name(&next.tokens)));
+    }
+    if next.newlines != default.next.newlines {
+        parts.push(format!("newlines {}", name(&next.newlines)));
+    }
+    if qwen.site != default.qwen.site {
+        parts.push(format!("site {}", name(&qwen.site)));
+    }
+    let limits = [("min-pixels", qwen.min_pixels), ("max-pixels", qwen.max_pixels)];
+    parts.extend(
+        limits
+            .iter()
+            .filter_map(|(name, limit)| Some(format!("{name} {}", (*limit)?))),
+    );
+    if qwen.pad_square {
+        parts.push("pad-square".into());
+    }
+    parts.join(", ")
+}
+
+/// A value as it is typed.
+fn name<T: serde::Serialize>(value: &T) -> String {
+    let text = serde_json::to_value(value).ok();
+    let text = text.as_ref().and_then(|text| text.as_str()).unwrap_or_default();
+    text.replace('_', "-")
+}
+
+fn parse<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<T, String> {
+    let refuse = || format!("found `{text}`, wanted {wanted}");
+    if text.contains('_') {
+        return Err(refuse());
+    }
+    serde_json::from_value(text.replace('-', "_").into()).map_err(|_| refuse())
+}
+
+fn next_tokens(text: &str) -> Result<NextTokens, String> {
+    parse(text, "unpadded or all")
+}
+
+fn newlines(text: &str) -> Result<Newlines, String> {
+    parse(text, "all, kept-rows or none")
+}
+
+fn site(text: &str) -> Result<PruningSite, String> {
+    parse(text, "before-merger or after-merger")
+}
+
+fn pixels(text: &str) -> Result<u64, String> {
+    let wanted = || format!("found `{text}`, wanted a number of pixels, 1 or more");
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_told_as_they_are_typed() {
+        assert_eq!(told(&LoadOptions::default()), "");
+        let of = |args: FamilyArgs| told(&args.onto(LoadOptions::default()).unwrap());
+        assert_eq!(of(FamilyArgs::default()), "");
+        let papers = FamilyArgs {
+            next_papers: true,
+            ..FamilyArgs::default()
+        };
+        assert_eq!(of(papers), "next-tokens all, newlines none");
+        let rows = FamilyArgs {
+            next_tokens: next_tokens("unpadded").ok(),
+            newlines: newlines("kept-rows").ok(),
+            ..FamilyArgs::default()
+        };
+        assert_eq!(of(rows), "newlines kept-rows");
+        let qwen = FamilyArgs {
+            site: site("after-merger").ok(),
+            min_pixels: pixels("784").ok(),
+            max_pixels: pixels("50176").ok(),
+            pad_square: true,
+            ..FamilyArgs::default()
+        };
+        assert_eq!(
+            of(qwen),
+            "site after-merger, min-pixels 784, max-pixels 50176, pad-square"
+        );
+    }
+
+    #[test]
+    fn other_words_are_refused_with_those_that_would_do() {
+        assert_eq!(
+            newlines("kept_rows").unwrap_err(),
+            "found `kept_rows`, wanted all, kept-rows or none"
+        );
+        assert!(site("merger").is_err() && next_tokens("").is_err());
+        for text in ["0", "-1", "a", "1.5"] {
+            assert!(pixels(text).is_err(), "{text}");
+        }
+    }
+}
