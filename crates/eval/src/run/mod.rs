@@ -10,6 +10,7 @@ mod record;
 mod relevance;
 mod runner;
 mod worker;
+mod yes_no;
 
 pub use arm::{Arm, ArmInput, Truth};
 pub use leave_one_out::leave_one_out;

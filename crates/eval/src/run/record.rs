@@ -43,7 +43,8 @@ pub struct Record {
     /// The truth of a yes/no question; the answer said the same when the score is 1 and the opposite otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<bool>,
-    /// Probability that the model gave to what it said, among yes and no, when it was measured.
+    /// Probability that the model gave to what it said, among yes and no as the first word of its answer: of yes/no
+    /// questions whose answer counts as one of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
@@ -14,6 +14,7 @@ use super::failures::{self, Failure};
 use super::progress::Progress;
 use super::record::{Key, Record, RecordFile};
 use super::worker::Worker;
+use super::yes_no::YesNoIds;
 use crate::EvalError;
 use crate::data::{Benchmark, Protocol, Question};
 
@@ -166,6 +167,7 @@ impl<'a> Run<'a> {
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
             asked,
+            yes_no: OnceLock::new(),
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -280,6 +282,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) settings: &'a [Setting<'a>],
     units: Vec<Unit<'a>>,
     asked: Asked<'a>,
+    /// Of the vocabulary that all models of the run share.
+    pub(crate) yes_no: OnceLock<YesNoIds>,
     progress: Progress,
     next: AtomicUsize,
     stop: AtomicBool,
