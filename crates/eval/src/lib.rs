@@ -18,9 +18,10 @@ pub use answer::{
     vqa_normalise, vqa_official_accuracy, vqav2_upload,
 };
 pub use cost::{
-    BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages, SweepPoint, Timing,
-    TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops, fastv_reduction, kv_bytes,
-    peak_memory, prefill_flops, projector_flops, scorer_flops, stages, vision_flops,
+    BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
+    SweepPoint, Timing, TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops,
+    fastv_reduction, kv_bytes, peak_memory, prefill_flops, projector_flops, reset_peak_memory, scorer_flops,
+    stages, vision_flops,
 };
 #[cfg(feature = "parquet")]
 pub use data::unpack_parquet;

@@ -220,6 +220,46 @@ fn published_shapes_are_timed_on_random_weights() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    assert!(!told.contains("together"), "{told}");
+}
+
+#[test]
+fn requests_are_answered_together() {
+    let bench = "bench --shape llava-1.5-7b --layers 1 --keep 1/9 --runs 2 --warm-up 1 --text 8 --dtype f16";
+    let told = succeed(&format!("{bench} --concurrency 1,2,4 --answer 3"), &[]);
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains(" together: ")).collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    for (line, batch) in lines.iter().zip([1, 2, 4]) {
+        let before = |unit: &str| -> f64 {
+            let value = line.split(unit).next().unwrap().rsplit(' ').next().unwrap();
+            value.parse().unwrap()
+        };
+        assert!(
+            line.trim_start().starts_with(&format!("{batch} together: ")),
+            "{line}"
+        );
+        let (answers, tokens) = (before(" answers/s"), before(" tokens/s"));
+        assert!(answers > 0.0 && (tokens / answers - 3.0).abs() < 0.1, "{line}");
+        for part in [
+            "until all are answered: ",
+            "2 runs",
+            &format!("cpu, batch {batch})"),
+            "f16 weights",
+            "; peak memory ",
+            "few runs: no claim",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    for wrong in ["--concurrency 0", "--concurrency 1 --answer 0", "--concurrency x"] {
+        assert!(
+            !output(&format!("{bench} {wrong}"), &[]).status.success(),
+            "{wrong}"
+        );
+    }
+    // 4096 positions hold no such answer.
+    let long = output(&format!("{bench} --concurrency 1 --answer 5000"), &[]);
+    assert!(String::from_utf8_lossy(&long.stderr).contains("shorter answer"));
 }
 
 #[test]
