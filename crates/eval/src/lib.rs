@@ -35,7 +35,9 @@ pub use report::{
     Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row, Table,
     heat_map,
 };
-pub use run::{Annotations, Arm, ArmInput, Record, RecordFile, Run, RunOptions, Truth, leave_one_out};
+pub use run::{
+    Annotations, Arm, ArmInput, Record, RecordFile, Replica, Run, RunOptions, Truth, leave_one_out,
+};
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, McNemar, McNemarMethod, Statistic, Stratum,
     Verdict, chance_corrected_retention, common_columns, common_means, ece, holm, is_right, mcnemar,

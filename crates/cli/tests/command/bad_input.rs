@@ -174,6 +174,7 @@ fn settings_that_mean_nothing() {
         &[&out],
         &["--features cuda"],
     );
+    refuse("eval --data d --out {} --device cpu,gpu:x", &[&out], &["`gpu:x`"]);
     let plan = dir.path().join("plan.toml");
     fs::write(&plan, "stepps = 3").unwrap();
     refuse(

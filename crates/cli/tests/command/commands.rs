@@ -51,6 +51,16 @@ fn data_train_eval_report_show_ask() {
         "the small world is no real data"
     );
 
+    // Two devices give what one gives, to the byte and in the same order, and continue each other's runs.
+    let two = at("two");
+    let on_two = format!("{eval} --device cpu,cpu");
+    succeed(&on_two, &[&checkpoint, &world, &two, &scorer]);
+    assert_eq!(fs::read_to_string(two.join("records.jsonl")).unwrap(), records);
+    fs::write(two.join("records.jsonl"), &records[..records.len() / 2]).unwrap();
+    succeed(&eval, &[&checkpoint, &world, &two, &scorer]);
+    assert_eq!(fs::read_to_string(two.join("records.jsonl")).unwrap(), records);
+    assert!(records.contains("\"probability\":") && report.contains("pope calibration error"));
+
     compared(&at, &out, &report);
 
     // Without --arms: the controls, the scorer and its inversion. Data without a manifest may be anybody's.
