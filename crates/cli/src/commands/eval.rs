@@ -63,7 +63,8 @@ pub struct EvalArgs {
     /// Longest answer in new tokens [default: that of the benchmark's protocol].
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// End at the first picture or question that fails [default: leave it out, list it beside the records, go on].
+    /// End at the first sample of the data that cannot be used and the first picture or question that fails [default: leave
+    /// it out, list it beside the records, go on].
     #[arg(long)]
     strict: bool,
     /// Seed of everything that is drawn, intervals included.
@@ -80,7 +81,9 @@ impl EvalArgs {
         }
         let model = self.on(devices[0])?;
         let prompts = self.prompts.unwrap_or_else(|| data::protocol(model.vlm.as_ref()));
-        let questions = data::limited(data::questions(&self.data, prompts)?, self.limit);
+        let mut sound = data::read(&self.data, prompts, self.strict)?;
+        let left_out = sound.note();
+        let questions = data::limited(std::mem::take(&mut sound.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
         let scorer_hashes = self.scorer_hashes()?;
         let (names, arms) = self.arms(&model)?;
@@ -103,6 +106,9 @@ impl EvalArgs {
             annotations: truth,
             options,
         };
+        if !left_out.is_empty() {
+            eprintln!("{}", left_out.trim_start());
+        }
         let replicas = devices[1..].iter().map(|device| self.replica(device));
         let replicas: Vec<Replica> = replicas.collect::<anyhow::Result<_>>()?;
         let path = self.out.join(RECORDS);
@@ -116,6 +122,8 @@ impl EvalArgs {
                 run.execute_on(std::iter::once(first).chain(replicas).collect(), &path)
             }
         });
+        let records = records?;
+        sound.list(&self.out)?;
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
@@ -131,9 +139,9 @@ impl EvalArgs {
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
-            note: note(&model, &arms, &questions),
+            note: note(&model, &arms, &questions) + &left_out,
         };
-        let report = Report::from_records(&records?, meta, &options)?;
+        let report = Report::from_records(&records, meta, &options)?;
         report.write(&self.out)?;
         println!("{}\n{}", report.to_text(), self.out.join("report.md").display());
         Ok(())
