@@ -139,6 +139,25 @@ fn pictures_and_questions_that_cannot_be_used() {
         &[&checkpoint, dir.path(), &png],
         &["captions.jsonl"],
     );
+    let (world, pope) = (dir.path().join("world"), dir.path().join("world/pope"));
+    fs::create_dir_all(pope.join("data")).unwrap();
+    fs::write(pope.join("data/test-00000-of-00001.parquet"), "PAR1").unwrap();
+    refuse(
+        "eval --model {} --data {} --out {}",
+        &[&checkpoint, &world, &png],
+        &["test-00000-of-00001.parquet", "diffprune unpack pope --from"],
+    );
+    #[cfg(not(feature = "parquet"))]
+    refuse(
+        "unpack pope --from {} --out {}",
+        &[&pope, &png],
+        &["--package diffprune-cli --features parquet"],
+    );
+    refuse(
+        "unpack best --from {} --out {}",
+        &[&pope, &png],
+        &["`best`", "wanted one of gqa"],
+    );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(
         "report {} --format pdf",
