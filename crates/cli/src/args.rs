@@ -21,6 +21,8 @@ enum Command {
     Train(commands::train::TrainArgs),
     /// Compare methods on question sets: records and a report.
     Eval(commands::eval::EvalArgs),
+    /// Write a benchmark's official files from its parquet copy.
+    Unpack(commands::unpack::UnpackArgs),
     /// Draw what a method keeps of a picture.
     Show(commands::show::ShowArgs),
     /// Ask a question about a picture with pruned tokens.
@@ -59,6 +61,7 @@ impl Cli {
             Command::Mini(Mini::Card(args)) => args.run(),
             Command::Train(args) => args.run(),
             Command::Eval(args) => args.run(),
+            Command::Unpack(args) => args.run(),
             Command::Show(args) => args.run(),
             Command::Ask(args) => args.run(),
             Command::Bench(args) => args.run(),

@@ -3,25 +3,51 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use diffprune::Vlm;
-use diffprune_eval::{Benchmark, ModelFamily, Protocol, Question, ReadOptions};
+use diffprune::vlm::write_atomic;
+use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Question, ReadOptions};
 
 use crate::annotations::Captions;
+use crate::commands::eval::make_folder;
 use crate::digest::Digest;
 
-/// The questions of every benchmark that has a folder below `root`, in the words of a protocol.
+/// Name of the list of samples that were left out, in an output folder.
+pub const PROBLEMS: &str = "data.problems.jsonl";
+
+/// The questions of every benchmark that has a folder below `root`, in the words of a protocol; the first unusable sample
+/// is an error.
 pub fn questions(root: &Path, prompts: Protocol) -> anyhow::Result<Vec<Question>> {
+    Ok(read(root, prompts, true)?.questions)
+}
+
+/// Questions, and the samples that could not be read.
+pub struct Sound {
+    /// The sound questions.
+    pub questions: Vec<Question>,
+    /// What is wrong with each of the others.
+    pub problems: Vec<(Benchmark, EvalError)>,
+}
+
+/// As [`questions`]; unless it is strict, unusable samples are left out.
+pub fn read(root: &Path, prompts: Protocol, strict: bool) -> anyhow::Result<Sound> {
     let options = ReadOptions {
         prompts,
         ..ReadOptions::default()
     };
-    let mut questions = Vec::new();
+    let (mut questions, mut problems) = (Vec::new(), Vec::new());
     for benchmark in Benchmark::ALL {
         let folder = root.join(benchmark.name());
-        if folder.is_dir() {
-            questions.extend(benchmark.read(&folder, &options)?);
+        if !folder.is_dir() {
+            continue;
         }
+        if strict {
+            questions.extend(benchmark.read(&folder, &options)?);
+            continue;
+        }
+        let loaded = benchmark.load(&folder, &options)?;
+        questions.extend(loaded.questions);
+        problems.extend(loaded.problems.into_iter().map(|problem| (benchmark, problem)));
     }
     if questions.is_empty() {
         bail!(
@@ -31,7 +57,48 @@ pub fn questions(root: &Path, prompts: Protocol) -> anyhow::Result<Vec<Question>
             root.display()
         );
     }
-    Ok(questions)
+    Ok(Sound { questions, problems })
+}
+
+impl Sound {
+    /// Lists the samples that were left out in the folder; without any, the list of an earlier call goes.
+    pub fn list(&self, out: &Path) -> anyhow::Result<()> {
+        let path = out.join(PROBLEMS);
+        if self.problems.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("cannot remove {}", path.display()))
+                }
+                _ => Ok(()),
+            };
+        }
+        let mut lines = String::new();
+        for (benchmark, error) in &self.problems {
+            let line = serde_json::json!({"benchmark": benchmark, "error": error.to_string()});
+            lines += &format!("{line}\n");
+        }
+        make_folder(out)?;
+        Ok(write_atomic(&path, lines.as_bytes())?)
+    }
+
+    /// How many samples of which benchmarks were left out, as the end of a note; empty when none.
+    pub fn note(&self) -> String {
+        if self.problems.is_empty() {
+            return String::new();
+        }
+        let mut counts: BTreeMap<Benchmark, usize> = BTreeMap::new();
+        for (benchmark, _) in &self.problems {
+            *counts.entry(*benchmark).or_default() += 1;
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(benchmark, n)| format!("{benchmark} {n}"))
+            .collect();
+        format!(
+            " Samples of the data left out because they cannot be used: {} (listed in {PROBLEMS}).",
+            counts.join(", ")
+        )
+    }
 }
 
 /// In whose words a model is asked when nothing else is wanted: those behind its published numbers.

@@ -27,6 +27,20 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
     }
 }
 
+/// The names in a list of devices such as `cuda:0,cuda:1`; at least one.
+pub fn list(names: &str) -> Vec<&str> {
+    names.split(',').map(str::trim).collect()
+}
+
+/// What stands for devices in the name of a run: the first where all are of one kind, and so compute alike.
+pub fn alike(names: &[&str]) -> String {
+    let kind = |name: &&str| name.split(':').next().map(String::from);
+    match names {
+        [first, others @ ..] if others.iter().all(|name| kind(name) == kind(first)) => first.to_string(),
+        _ => names.join(","),
+    }
+}
+
 /// Whether this is the CPU.
 pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
@@ -108,6 +122,21 @@ mod tests {
         for name in ["gpu", "cpu:0", "cuda:x", ""] {
             assert!(parse(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn devices_of_one_kind_are_one_run() {
+        assert_eq!(list("cuda:0, cuda:1"), ["cuda:0", "cuda:1"]);
+        assert_eq!(list(""), [""]);
+        for (names, wanted) in [
+            ("cpu,cpu", "cpu"),
+            ("cuda:1,cuda:0", "cuda:1"),
+            ("cuda:0,cpu", "cuda:0,cpu"),
+            ("cuda:1", "cuda:1"),
+        ] {
+            assert_eq!(alike(&list(names)), wanted);
+        }
+        assert!(parse("cpu,cpu").is_err(), "one device at a time");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -29,6 +29,24 @@ pub enum EvalError {
         wanted: String,
     },
 
+    /// There are parquet copies in place of the files that a benchmark may consist of.
+    #[error(
+        "{}: found parquet copies ({}), wanted the official files; write them with `diffprune unpack {benchmark} --from {} \
+         --out DIR`{}",
+        root.display(),
+        file.display(),
+        root.display(),
+        crate::data::UNPACK_BUILD
+    )]
+    ParquetCopies {
+        /// The benchmark.
+        benchmark: crate::data::Benchmark,
+        /// Where was looked.
+        root: PathBuf,
+        /// One of the copies.
+        file: PathBuf,
+    },
+
     /// A line of a data file cannot be used.
     #[error("{}:{line}: found {found}, wanted {wanted}; restore the published file", path.display())]
     Line {

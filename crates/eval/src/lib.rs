@@ -18,9 +18,10 @@ pub use answer::{
     vqa_normalise, vqa_official_accuracy, vqav2_upload,
 };
 pub use cost::{
-    BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages, SweepPoint, Timing,
-    TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops, fastv_reduction, kv_bytes,
-    peak_memory, prefill_flops, projector_flops, scorer_flops, stages, vision_flops,
+    BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
+    SweepPoint, Timing, TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops,
+    fastv_reduction, kv_bytes, peak_memory, prefill_flops, projector_flops, reset_peak_memory, scorer_flops,
+    stages, vision_flops,
 };
 #[cfg(feature = "parquet")]
 pub use data::unpack_parquet;
@@ -34,7 +35,9 @@ pub use report::{
     Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row, Table,
     heat_map,
 };
-pub use run::{Annotations, Arm, ArmInput, Record, RecordFile, Run, RunOptions, Truth, leave_one_out};
+pub use run::{
+    Annotations, Arm, ArmInput, Record, RecordFile, Replica, Run, RunOptions, Truth, leave_one_out,
+};
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, McNemar, McNemarMethod, Statistic, Stratum,
     Verdict, chance_corrected_retention, common_columns, common_means, ece, holm, is_right, mcnemar,

@@ -1,5 +1,7 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/calibration.rs"]
+mod calibration;
 #[path = "properties/inputs.rs"]
 mod inputs;
 #[path = "properties/leaving_out.rs"]
@@ -70,13 +72,24 @@ impl Eye {
 
     /// The word that answers a prompt, given the red part of the picture's tokens.
     fn word(prompt: &[u32], red: &[f32]) -> u32 {
-        let n_red = red.iter().filter(|&&level| level > 0.5).count();
+        let n_red = Self::n_red(red);
         let counting = prompt.contains(&15);
         if counting {
             4 + n_red as u32
         } else {
             3 - u32::from(n_red > 0)
         }
+    }
+
+    fn n_red(red: &[f32]) -> usize {
+        red.iter().filter(|&&level| level > 0.5).count()
+    }
+
+    /// Scores of the first id: yes as many as there are red tokens, no one half, and much for a word that is neither.
+    fn scores(red: &[f32]) -> Vec<f32> {
+        let mut scores = vec![-1.0; WORDS.len()];
+        (scores[2], scores[3], scores[17]) = (Self::n_red(red) as f32, 0.5, 4.0);
+        scores
     }
 }
 
@@ -201,32 +214,33 @@ impl Vlm for Eye {
         prompts: &[Vec<u32>],
         visual: Option<&VisualInput>,
         _: &GenerateOptions,
-        _: &mut Hooks<'_>,
+        hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
+        let mut say = |(row, prompt): (usize, &Vec<u32>), red: &[f32]| {
+            if let Some(on_scores) = &mut hooks.on_scores {
+                on_scores(row, &Self::scores(red));
+            }
+            vec![Self::word(prompt, red)]
+        };
+        let prompts = || prompts.iter().enumerate();
         let Some(visual) = visual else {
             assert!(
-                prompts.iter().all(|prompt| !prompt.contains(&1)),
+                prompts().all(|(_, prompt)| !prompt.contains(&1)),
                 "no placeholder without picture"
             );
-            return Ok(prompts
-                .iter()
-                .map(|prompt| vec![Self::word(prompt, &[])])
-                .collect());
+            return Ok(prompts().map(|prompt| say(prompt, &[])).collect());
         };
         let [images, k_max, _] = visual.features.dims();
-        assert_eq!(images, prompts.len());
-        assert!(
-            prompts
-                .iter()
-                .all(|prompt| prompt.iter().filter(|&&id| id == 1).count() == 1)
-        );
+        assert_eq!(images, prompts().len());
+        assert!(prompts().all(|(_, prompt)| prompt.iter().filter(|&&id| id == 1).count() == 1));
         let values = visual.features.clone().slice([0..images, 0..k_max, 0..1]);
         let values = values.into_data().try_to_vec::<f32>().unwrap();
-        let word = |(row, prompt): (usize, &Vec<u32>)| {
+        let word = |prompt: (usize, &Vec<u32>)| {
+            let row = prompt.0;
             let kept = visual.sequences[row].n_features();
-            vec![Self::word(prompt, &values[row * k_max..row * k_max + kept])]
+            say(prompt, &values[row * k_max..row * k_max + kept])
         };
-        Ok(prompts.iter().enumerate().map(word).collect())
+        Ok(prompts().map(word).collect())
     }
 }
 

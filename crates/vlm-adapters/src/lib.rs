@@ -52,7 +52,7 @@ pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn,
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
 pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
 pub use vlm::{
-    Encoded, Hooks, ImageShape, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer, prune,
-    pruning_context,
+    Encoded, Hooks, ImageShape, OnScores, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer,
+    prune, pruning_context,
 };
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};

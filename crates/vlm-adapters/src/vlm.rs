@@ -223,11 +223,17 @@ pub trait Vlm: Send {
 /// Gets the number of a prompt and its new id; `Break` ends that prompt's answer.
 pub type OnToken<'a> = dyn FnMut(usize, u32) -> ControlFlow<()> + 'a;
 
+/// Gets the number of a prompt and the scores (logits, f32, one per id) of its first new id.
+pub type OnScores<'a> = dyn FnMut(usize, &[f32]) + 'a;
+
 /// What a caller wants to see or to decide while a model generates.
 #[derive(Default)]
 pub struct Hooks<'a> {
     /// Called once, when the prompts are read and their first scores are there.
     pub on_prefill: Option<&'a mut (dyn FnMut() + 'a)>,
+    /// Called once for each prompt, in order, before the first id is chosen. The scores are the model's own: no penalty,
+    /// no temperature. Not called when no id may be produced.
+    pub on_scores: Option<&'a mut OnScores<'a>>,
     /// Called for each new id as it comes.
     pub on_token: Option<&'a mut OnToken<'a>>,
     /// Drops visual tokens between the layers of the language model while the prompts are read.

@@ -8,7 +8,7 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, CostOptions, Meta, ModelShape, Protocol, Question, Report, ReportOptions, Run,
+    Annotations, Arm, CostOptions, Meta, ModelShape, Protocol, Question, Replica, Report, ReportOptions, Run,
     RunOptions,
 };
 
@@ -26,7 +26,8 @@ pub const RECORDS: &str = "records.jsonl";
 
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
 ///
-/// An interrupted run is continued by the same command.
+/// An interrupted run is continued by the same command. Several devices (--device cuda:0,cuda:1) share the questions, each
+/// with its own copy of the model; the records are those of one device.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     #[command(flatten)]
@@ -62,7 +63,8 @@ pub struct EvalArgs {
     /// Longest answer in new tokens [default: that of the benchmark's protocol].
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// End at the first picture or question that fails [default: leave it out, list it beside the records, go on].
+    /// End at the first sample of the data that cannot be used and the first picture or question that fails [default: leave
+    /// it out, list it beside the records, go on].
     #[arg(long)]
     strict: bool,
     /// Seed of everything that is drawn, intervals included.
@@ -73,30 +75,23 @@ pub struct EvalArgs {
 impl EvalArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let model = self.model.load()?;
+        let devices = device::list(&self.model.device);
+        for device in &devices {
+            device::parse(device)?;
+        }
+        let model = self.on(devices[0])?;
         let prompts = self.prompts.unwrap_or_else(|| data::protocol(model.vlm.as_ref()));
-        let questions = data::limited(data::questions(&self.data, prompts)?, self.limit);
+        let mut sound = data::read(&self.data, prompts, self.strict)?;
+        let left_out = sound.note();
+        let questions = data::limited(std::mem::take(&mut sound.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
-        let (scorers, scorer_hashes) = self.scorers(&model)?;
-        let names = self.names(&scorers);
-        let source = ArmSource {
-            vlm: model.vlm.as_ref(),
-            scorers,
-            random_seeds: self.random_seeds,
-            seed: self.seed,
-        };
-        let mut arms = names
-            .iter()
-            .map(|name| source.arms(name))
-            .collect::<anyhow::Result<Vec<_>>>()?
-            .concat();
-        let limited = arms.iter_mut().filter_map(|arm| arm.questions.as_mut());
-        limited.for_each(|count| *count = self.oracle_questions);
+        let scorer_hashes = self.scorer_hashes()?;
+        let (names, arms) = self.arms(&model)?;
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
             .text(&format!("{:?} {scorer_hashes:?}", self.max_new_tokens))
-            .text(&format!("{} half={}", self.model.device, self.model.half));
+            .text(&format!("{} half={}", device::alike(&devices), self.model.half));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
@@ -111,7 +106,24 @@ impl EvalArgs {
             annotations: truth,
             options,
         };
-        let (records, wall_s) = timed(|| run.execute(model.vlm.as_ref(), &self.out.join(RECORDS)));
+        if !left_out.is_empty() {
+            eprintln!("{}", left_out.trim_start());
+        }
+        let replicas = devices[1..].iter().map(|device| self.replica(device));
+        let replicas: Vec<Replica> = replicas.collect::<anyhow::Result<_>>()?;
+        let path = self.out.join(RECORDS);
+        let (records, wall_s) = timed(|| match replicas.is_empty() {
+            true => run.execute(model.vlm.as_ref(), &path),
+            false => {
+                let first = Replica {
+                    vlm: model.vlm.clone_box(),
+                    arms: arms.clone(),
+                };
+                run.execute_on(std::iter::once(first).chain(replicas).collect(), &path)
+            }
+        });
+        let records = records?;
+        sound.list(&self.out)?;
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
@@ -127,32 +139,76 @@ impl EvalArgs {
             }),
             wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
-            note: note(&model, &arms, &questions),
+            note: note(&model, &arms, &questions) + &left_out,
         };
-        let report = Report::from_records(&records?, meta, &options)?;
+        let report = Report::from_records(&records, meta, &options)?;
         report.write(&self.out)?;
         println!("{}\n{}", report.to_text(), self.out.join("report.md").display());
         Ok(())
     }
 
-    /// The scorers given, by name, and a hash of the files of each.
-    fn scorers(&self, model: &Loaded) -> anyhow::Result<(BTreeMap<String, DiffPrune>, Vec<String>)> {
-        let (mut scorers, mut hashes) = (BTreeMap::new(), Vec::new());
-        for given in &self.scorer {
-            let Some((name, dir)) = given.split_once('=') else {
-                bail!("scorer: found `{given}`, wanted NAME=DIR");
-            };
-            scorers.insert(
-                name.to_string(),
-                pruners::scorer(Path::new(dir), model.vlm.as_ref())?,
-            );
-            hashes.push(format!(
+    /// The model on one of the devices.
+    fn on(&self, device: &str) -> anyhow::Result<Loaded> {
+        let model = ModelArgs {
+            device: device.into(),
+            ..self.model.clone()
+        };
+        model.load()
+    }
+
+    /// A copy of the model on another device, with the arms there.
+    fn replica(&self, device: &str) -> anyhow::Result<Replica> {
+        let model = self.on(device)?;
+        let (_, arms) = self.arms(&model)?;
+        Ok(Replica { vlm: model.vlm, arms })
+    }
+
+    /// The names of what is compared, and the arms for this model.
+    fn arms(&self, model: &Loaded) -> anyhow::Result<(Vec<String>, Vec<Arm>)> {
+        let scorers = self.scorers(model)?;
+        let names = self.names(&scorers);
+        let source = ArmSource {
+            vlm: model.vlm.as_ref(),
+            scorers,
+            random_seeds: self.random_seeds,
+            seed: self.seed,
+        };
+        let arms = names.iter().map(|name| source.arms(name));
+        let mut arms = arms.collect::<anyhow::Result<Vec<_>>>()?.concat();
+        let limited = arms.iter_mut().filter_map(|arm| arm.questions.as_mut());
+        limited.for_each(|count| *count = self.oracle_questions);
+        Ok((names, arms))
+    }
+
+    /// Names and folders of the scorers given.
+    fn scorer_folders(&self) -> impl Iterator<Item = anyhow::Result<(&str, &Path)>> {
+        self.scorer.iter().map(|given| match given.split_once('=') {
+            Some((name, dir)) => Ok((name, Path::new(dir))),
+            None => bail!("scorer: found `{given}`, wanted NAME=DIR"),
+        })
+    }
+
+    /// The scorers given, by name, for this model.
+    fn scorers(&self, model: &Loaded) -> anyhow::Result<BTreeMap<String, DiffPrune>> {
+        let scorer = |given: anyhow::Result<(&str, &Path)>| {
+            let (name, dir) = given?;
+            Ok((name.to_string(), pruners::scorer(dir, model.vlm.as_ref())?))
+        };
+        self.scorer_folders().map(scorer).collect()
+    }
+
+    /// A hash of the files of each scorer given.
+    fn scorer_hashes(&self) -> anyhow::Result<Vec<String>> {
+        let hash = |given: anyhow::Result<(&str, &Path)>| {
+            let (name, dir) = given?;
+            Ok(format!(
                 "{name}={}",
-                digest::of_folder(Path::new(dir), &["diffprune.json"])?.hex()
-            ));
-        }
+                digest::of_folder(dir, &["diffprune.json"])?.hex()
+            ))
+        };
+        let mut hashes: Vec<String> = self.scorer_folders().map(hash).collect::<anyhow::Result<_>>()?;
         hashes.sort();
-        Ok((scorers, hashes))
+        Ok(hashes)
     }
 
     /// The names of the arms: those given, or the controls, the scorers, and the one called `diffprune` upside down.

@@ -10,3 +10,4 @@ pub mod report;
 pub mod repro;
 pub mod show;
 pub mod train;
+pub mod unpack;

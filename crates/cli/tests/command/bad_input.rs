@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Output;
 
 #[cfg(unix)]
-use crate::{FEW_QUESTIONS, diffprune, succeed};
-use crate::{model, output, picture};
+use crate::diffprune;
+use crate::{FEW_QUESTIONS, model, output, picture, succeed};
 
 /// Runs, must fail with code 1 and one line that holds every one of `parts`.
 pub fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
@@ -139,6 +139,25 @@ fn pictures_and_questions_that_cannot_be_used() {
         &[&checkpoint, dir.path(), &png],
         &["captions.jsonl"],
     );
+    let (world, pope) = (dir.path().join("world"), dir.path().join("world/pope"));
+    fs::create_dir_all(pope.join("data")).unwrap();
+    fs::write(pope.join("data/test-00000-of-00001.parquet"), "PAR1").unwrap();
+    refuse(
+        "eval --model {} --data {} --out {}",
+        &[&checkpoint, &world, &png],
+        &["test-00000-of-00001.parquet", "diffprune unpack pope --from"],
+    );
+    #[cfg(not(feature = "parquet"))]
+    refuse(
+        "unpack pope --from {} --out {}",
+        &[&pope, &png],
+        &["--package diffprune-cli --features parquet"],
+    );
+    refuse(
+        "unpack best --from {} --out {}",
+        &[&pope, &png],
+        &["`best`", "wanted one of gqa"],
+    );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(
         "report {} --format pdf",
@@ -146,6 +165,66 @@ fn pictures_and_questions_that_cannot_be_used() {
         &["`pdf`", "wanted json, md"],
     );
     assert!(!png.exists());
+}
+
+#[test]
+fn a_damaged_line_is_left_out_unless_the_run_is_strict() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, out) = (at("model"), at("world"), at("out"));
+    model(&checkpoint, 32);
+    let counts = format!("--images 4 --val-images 2 {FEW_QUESTIONS}");
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let path = world.join("pope").join("llava_pope_test.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let mut damaged = lines.clone();
+    damaged[1] = &lines[1][..lines[1].len() / 2];
+    fs::write(&path, damaged.join("\n")).unwrap();
+
+    let eval = "eval --model {} --data {} --out {} --arms full,cls --budgets 16 --max-new-tokens 2";
+    let strict = format!("{eval} --strict");
+    refuse(
+        &strict,
+        &[&checkpoint, &world, &out],
+        &["llava_pope_test.jsonl:2:"],
+    );
+    assert!(!out.exists());
+
+    let pope = |records: &str| records.matches("\"benchmark\":\"pope\"").count();
+    let told = output(eval, &[&checkpoint, &world, &out]);
+    assert!(told.status.success());
+    let note = "left out because they cannot be used: pope 1 (listed in data.problems.jsonl)";
+    assert!(String::from_utf8_lossy(&told.stderr).contains(note));
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    assert_eq!(pope(&records), 2 * (lines.len() - 1));
+    let problems = fs::read_to_string(out.join("data.problems.jsonl")).unwrap();
+    assert_eq!(problems.lines().count(), 1);
+    assert!(problems.contains("\"benchmark\":\"pope\"") && problems.contains("llava_pope_test.jsonl:2:"));
+    for file in ["report.md", "report.json"] {
+        assert!(
+            fs::read_to_string(out.join(file)).unwrap().contains(note),
+            "{file}"
+        );
+    }
+
+    // The repaired data is another run, and has nothing to complain about.
+    fs::write(&path, &whole).unwrap();
+    refuse(
+        eval,
+        &[&checkpoint, &world, &out],
+        &["records.jsonl", "choose another folder"],
+    );
+    fs::remove_file(out.join("records.jsonl")).unwrap();
+    succeed(eval, &[&checkpoint, &world, &out]);
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    assert_eq!(pope(&records), 2 * lines.len());
+    assert!(!out.join("data.problems.jsonl").exists());
+    assert!(
+        !fs::read_to_string(out.join("report.md"))
+            .unwrap()
+            .contains("cannot be used")
+    );
 }
 
 #[test]
@@ -174,6 +253,7 @@ fn settings_that_mean_nothing() {
         &[&out],
         &["--features cuda"],
     );
+    refuse("eval --data d --out {} --device cpu,gpu:x", &[&out], &["`gpu:x`"]);
     let plan = dir.path().join("plan.toml");
     fs::write(&plan, "stepps = 3").unwrap();
     refuse(

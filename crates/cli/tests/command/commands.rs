@@ -51,6 +51,16 @@ fn data_train_eval_report_show_ask() {
         "the small world is no real data"
     );
 
+    // Two devices give what one gives, to the byte and in the same order, and continue each other's runs.
+    let two = at("two");
+    let on_two = format!("{eval} --device cpu,cpu");
+    succeed(&on_two, &[&checkpoint, &world, &two, &scorer]);
+    assert_eq!(fs::read_to_string(two.join("records.jsonl")).unwrap(), records);
+    fs::write(two.join("records.jsonl"), &records[..records.len() / 2]).unwrap();
+    succeed(&eval, &[&checkpoint, &world, &two, &scorer]);
+    assert_eq!(fs::read_to_string(two.join("records.jsonl")).unwrap(), records);
+    assert!(records.contains("\"probability\":") && report.contains("pope calibration error"));
+
     compared(&at, &out, &report);
 
     // Without --arms: the controls, the scorer and its inversion. Data without a manifest may be anybody's.
@@ -220,6 +230,46 @@ fn published_shapes_are_timed_on_random_weights() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    assert!(!told.contains("together"), "{told}");
+}
+
+#[test]
+fn requests_are_answered_together() {
+    let bench = "bench --shape llava-1.5-7b --layers 1 --keep 1/9 --runs 2 --warm-up 1 --text 8 --dtype f16";
+    let told = succeed(&format!("{bench} --concurrency 1,2,4 --answer 3"), &[]);
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains(" together: ")).collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    for (line, batch) in lines.iter().zip([1, 2, 4]) {
+        let before = |unit: &str| -> f64 {
+            let value = line.split(unit).next().unwrap().rsplit(' ').next().unwrap();
+            value.parse().unwrap()
+        };
+        assert!(
+            line.trim_start().starts_with(&format!("{batch} together: ")),
+            "{line}"
+        );
+        let (answers, tokens) = (before(" answers/s"), before(" tokens/s"));
+        assert!(answers > 0.0 && (tokens / answers - 3.0).abs() < 0.1, "{line}");
+        for part in [
+            "until all are answered: ",
+            "2 runs",
+            &format!("cpu, batch {batch})"),
+            "f16 weights",
+            "; peak memory ",
+            "few runs: no claim",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    for wrong in ["--concurrency 0", "--concurrency 1 --answer 0", "--concurrency x"] {
+        assert!(
+            !output(&format!("{bench} {wrong}"), &[]).status.success(),
+            "{wrong}"
+        );
+    }
+    // 4096 positions hold no such answer.
+    let long = output(&format!("{bench} --concurrency 1 --answer 5000"), &[]);
+    assert!(String::from_utf8_lossy(&long.stderr).contains("shorter answer"));
 }
 
 #[test]

@@ -27,15 +27,7 @@ impl Benchmark {
     pub fn score(self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
         let lmms = protocol == Protocol::LmmsEval;
         match reference {
-            Reference::YesNo(label) => {
-                let predicted = match (self, lmms) {
-                    (Self::Mme, false) => mme_label(answer),
-                    (Self::Mme, true) => mme_label_lmms(answer),
-                    (_, false) => Some(pope_label(answer)),
-                    (_, true) => pope_label_lmms(answer),
-                };
-                f64::from(predicted == Some(*label))
-            }
+            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
             Reference::Exact(reference) => f64::from(gqa_correct(answer, reference, protocol)),
             Reference::TenAnswers(answers) => match (self, lmms) {
                 // LLaVA uploads normalised answers, which the official program then scores.
@@ -47,6 +39,16 @@ impl Benchmark {
                 f64::from(self.letter_is_right(answer, *letter, options, lmms))
             }
             Reference::Hidden => 0.0,
+        }
+    }
+
+    /// Whether the benchmark's own rule takes an answer to a yes/no question for yes; `None` when for neither.
+    pub(crate) fn yes_or_no(self, answer: &str, protocol: Protocol) -> Option<bool> {
+        match (self, protocol) {
+            (Self::Mme, Protocol::Llava) => mme_label(answer),
+            (Self::Mme, Protocol::LmmsEval) => mme_label_lmms(answer),
+            (_, Protocol::Llava) => Some(pope_label(answer)),
+            (_, Protocol::LmmsEval) => pope_label_lmms(answer),
         }
     }
 

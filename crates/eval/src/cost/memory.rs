@@ -1,11 +1,18 @@
 //! Memory of this process.
 
-/// The most memory that this process has held at once, bytes; `None` where the system does not tell.
+/// The most memory that this process has held at once since it began or since the last [`reset_peak_memory`], bytes;
+/// `None` where the system does not tell.
 ///
-/// Read from the kernel's high-water mark on Linux. Memory of a GPU is not in it, and the mark never falls: measure each
-/// configuration in a process of its own.
+/// Read from the kernel's high-water mark on Linux. Memory of a GPU is not in it.
 pub fn peak_memory() -> Option<u64> {
     peak_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Lowers the mark of [`peak_memory`] to what the process holds at the moment; false where the system cannot (anywhere
+/// but Linux).
+pub fn reset_peak_memory() -> bool {
+    // 5 stands for the mark, see proc(5).
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 /// The value of `VmHWM` in the text of the status file.
@@ -29,13 +36,17 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn it_rises_with_what_is_held() {
-        let before = peak_memory().unwrap();
-        let block = vec![1u8; 1 << 26];
+    fn it_rises_with_what_is_held_and_falls_when_reset() {
+        let block = vec![1u8; 1 << 28];
         let held = std::hint::black_box(&block)
             .iter()
             .filter(|&&byte| byte == 1)
-            .count();
-        assert!(peak_memory().unwrap() >= (held as u64).max(before));
+            .count() as u64;
+        let most = peak_memory().unwrap();
+        assert!(most >= held);
+        drop(block);
+        assert!(reset_peak_memory());
+        // Other tests of this process hold less than half of the block.
+        assert!(peak_memory().unwrap() < most - held / 2);
     }
 }

@@ -1,6 +1,7 @@
 //! Benchmarks on disk: questions, references and pictures, as the authors publish them.
 
 mod captions;
+mod copies;
 mod gqa;
 mod imagenet;
 mod info;
@@ -22,6 +23,8 @@ mod tsv;
 mod unpack;
 mod vizwiz;
 mod vqav2;
+
+pub(crate) use copies::UNPACK_BUILD;
 
 pub use captions::{Caption, Captions, read_captions};
 pub use imagenet::{ImageNet, ImageNetSample};

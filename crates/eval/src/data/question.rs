@@ -6,6 +6,7 @@ use diffprune_vlm::{LoadError, decode_image, load_image};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use super::copies::parquet_copy;
 use super::picture::InlineImage;
 use super::problems::{Loaded, Problems};
 use super::{gqa, mmbench, mme, pope, scienceqa, seed, textvqa, vizwiz, vqav2};
@@ -233,7 +234,15 @@ impl Benchmark {
             Self::SeedBench => seed::read,
             Self::VizWiz => vizwiz::read,
         };
-        let questions = read(root, options, &mut problems)?;
+        let questions =
+            read(root, options, &mut problems).map_err(|error| match (error, parquet_copy(root)) {
+                (EvalError::NoFiles { .. }, Some(file)) => EvalError::ParquetCopies {
+                    benchmark: self,
+                    root: root.into(),
+                    file,
+                },
+                (error, _) => error,
+            })?;
         problems.finish(questions)
     }
 }

@@ -97,12 +97,12 @@ fn measured(
         .map(|measure| ((measure.metric, measure.n), measure.statistic))
         .unzip();
     let estimates = bootstrap.intervals(&sums.strata(), &statistics);
-    let row = |((metric, n), estimate): ((&str, usize), crate::stats::Estimate)| Row {
+    let row = |((metric, n), estimate): ((String, usize), crate::stats::Estimate)| Row {
         budget: budget.into(),
         value: estimate.value,
         lo: estimate.lo,
         hi: estimate.hi,
-        ..blank(cell, metric, n)
+        ..blank(cell, &metric, n)
     };
     labels
         .into_iter()
@@ -137,9 +137,14 @@ fn split(layout: &Layout, paired: &Paired<'_>, options: &ReportOptions) -> Vec<R
 }
 
 fn calibration(layout: &Layout, paired: &Paired<'_>, options: &ReportOptions) -> Vec<Row> {
-    let rows =
-        |(c, cell): (usize, &Cell)| measured(cell, &cell.budget, paired.calibration(c), &options.bootstrap);
-    layout.cells.iter().enumerate().flat_map(rows).collect()
+    let mut rows = Vec::new();
+    for benchmark in paired.confident() {
+        for (c, cell) in layout.cells.iter().enumerate() {
+            let sums = paired.calibration(c, benchmark);
+            rows.extend(measured(cell, &cell.budget, sums, &options.bootstrap));
+        }
+    }
+    rows
 }
 
 /// Arithmetic and cache of the language model over the tokens that it really got; the interval is the range.

@@ -23,7 +23,7 @@ pub(crate) struct Paired<'a> {
 
 /// A number that a table shows, computed from sums over pictures.
 pub(crate) struct Measure {
-    pub(crate) metric: &'static str,
+    pub(crate) metric: String,
     pub(crate) n: usize,
     pub(crate) statistic: Statistic<'static>,
 }
@@ -137,8 +137,8 @@ impl<'a> Paired<'a> {
             }
         }
         let n = sums.total(0).round() as usize;
-        let measure = |metric, of: fn(&Agreement) -> f64| Measure {
-            metric,
+        let measure = |metric: &str, of: fn(&Agreement) -> f64| Measure {
+            metric: metric.into(),
             n,
             statistic: Box::new(move |totals| {
                 of(&Agreement {
@@ -176,8 +176,8 @@ impl<'a> Paired<'a> {
                 );
             }
         }
-        let measure = |metric, first: usize| Measure {
-            metric,
+        let measure = |metric: &str, first: usize| Measure {
+            metric: metric.into(),
             n: sums.total(first).round() as usize,
             statistic: Box::new(move |totals| 100.0 * totals[first + 1] / totals[first]),
         };
@@ -195,17 +195,27 @@ impl<'a> Paired<'a> {
             }
         }
         let measure = Measure {
-            metric: "mean score",
+            metric: "mean score".into(),
             n: sums.total(0).round() as usize,
             statistic: Box::new(|totals| 100.0 * totals[1] / totals[0]),
         };
         (sums, vec![measure])
     }
 
-    /// Calibration of a cell's confidences, percent; no measure when it has none.
-    pub(crate) fn calibration(&self, cell: usize) -> (Sums, Vec<Measure>) {
+    /// Benchmarks with confidences.
+    pub(crate) fn confident(&self) -> BTreeSet<Benchmark> {
+        let records = self.by_cell.iter().flat_map(BTreeMap::values).flatten();
+        records
+            .filter(|record| record.probability.is_some())
+            .map(|record| record.benchmark)
+            .collect()
+    }
+
+    /// Calibration of a cell's confidences in a benchmark, percent; no measure when it has none.
+    pub(crate) fn calibration(&self, cell: usize, benchmark: Benchmark) -> (Sums, Vec<Measure>) {
         let mut sums = Sums::new(3 * ECE_BINS);
-        for records in self.by_cell[cell].values() {
+        let answers = self.by_cell[cell].iter().filter(|(key, _)| key.0 == benchmark);
+        for (_, records) in answers {
             let weight = 1.0 / records.len() as f64;
             for record in records {
                 let Some(confidence) = record.probability else {
@@ -219,7 +229,7 @@ impl<'a> Paired<'a> {
         }
         let n: f64 = (0..ECE_BINS).map(|bin| sums.total(3 * bin)).sum();
         let measure = || Measure {
-            metric: "calibration error",
+            metric: format!("{benchmark} calibration error"),
             n: n.round() as usize,
             statistic: Box::new(|totals| 100.0 * ece_of_sums(totals)),
         };

@@ -10,8 +10,11 @@ mod record;
 mod relevance;
 mod runner;
 mod worker;
+mod workers;
+mod yes_no;
 
 pub use arm::{Arm, ArmInput, Truth};
 pub use leave_one_out::leave_one_out;
 pub use record::{Record, RecordFile};
 pub use runner::{Annotations, Run, RunOptions};
+pub use workers::Replica;

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use diffprune_vlm::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -43,7 +44,8 @@ pub struct Record {
     /// The truth of a yes/no question; the answer said the same when the score is 1 and the opposite otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<bool>,
-    /// Probability that the model gave to what it said, among yes and no, when it was measured.
+    /// Probability that the model gave to what it said, among yes and no as the first word of its answer: of yes/no
+    /// questions whose answer counts as one of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
 }
@@ -73,7 +75,7 @@ struct Header {
     run: String,
 }
 
-/// A file of records that only grows. A last line that a crash has cut short or damaged is dropped when the file is
+/// A file of records that only grows; at the end of a run it is put in order. A last line that a crash has cut short or damaged is dropped when the file is
 /// opened again: its question is asked again.
 #[derive(Debug)]
 pub struct RecordFile {
@@ -137,6 +139,27 @@ impl RecordFile {
         Ok(parse(path, &bytes, None)?.0)
     }
 
+    /// Replaces the file by one with these records in this order, unless it is that already.
+    ///
+    /// # Errors
+    /// When the disk refuses; the file is then as it was.
+    pub(crate) fn put<'r>(
+        path: &Path,
+        fingerprint: &str,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> Result<(), EvalError> {
+        let header = Header {
+            run: fingerprint.into(),
+        };
+        let mut bytes = lines(path, std::iter::once(&header))?;
+        bytes.extend(lines(path, records)?);
+        let found = std::fs::read(path).map_err(|source| EvalError::io(path, "read", source))?;
+        if found == bytes {
+            return Ok(());
+        }
+        Ok(write_atomic(path, &bytes)?)
+    }
+
     /// Appends records in one write, and gives them as the file will give them back: a run that reads its own records
     /// and one that wrote them a moment ago compute with the same bits.
     ///
@@ -150,12 +173,7 @@ impl RecordFile {
     }
 
     fn write<T: Serialize>(&mut self, rows: &[T]) -> Result<Vec<u8>, EvalError> {
-        let mut bytes = Vec::new();
-        for row in rows {
-            serde_json::to_writer(&mut bytes, row)
-                .map_err(|error| EvalError::io(&self.path, "encode a record", error.into()))?;
-            bytes.push(b'\n');
-        }
+        let bytes = lines(&self.path, rows.iter())?;
         let before = self.file.metadata().map(|metadata| metadata.len());
         if let Err(source) = self.file.write_all(&bytes).and_then(|()| self.file.flush()) {
             // Half a line in the middle of the file would be damage; at worst it stays at the end, where it is dropped.
@@ -164,6 +182,20 @@ impl RecordFile {
         }
         Ok(bytes)
     }
+}
+
+/// One line of JSON per row.
+fn lines<'r, T: Serialize + 'r>(
+    path: &Path,
+    rows: impl Iterator<Item = &'r T>,
+) -> Result<Vec<u8>, EvalError> {
+    let mut bytes = Vec::new();
+    for row in rows {
+        serde_json::to_writer(&mut bytes, row)
+            .map_err(|error| EvalError::io(path, "encode a record", error.into()))?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
 }
 
 fn unfit(path: &Path, line: usize, error: &serde_json::Error) -> EvalError {

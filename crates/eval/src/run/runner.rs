@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
@@ -13,7 +13,8 @@ use super::batch::{Unit, spread, units};
 use super::failures::{self, Failure};
 use super::progress::Progress;
 use super::record::{Key, Record, RecordFile};
-use super::worker::Worker;
+use super::workers::Replica;
+use super::yes_no::YesNoIds;
 use crate::EvalError;
 use crate::data::{Benchmark, Protocol, Question};
 
@@ -89,6 +90,11 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// Arm, budget and seed.
+    fn name(&self) -> (&str, String, u64) {
+        (&self.arm.name, self.budget.to_string(), self.arm.seed)
+    }
+
     /// Whether a record of this key is the setting's.
     fn owns(&self, key: &Key) -> bool {
         key.0 == self.arm.name && key.1 == self.budget.to_string() && key.2 == self.arm.seed
@@ -109,7 +115,8 @@ impl Setting<'_> {
 impl<'a> Run<'a> {
     /// Answers every question with every arm and budget, continuing the record file where it ends.
     ///
-    /// The records come back in the order arm, budget, question, whatever the threads did. A picture that cannot be read,
+    /// The records come back in the order arm, budget, question, whatever the threads did, and stand so in the file of a
+    /// run that has ended. A picture that cannot be read,
     /// and a question on which the model or a method fails, is left out and listed in a file beside the records
     /// (`records.failed.jsonl`), unless the options are strict.
     ///
@@ -120,20 +127,37 @@ impl<'a> Run<'a> {
         self.carried_out(records, |shared| {
             let threads = self.options.threads.min(shared.units.len());
             if threads <= 1 {
-                return shared.take_units(vlm);
+                return shared.take_units(vlm, shared.settings);
             }
-            shared.work((0..threads).map(|_| vlm.clone_box()).collect())
+            shared.work((0..threads).map(|_| (vlm.clone_box(), shared.settings)))
         })
     }
 
-    /// As [`Self::execute`], with one worker per model: copies of one model on several devices share the work. The
+    /// As [`Self::execute`], with one worker per replica: copies of one model on several devices share the work. The
     /// option `threads` is not used. A picture's answers come from whichever device is free, so devices should compute
     /// alike.
     ///
     /// # Errors
-    /// As [`Self::execute`].
-    pub fn execute_on(&self, vlms: Vec<Box<dyn Vlm>>, records: &Path) -> Result<Vec<Record>, EvalError> {
-        self.carried_out(records, |shared| shared.work(vlms))
+    /// As [`Self::execute`]; also when there is no replica, or one has other arms than the run.
+    pub fn execute_on(&self, replicas: Vec<Replica>, records: &Path) -> Result<Vec<Record>, EvalError> {
+        let (vlms, arms): (Vec<_>, Vec<_>) = replicas.into_iter().map(|one| (one.vlm, one.arms)).unzip();
+        let own = settings_of(self.arms, self.budgets);
+        let settings: Vec<Vec<Setting<'_>>> =
+            arms.iter().map(|arms| settings_of(arms, self.budgets)).collect();
+        let is_other = |settings: &Vec<Setting<'_>>| {
+            !settings
+                .iter()
+                .map(Setting::name)
+                .eq(own.iter().map(Setting::name))
+        };
+        if vlms.is_empty() || settings.iter().any(is_other) {
+            return Err(EvalError::Setup {
+                subject: "replicas".into(),
+                found: format!("{} of the model, some with other arms or none", vlms.len()),
+                wanted: "at least one, each with the arms of the run in their order".into(),
+            });
+        }
+        self.carried_out(records, |shared| shared.work(vlms.into_iter().zip(&settings)))
     }
 
     fn carried_out(
@@ -141,7 +165,7 @@ impl<'a> Run<'a> {
         path: &Path,
         work: impl FnOnce(&Shared<'_>) -> Result<(), EvalError>,
     ) -> Result<Vec<Record>, EvalError> {
-        let settings = self.settings();
+        let settings = settings_of(self.arms, self.budgets);
         self.check(&settings)?;
         let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
         let limits = self.arms.iter().filter_map(|arm| arm.questions);
@@ -157,15 +181,15 @@ impl<'a> Run<'a> {
                 questions.map(|q| s.key(q))
             })
             .collect();
-        let found: Vec<Record> = found
+        let (found, others): (Vec<Record>, Vec<Record>) = found
             .into_iter()
-            .filter(|record| wanted.contains(&record.key()))
-            .collect();
+            .partition(|record| wanted.contains(&record.key()));
         let shared = Shared {
             run: self,
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
             asked,
+            yes_no: OnceLock::new(),
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -181,16 +205,9 @@ impl<'a> Run<'a> {
         let sink = shared.sink.into_inner();
         let mut sink = sink.unwrap_or_else(std::sync::PoisonError::into_inner);
         failures::write(path, &mut sink.failures)?;
-        self.in_order(&settings, sink)
-    }
-
-    fn settings(&self) -> Vec<Setting<'a>> {
-        let of_arm = |arm: &'a Arm| {
-            arm.budgets(self.budgets)
-                .into_iter()
-                .map(move |budget| Setting { arm, budget })
-        };
-        self.arms.iter().flat_map(of_arm).collect()
+        let records = self.in_order(&settings, sink)?;
+        RecordFile::put(path, &self.options.fingerprint, records.iter().chain(&others))?;
+        Ok(records)
     }
 
     fn check(&self, settings: &[Setting<'_>]) -> Result<(), EvalError> {
@@ -256,6 +273,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Every arm at each of its budgets.
+fn settings_of<'a>(arms: &'a [Arm], budgets: &[Budget]) -> Vec<Setting<'a>> {
+    let of_arm = |arm: &'a Arm| {
+        arm.budgets(budgets)
+            .into_iter()
+            .map(move |budget| Setting { arm, budget })
+    };
+    arms.iter().flat_map(of_arm).collect()
+}
+
 /// The questions of arms that are not asked all of them, by the number of these.
 struct Asked<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
 
@@ -267,103 +294,29 @@ impl Asked<'_> {
 }
 
 /// Where answers go.
-struct Sink {
+pub(super) struct Sink {
     file: RecordFile,
     records: Vec<Record>,
     done: HashSet<Key>,
-    failures: Vec<Failure>,
+    pub(super) failures: Vec<Failure>,
 }
 
 /// What the workers of a run share.
 pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
-    units: Vec<Unit<'a>>,
+    pub(super) units: Vec<Unit<'a>>,
     asked: Asked<'a>,
-    progress: Progress,
-    next: AtomicUsize,
-    stop: AtomicBool,
+    /// Of the vocabulary that all models of the run share.
+    pub(crate) yes_no: OnceLock<YesNoIds>,
+    pub(super) progress: Progress,
+    pub(super) next: AtomicUsize,
+    pub(super) stop: AtomicBool,
     sink: Mutex<Sink>,
 }
 
 impl Shared<'_> {
-    /// Works on all units, each model in a thread of its own.
-    fn work(&self, vlms: Vec<Box<dyn Vlm>>) -> Result<(), EvalError> {
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = vlms
-                .into_iter()
-                .map(|vlm| scope.spawn(move || self.in_own_pool(vlm)))
-                .collect();
-            let lost = || EvalError::Setup {
-                subject: "worker thread".into(),
-                found: "a panic (see above)".into(),
-                wanted: "an answer or an error".into(),
-            };
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(lost())))
-        })
-    }
-
-    /// One worker whose tensors use one thread.
-    fn in_own_pool(&self, vlm: Box<dyn Vlm>) -> Result<(), EvalError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .map_err(|error| EvalError::Setup {
-                subject: "worker thread".into(),
-                found: error.to_string(),
-                wanted: "a thread; run with fewer threads".into(),
-            })?;
-        pool.install(move || self.take_units(vlm.as_ref()))
-    }
-
-    /// Takes units until none is left or a worker has failed.
-    fn take_units(&self, vlm: &dyn Vlm) -> Result<(), EvalError> {
-        while !self.stop.load(Ordering::Relaxed) {
-            let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            if let Err(error) = self.attempt(vlm, unit, self.settings) {
-                self.stop.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Works on a unit. What fails is tried again in smaller units, until single questions are to blame: these are noted.
-    fn attempt(&self, vlm: &dyn Vlm, unit: &Unit<'_>, settings: &[Setting<'_>]) -> Result<(), EvalError> {
-        let worker = Worker {
-            vlm,
-            shared: self,
-            unit,
-        };
-        let failed = worker.run(settings)?;
-        if failed.is_empty() {
-            return Ok(());
-        }
-        if let [(question, _)] = unit.questions[..] {
-            let noted = |(setting, error): (Setting<'_>, EvalError)| {
-                self.progress.fail();
-                Failure {
-                    key: setting.key(question),
-                    image: question.image_name(),
-                    error,
-                }
-            };
-            let failures: Vec<Failure> = failed.into_iter().map(noted).collect();
-            self.sink().failures.extend(failures);
-            return Ok(());
-        }
-        let settings: Vec<Setting<'_>> = failed.into_iter().map(|(setting, _)| setting).collect();
-        let parts = unit.parts();
-        parts
-            .iter()
-            .try_for_each(|part| self.attempt(vlm, part, &settings))
-    }
-
-    fn sink(&self) -> MutexGuard<'_, Sink> {
+    pub(super) fn sink(&self) -> MutexGuard<'_, Sink> {
         self.sink
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -13,8 +13,9 @@ use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::relevance::rows_of;
 use super::runner::{Setting, Shared};
+use super::yes_no::YesNoIds;
 use crate::EvalError;
-use crate::data::Question;
+use crate::data::{Question, Reference};
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -53,10 +54,13 @@ impl Seen {
     }
 }
 
-/// An answer and, for a method inside the language model, the average of visual tokens over its layers.
+/// An answer.
 struct Answer {
     text: String,
+    /// The average of visual tokens over the layers, for a method inside the language model.
     kept: Option<usize>,
+    /// The probability of yes among yes and no as the answer's first word, for a yes/no question.
+    yes: Option<f64>,
 }
 
 impl Worker<'_> {
@@ -306,7 +310,18 @@ impl Worker<'_> {
             seen.visual.rows(&rows)
         });
         let pruner = setting.arm.pruner.as_deref();
+        let tokenizer = self.vlm.tokenizer();
+        let mut yes = vec![None; questions.len()];
+        let mut on_scores = |row: usize, scores: &[f32]| {
+            if let (Some((question, _)), Some(yes)) = (questions.get(row), yes.get_mut(row))
+                && matches!(question.reference, Reference::YesNo(_))
+            {
+                let ids = self.shared.yes_no.get_or_init(|| YesNoIds::of(tokenizer));
+                *yes = ids.probability_of_yes(scores);
+            }
+        };
         let mut hooks = Hooks {
+            on_scores: Some(&mut on_scores),
             decoder: pruner
                 .and_then(|pruner| DecoderPruning::of(pruner, setting.budget, setting.arm.positions)),
             ..Hooks::default()
@@ -315,13 +330,13 @@ impl Worker<'_> {
             .vlm
             .generate_with(prompts, visual.as_ref(), &options, &mut hooks)?;
         let report = hooks.report.unwrap_or_default();
-        let tokenizer = self.vlm.tokenizer();
         let answer = |(place, ids): (usize, &Vec<u32>)| Answer {
             text: tokenizer.decode(ids, true).trim().to_string(),
             kept: report
                 .sequences
                 .get(place)
                 .map(|sequence| sequence.processed_average().round() as usize),
+            yes: yes.get(place).copied().flatten(),
         };
         Ok(answers.iter().enumerate().map(answer).collect())
     }
@@ -336,8 +351,14 @@ impl Worker<'_> {
         let protocol = self.shared.run.options.protocol;
         let record = |(place, (&(question, picture), answer)): (usize, (&(&Question, usize), Answer))| {
             let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[seen.row(place, picture)]);
-            let kept = answer.kept.unwrap_or(kept);
-            let answer = answer.text;
+            let Answer {
+                text: answer,
+                kept: inside,
+                yes,
+            } = answer;
+            let kept = inside.unwrap_or(kept);
+            let said = question.benchmark.yes_or_no(&answer, protocol);
+            let of_said = |(yes, said): (f64, bool)| if said { yes } else { 1.0 - yes };
             Record {
                 arm: setting.arm.name.clone(),
                 budget: setting.budget.to_string(),
@@ -353,7 +374,7 @@ impl Worker<'_> {
                 score: question.score(&answer, protocol),
                 label: question.label(),
                 answer,
-                probability: None,
+                probability: yes.zip(said).map(of_said),
             }
         };
         questions.iter().zip(answers).enumerate().map(record).collect()

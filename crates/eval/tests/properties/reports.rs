@@ -152,7 +152,7 @@ fn confidences_are_compared_with_success() {
     }
     let report = report(&records, &options());
     near(
-        value(&report, "calibration", "diffprune", "64", "calibration error"),
+        value(&report, "calibration", "diffprune", "64", "gqa calibration error"),
         15.0,
     );
     assert_eq!(report.table("calibration").unwrap().rows.len(), 1);

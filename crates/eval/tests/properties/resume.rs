@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Run, RunOptions};
+use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Replica, Run, RunOptions};
 use diffprune_pruner::Layout;
 
 use super::{BUDGETS, Eye, arms, execute, options, red_cells, relevance, report, world};
@@ -205,8 +205,26 @@ fn several_models_share_the_work() {
         annotations: Some(&relevance),
         options: options(1),
     };
-    let models = || (0..3).map(|_| Box::new(Eye::new()) as _).collect();
+    let replica = || Replica {
+        vlm: Box::new(Eye::new()),
+        arms: super::arms(),
+    };
+    let models = || (0..3).map(|_| replica()).collect();
     let file = folder.path().join("shared.jsonl");
     assert_eq!(run.execute_on(models(), &file).unwrap(), alone);
+    // In content and order, also on disk, whoever answered first.
+    let bytes = fs::read(folder.path().join("alone.jsonl")).unwrap();
+    assert!(fs::read(&file).unwrap() == bytes);
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     assert_eq!(run.execute_on(models(), &file).unwrap(), alone);
+    assert!(fs::read(&file).unwrap() == bytes);
+
+    // Replicas that would answer something else, or nothing.
+    let mut other = replica();
+    other.arms.swap(0, 1);
+    for replicas in [vec![replica(), other], Vec::new()] {
+        let error = run.execute_on(replicas, &file).unwrap_err();
+        assert!(error.to_string().contains("replicas"), "{error}");
+    }
+    assert!(fs::read(&file).unwrap() == bytes);
 }

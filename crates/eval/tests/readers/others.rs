@@ -116,3 +116,35 @@ fn a_manifest_says_what_is_missing_or_differs() {
         Err(EvalError::Line { line: 1, .. })
     ));
 }
+
+#[test]
+fn parquet_copies_are_told_from_a_missing_benchmark() {
+    let folder = tempfile::tempdir().unwrap();
+    for benchmark in Benchmark::ALL {
+        let root = folder.path().join(benchmark.name());
+        fs::create_dir_all(root.join("data")).unwrap();
+        let options = ReadOptions::default();
+        let error = benchmark.read(&root, &options).unwrap_err();
+        assert!(matches!(error, EvalError::NoFiles { .. }), "{benchmark}: {error}");
+        let copy = root.join("data").join("test-00000-of-00001.parquet");
+        fs::write(&copy, b"PAR1").unwrap();
+        let strict = benchmark.read(&root, &options).unwrap_err();
+        let lenient = benchmark.load(&root, &options).unwrap_err();
+        for error in [strict, lenient] {
+            let told = error.to_string();
+            assert!(
+                matches!(&error, EvalError::ParquetCopies { file, .. } if *file == copy),
+                "{told}"
+            );
+            assert!(
+                told.contains(&format!("diffprune unpack {} --from", benchmark.name())),
+                "{told}"
+            );
+            assert_eq!(
+                told.contains("--features parquet"),
+                !cfg!(feature = "parquet"),
+                "{told}"
+            );
+        }
+    }
+}

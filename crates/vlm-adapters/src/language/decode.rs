@@ -42,6 +42,12 @@ pub fn decode(
     if let Some(on_prefill) = &mut hooks.on_prefill {
         on_prefill();
     }
+    if let Some(on_scores) = &mut hooks.on_scores {
+        scores
+            .iter()
+            .enumerate()
+            .for_each(|(row, scores)| on_scores(row, scores));
+    }
     loop {
         for (row, (sequence, scores)) in sequences.iter_mut().zip(&mut scores).enumerate() {
             if let Some(id) = sequence.advance(scores, &options.stop_ids)

@@ -1,0 +1,56 @@
+//! One pass from pixels to answers, with a clock.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor};
+use diffprune::pruning::{PruningContext, Space};
+use diffprune::{Budget, DiffPrune, Grid, Pruner};
+
+use super::network::Network;
+
+/// What a pass consists of.
+pub(super) struct Pass<'a> {
+    pub(super) network: &'a Network,
+    pub(super) pruner: &'a DiffPrune,
+    /// Vectors in a token.
+    pub(super) group: usize,
+    pub(super) budget: &'a Budget,
+    /// Tokens of the prompt beside the picture.
+    pub(super) text: usize,
+    pub(super) device: &'a Device,
+}
+
+impl Pass<'_> {
+    /// What [`Self::run`] times.
+    pub(super) const STAGES: [&'static str; 5] = ["encode", "select", "project", "prefill", "first decode"];
+
+    /// Seconds of every stage for `batch` pictures with a prompt each, answered together with `n_new` tokens each; the
+    /// last stage has every step after the prefill, so the first one only when `n_new` is 2.
+    pub(super) fn run(&self, pixels: Tensor<4>, batch: usize, n_new: usize) -> anyhow::Result<[f64; 5]> {
+        let network = self.network;
+        let prompt = network.prompt(self.text);
+        let mut clock = Instant::now();
+        let mut lap = || -> anyhow::Result<f64> {
+            self.device.sync()?;
+            Ok(std::mem::replace(&mut clock, Instant::now())
+                .elapsed()
+                .as_secs_f64())
+        };
+        let tokens = network.encode(pixels, batch);
+        let encode = lap()?;
+        let grid = Grid {
+            rows: 1,
+            cols: tokens.dims()[1],
+        };
+        let mut seen = PruningContext::new(tokens.clone(), grid, self.budget)?;
+        seen.group = self.group;
+        let selection = self.pruner.select(&seen)?;
+        debug_assert_eq!(selection.space(), Space::Vision);
+        let kept = selection.gather(tokens);
+        let select = lap()?;
+        let visual = network.visual(network.project(kept), &selection);
+        let project = lap()?;
+        let [prefill, decode] = network.answer(&prompt, &visual, n_new)?;
+        Ok([encode, select, project, prefill, decode])
+    }
+}
