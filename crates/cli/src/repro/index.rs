@@ -1,8 +1,6 @@
 //! The page over the reports of several models.
 
-use std::collections::BTreeMap;
-
-use diffprune_eval::{Benchmark, Report, Row, Verdict};
+use diffprune_eval::{Absent, Benchmark, Report, Row, Verdict};
 
 /// The report of one model, and the folder in which it is.
 pub struct Shown {
@@ -144,16 +142,19 @@ fn absent(report: &Report) -> String {
     if report.absent.is_empty() {
         return String::new();
     }
-    let mut budgets: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for absent in &report.absent {
-        budgets
-            .entry((&absent.arm, &absent.reason))
-            .or_default()
-            .push(&absent.budget);
+    let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for Absent { arm, budget, reason } in &report.absent {
+        match groups
+            .last_mut()
+            .filter(|group| group.0 == arm && group.1 == reason)
+        {
+            Some(group) => group.2.push(budget),
+            None => groups.push((arm, reason, vec![budget])),
+        }
     }
-    let rows = budgets
+    let rows = groups
         .into_iter()
-        .map(|((arm, reason), budgets)| line(&[format!("`{arm}`"), budgets.join(", "), reason.to_string()]));
+        .map(|(arm, reason, budgets)| line(&[format!("`{arm}`"), budgets.join(", "), reason.to_string()]));
     let header = head(&["arm", "budget", "why it cannot run"].map(String::from));
     format!(
         "\n### What cannot run on {}\n\n{header}{}",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use diffprune_mini::Family;
 use serde_json::Value;
 
-use crate::{diffprune, model_of, output, succeed};
+use crate::{diffprune, model_of, succeed};
 
 const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\nrandom_seeds = 2\noracle_questions = 2\n\
                     resamples = 50\nmax_new_tokens = 2\npope_per_image = 1\npictures = 1\n[counts]\n\
@@ -173,8 +173,8 @@ fn models_that_are_not_there_are_told_before_anything_is_computed() {
     );
     let told = refused(line, &[&folder, &folder, &plan, &out]);
     assert!(told.contains("differ in their last name"), "{told}");
-    let told = output("run repro --model {} --models a,b", &[&folder]);
-    assert_eq!(told.status.code(), Some(2));
+    let told = refused("run repro --model {} --models a,b --out {}", &[&folder, &out]);
+    assert!(told.contains("cannot be used with"), "{told}");
 }
 
 /// What lies in the folder of a model.
