@@ -20,7 +20,7 @@ pub fn workspace_root() -> anyhow::Result<PathBuf> {
 /// `cargo xtask repro`.
 #[derive(Args)]
 pub struct ReproFlags {
-    /// A few minutes instead of a quarter of an hour: fewer steps, images and seeds.
+    /// A few minutes instead of half an hour: fewer steps, images and seeds.
     #[arg(long)]
     quick: bool,
     /// cpu, wgpu, vulkan or cuda.
@@ -33,9 +33,12 @@ pub struct ReproFlags {
     /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// A LLaVA-1.5 checkpoint in Hugging Face layout instead of the shipped small one.
+    /// One model alone: a checkpoint folder in Hugging Face layout, a shipped small model or a name on the hub.
     #[arg(long)]
-    model: Option<PathBuf>,
+    model: Option<String>,
+    /// Several models, named as for --model [default: the three shipped ones].
+    #[arg(long, value_delimiter = ',', conflicts_with = "model")]
+    models: Vec<String>,
     /// Further flags for `diffprune run repro`; paths in them count from the workspace.
     #[arg(last = true)]
     rest: Vec<String>,
@@ -47,12 +50,16 @@ impl ReproFlags {
         let binary = build(shell, &self.device)?;
         let Self { device, rest, .. } = &self;
         let out = resolved(shell, self.out.as_deref(), "runs/repro")?;
-        let model = self.model.as_deref().map(std::path::absolute).transpose()?;
         let seed = self.seed.to_string();
         let quick = self.quick.then_some("--quick");
-        let model = model
-            .into_iter()
-            .flat_map(|path| ["--model".into(), path.into_os_string()]);
+        let model = self.model.as_deref().map(folder_or_name).transpose()?;
+        let models = self.models.iter().map(|model| folder_or_name(model));
+        let models = models.collect::<anyhow::Result<Vec<_>>>()?.join(",");
+        let model = match (model, models.is_empty()) {
+            (Some(model), _) => vec!["--model".to_string(), model],
+            (None, false) => vec!["--models".to_string(), models],
+            (None, true) => Vec::new(),
+        };
         cmd!(
             shell,
             "{binary} run repro --device {device} --seed {seed} --out {out} {quick...} {model...} {rest...}"
@@ -129,6 +136,18 @@ fn resolved(shell: &Shell, given: Option<&Path>, default: &str) -> anyhow::Resul
     })
 }
 
+/// A model as the caller means it: a folder is found from the caller's own one, anything else is a name.
+fn folder_or_name(model: &str) -> anyhow::Result<String> {
+    if Path::new(model).is_dir() {
+        let path = std::path::absolute(model)?;
+        return path
+            .into_os_string()
+            .into_string()
+            .map_err(|path| anyhow::anyhow!("{}: wanted a path in UTF-8", path.display()));
+    }
+    Ok(model.to_string())
+}
+
 /// Where cargo builds when the shell runs it.
 fn target_folder(shell: &Shell) -> PathBuf {
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
@@ -169,5 +188,8 @@ mod tests {
         assert_eq!(given, caller.join("out"));
         assert_ne!(given, root.join("out"));
         assert_eq!(resolved(&shell, None, "runs/x").unwrap(), root.join("runs/x"));
+        let folder = caller.join("src");
+        assert_eq!(folder_or_name("src").unwrap(), folder.to_str().unwrap());
+        assert_eq!(folder_or_name("mini-llava-next").unwrap(), "mini-llava-next");
     }
 }

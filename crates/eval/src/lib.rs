@@ -32,8 +32,8 @@ pub use data::{
 };
 pub use error::EvalError;
 pub use report::{
-    Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row, Table,
-    heat_map,
+    Absent, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row,
+    Table, heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, Record, RecordFile, Replica, Run, RunOptions, Truth, leave_one_out,

@@ -4,20 +4,25 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use diffprune_mini::Family;
 
 use crate::model::ModelArgs;
 use crate::repro::{Repro, ReproPlan};
 
-/// The whole experiment on the shipped small model, or on any LLaVA-1.5 checkpoint.
+/// The papers' three tables in small, on the three shipped models or on others.
 ///
-/// Writes the small world, trains a scorer by DiffPrune and one by Gumbel top-k with straight-through gradients, asks
-/// every question with every arm, and reports. Each stage is skipped when it is complete with the same parameters and
-/// continued when it was interrupted.
+/// Writes the small world once, and for each model trains a scorer by DiffPrune and its learned rivals, asks every question
+/// with every arm, and reports. Each stage is skipped when it is complete with the same parameters and continued when it was
+/// interrupted. Each model has a folder of its own, report.md in the folder above shows all of them; with --model there is
+/// one report only.
 #[derive(Debug, Args)]
 pub struct ReproArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// A few minutes instead of a quarter of an hour: fewer updates, pictures and seeds.
+    /// Several models, named as for --model [default: the three shipped ones].
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C", conflicts_with = "model")]
+    models: Vec<String>,
+    /// A few minutes instead of half an hour: fewer updates, pictures and seeds.
     #[arg(long)]
     quick: bool,
     /// Seed of data, training and intervals.
@@ -43,14 +48,22 @@ impl ReproArgs {
                 toml::from_str(&text).with_context(|| format!("{}: wanted a plan in TOML", path.display()))?
             }
         };
-        let model = self.model.load()?;
         let repro = Repro {
             plan,
-            model: &model,
             seed: self.seed,
-            device: self.model.device,
             out: self.out,
         };
-        repro.run()
+        if self.model.model.is_some() {
+            return repro.one(&self.model);
+        }
+        let models = match self.models.as_slice() {
+            [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
+            given => given.iter().map(|name| name.trim().to_string()).collect(),
+        };
+        let args = |name: String| ModelArgs {
+            model: Some(name),
+            ..self.model.clone()
+        };
+        repro.several(&models.into_iter().map(args).collect::<Vec<_>>())
     }
 }

@@ -83,6 +83,11 @@ impl Ledger {
             .is_some_and(|stage| stage.seconds.is_some())
     }
 
+    /// Takes over what another ledger has noted of a stage.
+    pub fn adopt(&mut self, name: &str, stage: Stage) {
+        self.stages.insert(name.to_string(), stage);
+    }
+
     /// Runs a stage and notes its time. A stage that was complete before keeps what was noted then.
     pub fn time<T>(&mut self, stage: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         if self.has(stage) {

@@ -33,7 +33,7 @@ fn options_of_llava_next() {
         dir.path().join("a.png"),
         dir.path().join("b.png"),
     );
-    model_of(&checkpoint, Family::LlavaNext, 32);
+    model_of(Family::LlavaNext, &checkpoint, 32, 1);
     picture(&photo);
 
     // A view of 6 by 6, and of the map of 12 by 12 the 8 rows that show the picture.
@@ -88,7 +88,7 @@ fn options_of_llava_next() {
 fn options_of_qwen() {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoint, photo) = (dir.path().join("qwen"), dir.path().join("a.png"));
-    model_of(&checkpoint, Family::Qwen25Vl, 32);
+    model_of(Family::Qwen25Vl, &checkpoint, 32, 1);
     picture(&photo);
 
     // 200 by 120 pixels are 14 by 9 cells of 14 pixels; at most 5000 pixels leave 6 by 3, at least 50000 ask for more.
@@ -143,7 +143,7 @@ fn options_of_another_family_and_impossible_ones() {
     ];
     for family in Family::ALL {
         let checkpoint = dir.path().join(family.folder());
-        model_of(&checkpoint, family, 32);
+        model_of(family, &checkpoint, 32, 1);
         // Whose options they are is known before the weights are read.
         fs::remove_file(checkpoint.join("model.safetensors")).unwrap();
         for (options, owner) in [(&next[..], Family::LlavaNext), (&qwen[..], Family::Qwen25Vl)] {
@@ -222,7 +222,7 @@ fn records_of_other_options_stand_apart() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let (checkpoint, world, out) = (at("next"), at("world"), at("out"));
-    model_of(&checkpoint, Family::LlavaNext, 32);
+    model_of(Family::LlavaNext, &checkpoint, 32, 1);
     succeed(
         &format!("mini data --out {{}} --images 1 --val-images 1 {FEW_QUESTIONS}"),
         &[&world],

@@ -25,13 +25,13 @@ fn diffprune(line: &str, paths: &[&Path]) -> Command {
     // A name that is no folder must not be looked up outside.
     command.env("HF_HUB_OFFLINE", "1");
     for word in line.split_whitespace() {
-        match word.split_once("{}") {
-            Some((before, after)) => {
-                let path = paths.next().expect("a path for each {}").display();
-                command.arg(format!("{before}{path}{after}"))
-            }
-            None => command.arg(word),
-        };
+        let mut parts = word.split("{}");
+        let mut argument = parts.next().unwrap_or_default().to_string();
+        for part in parts {
+            let path = paths.next().expect("a path for each {}").display();
+            argument += &format!("{path}{part}");
+        }
+        command.arg(argument);
     }
     command
 }
@@ -49,20 +49,20 @@ fn succeed(line: &str, paths: &[&Path]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A LLaVA-1.5 checkpoint with random weights: the architecture and the texts of the small model, narrower.
+/// A checkpoint with random weights: the architecture and the texts of the small LLaVA-1.5, narrower.
 fn model(dir: &Path, width: usize) {
-    model_of(dir, Family::Llava15, width);
+    model_of(Family::Llava15, dir, width, 1);
 }
 
-/// The same of any family.
-fn model_of(dir: &Path, family: Family, width: usize) {
+/// The same of any family, with so many layers in the language model.
+fn model_of(family: Family, dir: &Path, width: usize, layers: usize) {
     let world = WorldConfig::default();
     let recipe = PretrainConfig {
         d_vision: width,
         vision_layers: 1,
         vision_heads: 2,
         d_model: 32,
-        language_layers: 1,
+        language_layers: layers,
         n_heads: 2,
         ..PretrainConfig::of(family)
     };

@@ -99,6 +99,7 @@ impl Report {
             meta,
             tables,
             claims,
+            absent: options.absent.clone(),
             timings: Vec::new(),
         })
     }

@@ -68,6 +68,7 @@ impl Report {
             meta,
             tables: tables(names, &shared, &layout, &paired, options),
             claims: Vec::new(),
+            absent: Vec::new(),
             timings: Vec::new(),
         })
     }

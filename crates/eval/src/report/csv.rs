@@ -5,13 +5,18 @@ use super::result::{Claim, PairedTest, Report, Row};
 const HEADER: &str =
     "table,arm,budget,metric,value,lo,hi,n,verdict,wins,losses,p,p_holm,runs,dtype,attention,device,batch";
 
-/// All tables, claims (`claims`) and times (`times`, milliseconds with quartiles), with a header.
+/// All tables, claims (`claims`), arms without numbers (`absent`, the reason as metric) and times (`times`, milliseconds
+/// with quartiles), with a header.
 pub(crate) fn page(report: &Report) -> String {
     let mut lines = vec![HEADER.to_string()];
     for table in &report.tables {
         lines.extend(table.rows.iter().map(|row| line(of_row(&table.id, row))));
     }
     lines.extend(report.claims.iter().map(|claim| line(of_claim(claim))));
+    lines.extend(report.absent.iter().map(|absent| {
+        let cells = ["absent", &absent.arm, &absent.budget, &absent.reason];
+        line(cells.map(String::from).to_vec())
+    }));
     for timing in &report.timings {
         let mut cells = cells(
             ["times", &timing.stage, "", "median ms"],

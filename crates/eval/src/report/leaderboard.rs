@@ -70,6 +70,7 @@ impl Report {
                 rows: entries.into_iter().flat_map(|entry| entry.rows).collect(),
             }],
             claims: Vec::new(),
+            absent: Vec::new(),
             timings: Vec::new(),
         })
     }

@@ -26,5 +26,5 @@ pub use figures::{Figure, Figures};
 pub use format::Format;
 pub use options::{CostOptions, ReportOptions};
 pub use plots::Plot;
-pub use result::{Claim, Meta, PairedTest, Report, Row, Table};
+pub use result::{Absent, Claim, Meta, PairedTest, Report, Row, Table};
 pub use show::heat_map;

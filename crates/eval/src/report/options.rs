@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::result::Absent;
 use crate::cost::ModelShape;
 use crate::stats::{Bootstrap, ChanceLevels};
 
@@ -32,6 +33,9 @@ pub struct ReportOptions {
     /// Names of arms that answer some of the questions only: they have a table of their own, in which every arm is compared
     /// on their questions, and no say in the others.
     pub partial: Vec<String>,
+    /// Arms that could not run, for the tables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// Points that dropping background may cost at most.
     pub background_cost: f64,
     /// Points that dropping objects must cost at least.
@@ -98,6 +102,7 @@ impl Default for ReportOptions {
             oracle_drop: "oracle-drop".into(),
             downsampled: "downsampled-image".into(),
             partial: vec!["oracle-loo".into(), "oracle-loo-reindexed".into()],
+            absent: Vec::new(),
             background_cost: 5.0,
             object_cost: 10.0,
             chance: ChanceLevels::default(),

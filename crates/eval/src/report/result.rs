@@ -110,6 +110,17 @@ pub struct Claim {
     pub hi: f64,
 }
 
+/// An arm that has no number at a budget, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The arm.
+    pub arm: String,
+    /// The budget.
+    pub budget: String,
+    /// What keeps it from running.
+    pub reason: String,
+}
+
 /// Everything that a run has shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -119,6 +130,9 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// Verdicts.
     pub claims: Vec<Claim>,
+    /// Arms that could not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// Times, each with its circumstances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<Timing>,

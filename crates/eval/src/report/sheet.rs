@@ -1,6 +1,6 @@
 //! The tables of a report as people read them: text cells, pages share them.
 
-use super::result::{PairedTest, Report, Row, Table};
+use super::result::{Absent, PairedTest, Report, Row, Table};
 use crate::cost::Timing;
 
 /// A table of texts.
@@ -14,10 +14,20 @@ pub(crate) struct Sheet {
 /// Stands where an arm has no number.
 const NOTHING: &str = "–";
 
+/// Stands in the main table where an arm cannot run; the reason is in a table of its own.
+const CANNOT: &str = "cannot";
+/// Id of the main table.
+const MAIN: &str = "main";
+
 /// Every sheet of the report, claims first.
 pub(crate) fn sheets(report: &Report) -> Vec<Sheet> {
     let mut sheets = vec![claims(report)];
-    sheets.extend(report.tables.iter().flat_map(of_table));
+    for table in &report.tables {
+        sheets.extend(of_table(table, &report.absent));
+        if table.id == MAIN {
+            sheets.push(absent(&report.absent));
+        }
+    }
     sheets.push(times(report));
     sheets.retain(|sheet| !sheet.rows.is_empty());
     sheets
@@ -25,15 +35,19 @@ pub(crate) fn sheets(report: &Report) -> Vec<Sheet> {
 
 /// The sheets that a terminal shows.
 pub(crate) fn headline_sheets(report: &Report) -> Vec<Sheet> {
-    let shown = ["main", "comparison", "leaderboard"];
+    let shown = [MAIN, "comparison", "leaderboard"];
     let tables = report.tables.iter();
-    tables
+    let mut sheets: Vec<Sheet> = tables
         .filter(|table| shown.contains(&table.id.as_str()))
-        .flat_map(of_table)
-        .collect()
+        .flat_map(|table| of_table(table, &report.absent))
+        .collect();
+    sheets.push(absent(&report.absent));
+    sheets.retain(|sheet| !sheet.rows.is_empty());
+    sheets
 }
 
-fn of_table(table: &Table) -> Vec<Sheet> {
+fn of_table(table: &Table, absent: &[Absent]) -> Vec<Sheet> {
+    let absent = if table.id == MAIN { absent } else { &[] };
     match table.id.as_str() {
         "kinds" => vec![wide(table)],
         "leaderboard" => vec![ranked(table)],
@@ -41,7 +55,7 @@ fn of_table(table: &Table) -> Vec<Sheet> {
         "comparison" => vec![long(table, true)],
         _ => metrics(table)
             .iter()
-            .map(|metric| by_budget(table, metric))
+            .map(|metric| by_budget(table, metric, absent))
             .collect(),
     }
 }
@@ -74,14 +88,27 @@ fn claims(report: &Report) -> Sheet {
     }
 }
 
+/// Arms that cannot run, and why.
+fn absent(absent: &[Absent]) -> Sheet {
+    let row = |absent: &Absent| vec![absent.arm.clone(), absent.budget.clone(), absent.reason.clone()];
+    Sheet {
+        title: "Arms that cannot run here".into(),
+        header: ["arm", "budget", "why"].map(String::from).to_vec(),
+        rows: absent.iter().map(row).collect(),
+    }
+}
+
 /// Arms down, budgets across, one metric.
-fn by_budget(table: &Table, metric: &str) -> Sheet {
+fn by_budget(table: &Table, metric: &str, absent: &[Absent]) -> Sheet {
     let rows: Vec<&Row> = table.rows.iter().filter(|row| row.metric == metric).collect();
     let budgets = distinct(rows.iter().map(|row| row.budget.as_str()));
-    let arms = distinct(rows.iter().map(|row| row.arm.as_str()));
+    let missing = absent.iter().map(|absent| absent.arm.as_str());
+    let arms = distinct(rows.iter().map(|row| row.arm.as_str()).chain(missing));
+    let is_absent = |arm: &str, budget: &str| absent.iter().any(|a| a.arm == arm && a.budget == budget);
+    let nothing = |arm: &str, budget: &str| if is_absent(arm, budget) { CANNOT } else { NOTHING };
     let cell = |arm: &str, budget: &str| {
         let row = rows.iter().find(|row| row.arm == arm && row.budget == budget);
-        row.map_or(NOTHING.to_string(), |row| match table.id.as_str() {
+        row.map_or(nothing(arm, budget).to_string(), |row| match table.id.as_str() {
             "cost" => format!("{:.3} [{:.3}, {:.3}]", row.value, row.lo, row.hi),
             _ => interval(row.value, row.lo, row.hi),
         })

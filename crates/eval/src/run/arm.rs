@@ -48,6 +48,8 @@ pub struct Arm {
     pub truth: Truth,
     /// At most so many of the run's questions, spread evenly over them; `None` asks all.
     pub questions: Option<usize>,
+    /// The budgets of the run at which the arm runs; `None` takes all of them.
+    pub only_at: Option<Vec<Budget>>,
 }
 
 impl Arm {
@@ -87,6 +89,7 @@ impl Arm {
             seed: 0,
             truth: Truth::Annotations,
             questions: None,
+            only_at: None,
         }
     }
 
@@ -136,13 +139,15 @@ impl Arm {
             seed: 0,
             truth: Truth::Annotations,
             questions: None,
+            only_at: None,
         }
     }
 
     /// The budgets at which the arm runs: those of the comparison, or once with every token.
     pub(crate) fn budgets(&self, budgets: &[Budget]) -> Vec<Budget> {
         if self.pruner.is_some() || self.input == ArmInput::Downsampled {
-            budgets.to_vec()
+            let runs_at = |budget: &Budget| self.only_at.as_ref().is_none_or(|only| only.contains(budget));
+            budgets.iter().copied().filter(runs_at).collect()
         } else {
             vec![Budget::All]
         }

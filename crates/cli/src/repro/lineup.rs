@@ -1,0 +1,198 @@
+//! What is compared on which model.
+
+use diffprune::{Budget, GumbelBackward, Method};
+use diffprune_baselines::{Baseline, registry};
+use serde::{Deserialize, Serialize};
+
+/// Families with a table of their own; every other one is shown as the first.
+const NEXT: &str = "llava-next";
+const QWEN: &str = "qwen2.5-vl";
+/// Ends the name of a method's variant for Qwen2.5-VL.
+const FOR_QWEN: &str = "-qwen";
+
+/// The comparison on one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lineup {
+    /// The table of the papers that it shows in small.
+    pub table: String,
+    /// Budgets, as exact shares of the tokens, from the largest to the smallest.
+    pub budgets: Vec<Budget>,
+    /// What is trained for it.
+    pub learned: Vec<Learned>,
+    /// Arms, in the order of the tables.
+    pub arms: Vec<String>,
+}
+
+/// A method that is trained on the captions of the small world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The name of its arm.
+    pub arm: String,
+    /// What is trained.
+    pub method: Method,
+}
+
+impl Lineup {
+    /// The comparison on models of a family.
+    ///
+    /// LLaVA-1.5 and unknown families: every method of the registry and every learned rival at three budgets (Table 1).
+    /// LLaVA-NeXT (Table 2, one budget) and Qwen2.5-VL (Table 3): the published methods before the language model.
+    pub fn of(family: &str) -> Self {
+        let every = !matches!(family, NEXT | QWEN);
+        let (table, budgets) = match family {
+            NEXT => ("Table 2", vec![Budget::rate(1, 9)]),
+            QWEN => ("Table 3", thirds()),
+            _ => ("Table 1", thirds()),
+        };
+        let learned = if every { all_learned() } else { core() };
+        let mut arms: Vec<String> = ["full", "diffprune", "diffprune-reindexed"]
+            .map(String::from)
+            .to_vec();
+        for rival in &learned[1..] {
+            arms.push(rival.arm.clone());
+            if decides_on_the_count(&rival.method) {
+                arms.push(format!("{}-at-budget", rival.arm));
+            }
+        }
+        let chosen = |baseline: &&Baseline| {
+            baseline.paper.is_none()
+                || every
+                || (is_before_the_model(baseline) && is_for(family, baseline.name))
+        };
+        let (published, controls): (Vec<_>, Vec<_>) = registry()
+            .iter()
+            .filter(chosen)
+            .partition(|baseline| baseline.paper.is_some());
+        let names = |list: &[&Baseline]| list.iter().map(|b| b.name.to_string()).collect::<Vec<_>>();
+        arms.extend(names(&published));
+        arms.extend(names(&controls));
+        let others = [
+            "oracle-loo",
+            "downsampled-image",
+            "untrained",
+            "inverted",
+            "blank-image",
+            "text-only",
+        ];
+        arms.extend(others.map(String::from));
+        Self {
+            table: table.into(),
+            budgets,
+            learned,
+            arms,
+        }
+    }
+}
+
+/// 66.7, 77.8 and 88.9 % pruned.
+fn thirds() -> Vec<Budget> {
+    vec![Budget::rate(1, 3), Budget::rate(2, 9), Budget::rate(1, 9)]
+}
+
+/// DiffPrune and the controlled contrast.
+fn core() -> Vec<Learned> {
+    let contrast = Method::GumbelSte {
+        backward: GumbelBackward::Identity,
+    };
+    [("diffprune", Method::Throttle), ("gumbel-ste", contrast)]
+        .map(learned)
+        .to_vec()
+}
+
+fn all_learned() -> Vec<Learned> {
+    let rivals = [
+        ("dynamic-vit", Method::dynamic_vit()),
+        ("dynamic-llava", Method::dynamic_llava()),
+        ("atp", Method::atp()),
+        ("glimpse-prune", Method::glimpse_prune()),
+    ];
+    core().into_iter().chain(rivals.map(learned)).collect()
+}
+
+fn learned((arm, method): (&str, Method)) -> Learned {
+    Learned {
+        arm: arm.into(),
+        method,
+    }
+}
+
+/// Whether the method keeps fewer tokens than the budget where its thresholds say so.
+fn decides_on_the_count(method: &Method) -> bool {
+    matches!(method, Method::Atp { .. } | Method::GlimpsePrune { .. })
+}
+
+fn is_before_the_model(baseline: &Baseline) -> bool {
+    (baseline.init)().decoder().is_none()
+}
+
+/// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
+fn is_for(family: &str, name: &str) -> bool {
+    match name.strip_suffix(FOR_QWEN) {
+        Some(_) => family == QWEN,
+        None => {
+            let variant = format!("{name}{FOR_QWEN}");
+            family != QWEN || registry().iter().all(|other| other.name != variant)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_table_has_every_method() {
+        let lineup = Lineup::of("llava-1.5");
+        for baseline in registry() {
+            assert!(
+                lineup.arms.iter().any(|arm| arm == baseline.name),
+                "{}",
+                baseline.name
+            );
+        }
+        for arm in [
+            "gumbel-ste",
+            "dynamic-vit",
+            "dynamic-llava",
+            "atp-at-budget",
+            "glimpse-prune-at-budget",
+        ] {
+            assert!(lineup.arms.iter().any(|name| name == arm), "{arm}");
+        }
+        assert_eq!(Lineup::of("some-other"), lineup);
+    }
+
+    #[test]
+    fn the_other_tables_have_the_methods_before_the_model() {
+        let (next, qwen) = (Lineup::of(NEXT), Lineup::of(QWEN));
+        assert_eq!(next.budgets, [Budget::rate(1, 9)]);
+        assert_eq!(qwen.budgets, thirds());
+        let has = |lineup: &Lineup, arm: &str| lineup.arms.iter().any(|name| name == arm);
+        for arm in [
+            "visionzip",
+            "divprune",
+            "cdpruner",
+            "gumbel-ste",
+            "oracle-keep",
+            "random",
+        ] {
+            assert!(has(&next, arm) && has(&qwen, arm), "{arm}");
+        }
+        for arm in ["fastv", "dart", "dynamic-vit"] {
+            assert!(!has(&next, arm) && !has(&qwen, arm), "{arm}");
+        }
+        assert!(has(&next, "holov") && !has(&next, "holov-qwen"));
+        assert!(has(&qwen, "holov-qwen") && !has(&qwen, "holov"));
+    }
+
+    #[test]
+    fn no_arm_stands_twice() {
+        for family in ["llava-1.5", NEXT, QWEN] {
+            let mut arms = Lineup::of(family).arms;
+            let count = arms.len();
+            arms.sort();
+            arms.dedup();
+            assert_eq!(arms.len(), count, "{family}");
+        }
+    }
+}
