@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use diffprune_mini::{PretrainConfig, WorldConfig};
+use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, untrained};
 use diffprune_vlm::{LlavaModel, TextBatch, VisualInput};
 
 /// Images of a shard.
@@ -17,9 +17,11 @@ const IMAGES: usize = 8;
 const N_TEXT: usize = 112;
 
 fn model() -> LlavaModel {
-    PretrainConfig::default()
-        .model(&WorldConfig::default())
-        .init(&Device::flex())
+    let recipe = PretrainConfig::of(Family::Llava15);
+    match untrained(&recipe, &WorldConfig::default(), &Device::flex()) {
+        Ok(Pretrained::Llava(model, _)) => model,
+        other => panic!("wanted a LLaVA-1.5, found {other:?}"),
+    }
 }
 
 /// Forward and backward of the vision tower up to the layer that LLaVA reads.
