@@ -4,8 +4,8 @@ mod answerer;
 
 use answerer::{meant, only, region, solve};
 use diffprune_mini::{
-    MiniError, Prompts, QuestionKind, Scene, SceneDataset, Split, Style, Turn, WorldConfig, build_tokenizer,
-    caption, render, turns,
+    Family, MiniError, Prompts, QuestionKind, Scene, SceneDataset, Split, Style, Turn, WorldConfig,
+    build_tokenizer, caption, render, turns,
 };
 use std::collections::BTreeMap;
 
@@ -177,9 +177,9 @@ fn answers_follow_from_scene_and_words() -> Outcome {
 
 #[test]
 fn no_word_is_unknown() -> Outcome {
-    let tokenizer = build_tokenizer()?;
-    for prompts in [Prompts::Llava, Prompts::LmmsEval] {
-        for (_, turn) in taught(600, prompts)? {
+    for family in Family::ALL {
+        let tokenizer = build_tokenizer(family)?;
+        for (_, turn) in taught(600, family.prompts())? {
             for text in [&turn.text, &turn.answer] {
                 let ids = tokenizer.encode(text.as_str(), true).map_err(|e| e.to_string())?;
                 assert!(!ids.get_ids().contains(&0), "{text}: {:?}", ids.get_tokens());
