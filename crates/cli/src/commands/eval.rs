@@ -27,7 +27,7 @@ pub const RECORDS: &str = "records.jsonl";
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
 ///
 /// An interrupted run is continued by the same command. Several devices (--device cuda:0,cuda:1) share the questions, each
-/// with its own copy of the model; the records are those of one device.
+/// with its own copy of the model; the order of the records is that of one device.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     #[command(flatten)]

@@ -75,8 +75,8 @@ struct Header {
     run: String,
 }
 
-/// A file of records that only grows; at the end of a run it is put in order. A last line that a crash has cut short or damaged is dropped when the file is
-/// opened again: its question is asked again.
+/// A file of records that only grows; at the end of a run it is put in order. A last line that a crash has cut short or
+/// damaged is dropped when the file is opened again: its question is asked again.
 #[derive(Debug)]
 pub struct RecordFile {
     path: PathBuf,

@@ -116,9 +116,8 @@ impl<'a> Run<'a> {
     /// Answers every question with every arm and budget, continuing the record file where it ends.
     ///
     /// The records come back in the order arm, budget, question, whatever the threads did, and stand so in the file of a
-    /// run that has ended. A picture that cannot be read,
-    /// and a question on which the model or a method fails, is left out and listed in a file beside the records
-    /// (`records.failed.jsonl`), unless the options are strict.
+    /// run that has ended. A picture that cannot be read, and a question on which the model or a method fails, is left out
+    /// and listed in a file beside the records (`records.failed.jsonl`), unless the options are strict.
     ///
     /// # Errors
     /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, or the
