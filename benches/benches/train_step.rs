@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use diffprune_mini::{PretrainConfig, WorldConfig};
+use diffprune_mini::{PretrainConfig, Pretrained, WorldConfig, untrained};
 use diffprune_vlm::{LlavaModel, TextBatch, VisualInput};
 
 /// Images of a shard.
@@ -17,9 +17,15 @@ const IMAGES: usize = 8;
 const N_TEXT: usize = 112;
 
 fn model() -> LlavaModel {
-    PretrainConfig::default()
-        .model(&WorldConfig::default())
-        .init(&Device::flex())
+    let model = untrained(
+        &PretrainConfig::default(),
+        &WorldConfig::default(),
+        &Device::flex(),
+    );
+    match model.expect("the shipped recipe") {
+        Pretrained::Llava(model, _) => model,
+        _ => unreachable!("the default recipe is that of LLaVA-1.5"),
+    }
 }
 
 /// Forward and backward of the vision tower up to the layer that LLaVA reads.
