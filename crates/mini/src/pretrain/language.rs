@@ -10,8 +10,8 @@ use super::body::Body;
 use super::parts::Reader;
 use super::pixels::Pictures;
 use super::subsets::{SubsetSource, draw_subset};
-use super::words::{Conversation, text_batch};
-use crate::{MiniError, QuestionKind, Style};
+use super::words::{Asked, Conversation, text_batch};
+use crate::MiniError;
 
 /// Weight of a caption's token beside a token of an answer: captions are long, answers decide.
 const CAPTION_WEIGHT: f32 = 0.3;
@@ -30,7 +30,7 @@ pub struct LessonReport {
     /// Weighted mean negative log-likelihood, `[1]`.
     pub loss: Tensor<1>,
     /// For each answer, how and what was asked (`None` = caption) and whether every token of it was the likeliest one.
-    pub right: Vec<(Option<(Style, QuestionKind)>, bool)>,
+    pub right: Vec<(Asked, bool)>,
 }
 
 impl<'a> Lesson<'a> {
@@ -147,7 +147,7 @@ struct Targets {
 }
 
 /// Where each answer lies among the targets.
-struct Spans(Vec<(Option<(Style, QuestionKind)>, std::ops::Range<usize>)>);
+struct Spans(Vec<(Asked, std::ops::Range<usize>)>);
 
 impl Targets {
     fn of(conversations: &[Conversation], spliced: &Spliced) -> Self {
@@ -182,7 +182,7 @@ impl Targets {
 }
 
 impl Spans {
-    fn right(&self, logits: Tensor<2>, ids: &[i64]) -> Vec<(Option<(Style, QuestionKind)>, bool)> {
+    fn right(&self, logits: Tensor<2>, ids: &[i64]) -> Vec<(Asked, bool)> {
         let best: Vec<i64> = logits.argmax(1).into_data().iter::<i64>().collect();
         self.0
             .iter()

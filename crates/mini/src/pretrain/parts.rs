@@ -6,6 +6,7 @@ use diffprune_vlm::{ClipVision, Llama, Projector, QwenMerger, QwenVision};
 
 /// A vision tower.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of them")]
 pub enum Tower {
     /// CLIP, as in both LLaVAs.
     Clip(ClipVision),

@@ -9,10 +9,13 @@ use crate::{
     MiniError, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer, caption, turns,
 };
 
+/// How and what was asked; `None` for a caption.
+pub type Asked = Option<(Style, QuestionKind)>;
+
 /// One turn of a conversation as a stretch of targets.
 pub struct Answer {
     /// How and what was asked; `None` is a caption.
-    pub kind: Option<(Style, QuestionKind)>,
+    pub kind: Asked,
     /// Range of the target ids.
     pub range: std::ops::Range<usize>,
 }
@@ -99,10 +102,7 @@ impl Words {
     }
 
     /// Turns in the form that the chat template gives them.
-    fn conversation(
-        &self,
-        turns: &[(Option<(Style, QuestionKind)>, String, String)],
-    ) -> Result<Conversation, MiniError> {
+    fn conversation(&self, turns: &[(Asked, String, String)]) -> Result<Conversation, MiniError> {
         let chat = Chat::of(self.family);
         let mut ids = self.opening.clone();
         let mut answers = Vec::with_capacity(turns.len());
