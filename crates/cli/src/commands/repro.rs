@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use diffprune_mini::Family;
 
+use crate::device;
 use crate::model::ModelArgs;
 use crate::repro::{Repro, ReproPlan};
 
@@ -48,6 +49,7 @@ impl ReproArgs {
                 toml::from_str(&text).with_context(|| format!("{}: wanted a plan in TOML", path.display()))?
             }
         };
+        device::parse(&self.model.device)?;
         let repro = Repro {
             plan,
             seed: self.seed,
