@@ -21,6 +21,7 @@ mod shuffled;
 mod stratified;
 mod top;
 mod uniform_grid;
+mod variant;
 
 pub use average_pool::AveragePool;
 pub use cls_attention::ClsAttention;
@@ -50,6 +51,7 @@ pub use shuffled::Shuffled;
 pub use stratified::Stratified;
 pub use top::{highest, host_scores};
 pub use uniform_grid::UniformGrid;
+pub use variant::Variant;
 
 /// The code in the book compiles.
 #[cfg(doctest)]

@@ -11,6 +11,7 @@ use crate::merged::{Tokens, selection};
 use crate::registry::{Baseline, Check, Paper};
 use crate::saliency::received;
 use crate::top::{highest, host_scores};
+use crate::variant::{Seen, Variant};
 
 /// Takes the tokens that `[CLS]` sees most as centres, adds to each its nearest neighbours weighted by their attention,
 /// and merges all other tokens into one that comes last.
@@ -19,6 +20,10 @@ use crate::top::{highest, host_scores};
 /// has no `[CLS]`, received attention and head-averaged keys take their place (as independent ports do). Crops get equal
 /// shares and follow one another (ours; the authors have one crop). The last token stands at the place of the crop's
 /// last token. A budget of all tokens leaves them as they are.
+///
+/// [`PruMerge::qwen`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
+/// `[CLS]` attention as in independent ports. Ours is that projected tokens take the place of keys and are what is
+/// merged (the norm in front of the merger undoes a token's length), and that position ids are kept.
 ///
 /// - Reference: a centre is itself plus the plain weighted sum of its neighbours, the last token a weighted sum of the
 ///   rest; the weights are far from adding up to one.
@@ -35,6 +40,8 @@ pub struct PruMerge {
     pub fidelity: Fidelity,
     /// Position ids of the kept tokens; the published code counts anew.
     pub positions: PositionRule,
+    /// For which kind of model.
+    pub variant: Variant,
 }
 
 /// How many centres there are.
@@ -58,7 +65,17 @@ impl PruMerge {
             centres: Centres::Budget,
             n_neighbours: 32,
             fidelity: Fidelity::Reference,
-            positions: PositionRule::Reindex,
+            positions: Variant::Llava.positions(),
+            variant: Variant::Llava,
+        }
+    }
+
+    /// The same for Qwen2.5-VL: received attention, projected tokens, position ids kept.
+    pub fn qwen(plus: bool) -> Self {
+        Self {
+            positions: Variant::Qwen.positions(),
+            variant: Variant::Qwen,
+            ..Self::new(plus)
         }
     }
 }
@@ -83,6 +100,27 @@ pub(crate) const PLUS: Baseline = Baseline::arm("prumerge-plus", "the same with 
 .cost("N K d")
 .merging()
 .paper(PAPER);
+
+const PAPER_QWEN: Paper = Paper {
+    check: Check::OracleOfAlgorithm,
+    ..PAPER
+};
+
+pub(crate) const QWEN: Baseline =
+    Baseline::arm("prumerge-qwen", "most seen, neighbours added, no [CLS]", || {
+        Box::new(PruMerge::qwen(false))
+    })
+    .cost("N K D")
+    .merging()
+    .paper(PAPER_QWEN);
+
+pub(crate) const PLUS_QWEN: Baseline =
+    Baseline::arm("prumerge-plus-qwen", "the same with even centres beside", || {
+        Box::new(PruMerge::qwen(true))
+    })
+    .cost("N K D")
+    .merging()
+    .paper(PAPER_QWEN);
 
 /// How many values lie above the third quartile by more than one and a half times the distance of the quartiles.
 pub fn n_outliers(values: &[f32]) -> usize {
@@ -197,37 +235,48 @@ pub fn merge(
     Matrix::new(values.concat(), features.width())
 }
 
-/// Attention and keys of each image.
-fn attention_and_keys(
-    context: &PruningContext,
-    method: &str,
-) -> Result<(Vec<Vec<f32>>, Vec<Matrix>), PruneError> {
-    if let Some(wide) = &context.observed.wide_attention {
-        return Ok((
-            host_scores(context, wide.cls.clone(), method, "[CLS] attention")?,
-            token_matrices(context, &wide.keys, method, "keys")?,
-        ));
-    }
-    let attention = received(
-        context,
-        method,
-        "[CLS] attention of full width or received attention",
-    )?;
-    let keys = context.require(|observed| &observed.keys, method, "keys")?;
-    Ok((attention, token_matrices(context, &keys.tokens, method, "keys")?))
+/// Attention, keys and the encoder's tokens.
+fn seen<'a>(context: &'a PruningContext, method: &str) -> Result<Seen<'a>, PruneError> {
+    let (attention, keys) = match &context.observed.wide_attention {
+        Some(wide) => {
+            let attention = host_scores(context, wide.cls.clone(), method, "[CLS] attention")?;
+            (attention, &wide.keys)
+        }
+        None => {
+            let wanted = "[CLS] attention of full width or received attention";
+            let attention = received(context, method, wanted)?;
+            let keys = context.require(|observed| &observed.keys, method, "keys")?;
+            (attention, &keys.tokens)
+        }
+    };
+    Ok(Seen {
+        attention,
+        keys: Some(token_matrices(context, keys, method, "keys")?),
+        features: token_matrices(context, &context.tokens, method, "tokens")?,
+        space: Space::Vision,
+        like: &context.tokens,
+    })
 }
 
 impl Pruner for PruMerge {
     fn name(&self) -> &str {
-        if self.plus { PLUS.name } else { ENTRY.name }
+        match (self.variant, self.plus) {
+            (Variant::Llava, false) => ENTRY.name,
+            (Variant::Llava, true) => PLUS.name,
+            (Variant::Qwen, false) => QWEN.name,
+            (Variant::Qwen, true) => PLUS_QWEN.name,
+        }
     }
 
     fn signals(&self) -> Signals {
-        Signals {
-            wide_attention: true,
-            received_attention: true,
-            keys: true,
-            ..Signals::default()
+        match self.variant {
+            Variant::Llava => Signals {
+                wide_attention: true,
+                received_attention: true,
+                keys: true,
+                ..Signals::default()
+            },
+            Variant::Qwen => Seen::projected_signals(),
         }
     }
 
@@ -236,15 +285,17 @@ impl Pruner for PruMerge {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let (attention, keys) = attention_and_keys(context, self.name())?;
-        let tokens = token_matrices(context, &context.tokens, self.name(), "tokens")?;
-        let device = context.tokens.device();
+        let seen = match self.variant {
+            Variant::Llava => seen(context, self.name())?,
+            Variant::Qwen => Seen::projected(context, self.name())?,
+        };
+        let device = seen.like.device();
         let crop = |row: usize, crop: &Crop, out: &mut Tokens| {
-            let attention = crop.of(&attention[row]);
+            let attention = crop.of(&seen.attention[row]);
             let centres = centres(&attention, self.plus, self.centres, crop.k);
             let merged = merge(
-                &tokens[row].selected(&crop.tokens),
-                &keys[row].selected(&crop.tokens),
+                &seen.features[row].selected(&crop.tokens),
+                &seen.keys(row).selected(&crop.tokens),
                 &attention,
                 &centres,
                 self.n_neighbours,
@@ -259,7 +310,7 @@ impl Pruner for PruMerge {
         let image = |row: usize| {
             let k = context.budget(row);
             if self.centres == Centres::Budget && k == context.n_tokens(row) {
-                return Tokens::all(&tokens[row]);
+                return Tokens::all(&seen.features[row]);
             }
             let mut out = Tokens::default();
             let crops = crops(&context.layouts[row], k);
@@ -271,13 +322,47 @@ impl Pruner for PruMerge {
             out
         };
         let images = (0..context.batch()).map(image).collect();
-        Ok(selection(images, Space::Vision, &context.tokens))
+        Ok(selection(images, seen.space, seen.like))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Tensor;
+    use diffprune_pruner::{Budget, Grid};
+
+    #[test]
+    fn without_class_projected_tokens_join_the_most_seen_ones() {
+        let device = Device::flex();
+        let tokens = Tensor::<3>::zeros([1, 6, 5], &device);
+        let check = |plus, attention: [f32; 6], kept: [usize; 3], wanted: [f32; 6]| {
+            let budget = Budget::Tokens(3);
+            let mut context =
+                PruningContext::new(tokens.clone(), Grid { rows: 2, cols: 3 }, &budget).unwrap();
+            context.observed.received_attention = Some(Tensor::from_floats([attention], &device));
+            context.observed.projected = Some(Tensor::from_floats(
+                [[[1., 0.], [2., 0.], [0., 1.], [1., 3.], [1., 4.], [1., 1.]]],
+                &device,
+            ));
+            let method = PruMerge {
+                n_neighbours: 1,
+                ..PruMerge::qwen(plus)
+            };
+            let selection = method.select(&context).unwrap();
+            assert_eq!(selection.keep_indices(0), kept);
+            let found = selection.gather(tokens.clone()).into_data();
+            let found = found.try_to_vec::<f32>().unwrap();
+            let near = found.iter().zip(wanted).all(|(x, y)| (x - y).abs() < 1e-5);
+            assert!(found.len() == 6 && near, "{found:?}, wanted {wanted:?}");
+        };
+        // Token 0 joins 1, token 3 joins 4; the last row is made of 0, 2, 3 and 5.
+        let attention = [0.1, 0.4, 0.05, 0.2, 0.3, 0.02];
+        check(false, attention, [1, 4, 5], [2.1, 0.0, 1.2, 4.6, 0.32, 0.67]);
+        // The outlier 3 and the middle of the rest, 2; token 4 joins both.
+        let attention = [0.01, 0.01, 0.01, 0.9, 0.01, 0.03];
+        check(true, attention, [3, 2, 5], [1.01, 3.04, 0.01, 1.04, 0.07, 0.07]);
+    }
 
     #[test]
     fn outliers_lie_far_above_the_quartiles() {

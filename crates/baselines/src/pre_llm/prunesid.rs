@@ -10,6 +10,7 @@ use crate::host::{Matrix, argmax, dot, inner_products, token_matrices};
 use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
 use crate::saliency::{saliency, saliency_signals};
+pub use crate::variant::Variant;
 
 /// Groups tokens by the principal direction on which they load most, thins each group by likeness, and shares the
 /// budget out among the groups by how many differ.
@@ -26,29 +27,19 @@ use crate::saliency::{saliency, saliency_signals};
 /// as they are.
 #[derive(Debug, Clone, Copy)]
 pub struct PruneSid {
-    /// Which of the two published codes.
+    /// Which of the two published codes: that for LLaVA ranks by `[CLS]` attention, that for Qwen2-VL by the loading.
     pub variant: Variant,
     /// Position ids of the kept tokens: counted anew in the code for LLaVA, kept in that for Qwen.
     pub positions: PositionRule,
 }
 
-/// The two published codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// For LLaVA: ranks by `[CLS]` attention.
-    Llava,
-    /// For Qwen2-VL, which has no `[CLS]`: ranks by the loading.
-    Qwen,
-}
-
 impl PruneSid {
     /// The method with the position rule of its published code.
     pub fn new(variant: Variant) -> Self {
-        let positions = match variant {
-            Variant::Llava => PositionRule::Reindex,
-            Variant::Qwen => PositionRule::Keep,
-        };
-        Self { variant, positions }
+        Self {
+            variant,
+            positions: variant.positions(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
 use crate::saliency::{saliency, saliency_signals};
 use crate::top::highest;
+use crate::variant::{Seen, Variant};
 
 /// Keeps the tokens with the highest `[CLS]` attention and `[CLS]` itself (the dominant ones), and merges the rest into
 /// a few contextual tokens by the likeness of their keys.
@@ -22,6 +23,11 @@ use crate::top::highest;
 /// - Reference: a contextual token is its anchor plus the mean of its members.
 /// - Corrected: it is the mean of all of them.
 ///
+/// [`VisionZip::qwen`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
+/// `[CLS]` attention as in independent ports, at least one contextual token from two on. Ours is that projected tokens
+/// take the place of keys and are what is merged (the norm in front of the merger undoes a token's length), and that
+/// position ids are kept.
+///
 /// A budget of all tokens leaves them as they are.
 #[derive(Debug, Clone, Copy)]
 pub struct VisionZip {
@@ -31,6 +37,8 @@ pub struct VisionZip {
     pub fidelity: Fidelity,
     /// Position ids of the kept tokens; the published code counts anew.
     pub positions: PositionRule,
+    /// For which kind of model.
+    pub variant: Variant,
 }
 
 impl Default for VisionZip {
@@ -38,22 +46,36 @@ impl Default for VisionZip {
         Self {
             contextual: None,
             fidelity: Fidelity::Reference,
-            positions: PositionRule::Reindex,
+            positions: Variant::Llava.positions(),
+            variant: Variant::Llava,
         }
     }
 }
+
+const PAPER: Paper = Paper {
+    arxiv: "2412.04467",
+    venue: "CVPR 2025",
+    licence: "Apache-2.0",
+    check: Check::Oracle,
+};
 
 pub(crate) const ENTRY: Baseline = Baseline::arm("visionzip", "most seen by [CLS], the rest merged", || {
     Box::new(VisionZip::default())
 })
 .cost("N K d_head")
 .merging()
-.paper(Paper {
-    arxiv: "2412.04467",
-    venue: "CVPR 2025",
-    licence: "Apache-2.0",
-    check: Check::Oracle,
-});
+.paper(PAPER);
+
+pub(crate) const QWEN: Baseline =
+    Baseline::arm("visionzip-qwen", "most seen, the rest merged, no [CLS]", || {
+        Box::new(VisionZip::qwen())
+    })
+    .cost("N K D")
+    .merging()
+    .paper(Paper {
+        check: Check::OracleOfAlgorithm,
+        ..PAPER
+    });
 
 /// How the tokens of a crop are dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +139,28 @@ fn contextual_token(features: &Matrix, anchor: usize, members: &[usize], fidelit
 }
 
 impl VisionZip {
+    /// For Qwen2.5-VL: nothing of `[CLS]`, projected tokens, position ids kept.
+    pub fn qwen() -> Self {
+        Self {
+            positions: Variant::Qwen.positions(),
+            variant: Variant::Qwen,
+            ..Self::default()
+        }
+    }
+
+    /// Saliency, keys and the encoder's tokens.
+    fn seen<'a>(&self, context: &'a PruningContext) -> Result<Seen<'a>, PruneError> {
+        let attention = saliency(context, self.name())?;
+        let keys = context.require(|observed| &observed.keys, self.name(), "keys")?;
+        Ok(Seen {
+            attention,
+            keys: Some(token_matrices(context, &keys.tokens, self.name(), "keys")?),
+            features: token_matrices(context, &context.tokens, self.name(), "tokens")?,
+            space: Space::Vision,
+            like: &context.tokens,
+        })
+    }
+
     /// The tokens that a crop is left with.
     fn crop(
         &self,
@@ -127,10 +171,9 @@ impl VisionZip {
         class: Option<&[f32]>,
     ) -> CropTokens<Placed> {
         let class = class.filter(|_| crop.k > 0);
-        let contextual = self
-            .contextual
-            .unwrap_or(crop.k * 5 / 32)
-            .min(crop.k.saturating_sub(1));
+        let least = usize::from(self.variant == Variant::Qwen);
+        let contextual = self.contextual.unwrap_or((crop.k * 5 / 32).max(least));
+        let contextual = contextual.min(crop.k.saturating_sub(1));
         let dominant = crop.k - contextual - usize::from(class.is_some());
         let zip = zip(
             &crop.of(saliency),
@@ -161,14 +204,20 @@ impl VisionZip {
 
 impl Pruner for VisionZip {
     fn name(&self) -> &str {
-        ENTRY.name
+        match self.variant {
+            Variant::Llava => ENTRY.name,
+            Variant::Qwen => QWEN.name,
+        }
     }
 
     fn signals(&self) -> Signals {
-        Signals {
-            class_tokens: true,
-            keys: true,
-            ..saliency_signals()
+        match self.variant {
+            Variant::Llava => Signals {
+                class_tokens: true,
+                keys: true,
+                ..saliency_signals()
+            },
+            Variant::Qwen => Seen::projected_signals(),
         }
     }
 
@@ -177,23 +226,69 @@ impl Pruner for VisionZip {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let saliency = saliency(context, self.name())?;
-        let keys = context.require(|observed| &observed.keys, self.name(), "keys")?;
-        let keys = token_matrices(context, &keys.tokens, self.name(), "keys")?;
-        let tokens = token_matrices(context, &context.tokens, self.name(), "tokens")?;
-        let classes = class_rows(context, self.name())?;
+        let (seen, classes) = match self.variant {
+            Variant::Llava => (self.seen(context)?, class_rows(context, self.name())?),
+            Variant::Qwen => (Seen::projected(context, self.name())?, None),
+        };
         let image = |row: usize| {
             if context.budget(row) == context.n_tokens(row) {
-                return Tokens::all(&tokens[row]);
+                return Tokens::all(&seen.features[row]);
             }
             let crops = crops(&context.layouts[row], context.budget(row));
             let crop = |(view, crop): (usize, &Crop)| {
                 let class = classes.as_ref().map(|classes| classes[row].row(view));
-                self.crop(crop, &saliency[row], &keys[row], &tokens[row], class)
+                self.crop(
+                    crop,
+                    &seen.attention[row],
+                    seen.keys(row),
+                    &seen.features[row],
+                    class,
+                )
             };
             packed(crops.iter().enumerate().map(crop))
         };
         let images = (0..context.batch()).map(image).collect();
-        Ok(selection(images, Space::Vision, &context.tokens))
+        Ok(selection(images, seen.space, seen.like))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Tensor};
+    use diffprune_pruner::{Budget, Grid};
+
+    #[test]
+    fn without_class_the_rest_joins_the_most_similar_projected_token() {
+        let device = Device::flex();
+        let tokens = Tensor::<3>::zeros([1, 6, 5], &device);
+        let answer = |method: VisionZip, k| {
+            let budget = Budget::Tokens(k);
+            let mut context =
+                PruningContext::new(tokens.clone(), Grid { rows: 2, cols: 3 }, &budget).unwrap();
+            context.observed.received_attention =
+                Some(Tensor::from_floats([[0.1, 0.9, 0.2, 0.3, 0.8, 0.0]], &device));
+            context.observed.projected = Some(Tensor::from_floats(
+                [[[1., 0.], [7., 7.], [0., 2.], [0., 1.], [5., -5.], [3., 1.]]],
+                &device,
+            ));
+            let selection = method.select(&context).unwrap();
+            let values = selection.gather(tokens.clone()).into_data();
+            (
+                selection.keep_indices(0).to_vec(),
+                values.try_to_vec::<f32>().unwrap(),
+            )
+        };
+        // Tokens 1 and 4 stay; 0 and 3 are anchors, which 5 and 2 join.
+        let two = VisionZip {
+            contextual: Some(2),
+            ..VisionZip::qwen()
+        };
+        let wanted = vec![4., 1., 7., 7., 0., 3., 5., -5.];
+        assert_eq!(answer(two, 4), (vec![0, 1, 3, 4], wanted));
+        // One contextual token, although 3 is less than 6.4.
+        let wanted = vec![2., 4. / 3., 7., 7., 5., -5.];
+        assert_eq!(answer(VisionZip::qwen(), 3), (vec![0, 1, 4], wanted));
+        assert_eq!(answer(VisionZip::qwen(), 1).0, [1]);
     }
 }

@@ -32,6 +32,7 @@ fn asked(method: &dyn Pruner) -> Vec<&'static str> {
 fn unread(name: &str) -> &'static [&'static str] {
     match name {
         "prumerge" | "prumerge-plus" => &["keys", "received_attention"],
+        "visionzip-qwen" | "prumerge-qwen" | "prumerge-plus-qwen" => &["tokens"],
         "hired" => &["tokens", "first_cls_attention", "received_attention"],
         "tome" | "visionzip" | "prunesid" | "vispruner" | "high" | "low" | "shuffled" => {
             &["received_attention"]

@@ -225,6 +225,10 @@ fn positions_are_those_of_the_published_code() {
         ("holov-qwen", PositionRule::Keep),
         ("prunesid", PositionRule::Reindex),
         ("prunesid-qwen", PositionRule::Keep),
+        ("visionzip", PositionRule::Reindex),
+        ("visionzip-qwen", PositionRule::Keep),
+        ("prumerge-qwen", PositionRule::Keep),
+        ("prumerge-plus-qwen", PositionRule::Keep),
         ("random", PositionRule::Keep),
     ] {
         assert_eq!(find(name).unwrap().positions(), rule, "{name}");

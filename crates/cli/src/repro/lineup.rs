@@ -168,21 +168,17 @@ mod tests {
         assert_eq!(next.budgets, [Budget::rate(1, 9)]);
         assert_eq!(qwen.budgets, thirds());
         let has = |lineup: &Lineup, arm: &str| lineup.arms.iter().any(|name| name == arm);
-        for arm in [
-            "visionzip",
-            "divprune",
-            "cdpruner",
-            "gumbel-ste",
-            "oracle-keep",
-            "random",
-        ] {
+        for arm in ["divprune", "cdpruner", "gumbel-ste", "oracle-keep", "random"] {
             assert!(has(&next, arm) && has(&qwen, arm), "{arm}");
         }
         for arm in ["fastv", "dart", "dynamic-vit"] {
             assert!(!has(&next, arm) && !has(&qwen, arm), "{arm}");
         }
-        assert!(has(&next, "holov") && !has(&next, "holov-qwen"));
-        assert!(has(&qwen, "holov-qwen") && !has(&qwen, "holov"));
+        for arm in ["holov", "visionzip", "prumerge", "prumerge-plus"] {
+            let variant = format!("{arm}-qwen");
+            assert!(has(&next, arm) && !has(&next, &variant), "{arm}");
+            assert!(has(&qwen, &variant) && !has(&qwen, arm), "{arm}");
+        }
     }
 
     #[test]
