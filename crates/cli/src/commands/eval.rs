@@ -90,11 +90,15 @@ impl EvalArgs {
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
-            .text(&format!("{:?} {scorer_hashes:?}", self.max_new_tokens))
+            .text(&format!(
+                "{prompts:?} {:?} {scorer_hashes:?}",
+                self.max_new_tokens
+            ))
             .text(&format!("{} half={}", device::alike(&devices), self.model.half));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
+            protocol: prompts,
             fingerprint: fingerprint.hex(),
             ..run_options(&model)
         };
@@ -243,7 +247,7 @@ fn prompts(name: &str) -> Result<Protocol, String> {
     serde_json::from_value(name.into()).map_err(|_| wanted())
 }
 
-/// How a run is carried out with this model: on the CPU one thread per core, with progress.
+/// How a run is carried out with this model: on the CPU one thread per core, with progress, scored as its family is.
 pub fn run_options(model: &Loaded) -> RunOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     RunOptions {
@@ -253,6 +257,7 @@ pub fn run_options(model: &Loaded) -> RunOptions {
             1
         },
         progress: true,
+        protocol: data::protocol(model.vlm.as_ref()),
         ..RunOptions::default()
     }
 }
