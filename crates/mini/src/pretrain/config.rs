@@ -75,7 +75,7 @@ impl Default for PretrainConfig {
 }
 
 impl PretrainConfig {
-    /// The recipe of the shipped model of a family.
+    /// The default recipe of a family. The shipped copies have the same sizes but ran shorter; theirs lie beside them.
     pub fn of(family: Family) -> Self {
         Self {
             family,
