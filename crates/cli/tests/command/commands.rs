@@ -310,3 +310,53 @@ fn help_is_there() {
         assert!(!succeed(line, &[]).is_empty());
     }
 }
+
+#[test]
+fn check_says_what_is_damaged_and_what_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, list) = (dir.path().join("world"), dir.path().join("files.json"));
+    let counts = format!("--images 2 --val-images 1 {FEW_QUESTIONS}");
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let told = succeed("check {}", &[&world]);
+    assert!(
+        told.contains("pope: ") && told.contains(" questions of 9000, COCO val2014"),
+        "{told}"
+    );
+    assert!(told.contains("not there: ") || told.contains("vizwiz"), "{told}");
+    assert!(told.contains("no list of files"), "{told}");
+    // Inside the folder the list is hidden, elsewhere it has a name.
+    for (made, compared) in [
+        ("check {} --write", "check {}"),
+        ("check {} --write --manifest {}", "check {} --manifest {}"),
+    ] {
+        let told = succeed(made, &[&world, &list]);
+        assert!(told.contains("files listed"), "{told}");
+        let told = succeed(compared, &[&world, &list]);
+        assert!(told.contains(": 0 of "), "{told}");
+    }
+    let path = world.join("pope").join("llava_pope_test.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let other = whole.replacen("Is there", "Was there", 1);
+    assert_ne!(whole, other);
+    fs::write(&path, &other).unwrap();
+    let changed = output("check {}", &[&world]);
+    assert!(!changed.status.success());
+    let told = String::from_utf8_lossy(&changed.stdout).into_owned();
+    assert!(told.contains("pope/llava_pope_test.jsonl: found"), "{told}");
+    let told = String::from_utf8_lossy(&changed.stderr).into_owned();
+    assert!(
+        told.contains("0 samples that cannot be used and 1 files that differ"),
+        "{told}"
+    );
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let damaged = output("check {} --sizes-only", &[&world]);
+    assert!(!damaged.status.success());
+    let told = String::from_utf8_lossy(&damaged.stdout).into_owned();
+    assert!(
+        told.contains("llava_pope_test.jsonl:") && told.contains("bytes, wanted"),
+        "{told}"
+    );
+    let empty = output("check {}", &[dir.path()]);
+    let told = String::from_utf8_lossy(&empty.stderr).into_owned();
+    assert!(told.contains("found none of gqa"), "{told}");
+}

@@ -140,11 +140,6 @@ fn parquet_copies_are_told_from_a_missing_benchmark() {
                 told.contains(&format!("diffprune unpack {} --from", benchmark.name())),
                 "{told}"
             );
-            assert_eq!(
-                told.contains("--features parquet"),
-                !cfg!(feature = "parquet"),
-                "{told}"
-            );
         }
     }
 }
