@@ -30,7 +30,7 @@ pub use data::{
     vqav2_upload_ids,
 };
 #[cfg(feature = "parquet")]
-pub use data::{unpack_captions, unpack_parquet};
+pub use data::{unpack_captions, unpack_imagenet, unpack_parquet};
 pub use error::EvalError;
 pub use report::{
     Absent, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row,

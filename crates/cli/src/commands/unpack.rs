@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
-use diffprune_eval::{Benchmark, unpack_captions, unpack_parquet};
+use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
 
 /// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
 /// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.
@@ -13,7 +13,7 @@ use diffprune_eval::{Benchmark, unpack_captions, unpack_parquet};
 /// What an earlier call wrote stays, so a call that was stopped goes on where it was.
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
-    /// `captions`, or the benchmark: gqa, pope, textvqa, mmbench, mmbench_cn, mme, scienceqa, vqav2, seed_bench or vizwiz.
+    /// `captions`, `imagenet`, or the benchmark: gqa, pope, textvqa, mmbench, mmbench_cn, mme, scienceqa, vqav2, seed_bench or vizwiz.
     #[arg(value_name = "WHAT", value_parser = parcel)]
     what: Parcel,
     /// Folder with the parquet files.
@@ -32,6 +32,8 @@ pub struct UnpackArgs {
 enum Parcel {
     /// Pictures to train on.
     Captions,
+    /// Pictures with a class.
+    ImageNet,
     /// Questions.
     Benchmark(Benchmark),
 }
@@ -44,17 +46,20 @@ impl UnpackArgs {
             let bar = bar.get_or_insert_with(|| Progress::new("rows", total));
             bar.step(done, &[]);
         };
+        ensure!(
+            self.limit.is_none() || self.what == Parcel::Captions,
+            "unpack: found --limit, which is for captions: the others are unpacked whole; leave it out, and give it to `eval`"
+        );
         let (name, n_rows, unit) = match self.what {
             Parcel::Captions => {
                 let n_rows = unpack_captions(&self.from, &self.out, self.limit, &mut progress)?;
                 ("captions".to_string(), n_rows, "captioned pictures")
             }
+            Parcel::ImageNet => {
+                let n_rows = unpack_imagenet(&self.from, &self.out, &mut progress)?;
+                ("imagenet".to_string(), n_rows, "pictures")
+            }
             Parcel::Benchmark(benchmark) => {
-                ensure!(
-                    self.limit.is_none(),
-                    "unpack: found --limit with {benchmark}, wanted captions: a benchmark is unpacked whole; leave --limit \
-                     out, and give it to `eval`"
-                );
                 let n_rows = unpack_parquet(benchmark, &self.from, &self.out, &mut progress)?;
                 (benchmark.to_string(), n_rows, "questions")
             }
@@ -69,14 +74,19 @@ impl UnpackArgs {
 
 /// What has that name.
 fn parcel(name: &str) -> Result<Parcel, String> {
-    if name == "captions" {
-        return Ok(Parcel::Captions);
+    match name {
+        "captions" => return Ok(Parcel::Captions),
+        "imagenet" => return Ok(Parcel::ImageNet),
+        _ => {}
     }
     let found = Benchmark::ALL
         .into_iter()
         .find(|benchmark| benchmark.name() == name);
     found.map(Parcel::Benchmark).ok_or_else(|| {
         let names = Benchmark::ALL.map(Benchmark::name);
-        format!("found `{name}`, wanted captions or one of {}", names.join(", "))
+        format!(
+            "found `{name}`, wanted captions, imagenet or one of {}",
+            names.join(", ")
+        )
     })
 }

@@ -160,7 +160,7 @@ fn pictures_and_questions_that_cannot_be_used() {
     refuse(
         "unpack best --from {} --out {}",
         &[&pope, &png],
-        &["`best`", "wanted captions or one of gqa"],
+        &["`best`", "wanted captions, imagenet or one of gqa"],
     );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(

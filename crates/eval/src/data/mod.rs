@@ -26,6 +26,8 @@ mod tsv;
 mod unpack;
 #[cfg(feature = "parquet")]
 mod unpack_captions;
+#[cfg(feature = "parquet")]
+mod unpack_imagenet;
 mod vizwiz;
 mod vqav2;
 
@@ -43,4 +45,6 @@ pub use question::{Benchmark, Protocol, Question, ReadOptions, Reference, Split}
 pub use unpack::unpack_parquet;
 #[cfg(feature = "parquet")]
 pub use unpack_captions::unpack_captions;
+#[cfg(feature = "parquet")]
+pub use unpack_imagenet::unpack_imagenet;
 pub use vqav2::vqav2_upload_ids;

@@ -35,8 +35,9 @@ pub(crate) struct SplitFiles {
 }
 
 impl SplitFiles {
-    /// Opens `split-*.parquet`.
-    pub(crate) fn open(from: &Path, split: &str) -> Result<Self, EvalError> {
+    /// Opens `split-*.parquet`. They lie in one folder, because a copy may hold several configurations of the same rows,
+    /// unless pictures and questions are kept `apart`.
+    pub(crate) fn open(from: &Path, split: &str, apart: bool) -> Result<Self, EvalError> {
         let mut files = Vec::new();
         list(from, &mut files)?;
         files.retain(|path| {
@@ -48,6 +49,21 @@ impl SplitFiles {
             return Err(EvalError::NoFiles {
                 root: from.into(),
                 wanted: format!("{split}-*.parquet"),
+            });
+        }
+        let mut folders: Vec<&Path> = files.iter().filter_map(|path| path.parent()).collect();
+        folders.dedup();
+        if let [first, second, ..] = folders[..]
+            && !apart
+        {
+            return Err(EvalError::Setup {
+                subject: from.display().to_string(),
+                found: format!(
+                    "{split}-*.parquet in {} and in {}",
+                    first.display(),
+                    second.display()
+                ),
+                wanted: "those of one configuration; give the folder of one".into(),
             });
         }
         let open = |path: PathBuf| {

@@ -34,7 +34,7 @@ pub fn unpack_parquet(
         Benchmark::VizWiz => "val",
         Benchmark::Pope | Benchmark::Mme | Benchmark::ScienceQa | Benchmark::SeedBench => "test",
     };
-    let files = SplitFiles::open(from, split)?;
+    let files = SplitFiles::open(from, split, benchmark == Benchmark::Gqa)?;
     let n_rows = files.n_rows();
     let mut unpacked = Unpacked::new(benchmark, to);
     for (done, row) in files.rows().enumerate() {

@@ -30,7 +30,7 @@ pub fn unpack_captions(
 ) -> Result<usize, EvalError> {
     let mut splits = vec![];
     for (split, folder) in SPLITS {
-        match SplitFiles::open(from, split) {
+        match SplitFiles::open(from, split, false) {
             Ok(files) => splits.push((files, folder)),
             // Training does without held-out pictures.
             Err(EvalError::NoFiles { .. }) if !splits.is_empty() => {}

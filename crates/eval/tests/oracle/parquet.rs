@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use diffprune_eval::{Benchmark, EvalError, Reference, read_captions, unpack_captions, unpack_parquet};
-use parquet::data_type::{ByteArray, ByteArrayType};
+use diffprune_eval::{
+    Benchmark, EvalError, ImageNet, Reference, read_captions, unpack_captions, unpack_imagenet,
+    unpack_parquet,
+};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -79,17 +82,17 @@ fn damaged_parquet_files_are_named() {
     let error = unpack(Benchmark::Pope, folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
     let file = dataset("parquet").join("POPE/data/test-00000-of-00001.parquet");
-    let bytes = std::fs::read(file).unwrap();
+    let bytes = fs::read(file).unwrap();
     let copy = folder.path().join("test-00000-of-00001.parquet");
     for part in 0..16 {
-        std::fs::write(&copy, &bytes[..bytes.len() * part / 16]).unwrap();
+        fs::write(&copy, &bytes[..bytes.len() * part / 16]).unwrap();
         let error = unpack(Benchmark::Pope, folder.path(), &folder.path().join("out")).unwrap_err();
         assert!(
             error.to_string().contains("test-00000-of-00001.parquet"),
             "{error}"
         );
     }
-    std::fs::write(&copy, &bytes).unwrap();
+    fs::write(&copy, &bytes).unwrap();
     let error = unpack(Benchmark::TextVqa, folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
     let error = unpack(Benchmark::SeedBench, folder.path(), &folder.path().join("out"));
@@ -189,4 +192,83 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
             "a list says that all is there"
         );
     }
+}
+
+/// Writes rows as ImageNet's parquet has them: picture, class index.
+fn classified(path: &Path, rows: &[(&[u8], i64)]) {
+    let schema = "message schema { required group image { required binary bytes; } required int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let pictures: Vec<ByteArray> = rows.iter().map(|row| ByteArray::from(row.0.to_vec())).collect();
+    let labels: Vec<i64> = rows.iter().map(|row| row.1).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&pictures, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&labels, None, None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("data"), folder.path().join("out"));
+    fs::create_dir(&from).unwrap();
+    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let labels = [999, 0, 7];
+    let rows = labels.map(|label| (&*picture, label));
+    classified(&from.join("validation-00000-of-00002.parquet"), &rows[..1]);
+    classified(&from.join("validation-00001-of-00002.parquet"), &rows[1..]);
+    assert_eq!(unpack_imagenet(&from, &to, &mut |_, _| ()).unwrap(), 3);
+    let found = ImageNet::read(&to, true).unwrap();
+    assert_eq!(found.classes.len(), 1000);
+    let classes: Vec<i64> = found.samples.iter().map(|sample| sample.class as i64).collect();
+    assert_eq!(classes, labels);
+    assert!(
+        found
+            .samples
+            .iter()
+            .all(|sample| fs::read(&sample.image).unwrap() == picture)
+    );
+    // The test split has labels of -1.
+    classified(&from.join("validation-00001-of-00002.parquet"), &[(&picture, -1)]);
+    let error = unpack_imagenet(&from, &to.join("other"), &mut |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("00001-of-00002.parquet:1:"), "{error}");
+}
+
+#[test]
+fn two_configurations_are_not_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path();
+    let copy = dataset("parquet").join("ScienceQA/ScienceQA-IMG/test-00000-of-00001.parquet");
+    for name in ["ScienceQA-FULL", "ScienceQA-IMG"] {
+        fs::create_dir(from.join(name)).unwrap();
+        fs::copy(&copy, from.join(name).join("test-00000-of-00001.parquet")).unwrap();
+    }
+    let error = unpack(Benchmark::ScienceQa, from, &from.join("out"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("ScienceQA-FULL") && error.contains("ScienceQA-IMG"),
+        "{error}"
+    );
+    assert!(
+        unpack(
+            Benchmark::ScienceQa,
+            &from.join("ScienceQA-IMG"),
+            &from.join("out")
+        )
+        .unwrap()
+            > 0
+    );
 }
