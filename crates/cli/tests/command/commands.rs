@@ -345,7 +345,7 @@ fn check_says_what_is_damaged_and_what_has_changed() {
     assert!(told.contains("pope/llava_pope_test.jsonl: found"), "{told}");
     let told = String::from_utf8_lossy(&changed.stderr).into_owned();
     assert!(
-        told.contains("0 samples that cannot be used and 1 files that differ"),
+        told.contains("1 files that differ"),
         "{told}"
     );
     fs::write(&path, &whole[..whole.len() - 9]).unwrap();
@@ -359,4 +359,43 @@ fn check_says_what_is_damaged_and_what_has_changed() {
     let empty = output("check {}", &[dir.path()]);
     let told = String::from_utf8_lossy(&empty.stderr).into_owned();
     assert!(told.contains("found none of gqa"), "{told}");
+}
+
+#[test]
+fn eval_keeps_groups_whole_and_writes_files_for_official_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, out) = (at("model"), at("world"), at("out"));
+    model(&checkpoint, 32);
+    let counts = "--images 2 --val-images 1 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1 \
+        --vqav2-questions 1 --vizwiz-questions 1 --mme-pictures 1 --mmbench-questions 1 --mmbench-cn-questions 1 \
+        --seed-bench-questions 1 --scienceqa-questions 1";
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let eval = "eval --model {} --data {} --out {} --arms full --limit 1 --max-new-tokens 2 --answer-files \
+        --prompts papers,mme=lmms-eval";
+    succeed(eval, &[&checkpoint, &world, &out]);
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    let of = |name: &str| records.matches(&format!("\"benchmark\":\"{name}\"")).count();
+    assert_eq!((of("gqa"), of("mme")), (1, 2), "the pair of MME is not cut");
+    assert!(of("mmbench") >= 2, "nor are rotations of MMBench");
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    assert!(
+        report.contains("llava,mme=lmms-eval,seed_bench=lmms-eval,vizwiz=lmms-eval"),
+        "{report}"
+    );
+    let answers = out.join("answers").join("full-all-0");
+    for file in [
+        "gqa/answers.jsonl",
+        "gqa/testdev_balanced_predictions.json",
+        "vqav2/upload.json",
+        "mmbench/upload.tsv",
+    ] {
+        assert!(
+            answers.join(file).is_file(),
+            "{file} in {:?}",
+            fs::read_dir(out.join("answers")).unwrap().collect::<Vec<_>>()
+        );
+    }
+    // MME's program reads whole subtasks; of one pair there is none.
+    assert!(!answers.join("mme").join("count.txt").exists());
 }
