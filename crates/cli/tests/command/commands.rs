@@ -344,10 +344,7 @@ fn check_says_what_is_damaged_and_what_has_changed() {
     let told = String::from_utf8_lossy(&changed.stdout).into_owned();
     assert!(told.contains("pope/llava_pope_test.jsonl: found"), "{told}");
     let told = String::from_utf8_lossy(&changed.stderr).into_owned();
-    assert!(
-        told.contains("1 files that differ"),
-        "{told}"
-    );
+    assert!(told.contains("1 files that differ"), "{told}");
     fs::write(&path, &whole[..whole.len() - 9]).unwrap();
     let damaged = output("check {} --sizes-only", &[&world]);
     assert!(!damaged.status.success());
