@@ -151,7 +151,6 @@ impl Baseline {
         };
         Self {
             name,
-            about: "the same, as the paper has it",
             paper,
             differs,
             init,
@@ -201,9 +200,9 @@ static REGISTRY: &[Baseline] = &[
     cdpruner::ENTRY,
     id_selection::ENTRY,
     fastv::ENTRY,
-    fastv::K3,
     fastv::KEPT,
     fastv::PUBLISHED,
+    fastv::K3,
     pyramiddrop::ENTRY,
     pyramiddrop::PUBLISHED_SHARES,
     dart::ENTRY,

@@ -82,16 +82,15 @@ pub(crate) const KEPT: Baseline =
     .cost("N H d_head")
     .text_aware()
     .paper(PAPER);
-pub(crate) const K3: Baseline =
-    Baseline::arm("fastv-k3", "the same after layer 3, average over layers", || {
-        Box::new(FastV {
-            layer: 3,
-            ..FastV::default()
-        })
+pub(crate) const K3: Baseline = Baseline::arm("fastv-k3", "the same with K = 3; average over layers", || {
+    Box::new(FastV {
+        layer: 3,
+        ..FastV::default()
     })
-    .cost("N H d_head")
-    .text_aware()
-    .paper(PAPER);
+})
+.cost("N H d_head")
+.text_aware()
+.paper(PAPER);
 pub(crate) const PUBLISHED: Baseline = Baseline::arm(
     "fastv-published",
     "the same with half of the tokens, whatever the budget",
