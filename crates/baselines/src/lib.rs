@@ -45,7 +45,7 @@ pub use pre_llm::tome::ToMe;
 pub use pre_llm::visionzip::VisionZip;
 pub use pre_llm::vispruner::VisPruner;
 pub use random::Random;
-pub use registry::{Baseline, Check, Paper, find, registry, table};
+pub use registry::{Baseline, Check, Differs, Paper, find, registry, table};
 pub use scores::{ScoreFn, ScoreOrder, Scores};
 pub use shuffled::Shuffled;
 pub use stratified::Stratified;

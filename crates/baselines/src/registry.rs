@@ -2,8 +2,12 @@
 
 use std::fmt::Write as _;
 
-use diffprune_pruner::{PositionRule, Pruner, Signals, Stage};
+use diffprune_pruner::{
+    AttentionRows, Budget, DecoderPruner, DecoderSignals, DecoderStage, PositionRule, Pruner, Queries,
+    RowsOf, Signals,
+};
 
+use crate::fidelity::Fidelity;
 use crate::in_llm::{dart, fastv, pyramiddrop, sparsevlm};
 use crate::pre_llm::{
     cdpruner, divprune, fastervlm, hired, holov, id_selection, prumerge, prunesid, tome, visionzip, vispruner,
@@ -27,6 +31,9 @@ pub struct Baseline {
     pub cost: &'static str,
     /// Where it was published; `None` for the arms that use no method.
     pub paper: Option<Paper>,
+    /// Where the published code and the paper differ, and which of them this follows; `None` where no difference is
+    /// known, or there is one of them alone.
+    pub differs: Option<Differs>,
     /// Makes one with its default settings.
     pub init: fn() -> Box<dyn Pruner>,
 }
@@ -42,6 +49,17 @@ pub struct Paper {
     pub licence: &'static str,
     /// What this implementation was checked against.
     pub check: Check,
+}
+
+/// Where the published code of a method and its paper differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Differs {
+    /// What the code does.
+    pub reference: &'static str,
+    /// What the paper says; *not here* behind it when nothing follows it.
+    pub corrected: &'static str,
+    /// Which of the two the method follows.
+    pub follows: Fidelity,
 }
 
 /// What an implementation was checked against.
@@ -66,6 +84,7 @@ impl Baseline {
             text_aware: false,
             cost: "N",
             paper: None,
+            differs: None,
             init,
         }
     }
@@ -100,9 +119,48 @@ impl Baseline {
             ..self
         }
     }
+
+    /// The same with a code that differs from its paper; the method follows the code.
+    pub const fn differs(self, reference: &'static str, corrected: &'static str) -> Self {
+        Self {
+            differs: Some(Differs {
+                reference,
+                corrected,
+                follows: Fidelity::Reference,
+            }),
+            ..self
+        }
+    }
+
+    /// A method that follows the paper where this one follows the code; for methods that differ ([`Self::differs`]).
+    pub const fn corrected(self, name: &'static str, init: fn() -> Box<dyn Pruner>) -> Self {
+        let differs = match self.differs {
+            Some(differs) => Some(Differs {
+                follows: Fidelity::Corrected,
+                ..differs
+            }),
+            None => None,
+        };
+        // The authors' code makes no numbers for it.
+        let paper = match self.paper {
+            Some(paper) => Some(Paper {
+                check: Check::Text,
+                ..paper
+            }),
+            None => None,
+        };
+        Self {
+            name,
+            paper,
+            differs,
+            init,
+            ..self
+        }
+    }
 }
 
-/// Every method that needs no training; adding one is a file and a line here.
+/// Every method that needs no training. Adding one is a file, its `mod` line and a line here, and the tables of the
+/// documents written anew (`docs/baselines.md` has the command).
 static REGISTRY: &[Baseline] = &[
     random::ENTRY,
     stratified::ENTRY,
@@ -117,26 +175,38 @@ static REGISTRY: &[Baseline] = &[
     oracle::DROP,
     tome::ENTRY,
     hired::ENTRY,
+    hired::CORRECTED,
     divprune::ENTRY,
     visionzip::ENTRY,
+    visionzip::CORRECTED,
     visionzip::QWEN,
+    visionzip::CORRECTED_QWEN,
     holov::ENTRY,
+    holov::CORRECTED,
     holov::QWEN,
+    holov::CORRECTED_QWEN,
     prunesid::ENTRY,
     prunesid::QWEN,
     fastervlm::ENTRY,
     prumerge::ENTRY,
+    prumerge::CORRECTED,
     prumerge::PLUS,
+    prumerge::PLUS_CORRECTED,
     prumerge::QWEN,
+    prumerge::CORRECTED_QWEN,
     prumerge::PLUS_QWEN,
+    prumerge::PLUS_CORRECTED_QWEN,
     vispruner::ENTRY,
     cdpruner::ENTRY,
     id_selection::ENTRY,
     fastv::ENTRY,
     fastv::KEPT,
+    fastv::PUBLISHED,
+    fastv::K3,
     pyramiddrop::ENTRY,
     pyramiddrop::PUBLISHED_SHARES,
     dart::ENTRY,
+    dart::CORRECTED,
     dart::AVERAGE,
     sparsevlm::ENTRY,
     sparsevlm::RELEASE_2,
@@ -158,8 +228,8 @@ pub fn find(name: &str) -> Option<Box<dyn Pruner>> {
 /// The list as a table in Markdown.
 pub fn table() -> String {
     let mut table = String::from(
-        "| name | keeps | paper | stage | needs | merges | question | cost | positions | checked by | their licence |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| name | keeps | paper | stage | needs | merges | question | cost | positions | code and paper | checked by | their \
+         licence |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for baseline in registry() {
         let method = (baseline.init)();
@@ -167,10 +237,6 @@ pub fn table() -> String {
         let published = paper.map_or("–".to_string(), |paper| {
             format!("{} ({})", paper.venue, paper.arxiv)
         });
-        let stage = match method.stage() {
-            Stage::Vision => "before the projector".to_string(),
-            Stage::Decoder(layer) => format!("before layer {layer}"),
-        };
         let positions = match method.positions() {
             PositionRule::Keep => "keep",
             PositionRule::Reindex => "reindex",
@@ -180,23 +246,88 @@ pub fn table() -> String {
             Check::OracleOfAlgorithm => "their code, inputs ours",
             Check::Text => "text only",
         });
+        let (stage, needs) = match method.decoder() {
+            Some(decoder) => inside(decoder),
+            None => ("before the projector".to_string(), needs(method.signals())),
+        };
         let yes = |flag: bool| if flag { "yes" } else { "no" };
         let _ = writeln!(
             table,
-            "| `{}` | {} | {published} | {stage} | {} | {} | {} | {} | {positions} | {check} | {} |",
+            "| `{}` | {} | {published} | {stage} | {needs} | {} | {} | {} | {positions} | {} | {check} | {} |",
             baseline.name,
             baseline.about.replace("[CLS]", "`[CLS]`"),
-            match method.decoder() {
-                Some(_) => "rows of the decoder".into(),
-                None => needs(method.signals()),
-            },
             yes(baseline.merges),
             yes(baseline.text_aware),
             baseline.cost,
+            fidelity(baseline),
             paper.map_or("–", |paper| paper.licence),
         );
     }
     table
+}
+
+/// What code and paper do where they differ; bold what the method follows.
+fn fidelity(baseline: &Baseline) -> String {
+    match (baseline.differs, baseline.paper) {
+        (Some(differs), _) => {
+            let (reference, corrected) = (differs.reference, differs.corrected);
+            match differs.follows {
+                Fidelity::Reference => format!("**reference**: {reference}; corrected: {corrected}"),
+                Fidelity::Corrected => format!("reference: {reference}; **corrected**: {corrected}"),
+            }
+        }
+        (None, Some(_)) => "one".to_string(),
+        (None, None) => "–".to_string(),
+    }
+}
+
+/// Where a method acts inside the language model, and what it sees there: for 192, 128 and 64 of 576 tokens in 32 layers.
+fn inside(decoder: &dyn DecoderPruner) -> (String, String) {
+    let stages = |budget| {
+        decoder
+            .stages(32, 576, &Budget::Tokens(budget))
+            .unwrap_or_default()
+    };
+    let stages: Vec<Vec<DecoderStage>> = [192, 128, 64].map(stages).to_vec();
+    let layers = |stages: &Vec<DecoderStage>| {
+        let layers: Vec<String> = stages.iter().map(|stage| stage.layer.to_string()).collect();
+        layers.join(", ")
+    };
+    let mut places: Vec<String> = stages.iter().map(layers).collect();
+    places.dedup();
+    let several = if stages[0].len() > 1 { "s" } else { "" };
+    let signals = stages[0].first().map(|stage| stage.signals).unwrap_or_default();
+    (
+        format!("before layer{several} {}", places.join(" / ")),
+        needs_inside(signals),
+    )
+}
+
+/// The names of what a decoder computes, as `DecoderObserved` has them.
+fn needs_inside(signals: DecoderSignals) -> String {
+    let rows = |AttentionRows { layer, queries }: AttentionRows| {
+        let queries = match queries {
+            Queries::Last => "last token",
+            Queries::Raters => "raters",
+        };
+        let layer = match layer {
+            RowsOf::Previous => "layer before",
+            RowsOf::Next => "next layer",
+        };
+        format!("attention ({queries}, {layer})")
+    };
+    let embeds = |rows: &AttentionRows| rows.queries == Queries::Raters;
+    let mut asked: Vec<String> = signals.attention.map(rows).into_iter().collect();
+    let more = [
+        (signals.attention.as_ref().is_some_and(embeds), "embeddings"),
+        (signals.rotary_bias, "rotary_bias"),
+        (signals.keys, "keys"),
+        (signals.hidden, "hidden"),
+        (signals.normed, "normed"),
+    ];
+    let more = more.iter().filter(|(asked, _)| *asked);
+    asked.extend(more.map(|(_, name)| name.to_string()));
+    asked.join(", ")
 }
 
 /// The names of the signals, as [`Signals`] has them.

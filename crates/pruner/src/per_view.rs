@@ -12,6 +12,9 @@ use crate::{
 ///
 /// Shares follow [`Layout::share_views`]; a view whose share is zero keeps nothing. An image with one view is chosen
 /// from as without the wrapper. Merged tokens stand view by view.
+///
+/// A method inside the language model is refused when it is asked to choose ([`PruneError::InsideModel`]): between the
+/// layers of a decoder nothing tells the views of an image apart.
 pub struct PerView {
     inner: Box<dyn Pruner>,
     name: String,
@@ -49,6 +52,12 @@ impl Pruner for PerView {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        if self.inner.decoder().is_some() {
+            return Err(PruneError::InsideModel {
+                method: self.name.clone(),
+                inner: self.inner.name().to_string(),
+            });
+        }
         let parts = Parts::of(context);
         let selection = self.inner.select(&parts.context(context)?)?;
         Ok(parts.join(context, &selection))

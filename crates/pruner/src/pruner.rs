@@ -89,6 +89,17 @@ pub enum PruneError {
         /// Row of the batch.
         row: usize,
     },
+    /// A wrapper for methods before the language model holds one that acts inside it.
+    #[error(
+        "{method} holds {inner}, which acts inside the language model, wanted a method that acts before it; run {inner} \
+         without the wrapper"
+    )]
+    InsideModel {
+        /// The wrapper.
+        method: String,
+        /// The method in it.
+        inner: String,
+    },
     /// The layers at which a method acts leave too many tokens for the budget.
     #[error(
         "{method} cannot average {budget} of {n_visual} visual tokens over {n_layers} layers, its layers leave at least \

@@ -10,6 +10,7 @@ use diffprune_pruner::{
 
 use super::schedule::Case;
 use super::{Schedule, keep_all, scores};
+use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::top::highest;
 
@@ -18,6 +19,14 @@ use crate::top::highest;
 /// Pivots are the tokens with the largest L1 norm of their rotated keys in the layer before, some among the visual
 /// tokens and some among the text after them. Each pivot in turn takes the `m` untaken visual tokens whose hidden state
 /// (after the model's last norm) has the smallest cosine to its own; ties go to the lower index.
+///
+/// - Reference: the authors' setting B gives each of the `p + q` pivots `m = B / (p + q)` tokens (rounded down) and
+///   the visual pivots come on top: `m (p + q) + p` tokens, B + 4 by default for B divisible by 8, and 4 for B below 8.
+/// - Corrected: B tokens in all, as the tables of the paper count; visual pivots are among them (the longest B of them
+///   when B is less than `p`), and what is left is shared out equally, the first pivots taking one more.
+///
+/// Where the text after the image has fewer than `q` tokens the published code fails. Here the pivots that are there take
+/// the shares of the missing ones too, so that a stage keeps what it promised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dart {
     /// K, the number of layers that see every token; at most one less than the decoder has.
@@ -26,11 +35,11 @@ pub struct Dart {
     pub image_pivots: usize,
     /// Number of pivots among the text after the visual tokens, `q`.
     pub text_pivots: usize,
-    /// What a budget means. [`Schedule::Kept`], the authors' reading, is their setting B: each pivot takes
-    /// `m = B / (p + q)` tokens (rounded down), so that `m (p + q) + p` are kept, B + 4 by default. [`Schedule::Fixed`]
-    /// counts B in the same way, Published is B = 128, and [`Schedule::Average`] takes the largest B that stays within
-    /// the average.
+    /// What a budget means. [`Schedule::Kept`], the authors' reading, is their setting B. [`Schedule::Fixed`] counts B in
+    /// the same way, Published is B = 128, and [`Schedule::Average`] takes the largest B that stays within the average.
     pub schedule: Schedule,
+    /// How many tokens a setting B keeps; the published code by default.
+    pub fidelity: Fidelity,
     /// In which order pivots take tokens.
     pub order: PivotOrder,
 }
@@ -54,6 +63,7 @@ impl Default for Dart {
             image_pivots: 4,
             text_pivots: 4,
             schedule: Schedule::Kept,
+            fidelity: Fidelity::Reference,
             order: PivotOrder::Norm,
         }
     }
@@ -103,7 +113,21 @@ impl Dart {
 
     /// Tokens kept with the authors' setting B.
     fn kept_with(&self, setting: usize) -> usize {
-        setting / self.n_pivots() * self.n_pivots() + self.image_pivots
+        match self.fidelity {
+            Fidelity::Reference => setting / self.n_pivots() * self.n_pivots() + self.image_pivots,
+            Fidelity::Corrected => setting,
+        }
+    }
+
+    /// The largest setting B that keeps no more than `after` tokens, and the fewest tokens that any B keeps.
+    fn setting_for(&self, after: f64) -> (Option<usize>, usize) {
+        let (beside, least) = match self.fidelity {
+            Fidelity::Reference => (self.image_pivots, self.image_pivots),
+            Fidelity::Corrected => (0, 1),
+        };
+        let setting = after.floor() - beside as f64;
+        let reached = setting >= (least - beside) as f64;
+        (reached.then_some(setting as usize), least)
     }
 
     fn drops(&self, case: &Case<'_>) -> Result<Vec<(usize, usize)>, PruneError> {
@@ -115,11 +139,9 @@ impl Dart {
             Schedule::Published => single(&|_| Ok(128)),
             Schedule::Kept => single(&|_| Ok(case.wanted)),
             Schedule::Fixed(drops) => Ok(drops.clone()),
-            Schedule::Average => single(&|layer| match case.after_single_drop(layer).floor()
-                - self.image_pivots as f64
-            {
-                setting if setting >= 0.0 => Ok(setting as usize),
-                _ => Err(case.unreachable(case.least_average(layer, self.image_pivots))),
+            Schedule::Average => single(&|layer| {
+                let (setting, least) = self.setting_for(case.after_single_drop(layer));
+                setting.ok_or_else(|| case.unreachable(case.least_average(layer, least)))
             }),
         }
     }
@@ -132,7 +154,14 @@ pub(crate) const ENTRY: Baseline = Baseline::arm(
 )
 .cost("8 N D")
 .text_aware()
-.paper(PAPER);
+.paper(PAPER)
+.differs("B + 4 tokens stay", "B tokens stay");
+pub(crate) const CORRECTED: Baseline = ENTRY.corrected("dart-corrected", || {
+    Box::new(Dart {
+        fidelity: Fidelity::Corrected,
+        ..Dart::default()
+    })
+});
 pub(crate) const AVERAGE: Baseline = Baseline::arm("dart-average", "the same, average over layers", || {
     Box::new(Dart {
         schedule: Schedule::Average,
@@ -141,20 +170,24 @@ pub(crate) const AVERAGE: Baseline = Baseline::arm("dart-average", "the same, av
 })
 .cost("8 N D")
 .text_aware()
-.paper(PAPER);
+.paper(PAPER)
+.differs("B + 4 tokens stay", "B tokens stay");
 const PAPER: Paper = Paper {
     arxiv: "2502.11494",
     venue: "EMNLP 2025",
-    licence: "not looked up",
+    licence: "Apache-2.0",
     check: Check::Oracle,
 };
 
 impl Pruner for Dart {
     fn name(&self) -> &str {
-        match self.schedule {
-            Schedule::Average => "dart-average",
-            Schedule::Published => "dart-published",
-            Schedule::Kept | Schedule::Fixed(_) => "dart",
+        match (&self.schedule, self.fidelity) {
+            (Schedule::Average, Fidelity::Reference) => "dart-average",
+            (Schedule::Average, Fidelity::Corrected) => "dart-average-corrected",
+            (Schedule::Published, Fidelity::Reference) => "dart-published",
+            (Schedule::Published, Fidelity::Corrected) => "dart-published-corrected",
+            (Schedule::Kept | Schedule::Fixed(_), Fidelity::Reference) => "dart",
+            (Schedule::Kept | Schedule::Fixed(_), Fidelity::Corrected) => "dart-corrected",
         }
     }
 
@@ -198,20 +231,26 @@ impl DecoderPruner for Dart {
         stage: &DecoderStage,
         context: &DecoderContext,
     ) -> Result<DecoderSelection, PruneError> {
-        let [image, text] = self.pivots(context)?;
+        let [mut image, text] = self.pivots(context)?;
+        image.truncate(stage.keep);
         let mut pivots = [image.clone(), text].concat();
         if let PivotOrder::Places(order) = &self.order {
             let rank = |place: &usize| order.iter().position(|other| other == place);
             pivots.sort_by_key(|place| rank(place).unwrap_or(order.len()));
         }
-        let each = stage
-            .keep
-            .saturating_sub(self.image_pivots)
-            .div_ceil(self.n_pivots());
+        let n_picked = stage.keep.min(context.visual.len()) - image.len();
+        if pivots.is_empty() && n_picked > 0 {
+            return Err(PruneError::Shape {
+                what: "pivots that pick visual tokens",
+                found: 0,
+                wanted: 1,
+            });
+        }
         let is_pivot = |i: &usize| image.contains(&context.visual[*i]);
         let (mut keep, candidates): (Vec<usize>, Vec<usize>) = (0..context.visual.len()).partition(is_pivot);
         let mut candidates: BTreeSet<usize> = candidates.into_iter().collect();
-        for cosines in self.cosines(context, &pivots)? {
+        for (nth, cosines) in self.cosines(context, &pivots)?.into_iter().enumerate() {
+            let each = n_picked / pivots.len() + usize::from(nth < n_picked % pivots.len());
             let mut order: Vec<usize> = candidates.iter().copied().collect();
             order.sort_by(|&a, &b| cosines[a].total_cmp(&cosines[b]));
             order.truncate(each);
@@ -227,6 +266,114 @@ impl DecoderPruner for Dart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
+    use diffprune_pruner::DecoderObserved;
+
+    /// Two tokens of system, `n_visual` visual ones, `n_text` after them; directions spread over a half circle.
+    fn context(n_visual: usize, n_text: usize) -> DecoderContext {
+        let n_tokens = 2 + n_visual + n_text;
+        let angle = |i: usize| (7 * i % n_tokens) as f32 / n_tokens as f32 * std::f32::consts::PI;
+        let normed: Vec<f32> = (0..n_tokens)
+            .flat_map(|i| [angle(i).cos(), angle(i).sin()])
+            .collect();
+        let keys: Vec<f32> = (0..n_tokens).map(|i| (5 * i % n_tokens) as f32).collect();
+        let device = Device::flex();
+        DecoderContext {
+            row: 0,
+            n_tokens,
+            visual: (2..2 + n_visual).collect(),
+            observed: DecoderObserved {
+                keys: Some(Tensor::from_data(
+                    TensorData::new(keys, [n_tokens, 1, 1]),
+                    &device,
+                )),
+                normed: Some(Tensor::from_data(TensorData::new(normed, [n_tokens, 2]), &device)),
+                ..DecoderObserved::default()
+            },
+        }
+    }
+
+    fn kept(fidelity: Fidelity, n_visual: usize, n_text: usize, budget: usize) -> (usize, usize) {
+        let method = Dart {
+            fidelity,
+            ..Dart::default()
+        };
+        let stage = method
+            .stages(32, n_visual, &Budget::Tokens(budget))
+            .unwrap()
+            .remove(0);
+        let selection = method.select_at(&stage, &context(n_visual, n_text)).unwrap();
+        selection.check(n_visual, 2).unwrap();
+        (stage.keep, selection.keep.len())
+    }
+
+    #[test]
+    fn a_stage_keeps_what_it_promises_however_short_the_text() {
+        for n_text in [0, 1, 2, 3, 4, 9] {
+            for budget in [1, 2, 3, 4, 7, 8, 30, 63, 64, 97, 98] {
+                let reference = (budget / 8 * 8 + 4).min(99);
+                assert_eq!(
+                    kept(Fidelity::Reference, 99, n_text, budget),
+                    (reference, reference)
+                );
+                assert_eq!(kept(Fidelity::Corrected, 99, n_text, budget), (budget, budget));
+            }
+        }
+        assert_eq!(kept(Fidelity::Reference, 3, 1, 2), (3, 3));
+    }
+
+    #[test]
+    fn shares_of_missing_pivots_go_to_those_that_are_there() {
+        // One visual pivot (token 3, at place 5) and one text token in the place of two; four more tokens to pick.
+        let keys = [0f32, 0., 1., 1., 1., 9., 1., 1., 1., 5.];
+        let normed = [
+            [0f32, 1.],
+            [0., 1.],
+            [1., 0.],
+            [0.9, 0.1],
+            [0.7, 0.7],
+            [1., 0.],
+            [0.1, 0.9],
+            [0., 1.],
+            [0.8, 0.3],
+            [0., 1.],
+        ];
+        let device = Device::flex();
+        let context = DecoderContext {
+            visual: (2..9).collect(),
+            observed: DecoderObserved {
+                keys: Some(Tensor::from_data(
+                    TensorData::new(keys.to_vec(), [10, 1, 1]),
+                    &device,
+                )),
+                normed: Some(Tensor::from_data(normed, &device)),
+                ..DecoderObserved::default()
+            },
+            ..context(7, 1)
+        };
+        let method = Dart {
+            image_pivots: 1,
+            text_pivots: 2,
+            schedule: Schedule::Fixed(vec![(2, 3)]),
+            ..Dart::default()
+        };
+        let stage = method.stages(32, 7, &Budget::Tokens(3)).unwrap().remove(0);
+        assert_eq!(stage.keep, 4);
+        // The visual pivot takes the two least like it, 5 and 4; the text pivot the one of the rest, 0.
+        let selection = method.select_at(&stage, &context).unwrap();
+        assert_eq!(selection.keep, [0, 3, 4, 5]);
+    }
+
+    #[test]
+    fn without_any_pivot_there_is_a_typed_error() {
+        let method = Dart {
+            image_pivots: 0,
+            ..Dart::default()
+        };
+        let stage = method.stages(32, 20, &Budget::Tokens(8)).unwrap().remove(0);
+        let error = method.select_at(&stage, &context(20, 0)).unwrap_err();
+        assert!(matches!(error, PruneError::Shape { found: 0, .. }), "{error}");
+    }
 
     #[test]
     fn the_authors_setting_keeps_four_more() {
@@ -246,5 +393,19 @@ mod tests {
         for (average, after) in [(192, 164), (128, 92), (64, 28)] {
             assert_eq!(kept(Schedule::Average, average), after);
         }
+        let corrected = Dart {
+            schedule: Schedule::Average,
+            fidelity: Fidelity::Corrected,
+            ..Dart::default()
+        };
+        for (average, after) in [(192, 166), (128, 98), (64, 29)] {
+            let stages = corrected.stages(32, 576, &Budget::Tokens(average)).unwrap();
+            assert_eq!(stages[0].keep, after);
+        }
+        let error = corrected.stages(32, 576, &Budget::Tokens(36)).unwrap_err();
+        assert!(
+            matches!(error, PruneError::UnreachableBudget { least: 37, .. }),
+            "{error}"
+        );
     }
 }

@@ -19,7 +19,7 @@ use crate::top::highest;
 pub struct FastV {
     /// K, the number of layers that see every token; at most one less than the decoder has.
     pub layer: usize,
-    /// What a budget means. Published: half of the tokens are kept. [`Schedule::Average`] gives
+    /// What a budget means. Published: half of the tokens are kept, R = 50 % in the paper's words. [`Schedule::Average`] gives
     /// `R = (average * L - n * K) / (L - K)`; [`Schedule::Kept`] gives R itself.
     pub schedule: Schedule,
 }
@@ -82,10 +82,32 @@ pub(crate) const KEPT: Baseline =
     .cost("N H d_head")
     .text_aware()
     .paper(PAPER);
+pub(crate) const K3: Baseline = Baseline::arm("fastv-k3", "the same with K = 3; average over layers", || {
+    Box::new(FastV {
+        layer: 3,
+        ..FastV::default()
+    })
+})
+.cost("N H d_head")
+.text_aware()
+.paper(PAPER);
+pub(crate) const PUBLISHED: Baseline = Baseline::arm(
+    "fastv-published",
+    "the same with half of the tokens, whatever the budget",
+    || {
+        Box::new(FastV {
+            schedule: Schedule::Published,
+            ..FastV::default()
+        })
+    },
+)
+.cost("N H d_head")
+.text_aware()
+.paper(PAPER);
 const PAPER: Paper = Paper {
     arxiv: "2403.06764",
     venue: "ECCV 2024",
-    licence: "not looked up",
+    licence: "no licence file (transformers and LLaVA in it: Apache-2.0)",
     check: Check::Oracle,
 };
 
@@ -94,6 +116,7 @@ impl Pruner for FastV {
         match self.schedule {
             Schedule::Kept => "fastv-kept",
             Schedule::Published => "fastv-published",
+            Schedule::Average if self.layer == 3 => "fastv-k3",
             Schedule::Average | Schedule::Fixed(_) => "fastv",
         }
     }

@@ -205,7 +205,8 @@ pub(crate) const ENTRY: Baseline = Baseline::arm(
 .cost("N Q H d_head")
 .merging()
 .text_aware()
-.paper(PAPER);
+.paper(PAPER)
+.differs(CONSTANTS, BY_RANK);
 pub(crate) const RELEASE_2: Baseline = Baseline::arm(
     "sparsevlm-2",
     "the same by release 2.0: rotary bias divided out, nothing merged",
@@ -213,11 +214,14 @@ pub(crate) const RELEASE_2: Baseline = Baseline::arm(
 )
 .cost("N Q H d_head")
 .text_aware()
-.paper(PAPER);
+.paper(PAPER)
+.differs(CONSTANTS, BY_RANK);
+const CONSTANTS: &str = "counts are constants";
+const BY_RANK: &str = "counts by the rank of the attention (not here)";
 const PAPER: Paper = Paper {
     arxiv: "2410.04417",
     venue: "ICML 2025",
-    licence: "not looked up",
+    licence: "Apache-2.0",
     check: Check::Oracle,
 };
 

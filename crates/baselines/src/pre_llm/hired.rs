@@ -53,7 +53,14 @@ pub(crate) const ENTRY: Baseline =
         venue: "AAAI 2025",
         licence: "MIT",
         check: Check::Oracle,
-    });
+    })
+    .differs("a tile's cells are a run of rows", "those that it covers");
+pub(crate) const CORRECTED: Baseline = ENTRY.corrected("hired-corrected", || {
+    Box::new(Hired {
+        fidelity: Fidelity::Corrected,
+        ..Hired::default()
+    })
+});
 
 /// The budget of each crop, the whole image first.
 ///
@@ -132,7 +139,10 @@ fn covering_tiles(layout: &Layout, views: &[Vec<usize>]) -> Vec<Option<usize>> {
 
 impl Pruner for Hired {
     fn name(&self) -> &str {
-        ENTRY.name
+        match self.fidelity {
+            Fidelity::Reference => ENTRY.name,
+            Fidelity::Corrected => CORRECTED.name,
+        }
     }
 
     fn signals(&self) -> Signals {

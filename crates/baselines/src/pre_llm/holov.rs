@@ -73,13 +73,32 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("holov", "most seen by [CLS] of
     Box::new(HoloV::default())
 })
 .cost("N² D / runs")
-.paper(PAPER);
+.paper(PAPER)
+.differs(ZEROS, HANDED_ON);
+pub(crate) const CORRECTED: Baseline = ENTRY.corrected("holov-corrected", || {
+    Box::new(HoloV {
+        fidelity: Fidelity::Corrected,
+        ..HoloV::default()
+    })
+});
+const ZEROS: &str = "what a run cannot take becomes zero vectors";
+const HANDED_ON: &str = "it goes to runs with room";
 
 pub(crate) const QWEN: Baseline = Baseline::arm("holov-qwen", "most seen of each run, ids kept", || {
     Box::new(HoloV::qwen())
 })
 .cost("N² D / runs")
-.paper(PAPER);
+.paper(PAPER)
+.differs(
+    "what a run cannot take becomes zero vectors (scores matched to their tokens, as theirs are not)",
+    HANDED_ON,
+);
+pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("holov-corrected-qwen", || {
+    Box::new(HoloV {
+        fidelity: Fidelity::Corrected,
+        ..HoloV::qwen()
+    })
+});
 
 /// Added to lengths and divisors, as in the published code.
 const EPSILON: f32 = 1e-6;
@@ -217,9 +236,11 @@ pub fn window_order(grid: Grid, side: usize) -> Vec<usize> {
 
 impl Pruner for HoloV {
     fn name(&self) -> &str {
-        match self.positions {
-            PositionRule::Reindex => ENTRY.name,
-            PositionRule::Keep => QWEN.name,
+        match (self.positions, self.fidelity) {
+            (PositionRule::Reindex, Fidelity::Reference) => ENTRY.name,
+            (PositionRule::Reindex, Fidelity::Corrected) => CORRECTED.name,
+            (PositionRule::Keep, Fidelity::Reference) => QWEN.name,
+            (PositionRule::Keep, Fidelity::Corrected) => CORRECTED_QWEN.name,
         }
     }
 

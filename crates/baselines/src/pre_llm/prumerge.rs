@@ -92,14 +92,33 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("prumerge", "most seen by [CLS]
 })
 .cost("N K d")
 .merging()
-.paper(PAPER);
+.paper(PAPER)
+.differs(SUMS, MEANS);
+
+pub(crate) const CORRECTED: Baseline = ENTRY.corrected("prumerge-corrected", || {
+    Box::new(PruMerge {
+        fidelity: Fidelity::Corrected,
+        ..PruMerge::new(false)
+    })
+});
 
 pub(crate) const PLUS: Baseline = Baseline::arm("prumerge-plus", "the same with even centres beside", || {
     Box::new(PruMerge::new(true))
 })
 .cost("N K d")
 .merging()
-.paper(PAPER);
+.paper(PAPER)
+.differs(SUMS, MEANS);
+
+pub(crate) const PLUS_CORRECTED: Baseline = PLUS.corrected("prumerge-plus-corrected", || {
+    Box::new(PruMerge {
+        fidelity: Fidelity::Corrected,
+        ..PruMerge::new(true)
+    })
+});
+
+const SUMS: &str = "weighted sums are added";
+const MEANS: &str = "weighted means";
 
 const PAPER_QWEN: Paper = Paper {
     check: Check::OracleOfAlgorithm,
@@ -112,7 +131,15 @@ pub(crate) const QWEN: Baseline =
     })
     .cost("N K D")
     .merging()
-    .paper(PAPER_QWEN);
+    .paper(PAPER_QWEN)
+    .differs(SUMS, MEANS);
+
+pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("prumerge-corrected-qwen", || {
+    Box::new(PruMerge {
+        fidelity: Fidelity::Corrected,
+        ..PruMerge::qwen(false)
+    })
+});
 
 pub(crate) const PLUS_QWEN: Baseline =
     Baseline::arm("prumerge-plus-qwen", "the same with even centres beside", || {
@@ -120,7 +147,15 @@ pub(crate) const PLUS_QWEN: Baseline =
     })
     .cost("N K D")
     .merging()
-    .paper(PAPER_QWEN);
+    .paper(PAPER_QWEN)
+    .differs(SUMS, MEANS);
+
+pub(crate) const PLUS_CORRECTED_QWEN: Baseline = PLUS_QWEN.corrected("prumerge-plus-corrected-qwen", || {
+    Box::new(PruMerge {
+        fidelity: Fidelity::Corrected,
+        ..PruMerge::qwen(true)
+    })
+});
 
 /// How many values lie above the third quartile by more than one and a half times the distance of the quartiles.
 pub fn n_outliers(values: &[f32]) -> usize {
@@ -260,11 +295,15 @@ fn seen<'a>(context: &'a PruningContext, method: &str) -> Result<Seen<'a>, Prune
 
 impl Pruner for PruMerge {
     fn name(&self) -> &str {
-        match (self.variant, self.plus) {
-            (Variant::Llava, false) => ENTRY.name,
-            (Variant::Llava, true) => PLUS.name,
-            (Variant::Qwen, false) => QWEN.name,
-            (Variant::Qwen, true) => PLUS_QWEN.name,
+        let [reference, corrected] = match (self.variant, self.plus) {
+            (Variant::Llava, false) => [ENTRY, CORRECTED],
+            (Variant::Llava, true) => [PLUS, PLUS_CORRECTED],
+            (Variant::Qwen, false) => [QWEN, CORRECTED_QWEN],
+            (Variant::Qwen, true) => [PLUS_QWEN, PLUS_CORRECTED_QWEN],
+        };
+        match self.fidelity {
+            Fidelity::Reference => reference.name,
+            Fidelity::Corrected => corrected.name,
         }
     }
 

@@ -54,7 +54,10 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("prunesid", "spread over princi
     Box::new(PruneSid::new(Variant::Llava))
 })
 .cost("N² d + N² K")
-.paper(PAPER);
+.paper(PAPER)
+.differs(GIVEN, BY_IMAGE);
+const GIVEN: &str = "the budget is given";
+const BY_IMAGE: &str = "it depends on the image (not here)";
 
 pub(crate) const QWEN: Baseline = Baseline::arm(
     "prunesid-qwen",
@@ -62,7 +65,8 @@ pub(crate) const QWEN: Baseline = Baseline::arm(
     || Box::new(PruneSid::new(Variant::Qwen)),
 )
 .cost("N² D + N² K")
-.paper(PAPER);
+.paper(PAPER)
+.differs(GIVEN, BY_IMAGE);
 
 /// How the tokens of a crop were chosen.
 #[derive(Debug, Clone, PartialEq)]

@@ -64,7 +64,16 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("visionzip", "most seen by [CLS
 })
 .cost("N K d_head")
 .merging()
-.paper(PAPER);
+.paper(PAPER)
+.differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
+pub(crate) const CORRECTED: Baseline = ENTRY.corrected("visionzip-corrected", || {
+    Box::new(VisionZip {
+        fidelity: Fidelity::Corrected,
+        ..VisionZip::default()
+    })
+});
+const ANCHOR_PLUS_MEAN: &str = "a contextual token is its anchor plus the mean of its members";
+const MEAN_OF_ALL: &str = "the mean of all of them";
 
 pub(crate) const QWEN: Baseline =
     Baseline::arm("visionzip-qwen", "most seen, the rest merged, no [CLS]", || {
@@ -75,7 +84,15 @@ pub(crate) const QWEN: Baseline =
     .paper(Paper {
         check: Check::OracleOfAlgorithm,
         ..PAPER
-    });
+    })
+    .differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
+
+pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("visionzip-corrected-qwen", || {
+    Box::new(VisionZip {
+        fidelity: Fidelity::Corrected,
+        ..VisionZip::qwen()
+    })
+});
 
 /// How the tokens of a crop are dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,9 +221,11 @@ impl VisionZip {
 
 impl Pruner for VisionZip {
     fn name(&self) -> &str {
-        match self.variant {
-            Variant::Llava => ENTRY.name,
-            Variant::Qwen => QWEN.name,
+        match (self.variant, self.fidelity) {
+            (Variant::Llava, Fidelity::Reference) => ENTRY.name,
+            (Variant::Llava, Fidelity::Corrected) => CORRECTED.name,
+            (Variant::Qwen, Fidelity::Reference) => QWEN.name,
+            (Variant::Qwen, Fidelity::Corrected) => CORRECTED_QWEN.name,
         }
     }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{Budget, Grid, PruneError, Pruner, PruningContext, Signals};
 
-use crate::images::{Images, SIGNALS, early, methods};
+use crate::images::{Images, SIGNALS, early, methods, plain};
 
 /// The signals that a method asks for, by name.
 fn asked(method: &dyn Pruner) -> Vec<&'static str> {
@@ -30,11 +30,11 @@ fn asked(method: &dyn Pruner) -> Vec<&'static str> {
 
 /// What a method asks for and does not read from an encoder with `[CLS]` and one crop.
 fn unread(name: &str) -> &'static [&'static str] {
-    match name {
+    match plain(name).as_str() {
         "prumerge" | "prumerge-plus" => &["keys", "received_attention"],
         "visionzip-qwen" | "prumerge-qwen" | "prumerge-plus-qwen" => &["tokens"],
         "hired" => &["tokens", "first_cls_attention", "received_attention"],
-        "tome" | "visionzip" | "prunesid" | "vispruner" | "high" | "low" | "shuffled" => {
+        "average-pool" | "tome" | "visionzip" | "prunesid" | "vispruner" | "high" | "low" | "shuffled" => {
             &["received_attention"]
         }
         _ => &["tokens", "received_attention"],

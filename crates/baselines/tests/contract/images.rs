@@ -27,6 +27,11 @@ pub fn methods() -> Vec<Box<dyn Pruner>> {
     methods
 }
 
+/// The name without what says that the method follows the paper: it reads the same.
+pub fn plain(name: &str) -> String {
+    name.replace("-corrected", "")
+}
+
 /// Names of the signals, as the fields of `Observed`, and the tokens.
 pub const SIGNALS: [&str; 10] = [
     "tokens",
@@ -176,7 +181,7 @@ impl Images {
 
     /// The answer; `None` when the encoder lacks the `[CLS]` that the method cannot do without.
     pub fn select(&self, method: &dyn Pruner, budget: Budget) -> Option<Selection> {
-        let needs_class = match method.name() {
+        let needs_class = match plain(method.name()).as_str() {
             "cls-attention" | "cls-attention-shuffled" | "prunesid" => true,
             "hired" => self.layout.views.len() > 1,
             _ => false,

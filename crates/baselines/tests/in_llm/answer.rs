@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use diffprune_baselines::{FastV, PyramidDrop, Schedule, SparseVlm};
-use diffprune_pruner::{Budget, DecoderPruner};
+use diffprune_baselines::{Dart, FastV, PyramidDrop, Schedule, SparseVlm};
+use diffprune_pruner::{Budget, DecoderPruner, visual_tokens_per_layer};
 use diffprune_vlm::{
     DecoderPruning, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm, prune,
 };
@@ -21,6 +21,9 @@ fn shipped(part: &str) -> Vec<PathBuf> {
     assert!(!found.is_empty());
     found
 }
+
+/// The methods below may have nothing to drop of so few visual tokens.
+const FEW: usize = 4;
 
 fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
     let images: Vec<_> = shipped("images")
@@ -54,22 +57,43 @@ fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
             .generate_with(&prompts, Some(&visual), &generate, &mut hooks)
             .unwrap();
         assert_eq!(ids, again);
+        // Separators between the rows of LLaVA-NeXT count as visual tokens there.
+        let counts: Vec<usize> = visual
+            .sequences
+            .iter()
+            .map(|sequence| sequence.slots.len())
+            .collect();
+        let n_large = counts.iter().filter(|&&n_visual| n_visual > FEW).count();
+        assert!(2 * n_large > counts.len(), "{counts:?}");
         for (report, n_visual) in hooks.report.unwrap().sequences.iter().zip(counts) {
-            assert_eq!(report.visual_tokens[0], n_visual);
-            let last = report.visual_tokens[report.visual_tokens.len() - 1];
-            assert_eq!(last < n_visual, budget != Budget::All);
+            let n_layers = report.visual_tokens.len();
+            let stages = method.stages(n_layers, n_visual, &budget).unwrap();
+            let wanted = visual_tokens_per_layer(n_layers, n_visual, &stages);
+            assert_eq!(report.visual_tokens, wanted);
+            let last = report.visual_tokens[n_layers - 1];
+            let drops = last < n_visual;
+            assert!(
+                n_visual <= FEW || drops == (budget != Budget::All),
+                "{n_visual}: {last}"
+            );
         }
     }
 }
 
+/// The shipped checkpoints whose name starts so.
+fn checkpoints(start: &str) -> Vec<Box<dyn Vlm>> {
+    let folders = shipped("checkpoints").into_iter();
+    let of_family = folders.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(start));
+    let found: Vec<_> = of_family
+        .map(|folder| load_vlm(&folder, &Device::flex(), LoadOptions::default()).unwrap())
+        .collect();
+    assert!(!found.is_empty(), "{start}");
+    found
+}
+
 #[test]
 fn a_picture_becomes_an_answer() {
-    let folders = shipped("checkpoints");
-    let llava = folders
-        .iter()
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("llava15"));
-    for folder in llava {
-        let vlm = load_vlm(folder, &Device::flex(), LoadOptions::default()).unwrap();
+    for vlm in checkpoints("llava15") {
         let fastv = FastV {
             layer: 1,
             schedule: Schedule::Kept,
@@ -78,4 +102,48 @@ fn a_picture_becomes_an_answer() {
         check(vlm.as_ref(), PyramidDrop::default());
         check(vlm.as_ref(), SparseVlm::default());
     }
+}
+
+/// The other families: two or three layers, so that every method drops after the first.
+fn check_family(start: &str, family: &str) {
+    let schedule = Schedule::Fixed(vec![(1, 3)]);
+    for vlm in checkpoints(start) {
+        assert_eq!(vlm.family(), family);
+        let vlm = vlm.as_ref();
+        let fastv = FastV {
+            layer: 1,
+            schedule: Schedule::Kept,
+        };
+        check(vlm, fastv);
+        let schedule = schedule.clone();
+        check(
+            vlm,
+            PyramidDrop {
+                schedule: schedule.clone(),
+            },
+        );
+        let dart = Dart {
+            layer: 1,
+            image_pivots: 1,
+            text_pivots: 1,
+            schedule: Schedule::Fixed(vec![(1, 2)]),
+            ..Dart::default()
+        };
+        check(vlm, dart);
+        for plain in [SparseVlm::default(), SparseVlm::v2()] {
+            let schedule = schedule.clone();
+            check(vlm, SparseVlm { schedule, ..plain });
+        }
+    }
+}
+
+#[test]
+fn a_picture_in_tiles_becomes_an_answer() {
+    check_family("llavanext_vicuna_tiny", "llava-next");
+    check_family("llavanext_mistral_tiny", "llava-next");
+}
+
+#[test]
+fn a_picture_of_any_size_becomes_an_answer() {
+    check_family("qwen25vl", "qwen2.5-vl");
 }

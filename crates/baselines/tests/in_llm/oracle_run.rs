@@ -187,6 +187,7 @@ fn dart_runs_as_its_authors_code() {
             text_pivots: setting("pivot_text_token"),
             schedule: Schedule::Fixed(vec![(layer, setting("max_num_trunction"))]),
             order: PivotOrder::Places(fixture.indices("pivot_iteration_order")),
+            ..Dart::default()
         };
         let (pass, method) = prefill(&run, method);
         let Seen { context, .. } = &method.seen()[0];
