@@ -9,7 +9,7 @@ mod run;
 mod stats;
 
 pub use answer::{
-    CommaRule, Confusion, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Scored, Tally,
+    CommaRule, Confusion, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Said, Scored, Tally,
     digits_and_articles, evalai_normalise, evalai_tokenise, extract_letter, gqa_correct, gqa_prediction,
     gqa_predictions, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms, mmbench_letter_vlmevalkit,
     mme_label, mme_label_lmms, patches, pope_label, pope_label_lmms, punctuation, resize_area,
@@ -32,14 +32,15 @@ pub use data::{
 };
 pub use error::EvalError;
 pub use report::{
-    Absent, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row,
-    Table, heat_map,
+    Absent, Asked, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report,
+    ReportOptions, Row, RunTiming, Source, Table, heat_map,
 };
 pub use run::{
-    Annotations, Arm, ArmInput, Record, RecordFile, Replica, Run, RunOptions, Truth, leave_one_out,
+    Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
+    leave_one_out,
 };
 pub use stats::{
-    Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, McNemar, McNemarMethod, Statistic, Stratum,
-    Verdict, chance_corrected_retention, common_columns, common_means, ece, holm, is_right, mcnemar,
-    ragged_mean, retention, same_answer,
+    Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
+    Stratum, Verdict, chance_corrected_retention, chance_level, common_columns, common_means, ece, holm,
+    is_right, mcnemar, ragged_mean, retention, same_answer,
 };

@@ -21,7 +21,8 @@ pub struct Estimate {
     pub hi: f64,
 }
 
-/// Clusters (pictures) that are drawn among themselves: one benchmark.
+/// Clusters (pictures) that are drawn among themselves: those of one benchmark, or of one part of it where its number is a
+/// sum or mean over parts. Strata may share columns.
 ///
 /// Everything measured about a cluster, by every arm, stands in its row, so that a draw of clusters is the same draw for
 /// all arms: the bootstrap is paired.
@@ -76,8 +77,10 @@ impl Default for Bootstrap {
 impl Bootstrap {
     /// Eq. (17) of `docs/method.md`: percentile intervals of statistics of sums over resampled clusters.
     ///
-    /// Each resample draws, in every stratum, as many clusters as it has, with replacement, sums all columns over them,
-    /// and computes every statistic from the sums. Undefined values (NaN) of a resample are left out. A statistic that
+    /// Each resample draws, in every stratum, one cluster less than it has (at least one), with replacement, sums all columns
+    /// over them in the proportion of the whole, and computes every statistic from the sums. One less, because `n` draws
+    /// from `n` clusters vary by `(n - 1) / n` of what they should, which is much where a part of a benchmark has few
+    /// pictures (Rao and Wu 1988). Undefined values (NaN) of a resample are left out. A statistic that
     /// no resample defines gets an interval of no width.
     pub fn intervals(&self, strata: &[Stratum], statistics: &[Statistic<'_>]) -> Vec<Estimate> {
         let n_columns = strata
@@ -122,9 +125,14 @@ impl Bootstrap {
         let mut totals = vec![0.0; n_columns];
         for stratum in strata {
             let n_clusters = stratum.n_clusters();
+            if n_clusters == 0 {
+                continue;
+            }
+            let n_drawn = (n_clusters - 1).max(1);
+            let weight = n_clusters as f64 / n_drawn as f64;
             let mut weights = vec![0.0; n_clusters];
-            for _ in 0..n_clusters {
-                weights[rng.random_range(0..n_clusters as u64) as usize] += 1.0;
+            for _ in 0..n_drawn {
+                weights[rng.random_range(0..n_clusters as u64) as usize] += weight;
             }
             stratum.add_to(&mut totals, &weights);
         }

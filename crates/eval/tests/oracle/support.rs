@@ -155,6 +155,7 @@ pub fn scored<'a>(questions: &'a [Question], scores: &'a [f64]) -> impl Iterator
         group: question.group.as_deref(),
         score,
         label: question.label(),
+        said: None,
     })
 }
 

@@ -26,6 +26,10 @@ fn record(arm: &str, budget: &str, benchmark: Benchmark, id: usize, score: f64) 
         answer: if score == 1.0 { "right" } else { "wrong" }.into(),
         score,
         label: None,
+        said: None,
+        options: None,
+        lmms: None,
+        layers: None,
         probability: None,
     }
 }
