@@ -9,13 +9,13 @@ mod run;
 mod stats;
 
 pub use answer::{
-    CommaRule, Confusion, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Said, Scored, Tally,
-    digits_and_articles, evalai_normalise, evalai_tokenise, extract_letter, gqa_correct, gqa_prediction,
-    gqa_predictions, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms, mmbench_letter_vlmevalkit,
-    mme_label, mme_label_lmms, patches, pope_label, pope_label_lmms, punctuation, resize_area,
-    resize_bilinear, resize_nearest, scienceqa_correct_lmms, scienceqa_letter, score, seed_letter_lmms,
-    seed_upload, tallies, ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload, vqa_clean,
-    vqa_normalise, vqa_official_accuracy, vqav2_upload,
+    CommaRule, Confusion, GqaDetails, GqaShare, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Said,
+    Scored, Tally, digits_and_articles, evalai_normalise, evalai_tokenise, extract_letter, gqa_correct,
+    gqa_details, gqa_prediction, gqa_predictions, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms,
+    mmbench_letter_vlmevalkit, mme_label, mme_label_lmms, patches, pope_label, pope_label_lmms, punctuation,
+    resize_area, resize_bilinear, resize_nearest, scienceqa_correct_lmms, scienceqa_letter, score,
+    seed_letter_lmms, seed_upload, tallies, ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload,
+    vqa_clean, vqa_normalise, vqa_official_accuracy, vqav2_upload,
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,

@@ -3,6 +3,7 @@
 mod contractions;
 mod extract;
 mod gqa;
+mod gqa_details;
 mod imagenet;
 mod letters;
 mod metric;
@@ -16,6 +17,7 @@ mod yes_no;
 
 pub use extract::extract_letter;
 pub use gqa::{gqa_correct, gqa_prediction, gqa_predictions};
+pub use gqa_details::{GqaDetails, GqaShare, gqa_details};
 pub use imagenet::{PatchRule, is_in_top_k, patches, resize_area, resize_bilinear, resize_nearest, top_k};
 pub use letters::{scienceqa_correct_lmms, scienceqa_letter, seed_letter_lmms};
 pub use metric::{Metric, Said, Scored, Tally, tallies};

@@ -161,12 +161,11 @@ fn price(layout: &Layout, paired: &Paired<'_>, cost: &CostOptions) -> Vec<Row> {
     for (c, cell) in layout.cells.iter().enumerate() {
         let of_record = |record: &Record| {
             let n_layers = cost.shape.language.n_layers;
-            let schedule = match &record.layers {
-                Some(runs) if Schedule::stages(runs.iter().copied()).n_layers() == n_layers => {
-                    Schedule::stages(runs.iter().copied())
-                }
-                _ => Schedule::uniform(n_layers, record.kept),
-            };
+            let inside = record.layers.as_ref();
+            let inside = inside.map(|runs| Schedule::stages(runs.iter().copied()));
+            let schedule = inside
+                .filter(|schedule| schedule.n_layers() == n_layers)
+                .unwrap_or_else(|| Schedule::uniform(n_layers, record.kept));
             prices(&schedule.plus(cost.text_tokens))
         };
         let found: Vec<[f64; 3]> = paired.records(c).map(of_record).collect();

@@ -36,33 +36,24 @@ impl Asked {
         }
     }
 
-    /// What tells two runs apart, each as (what, of the first, of the second); what is not known of one of them differs
-    /// from nothing.
-    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
-        let protocol = |protocol: Protocol| match protocol {
-            Protocol::Llava => "llava",
-            Protocol::LmmsEval => "lmms-eval",
-        };
-        let ocr = |ocr: bool| {
-            if ocr {
-                "with OCR tokens"
-            } else {
-                "without OCR tokens"
-            }
-        };
-        let differ = |what, a: Option<&'static str>, b: Option<&'static str>| {
-            let (a, b) = (a?, b?);
-            (a != b).then(|| (what, a.to_string(), b.to_string()))
-        };
-        let found = [
-            differ(
-                "protocol",
-                self.protocol.map(protocol),
-                other.protocol.map(protocol),
-            ),
-            differ("TextVQA prompts", self.ocr.map(ocr), other.ocr.map(ocr)),
-        ];
-        found.into_iter().flatten().collect()
+    /// Name of [`Self::protocol`] among the [values](Self::value).
+    pub const PROTOCOL: &'static str = "protocol";
+    /// Name of [`Self::ocr`] among the [values](Self::value).
+    pub const OCR: &'static str = "TextVQA prompts";
+
+    /// One of the facts in words; `None` when it is not known.
+    pub fn value(&self, what: &str) -> Option<&'static str> {
+        match what {
+            Self::PROTOCOL => self.protocol.map(|protocol| match protocol {
+                Protocol::Llava => "llava",
+                Protocol::LmmsEval => "lmms-eval",
+            }),
+            Self::OCR => self.ocr.map(|ocr| match ocr {
+                true => "with OCR tokens",
+                false => "without OCR tokens",
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -153,27 +144,6 @@ fn difference(benchmark: Benchmark, sources: &[Source]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_not_known_differs_from_nothing() {
-        let llava = Asked {
-            protocol: Some(Protocol::Llava),
-            ocr: Some(true),
-        };
-        let other = Asked {
-            protocol: Some(Protocol::LmmsEval),
-            ocr: None,
-        };
-        assert_eq!(llava.differences(&llava), []);
-        assert_eq!(llava.differences(&Asked::default()), []);
-        let found = llava.differences(&other);
-        assert_eq!(found, [("protocol", "llava".into(), "lmms-eval".into())]);
-        let bare = Asked {
-            ocr: Some(false),
-            ..llava.clone()
-        };
-        assert_eq!(llava.differences(&bare)[0].0, "TextVQA prompts");
-    }
 
     #[test]
     fn headings_name_both_splits_where_they_differ() {
