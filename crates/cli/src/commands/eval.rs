@@ -8,16 +8,17 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, Asked, CostOptions, Meta, ModelShape, Protocol, Question, Replica, Report,
-    ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
+    Annotations, Arm, Asked, CostOptions, Meta, ModelShape, Question, Replica, Report, ReportOptions, Run,
+    RunOptions, RunTimes, RunTiming, TimingContext,
 };
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, ORACLE_QUESTIONS};
 use crate::clock::timed;
+use crate::data::QuestionArgs;
 use crate::digest::{self, Digest};
 use crate::model::{Loaded, ModelArgs};
-use crate::{data, device, pruners, repro};
+use crate::{answers, data, device, pruners, repro};
 
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";
@@ -35,12 +36,11 @@ pub struct EvalArgs {
     /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    questions: QuestionArgs,
     /// Folder for records and report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// In whose words is asked: llava or lmms-eval [default: those behind the model's published numbers].
-    #[arg(long, value_parser = prompts)]
-    prompts: Option<Protocol>,
     /// What is compared [default: the controls, every scorer given, and `inverted` when one is called `diffprune`].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     arms: Vec<String>,
@@ -67,6 +67,9 @@ pub struct EvalArgs {
     /// it out, list it beside the records, go on].
     #[arg(long)]
     strict: bool,
+    /// Also write the answers in the files that official programs and servers take, below `answers`.
+    #[arg(long)]
+    answer_files: bool,
     /// Seed of everything that is drawn, intervals included.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -80,8 +83,8 @@ impl EvalArgs {
             device::parse(device)?;
         }
         let model = self.on(devices[0])?;
-        let prompts = self.prompts.unwrap_or_else(|| data::protocol(model.vlm.as_ref()));
-        let mut sound = data::read(&self.data, prompts, self.strict)?;
+        let reading = self.questions.reading(data::protocol(model.vlm.as_ref()));
+        let mut sound = data::read(&self.data, &reading, self.strict)?;
         let left_out = sound.note();
         let questions = data::limited(std::mem::take(&mut sound.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
@@ -91,7 +94,7 @@ impl EvalArgs {
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
             .text(&format!(
-                "{prompts:?} {:?} {scorer_hashes:?}",
+                "{reading:?} {:?} {scorer_hashes:?}",
                 self.max_new_tokens
             ))
             .text(&format!("{} half={}", device::alike(&devices), self.model.half));
@@ -100,7 +103,7 @@ impl EvalArgs {
             times: Some(times.clone()),
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
-            protocol: prompts,
+            protocols: reading.protocols.clone(),
             fingerprint: fingerprint.hex(),
             ..run_options(&model)
         };
@@ -134,10 +137,20 @@ impl EvalArgs {
         });
         let records = records?;
         sound.list(&self.out)?;
+        if self.answer_files || self.questions.upload {
+            answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
+        }
+        if self.questions.upload {
+            println!(
+                "the answers are known to servers only, so there is no report; upload files: {}",
+                self.out.join(answers::FOLDER).display()
+            );
+            return Ok(());
+        }
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
-        options.asked = Asked::of(&questions, prompts);
+        options.asked = Asked::of(&questions, &reading.protocols);
         let meta = Meta {
             revision: repro::revision(),
             device: self.model.device.clone(),
@@ -145,7 +158,8 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "half": model.half, "options": model.options,
+                "random_seeds": self.random_seeds, "prompts": reading.protocols, "reading": reading, "oracle_questions": self.oracle_questions,
+                "half": model.half, "options": model.options,
                 "records": RECORDS, "report": options,
             }),
             title: format!("Visual-token pruning on {}", model.name()),
@@ -255,12 +269,6 @@ impl EvalArgs {
     }
 }
 
-/// The protocol of that name.
-fn prompts(name: &str) -> Result<Protocol, String> {
-    let wanted = || format!("found `{name}`, wanted llava or lmms-eval");
-    serde_json::from_value(name.into()).map_err(|_| wanted())
-}
-
 /// How a run is carried out with this model: on the CPU one thread per core, with progress, scored as its family is.
 pub fn run_options(model: &Loaded) -> RunOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -271,7 +279,7 @@ pub fn run_options(model: &Loaded) -> RunOptions {
             1
         },
         progress: true,
-        protocol: data::protocol(model.vlm.as_ref()),
+        protocols: data::protocol(model.vlm.as_ref()).into(),
         ..RunOptions::default()
     }
 }

@@ -203,8 +203,10 @@ fn differences(runs: &[Stored]) -> Vec<(&'static str, String)> {
     let tier = |run: &Stored| Some(run.meta.tier.clone()).filter(|tier| !tier.is_empty());
     differ("tier", runs.iter().map(tier).collect());
     for what in [Asked::PROTOCOL, OCR] {
-        let values = runs.iter().map(|run| run.options.asked.value(what));
-        differ(what, values.map(|value| value.map(String::from)).collect());
+        differ(
+            what,
+            runs.iter().map(|run| run.options.asked.value(what)).collect(),
+        );
     }
     told
 }

@@ -192,7 +192,7 @@ impl Experiment<'_> {
     ) -> anyhow::Result<Vec<Record>> {
         let options = RunOptions {
             times: Some(times.clone()),
-            protocol: asked.protocol,
+            protocols: asked.protocol.into(),
             max_new_tokens: Some(self.plan.max_new_tokens),
             fingerprint: names.records.clone(),
             ..eval::run_options(self.model)
@@ -231,7 +231,7 @@ impl Experiment<'_> {
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
         options.cost = eval::cost(self.model, &asked.questions)?;
-        options.asked = Asked::of(&asked.questions, asked.protocol);
+        options.asked = Asked::of(&asked.questions, &asked.protocol.into());
         options.absent = asked.cast.absent.clone();
         let stages: Vec<&str> = std::iter::once(self.world.name.as_str())
             .chain(names.trainings.iter().map(String::as_str))
@@ -285,7 +285,6 @@ impl Experiment<'_> {
                 reindexed.push(&arm.name);
             }
         }
-        let protocol = serde_json::to_value(asked.protocol)?;
         Ok(format!(
             "Model {}; the small world of seed {}: {} questions about {} pictures, asked and scored by the protocol `{}`. \
              Kept tokens keep their position ids; those of {} are numbered anew.",
@@ -293,7 +292,7 @@ impl Experiment<'_> {
             self.seed,
             asked.questions.len(),
             images.len(),
-            protocol.as_str().unwrap_or_default(),
+            asked.protocol.name(),
             reindexed.join(", "),
         ))
     }

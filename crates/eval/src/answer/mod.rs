@@ -2,6 +2,7 @@
 
 mod contractions;
 mod extract;
+mod files;
 mod gqa;
 mod gqa_details;
 mod imagenet;
@@ -16,6 +17,7 @@ mod upload;
 mod yes_no;
 
 pub use extract::extract_letter;
+pub use files::{AnswerFile, answer_files};
 pub use gqa::{gqa_correct, gqa_prediction, gqa_predictions};
 pub use gqa_details::{GqaDetails, GqaShare, gqa_details};
 pub use imagenet::{PatchRule, is_in_top_k, patches, resize_area, resize_bilinear, resize_nearest, top_k};

@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use super::options::ReportOptions;
 use super::sheet::distinct;
-use crate::data::{Benchmark, Protocol, Question};
+use crate::data::{Benchmark, Protocols, Question};
 
 /// Whose rules a run follows, and what its prompts hold: runs that differ here answer other questions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    /// Whose program scores; `None` when it is not known.
+    /// In whose words each benchmark is asked and by whose rules it is scored; `None` when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<Protocols>,
     /// Whether TextVQA's prompts hold OCR tokens; `None` without TextVQA, or when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ocr: Option<bool>,
 }
 
 impl Asked {
-    /// What questions and a protocol say.
-    pub fn of(questions: &[Question], protocol: Protocol) -> Self {
+    /// What questions and protocols say.
+    pub fn of(questions: &[Question], protocols: &Protocols) -> Self {
         let textvqa = || {
             questions
                 .iter()
@@ -31,7 +31,7 @@ impl Asked {
         };
         let holds = |question: &Question| question.text.contains("\nReference OCR token: ");
         Self {
-            protocol: Some(protocol),
+            protocol: Some(protocols.clone()),
             ocr: textvqa().next().is_some().then(|| textvqa().all(holds)),
         }
     }
@@ -42,15 +42,12 @@ impl Asked {
     pub const OCR: &'static str = "TextVQA prompts";
 
     /// One of the facts in words; `None` when it is not known.
-    pub fn value(&self, what: &str) -> Option<&'static str> {
+    pub fn value(&self, what: &str) -> Option<String> {
         match what {
-            Self::PROTOCOL => self.protocol.map(|protocol| match protocol {
-                Protocol::Llava => "llava",
-                Protocol::LmmsEval => "lmms-eval",
-            }),
-            Self::OCR => self.ocr.map(|ocr| match ocr {
-                true => "with OCR tokens",
-                false => "without OCR tokens",
+            Self::PROTOCOL => self.protocol.as_ref().map(Protocols::to_string),
+            Self::OCR => self.ocr.map(|ocr| {
+                let with = if ocr { "with" } else { "without" };
+                format!("{with} OCR tokens")
             }),
             _ => None,
         }
