@@ -71,9 +71,9 @@ fn scienceqa() -> f64 {
     assert_eq!(serde_json::to_value(indices).unwrap(), expected["pred_indices"]);
     let right: f64 = score(&questions, Protocol::Llava).iter().sum();
     close(right, &expected["correct"], "correct");
-    let all = percent(&questions, Protocol::Llava);
+    let accuracy = percent(&questions, Protocol::Llava);
     let printed = format!(
-        "Total: {}, Correct: {right}, Accuracy: {all:.2}%, IMG-Accuracy: {headline:.2}%",
+        "Total: {}, Correct: {right}, Accuracy: {accuracy:.2}%, IMG-Accuracy: {headline:.2}%",
         questions.len()
     );
     assert_eq!(printed, text(&expected, "printed"));
