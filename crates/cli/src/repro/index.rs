@@ -96,8 +96,8 @@ fn section(shown: &Shown) -> String {
     let benchmarks: Vec<&str> = Benchmark::ALL.map(Benchmark::metric).to_vec();
     for budget in &budgets {
         let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
-        header.extend(benchmarks.iter().map(|name| name.to_string()));
-        header.extend(["average", "retention"].map(String::from));
+        header.extend(benchmarks.iter().map(|name| report.heading(name)));
+        header.extend(["average", "retention", Report::ABLATION].map(String::from));
         page += &format!(
             "\n### {} at {budget} of the tokens ({n} questions)\n\n{}",
             text(report, "model"),
@@ -125,6 +125,7 @@ fn section(shown: &Shown) -> String {
             ];
             cells.extend(benchmarks.iter().map(|metric| value(row("benchmarks", metric))));
             cells.extend([average, interval(row("main", "retention"))]);
+            cells.push(interval(row("secondary", Report::ABLATION)));
             page += &line(&cells);
         }
         page += &format!("\n{}\n", report.meta.note);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use super::format::Format;
 use super::plots::Plot;
-use super::sources::Source;
+use super::sources::{Source, heading};
 use super::{csv, html, json, latex, markdown, plots};
 use crate::EvalError;
 use crate::cost::Timing;
@@ -152,6 +152,11 @@ impl Report {
         let rows = &self.table(table)?.rows;
         rows.iter()
             .find(|row| row.arm == arm && row.budget == budget && row.metric == metric)
+    }
+
+    /// A metric for headings: where its benchmark's data are not those of the papers' tables, both splits are named.
+    pub fn heading(&self, metric: &str) -> String {
+        heading(metric, &self.data)
     }
 
     /// The report as Markdown.

@@ -2,15 +2,20 @@
 
 use super::build::blank;
 use super::layout::{Cell, Layout};
-use super::result::Row;
+use super::result::{Report, Row};
 use crate::answer::{Confusion, MME_COGNITION, MME_PERCEPTION, Metric, Tally};
 use crate::data::Benchmark;
 use crate::stats::Statistic;
 
+impl Report {
+    /// Name of the papers' ablation number among the metrics of the table `secondary`: the mean that its unablated row is.
+    pub const ABLATION: &'static str = "retention of MMB, MME, POPE";
+}
+
 /// The benchmarks of the papers' ablation: those that its unablated row is the mean of, and those that it names.
 const ABLATION: [(&str, &[Benchmark]); 2] = [
     (
-        "retention of MMB, MME, POPE",
+        Report::ABLATION,
         &[Benchmark::MmBench, Benchmark::Mme, Benchmark::Pope],
     ),
     (
