@@ -8,8 +8,8 @@ use anyhow::Context;
 use diffprune::training::Progress;
 use diffprune::{CaptionData, DiffPrune, Method, PositionRule, TrainReport, train};
 use diffprune_eval::{
-    Annotations, Arm, Asked, Format, Meta, Protocol, Question, Record, Report, ReportOptions, Run,
-    RunOptions, RunTimes, RunTiming,
+    Annotations, Arm, Format, Meta, Protocol, Question, Record, Report, ReportOptions, Run, RunOptions,
+    RunTimes, RunTiming,
 };
 use serde::Serialize;
 
@@ -231,7 +231,7 @@ impl Experiment<'_> {
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
         options.cost = eval::cost(self.model, &asked.questions)?;
-        options.asked = Asked::of(&asked.questions, &asked.protocol.into());
+        options.asked = diffprune_eval::Asked::of(&asked.questions, &asked.protocol.into());
         options.absent = asked.cast.absent.clone();
         let stages: Vec<&str> = std::iter::once(self.world.name.as_str())
             .chain(names.trainings.iter().map(String::as_str))
