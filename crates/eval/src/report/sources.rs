@@ -29,7 +29,7 @@ impl Asked {
                 .iter()
                 .filter(|question| question.benchmark == Benchmark::TextVqa)
         };
-        let holds = |question: &Question| question.text.contains("\nReference OCR token: ");
+        let holds = |question: &Question| question.text.contains("Reference OCR token:");
         Self {
             protocol: Some(protocols.clone()),
             ocr: textvqa().next().is_some().then(|| textvqa().all(holds)),
