@@ -16,11 +16,7 @@ use crate::compare::{close, host};
 use crate::target::Target;
 
 /// The tiny checkpoints of the fixtures.
-pub fn checks() -> Result<Vec<Check>, String> {
-    let root = match std::env::var_os("DIFFPRUNE_FIXTURES") {
-        Some(root) => PathBuf::from(root),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures"),
-    };
+pub fn checks(root: &Path) -> Result<Vec<Check>, String> {
     let folder = root.join("hf/checkpoints");
     let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut dirs: Vec<PathBuf> = entries

@@ -7,9 +7,11 @@ mod backbones;
 mod compare;
 mod leaves;
 mod operators;
+mod oracles;
 mod target;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -49,11 +51,17 @@ fn main() -> ExitCode {
         .collect();
     let mut checks = operators::checks();
     checks.extend(leaves::checks());
-    match backbones::checks() {
-        Ok(backbones) => checks.extend(backbones),
-        Err(problem) => {
-            eprintln!("error: {problem}");
-            return ExitCode::FAILURE;
+    let root = match std::env::var_os("DIFFPRUNE_FIXTURES") {
+        Some(root) => PathBuf::from(root),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures"),
+    };
+    for found in [backbones::checks(&root), oracles::checks(&root)] {
+        match found {
+            Ok(found) => checks.extend(found),
+            Err(problem) => {
+                eprintln!("error: {problem}");
+                return ExitCode::FAILURE;
+            }
         }
     }
     checks.retain(|check| filters.is_empty() || filters.iter().any(|filter| check.name.contains(filter)));

@@ -28,6 +28,8 @@ impl Target {
             .parse()
             .map_err(|_| format!("device `{name}`: wanted a number after the colon"))?;
         let device = match kind {
+            // The checks themselves: the CPU agrees with itself.
+            "cpu" => Device::flex(),
             #[cfg(feature = "wgpu")]
             "wgpu" => probed(DeviceType::Wgpu, || Device::wgpu(adapter(index, &name)))?,
             #[cfg(feature = "vulkan")]

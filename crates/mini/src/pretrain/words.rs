@@ -68,6 +68,8 @@ pub struct Words {
     opening: Vec<u32>,
     /// Questions per conversation, at most.
     turns: usize,
+    /// Share of the conversations that ask only what a sign says, where there is one.
+    drill: f64,
 }
 
 impl Words {
@@ -75,7 +77,7 @@ impl Words {
     ///
     /// # Errors
     /// When the tokenizer does not know its own words.
-    pub fn new(family: Family, turns: usize) -> Result<Self, MiniError> {
+    pub fn new(family: Family, turns: usize, drill: f64) -> Result<Self, MiniError> {
         let (ids, chat) = (ProcessorIds::of(family), Chat::of(family));
         let mut words = Self {
             family,
@@ -83,6 +85,7 @@ impl Words {
             ids,
             opening: Vec::new(),
             turns,
+            drill,
         };
         let opening = words.tokenizer.encode(chat.opening, true).map_err(failed)?;
         words.opening = opening.get_ids().to_vec();
@@ -132,13 +135,17 @@ impl Words {
     ) -> Result<Conversation, MiniError> {
         let scene = dataset.get_or_blur(index);
         let mut rng = dataset.text_rng(index, epoch);
-        let asked = turns(
+        let mut asked = turns(
             &scene,
             dataset.config(),
             self.family.prompts(),
             &mut rng,
             self.turns,
         );
+        let reads = |turn: &Turn| turn.kind == QuestionKind::Reading;
+        if self.drill > 0.0 && asked.iter().any(reads) && rng.random_bool(self.drill) {
+            asked.retain(reads);
+        }
         let plain = |turn: Turn| (Some((turn.style, turn.kind)), turn.text, turn.answer);
         let mut turns: Vec<_> = asked.into_iter().map(plain).collect();
         if rng.random_bool(0.5) {
