@@ -85,6 +85,10 @@ fn record(arm: &str, budget: &str, kept: usize, question: u64, loss: f64) -> Rec
         answer: String::new(),
         score: f64::from(u8::from(right)),
         label,
+        said: None,
+        options: None,
+        lmms: None,
+        layers: None,
         probability: None,
     }
 }

@@ -584,8 +584,12 @@ fn pages_are_written_whole_and_read_back() {
     assert!(markdown.contains("| diffprune |") && markdown.contains("holds"));
     assert!(report.to_text().contains("diffprune"));
     let json: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
-    for key in ["revision", "device", "seed", "tier", "config", "wall_s"] {
+    for key in ["revision", "device", "seed", "tier", "config"] {
         assert!(json["meta"].get(key).is_some(), "{key}");
+    }
+    assert!(json["meta"].get("wall_s").is_none(), "no clock in a report");
+    for key in ["benchmark", "paper", "here", "questions", "published", "chance"] {
+        assert!(json["data"][0].get(key).is_some(), "{key}");
     }
     for key in ["arm", "budget", "metric", "value", "lo", "hi", "n"] {
         assert!(json["tables"][0]["rows"][0].get(key).is_some(), "{key}");

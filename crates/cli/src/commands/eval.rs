@@ -8,8 +8,8 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, CostOptions, Meta, ModelShape, Question, Replica, Report, ReportOptions, Run,
-    RunOptions,
+    Annotations, Arm, Asked, CostOptions, Meta, ModelShape, Question, Replica, Report, ReportOptions, Run,
+    RunOptions, RunTimes, RunTiming, TimingContext,
 };
 
 use crate::annotations::SceneTruth;
@@ -98,7 +98,9 @@ impl EvalArgs {
                 self.max_new_tokens
             ))
             .text(&format!("{} half={}", device::alike(&devices), self.model.half));
+        let times = RunTimes::default();
         let options = RunOptions {
+            times: Some(times.clone()),
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
             protocols: reading.protocols.clone(),
@@ -118,6 +120,10 @@ impl EvalArgs {
         }
         let replicas = devices[1..].iter().map(|device| self.replica(device));
         let replicas: Vec<Replica> = replicas.collect::<anyhow::Result<_>>()?;
+        let workers = match replicas.len() {
+            0 => run.options.threads.max(1),
+            others => others + 1,
+        };
         let path = self.out.join(RECORDS);
         let (records, wall_s) = timed(|| match replicas.is_empty() {
             true => run.execute(model.vlm.as_ref(), &path),
@@ -144,6 +150,7 @@ impl EvalArgs {
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
+        options.asked = Asked::of(&questions, &reading.protocols);
         let meta = Meta {
             revision: repro::revision(),
             device: self.model.device.clone(),
@@ -155,13 +162,20 @@ impl EvalArgs {
                 "half": model.half, "options": model.options,
                 "records": RECORDS, "report": options,
             }),
-            wall_s,
             title: format!("Visual-token pruning on {}", model.name()),
             note: note(&model, &arms, &questions) + &left_out,
         };
         let report = Report::from_records(&records, meta, &options)?;
         report.write(&self.out)?;
-        println!("{}\n{}", report.to_text(), self.out.join("report.md").display());
+        let timing = RunTiming {
+            wall_s,
+            context: context(&model, &self.model.device, run.options.prompts_per_batch),
+            workers,
+            arms: times.medians(),
+        };
+        timing.write(&self.out)?;
+        let page = self.out.join("report.md");
+        println!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());
         Ok(())
     }
 
@@ -276,6 +290,18 @@ pub fn report_options(names: &[String]) -> ReportOptions {
         order: names.to_vec(),
         ..ReportOptions::default()
     }
+}
+
+/// Under which circumstances a model answers: printed with every time.
+pub fn context(model: &Loaded, device: &str, batch: usize) -> TimingContext {
+    let fused = !model.half && device::is_cpu(&model.vlm.device());
+    TimingContext::new(
+        if model.half { "f16 weights" } else { "f32 weights" },
+        // The fused kernels serve f32 on the CPU; everything else takes the composed form.
+        if fused { "fused" } else { "composed" },
+        device,
+        batch,
+    )
 }
 
 /// What the model's prefill is priced with: its sizes and the mean length of the prompts.

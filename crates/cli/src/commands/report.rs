@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use diffprune_eval::{Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
+use diffprune_eval::{Asked, Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
 
 use super::eval::RECORDS;
 use crate::repro;
@@ -65,7 +65,7 @@ impl ReportArgs {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
             None => {
-                print!("{}", report.to_text());
+                println!("{}{}", report.to_text(), report.meta.note.trim());
                 Ok(())
             }
         }
@@ -103,11 +103,17 @@ impl Stored {
             .and_then(|name| name.as_str())
             .unwrap_or(RECORDS);
         let options = meta.config.get("report").cloned();
-        let options = options.map(serde_json::from_value).transpose()?;
+        let options: Option<ReportOptions> = options.map(serde_json::from_value).transpose()?;
+        let mut options = options.unwrap_or_default();
+        if options.asked.protocol.is_none() {
+            // Reports of earlier versions have it elsewhere.
+            let prompts = meta.config.get("prompts").cloned();
+            options.asked.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
+        }
         Ok(Self {
             name: name(dir),
             records: RecordFile::read(&dir.join(records))?,
-            options: options.unwrap_or_default(),
+            options,
             meta: bare(meta),
         })
     }
@@ -141,9 +147,16 @@ fn comparison(runs: &[Stored]) -> anyhow::Result<Report> {
         );
     };
     let names = names(runs);
+    let told = differences(runs);
+    if let Some((what, found)) = told.iter().find(|(what, _)| *what != OCR) {
+        bail!(
+            "report: found runs of different {what} ({found}), wanted runs that were asked and scored alike; \
+             --leaderboard shows both without comparing question by question"
+        );
+    }
     let meta = Meta {
         title: names.join(" against "),
-        note: "Paired over the questions of both runs.".into(),
+        note: format!("Paired over the questions of both runs.{}", said(&told)),
         ..together(runs)
     };
     let records = [a.records.as_slice(), b.records.as_slice()];
@@ -158,7 +171,10 @@ fn comparison(runs: &[Stored]) -> anyhow::Result<Report> {
 fn leaderboard(runs: &[Stored]) -> anyhow::Result<Report> {
     let meta = Meta {
         title: "Leaderboard".into(),
-        note: "Rows of different runs are not paired.".into(),
+        note: format!(
+            "Rows of different runs are not paired.{}",
+            said(&differences(runs))
+        ),
         ..together(runs)
     };
     let options = runs.first().map(|run| run.options.clone()).unwrap_or_default();
@@ -167,6 +183,38 @@ fn leaderboard(runs: &[Stored]) -> anyhow::Result<Report> {
         .zip(runs.iter().map(|run| run.records.clone()))
         .collect();
     Ok(Report::leaderboard(&named, meta, &options)?)
+}
+
+/// Of what is asked, what does not keep two runs from being compared.
+const OCR: &str = Asked::OCR;
+
+/// In what runs differ: each with the runs by their value.
+fn differences(runs: &[Stored]) -> Vec<(&'static str, String)> {
+    let names = names(runs);
+    let mut told = Vec::new();
+    let mut differ = |what: &'static str, values: Vec<Option<String>>| {
+        let known: std::collections::BTreeSet<&String> = values.iter().flatten().collect();
+        if known.len() > 1 {
+            let pairs = names.iter().zip(&values);
+            let pairs = pairs.filter_map(|(name, value)| Some(format!("{name}: {}", value.as_ref()?)));
+            told.push((what, pairs.collect::<Vec<_>>().join(", ")));
+        }
+    };
+    let tier = |run: &Stored| Some(run.meta.tier.clone()).filter(|tier| !tier.is_empty());
+    differ("tier", runs.iter().map(tier).collect());
+    for what in [Asked::PROTOCOL, OCR] {
+        differ(
+            what,
+            runs.iter().map(|run| run.options.asked.value(what)).collect(),
+        );
+    }
+    told
+}
+
+/// The differences as the end of a note.
+fn said(differences: &[(&'static str, String)]) -> String {
+    let one = |(what, found): &(&str, String)| format!(" The runs differ in their {what} ({found}).");
+    differences.iter().map(one).collect()
 }
 
 /// The circumstances of several runs.
@@ -184,7 +232,6 @@ fn together(runs: &[Stored]) -> Meta {
         tier: of(|meta| &meta.tier),
         seed: runs.first().map_or(0, |run| run.options.bootstrap.seed),
         config: configs.collect(),
-        wall_s: runs.iter().map(|run| run.meta.wall_s).sum(),
         ..Meta::default()
     }
 }

@@ -9,6 +9,7 @@ use diffprune::training::Progress;
 use diffprune::{CaptionData, DiffPrune, Method, PositionRule, TrainReport, train};
 use diffprune_eval::{
     Annotations, Arm, Format, Meta, Protocol, Question, Record, Report, ReportOptions, Run, RunOptions,
+    RunTimes, RunTiming,
 };
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::commands::{eval, train as train_command};
 use crate::model::Loaded;
 use crate::{data, digest, pruners};
 
-use super::ledger::{Ledger, Stage};
+use super::ledger::Ledger;
 use super::lineup::Lineup;
 use super::rehearsal::{Cast, rehearse};
 use super::world::World;
@@ -79,9 +80,11 @@ impl Experiment<'_> {
         let truth = truth.as_ref().map(|truth| truth as &dyn Annotations);
         let asked = self.ask(&trained, truth)?;
         announce(&format!("{name}: comparison"), ledger.has(&names.records));
+        let times = RunTimes::default();
         let records = ledger.time(&names.records, || {
-            self.compare(&asked, truth, &names, &stages.join(&names.records))
+            self.compare(&asked, truth, &names, &times, &stages.join(&names.records))
         })?;
+        self.timing(&names, &ledger, &times).write(self.out)?;
         announce(&format!("{name}: report"), false);
         let report = self.report(&records, &trained, &names, &ledger, &asked)?;
         self.write(&report, &asked, &trained)?;
@@ -184,9 +187,11 @@ impl Experiment<'_> {
         asked: &Asked,
         annotations: Option<&dyn Annotations>,
         names: &Names,
+        times: &RunTimes,
         path: &Path,
     ) -> anyhow::Result<Vec<Record>> {
         let options = RunOptions {
+            times: Some(times.clone()),
             protocols: asked.protocol.into(),
             max_new_tokens: Some(self.plan.max_new_tokens),
             fingerprint: names.records.clone(),
@@ -202,6 +207,17 @@ impl Experiment<'_> {
         Ok(run.execute(self.model.vlm.as_ref(), path)?)
     }
 
+    /// What the answers took. The times of the stages are in the ledger.
+    fn timing(&self, names: &Names, ledger: &Ledger, times: &RunTimes) -> RunTiming {
+        let options = eval::run_options(self.model);
+        RunTiming {
+            wall_s: ledger.stage(&names.records).seconds.unwrap_or(0.0),
+            context: eval::context(self.model, self.device, options.prompts_per_batch),
+            workers: options.threads.max(1),
+            arms: times.medians(),
+        }
+    }
+
     /// The numbers.
     fn report(
         &self,
@@ -215,19 +231,11 @@ impl Experiment<'_> {
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
         options.cost = eval::cost(self.model, &asked.questions)?;
+        options.asked = diffprune_eval::Asked::of(&asked.questions, &asked.protocol.into());
         options.absent = asked.cast.absent.clone();
         let stages: Vec<&str> = std::iter::once(self.world.name.as_str())
             .chain(names.trainings.iter().map(String::as_str))
             .chain([names.records.as_str()])
-            .collect();
-        let seconds_of = |name: &str| ledger.stage(name).seconds.unwrap_or(0.0);
-        let seconds: BTreeMap<&str, f64> = stages
-            .iter()
-            .map(|&name| (name, (10.0 * seconds_of(name)).round() / 10.0))
-            .collect();
-        let made: BTreeMap<&str, serde_json::Value> = stages
-            .iter()
-            .map(|&name| (name, origin(&ledger.stage(name))))
             .collect();
         let trainings = trained.reports.iter();
         let trainings: BTreeMap<&String, serde_json::Value> =
@@ -243,7 +251,7 @@ impl Experiment<'_> {
             "model": self.model.name(), "family": vlm.family(), "table": self.lineup.table, "d_vision": vlm.d_vision(),
             "d_model": vlm.d_model(), "prompts": asked.protocol, "positions": positions, "lineup": self.lineup,
             "plan": self.plan, "train": self.plan.train(Method::Throttle, vlm.d_descriptor(), self.seed),
-            "trainings": trainings, "stages_s": seconds, "stages": made, "half": self.model.half,
+            "trainings": trainings, "half": self.model.half,
             "records": format!("{STAGES}/{}", names.records), "report": options,
         });
         let meta = Meta {
@@ -253,7 +261,6 @@ impl Experiment<'_> {
             // Its data is the small world, whatever the model.
             tier: eval::MINI.into(),
             config,
-            wall_s: stages.iter().map(|name| seconds_of(name)).sum(),
             title: format!("DiffPrune on {}", self.model.name()),
             note: self.note(asked)?,
         };
@@ -322,11 +329,6 @@ fn facts(report: &TrainReport) -> serde_json::Value {
         "steps": report.steps, "stopped_early": report.stopped_early, "best_step": report.best_step,
         "best_val_nll": report.best_val_nll, "last_nll": report.last_nll,
     })
-}
-
-/// What a report says of who made a stage; the time of a resumed one is that of its last call.
-fn origin(stage: &Stage) -> serde_json::Value {
-    serde_json::json!({ "revision": stage.revisions.join(", "), "resumed": stage.resumed })
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {

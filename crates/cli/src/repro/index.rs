@@ -15,15 +15,10 @@ const NOTHING: &str = "–";
 
 /// The page, in Markdown: claims side by side, then the main table of each model.
 pub fn page(shown: &[Shown]) -> String {
-    let wall: f64 = shown.iter().map(|shown| shown.report.meta.wall_s).sum();
-    let seconds = shown.first().map_or(0.0, |shown| shared_seconds(&shown.report));
-    // The data are written once and counted in every report.
-    let wall = wall - seconds * shown.len().saturating_sub(1) as f64;
-    let mut page = format!(
-        "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the official \
-         formats. {wall:.0} s. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval covers zero \
-         is a tie. Nothing here is a number of the papers.\n"
-    );
+    let mut page = "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the \
+                    official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
+                    covers zero is a tie. Nothing here is a number of the papers.\n"
+        .to_string();
     page += "\n| model | table | report | holds | tie | fails |\n|---|---|---|---|---|---|\n";
     for Shown { folder, report } in shown {
         let count = |verdict| {
@@ -101,8 +96,8 @@ fn section(shown: &Shown) -> String {
     let benchmarks: Vec<&str> = Benchmark::ALL.map(Benchmark::metric).to_vec();
     for budget in &budgets {
         let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
-        header.extend(benchmarks.iter().map(|name| name.to_string()));
-        header.extend(["average", "retention"].map(String::from));
+        header.extend(benchmarks.iter().map(|name| report.heading(name)));
+        header.extend(["average", "retention", Report::ABLATION].map(String::from));
         page += &format!(
             "\n### {} at {budget} of the tokens ({n} questions)\n\n{}",
             text(report, "model"),
@@ -130,6 +125,7 @@ fn section(shown: &Shown) -> String {
             ];
             cells.extend(benchmarks.iter().map(|metric| value(row("benchmarks", metric))));
             cells.extend([average, interval(row("main", "retention"))]);
+            cells.push(interval(row("secondary", Report::ABLATION)));
             page += &line(&cells);
         }
         page += &format!("\n{}\n", report.meta.note);
@@ -195,12 +191,6 @@ fn partial(report: &Report, budgets: &[String]) -> String {
         page += &line(&[vec![format!("`{arm}`")], budgets.iter().map(cell).collect()].concat());
     }
     page
-}
-
-fn shared_seconds(report: &Report) -> f64 {
-    let stages = report.meta.config["stages_s"].as_object();
-    let data = stages.and_then(|stages| stages.iter().find(|(name, _)| name.starts_with("data-")));
-    data.and_then(|(_, seconds)| seconds.as_f64()).unwrap_or(0.0)
 }
 
 fn text(report: &Report, field: &str) -> String {

@@ -4,8 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::{FEW_QUESTIONS, diffprune, model, output, picture, succeed};
+use diffprune_mini::Family;
+
+use crate::{FEW_QUESTIONS, diffprune, model, model_of, output, picture, succeed};
 
 #[test]
 fn data_train_eval_report_show_ask() {
@@ -131,6 +135,120 @@ fn compared(at: &dyn Fn(&str) -> PathBuf, out: &Path, report: &str) {
         report,
         "nothing is touched"
     );
+}
+
+/// Starts a run and kills the process when its file has so many lines; whether it was killed before the end.
+fn killed_at(lines: usize, line: &str, paths: &[&Path], records: &Path) -> bool {
+    let mut child = diffprune(line, paths)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let written = || fs::read(records).map_or(0, |bytes| bytes.iter().filter(|&&byte| byte == b'\n').count());
+    while written() < lines && child.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(400), "no answers");
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().ok();
+    !child.wait().unwrap().success()
+}
+
+#[test]
+fn a_run_that_is_killed_ends_with_the_same_report_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, whole) = (at("model"), at("world"), at("whole"));
+    model_of(Family::Llava15, &checkpoint, 32, 4);
+    let counts = "--pope-images 6 --gqa-per-kind 1 --textvqa-questions 2 --vqav2-questions 2 --vizwiz-questions 1 \
+                  --mme-pictures 2 --mmbench-questions 1 --mmbench-cn-questions 0 --seed-bench-questions 1 \
+                  --scienceqa-questions 1";
+    succeed(
+        &format!("mini data --out {{}} --images 1 --val-images 1 {counts}"),
+        &[&world],
+    );
+    let eval = "eval --model {} --data {} --out {} --arms full,random,cls,fastv-kept,text-only,downsampled-image \
+                --budgets 1/3,1/9 --random-seeds 2 --max-new-tokens 2";
+    succeed(eval, &[&checkpoint, &world, &whole]);
+    let n_lines = fs::read_to_string(whole.join("records.jsonl"))
+        .unwrap()
+        .lines()
+        .count();
+    let mut killed = 0;
+    // The header alone, a few answers, and twice anywhere: the clock chooses.
+    let anywhere = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos() as usize;
+    let cuts = [
+        1,
+        7,
+        2 + anywhere % (n_lines / 2),
+        2 + anywhere / 7 % (n_lines / 2),
+    ];
+    for (number, cut) in cuts.into_iter().enumerate() {
+        let out = at(&format!("killed-{number}"));
+        let paths: [&Path; 3] = [&checkpoint, &world, &out];
+        killed += usize::from(killed_at(cut, eval, &paths, &out.join("records.jsonl")));
+        succeed(eval, &paths);
+        for file in [
+            "records.jsonl",
+            "report.json",
+            "report.md",
+            "report.csv",
+            "report.html",
+            "report.tex",
+        ] {
+            let bytes = |folder: &Path| fs::read(folder.join(file)).unwrap();
+            assert!(
+                bytes(&out) == bytes(&whole),
+                "{file} of a run killed at {cut} of {n_lines} lines"
+            );
+        }
+        let timing = fs::read_to_string(out.join("timing.json")).unwrap();
+        assert!(
+            timing.contains("\"attention\": \"fused\"") && timing.contains("\"prefill_ms\""),
+            "{timing}"
+        );
+        fs::remove_file(out.join("report.md")).unwrap();
+        succeed("report {}", &[&out]);
+        assert!(fs::read(out.join("report.md")).unwrap() == fs::read(whole.join("report.md")).unwrap());
+    }
+    assert!(killed > 1, "{killed} runs were killed before their end");
+    asked_otherwise(&at, &whole, eval, [&checkpoint, &world]);
+}
+
+/// Runs that were asked or scored by other rules are not compared question by question, and a leaderboard says so.
+fn asked_otherwise(at: &dyn Fn(&str) -> PathBuf, whole: &Path, eval: &str, [checkpoint, world]: [&Path; 2]) {
+    let (other, bare) = (at("other"), at("bare"));
+    succeed(
+        &format!("{eval} --prompts lmms-eval"),
+        &[checkpoint, world, &other],
+    );
+    let told = output("report {} {}", &[whole, &other]);
+    let error = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("different protocol (whole: llava, other: lmms-eval)"),
+        "{error}"
+    );
+    let told = succeed("report --leaderboard {} {}", &[whole, &other]);
+    assert!(
+        told.contains("differ in their protocol (whole: llava, other: lmms-eval)"),
+        "{told}"
+    );
+    // Other prompts for one benchmark under the same rules: said. The small world's TextVQA has no OCR tokens.
+    let mut report: serde_json::Value =
+        serde_json::from_slice(&fs::read(whole.join("report.json")).unwrap()).unwrap();
+    let ocr = &mut report["meta"]["config"]["report"]["asked"]["ocr"];
+    assert_eq!(*ocr, false);
+    *ocr = true.into();
+    fs::create_dir(&bare).unwrap();
+    fs::copy(whole.join("records.jsonl"), bare.join("records.jsonl")).unwrap();
+    fs::write(bare.join("report.json"), report.to_string()).unwrap();
+    let told = succeed("report {} {}", &[whole, &bare]);
+    let wanted = "TextVQA prompts (whole: without OCR tokens, bare: with OCR tokens)";
+    assert!(told.contains(wanted) && told.contains("Paired over"), "{told}");
 }
 
 #[test]

@@ -128,6 +128,7 @@ fn a_small_world_is_read_and_scored_as_all_ten_benchmarks() -> Outcome {
                     group: question.group.as_deref(),
                     score,
                     label: question.label(),
+                    said: None,
                 });
             }
             let points = benchmark.aggregate().of(scored);

@@ -27,6 +27,33 @@ pub struct Tally {
     pub said_yes: f64,
     /// Answers that said yes and were right.
     pub true_positives: f64,
+    /// Answers that said no. Those that said neither are wrong and in neither count.
+    pub said_no: f64,
+    /// Answers that said no and were wrong.
+    pub false_negatives: f64,
+}
+
+/// What an answer to a yes/no question says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Said {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Neither.
+    Other,
+}
+
+impl From<Option<bool>> for Said {
+    /// A label as the scorers give it, `None` for neither.
+    fn from(label: Option<bool>) -> Self {
+        match label {
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+            None => Self::Other,
+        }
+    }
 }
 
 /// One answered question, as a [`Metric`] sees it.
@@ -38,8 +65,19 @@ pub struct Scored<'a> {
     pub group: Option<&'a str>,
     /// 0 to 1.
     pub score: f64,
-    /// The truth of a yes/no question whose wrong answers all say the opposite.
+    /// The truth of a yes/no question whose answers are counted as such (POPE).
     pub label: Option<bool>,
+    /// What the answer to such a question said; where it is not known, a wrong answer is taken for the opposite.
+    pub said: Option<Said>,
+}
+
+impl Scored<'_> {
+    /// What the answer said, for a question with a label.
+    fn counted(&self) -> Option<(bool, Said)> {
+        let label = self.label?;
+        let right = self.score > 0.5;
+        Some((label, self.said.unwrap_or_else(|| Some(right == label).into())))
+    }
 }
 
 /// How a benchmark's number follows from the tallies of its parts.
@@ -57,37 +95,49 @@ pub enum Metric {
 }
 
 impl Tally {
-    /// The tally of one group (or of one question that counts alone): its scores and labels.
-    pub fn group(members: impl IntoIterator<Item = (f64, Option<bool>)>) -> Self {
+    /// The tally of one group (or of one question that counts alone).
+    pub fn group<'a>(members: impl IntoIterator<Item = Scored<'a>>) -> Self {
         let mut tally = Self {
             groups: 1.0,
             groups_right: 1.0,
             ..Self::default()
         };
-        for (score, label) in members {
+        for member in members {
             tally.questions += 1.0;
-            tally.score += score;
-            if score < 1.0 {
+            tally.score += member.score;
+            if member.score < 1.0 {
                 tally.groups_right = 0.0;
             }
-            if let Some(label) = label {
-                let right = score > 0.5;
+            if let Some((label, said)) = member.counted() {
                 tally.positive += f64::from(label);
-                tally.said_yes += f64::from(right == label);
-                tally.true_positives += f64::from(right && label);
+                tally.said_yes += f64::from(said == Said::Yes);
+                tally.true_positives += f64::from(said == Said::Yes && label);
+                tally.said_no += f64::from(said == Said::No);
+                tally.false_negatives += f64::from(said == Said::No && label);
             }
         }
         tally
     }
 
-    /// Yes/no counts.
+    /// Yes/no counts, over the answers that said one of both: under lmms-eval an answer that is neither counts in
+    /// [`Self::accuracy`] and nowhere else.
     pub fn confusion(&self) -> Confusion {
         Confusion {
             true_positives: self.true_positives,
             false_positives: self.said_yes - self.true_positives,
-            true_negatives: self.questions - self.positive - self.said_yes + self.true_positives,
-            false_negatives: self.positive - self.true_positives,
+            true_negatives: self.said_no - self.false_negatives,
+            false_negatives: self.false_negatives,
         }
+    }
+
+    /// Mean score over all questions; NaN without any.
+    pub fn accuracy(&self) -> f64 {
+        self.score / self.questions
+    }
+
+    /// Share of the questions whose answer is yes: what lmms-eval calls POPE's yes ratio. NaN without questions.
+    pub fn label_ratio(&self) -> f64 {
+        self.positive / self.questions
     }
 }
 
@@ -100,6 +150,8 @@ impl AddAssign for Tally {
         self.positive += other.positive;
         self.said_yes += other.said_yes;
         self.true_positives += other.true_positives;
+        self.said_no += other.said_no;
+        self.false_negatives += other.false_negatives;
     }
 }
 
@@ -115,14 +167,24 @@ impl Mul<f64> for Tally {
             positive: weight * self.positive,
             said_yes: weight * self.said_yes,
             true_positives: weight * self.true_positives,
+            said_no: weight * self.said_no,
+            false_negatives: weight * self.false_negatives,
         }
     }
 }
 
 impl Metric {
+    /// Whether the number is a sum or mean over parts, to which a part adds the same whatever its size.
+    pub(crate) fn is_over_parts(self) -> bool {
+        matches!(self, Self::MeanF1 | Self::AccuracyPlus)
+    }
+
     /// The number of these parts, one tally each; parts without questions do not count. NaN when no question is left.
     pub fn value(self, parts: &[Tally]) -> f64 {
         let parts: Vec<&Tally> = parts.iter().filter(|part| part.questions > 0.0).collect();
+        if parts.is_empty() {
+            return f64::NAN;
+        }
         let sum = |of: fn(&Tally) -> f64| parts.iter().map(|part| of(part)).sum::<f64>();
         match self {
             Self::MeanScore => 100.0 * sum(|part| part.score) / sum(|part| part.questions),
@@ -143,15 +205,12 @@ impl Metric {
 
 /// The tally of each part, by its name.
 pub fn tallies<'a>(answers: impl IntoIterator<Item = Scored<'a>>) -> BTreeMap<&'a str, Tally> {
-    /// Scores and labels of a group.
-    type Members = Vec<(f64, Option<bool>)>;
-    let mut groups: HashMap<(&str, &str), Members> = HashMap::new();
+    let mut groups: HashMap<(&str, &str), Vec<Scored<'a>>> = HashMap::new();
     let mut parts: BTreeMap<&str, Tally> = BTreeMap::new();
     for answer in answers {
-        let member = (answer.score, answer.label);
         match answer.group {
-            Some(group) => groups.entry((answer.subset, group)).or_default().push(member),
-            None => *parts.entry(answer.subset).or_default() += Tally::group([member]),
+            Some(group) => groups.entry((answer.subset, group)).or_default().push(answer),
+            None => *parts.entry(answer.subset).or_default() += Tally::group([answer]),
         }
     }
     for ((subset, _), members) in groups {
@@ -170,6 +229,7 @@ mod tests {
             group,
             score,
             label: None,
+            said: None,
         }
     }
 
@@ -185,7 +245,7 @@ mod tests {
         assert_eq!(Metric::MeanScore.of(answers), 60.0);
         assert_eq!(Metric::Groups.of(answers), 100.0 / 3.0);
         assert_eq!(Metric::AccuracyPlus.of(answers), 75.0 + 50.0);
-        assert!(Metric::Groups.of([]).is_nan());
+        assert!(Metric::Groups.of([]).is_nan() && Metric::AccuracyPlus.of([]).is_nan());
     }
 
     #[test]
@@ -211,5 +271,34 @@ mod tests {
         assert_eq!((counts.true_positives, counts.false_positives), (1.0, 1.0));
         assert_eq!((counts.true_negatives, counts.false_negatives), (1.0, 1.0));
         assert_eq!(Metric::MeanF1.value(&[sum, Tally::default()]), 50.0);
+    }
+
+    #[test]
+    fn an_answer_that_says_neither_is_wrong_and_not_counted() {
+        let said = |label: bool, said: Said| Scored {
+            label: Some(label),
+            said: Some(said),
+            ..scored("a", None, f64::from(said == Some(label).into()))
+        };
+        let answers = [
+            said(true, Said::Yes),
+            said(true, Said::Other),
+            said(true, Said::No),
+            said(false, Said::Yes),
+            said(false, Said::Other),
+            said(false, Said::No),
+            said(false, Said::No),
+            said(true, Said::Yes),
+        ];
+        let tally = tallies(answers)["a"];
+        let counts = tally.confusion();
+        assert_eq!((counts.true_positives, counts.false_positives), (2.0, 1.0));
+        assert_eq!((counts.true_negatives, counts.false_negatives), (2.0, 1.0));
+        assert_eq!((counts.precision(), counts.recall()), (2.0 / 3.0, 2.0 / 3.0));
+        assert_eq!((tally.accuracy(), tally.label_ratio()), (0.5, 0.5));
+        // Taken for the opposite, both would be counted.
+        let guessed = tallies(answers.map(|answer| Scored { said: None, ..answer }))["a"];
+        assert_eq!(guessed.confusion().false_negatives, 2.0);
+        assert_eq!(guessed.confusion().total(), 8.0);
     }
 }

@@ -4,6 +4,7 @@ mod contractions;
 mod extract;
 mod files;
 mod gqa;
+mod gqa_details;
 mod imagenet;
 mod letters;
 mod metric;
@@ -18,9 +19,10 @@ mod yes_no;
 pub use extract::extract_letter;
 pub use files::{AnswerFile, answer_files};
 pub use gqa::{gqa_correct, gqa_prediction, gqa_predictions};
+pub use gqa_details::{GqaDetails, GqaShare, gqa_details};
 pub use imagenet::{PatchRule, is_in_top_k, patches, resize_area, resize_bilinear, resize_nearest, top_k};
 pub use letters::{scienceqa_correct_lmms, scienceqa_letter, seed_letter_lmms};
-pub use metric::{Metric, Scored, Tally, tallies};
+pub use metric::{Metric, Said, Scored, Tally, tallies};
 pub use mme::{MME_COGNITION, MME_PERCEPTION, mme_label, mme_label_lmms};
 pub use normalise::{
     CommaRule, digits_and_articles, evalai_normalise, evalai_tokenise, punctuation, vqa_clean, vqa_normalise,

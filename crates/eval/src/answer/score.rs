@@ -73,6 +73,17 @@ impl Benchmark {
     }
 }
 
+impl Reference {
+    /// How many answers the question offers to somebody who guesses: its options, or yes and no; `None` when it is open.
+    pub(crate) fn n_answers(&self) -> Option<usize> {
+        match self {
+            Self::YesNo(_) => Some(2),
+            Self::Letter { options, .. } if !options.is_empty() => Some(options.len()),
+            Self::Letter { .. } | Self::Exact(_) | Self::TenAnswers(_) | Self::Hidden => None,
+        }
+    }
+}
+
 impl Question {
     /// The score of an answer, from 0 to 1, by the benchmark's own rule under a protocol.
     pub fn score(&self, answer: &str, protocol: Protocol) -> f64 {

@@ -7,6 +7,8 @@ use super::layout::{Cell, Layout};
 use super::options::ReportOptions;
 use super::paired::Paired;
 use super::result::{Meta, PairedTest, Report, Row, Table};
+use super::secondary;
+use super::sources::sources;
 use crate::EvalError;
 use crate::run::Record;
 use crate::stats::{Estimate, Statistic, Verdict, holm};
@@ -24,8 +26,8 @@ struct Place {
     pair: Option<(usize, usize)>,
 }
 
-/// Ids and headings of the tables that [`rows`] fills; kept tokens come last.
-const TABLES: [(&str, &str); 6] = [
+/// Ids and headings of the tables that [`rows`] fills, and of kept tokens.
+const TABLES: [(&str, &str); 7] = [
     ("main", "Benchmarks together, percent"),
     ("benchmarks", "Each benchmark alone, percent"),
     ("kinds", "Mean score by kind of question, percent"),
@@ -38,6 +40,7 @@ const TABLES: [(&str, &str); 6] = [
         "tokens",
         "Visual tokens of the language model, mean with least and most",
     ),
+    ("secondary", "Other numbers of the benchmarks, percent or points"),
 ];
 
 impl Report {
@@ -92,13 +95,15 @@ impl Report {
         let mut meta = meta;
         meta.note += &answered.note();
         let mut tables = tables.to_vec();
-        tables.retain(|table| table.id != "adjusted" || !table.rows.is_empty());
+        let may_be_empty = ["adjusted", "secondary"];
+        tables.retain(|table| !may_be_empty.contains(&table.id.as_str()) || !table.rows.is_empty());
         tables.extend(extras::tables(&layout, &paired, options));
         tables.extend(extras::beside_partial(records, &partial, options));
         Ok(Self {
             meta,
             tables,
             claims,
+            data: sources(&layout, options),
             absent: options.absent.clone(),
             timings: Vec::new(),
         })
@@ -202,6 +207,9 @@ fn rows<'a>(layout: &'a Layout, options: &'a ReportOptions) -> Vec<Pending<'a, P
                 row,
                 Box::new(move |totals| layout.headline(c, benchmark, totals)),
             );
+        }
+        for (row, statistic) in secondary::numbers(layout, c, full, &data) {
+            add(6, row, statistic);
         }
         for ((benchmark, kind), parts) in layout.kinds() {
             let row = blank(

@@ -8,6 +8,7 @@ use super::layout::{Cell, Layout, cell_of};
 use super::options::ReportOptions;
 use super::paired::Paired;
 use super::result::{Meta, PairedTest, Report, Row, Table};
+use super::sources::sources;
 use crate::EvalError;
 use crate::run::Record;
 use crate::stats::{Statistic, Verdict};
@@ -68,6 +69,7 @@ impl Report {
             meta,
             tables: tables(names, &shared, &layout, &paired, options),
             claims: Vec::new(),
+            data: sources(&layout, options),
             absent: Vec::new(),
             timings: Vec::new(),
         })
@@ -158,7 +160,7 @@ fn tables(
 
 /// Refuses questions of one id that are not the same.
 fn same_questions(names: [&str; 2], records: [&[Record]; 2]) -> Result<(), EvalError> {
-    let truth = |record: &Record| (record.image.clone(), record.label);
+    let truth = |record: &Record| (record.image.clone(), record.label, record.group.clone());
     let first: BTreeMap<_, _> = records[0]
         .iter()
         .map(|record| (key(record), truth(record)))
@@ -168,7 +170,7 @@ fn same_questions(names: [&str; 2], records: [&[Record]; 2]) -> Result<(), EvalE
             return Err(EvalError::Setup {
                 subject: format!("{} question `{}`", record.benchmark, record.question),
                 found: format!(
-                    "picture {} in `{}` and {} in `{}`, or another truth",
+                    "picture {} in `{}` and {} in `{}`, or another truth or group",
                     found.0, names[0], record.image, names[1]
                 ),
                 wanted: "runs over the same data".into(),

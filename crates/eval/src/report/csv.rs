@@ -1,17 +1,20 @@
 //! Every number on a line of its own.
 
 use super::result::{Claim, PairedTest, Report, Row};
+use super::sources::Source;
 
 const HEADER: &str =
     "table,arm,budget,metric,value,lo,hi,n,verdict,wins,losses,p,p_holm,runs,dtype,attention,device,batch";
 
-/// All tables, claims (`claims`), arms without numbers (`absent`, the reason as metric) and times (`times`, milliseconds
+/// All tables, data (`data`, the data here as budget and those of the papers as metric, the questions here as value and those
+/// of the complete set as n), claims (`claims`), arms without numbers (`absent`, the reason as metric) and times (`times`, milliseconds
 /// with quartiles), with a header.
 pub(crate) fn page(report: &Report) -> String {
     let mut lines = vec![HEADER.to_string()];
     for table in &report.tables {
         lines.extend(table.rows.iter().map(|row| line(of_row(&table.id, row))));
     }
+    lines.extend(report.data.iter().map(|source| line(of_source(source))));
     lines.extend(report.claims.iter().map(|claim| line(of_claim(claim))));
     lines.extend(report.absent.iter().map(|absent| {
         let cells = ["absent", &absent.arm, &absent.budget, &absent.reason];
@@ -57,6 +60,24 @@ fn of_row(table: &str, row: &Row) -> Vec<String> {
         cells.extend([mcnemar.wins.to_string(), mcnemar.losses.to_string()]);
         cells.extend([mcnemar.p.to_string(), p_holm.to_string()]);
     }
+    cells
+}
+
+/// The benchmark, with the run in reports about several.
+fn name(source: &Source) -> String {
+    match &source.run {
+        Some(run) => format!("{run}: {}", source.benchmark),
+        None => source.benchmark.to_string(),
+    }
+}
+
+fn of_source(source: &Source) -> Vec<String> {
+    let questions = source.questions as f64;
+    let mut cells = cells(
+        ["data", &name(source), &source.here, &source.paper],
+        [questions; 3],
+    );
+    cells.push(source.published.to_string());
     cells
 }
 

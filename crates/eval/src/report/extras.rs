@@ -147,7 +147,7 @@ fn calibration(layout: &Layout, paired: &Paired<'_>, options: &ReportOptions) ->
     rows
 }
 
-/// Arithmetic and cache of the language model over the tokens that it really got; the interval is the range.
+/// Arithmetic and cache of the language model over the tokens that each layer really got; the interval is the range.
 fn price(layout: &Layout, paired: &Paired<'_>, cost: &CostOptions) -> Vec<Row> {
     let flops = |schedule: &Schedule, counting| prefill_flops(&cost.shape, schedule, counting) / 1e9;
     let prices = |schedule: &Schedule| {
@@ -160,8 +160,13 @@ fn price(layout: &Layout, paired: &Paired<'_>, cost: &CostOptions) -> Vec<Row> {
     let mut rows = Vec::new();
     for (c, cell) in layout.cells.iter().enumerate() {
         let of_record = |record: &Record| {
-            let tokens = record.kept + cost.text_tokens;
-            prices(&Schedule::uniform(cost.shape.language.n_layers, tokens))
+            let n_layers = cost.shape.language.n_layers;
+            let inside = record.layers.as_ref();
+            let inside = inside.map(|runs| Schedule::stages(runs.iter().copied()));
+            let schedule = inside
+                .filter(|schedule| schedule.n_layers() == n_layers)
+                .unwrap_or_else(|| Schedule::uniform(n_layers, record.kept));
+            prices(&schedule.plus(cost.text_tokens))
         };
         let found: Vec<[f64; 3]> = paired.records(c).map(of_record).collect();
         for (i, metric) in ["prefill GFLOPs", "profiler GFLOPs", "cache MB"]

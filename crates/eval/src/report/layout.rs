@@ -6,7 +6,7 @@ use super::answered::Answered;
 use crate::answer::Tally;
 use crate::data::Benchmark;
 use crate::run::Record;
-use crate::stats::Stratum;
+use crate::stats::{Guess, Stratum, chance_level};
 
 /// One arm at one budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,17 +23,27 @@ pub(crate) struct Part {
     pub(crate) kind: String,
 }
 
-/// Numbers of a cell in a part: summed score, groups right, answers "yes", right answers "yes".
-const PER_CELL: usize = 4;
 /// Numbers of a part itself: questions, groups, questions whose answer is yes.
 const SHARED: usize = 3;
 /// A benchmark with more kinds than this is shown by its subsets.
 const MOST_KINDS: usize = 24;
 
+/// How many numbers a cell has in a part: summed score and groups right; of POPE also answers "yes", right answers "yes",
+/// answers "no" and wrong answers "no"; of VQAv2 also the summed score by lmms-eval's program.
+fn per_cell(benchmark: Benchmark) -> usize {
+    match benchmark {
+        Benchmark::Pope => 6,
+        Benchmark::VqaV2 => 3,
+        _ => 2,
+    }
+}
+
 /// The matrix and what its columns mean.
 pub(crate) struct Layout {
     pub(crate) cells: Vec<Cell>,
     pub(crate) parts: Vec<Part>,
+    /// First column of each part, and the number of columns.
+    starts: Vec<usize>,
     pub(crate) strata: Vec<Stratum>,
     /// Kept tokens of each cell: mean, least, most.
     pub(crate) kept: Vec<(f64, f64, f64)>,
@@ -46,6 +56,10 @@ pub(crate) struct Layout {
     pub(super) has: Vec<BTreeSet<Benchmark>>,
     /// Benchmarks of every cell.
     pub(crate) common: BTreeSet<Benchmark>,
+    /// What guessing earns on the questions of a benchmark, where the records tell how many answers they offer.
+    pub(super) guessed: BTreeMap<Benchmark, f64>,
+    /// Pictures of a benchmark.
+    pub(super) pictures: BTreeMap<Benchmark, usize>,
 }
 
 impl Layout {
@@ -102,6 +116,7 @@ impl Layout {
         let mut layout = Self {
             kept: kept(records, &cells),
             strata: Vec::new(),
+            starts: starts(&parts, cells.len()),
             cells,
             parts,
             n_questions: 0,
@@ -109,6 +124,8 @@ impl Layout {
             subsets_of,
             has,
             common,
+            guessed: guessed(records),
+            pictures: pictures(records),
         };
         layout.strata = layout.fill(records, part);
         let data = layout.totals();
@@ -120,20 +137,23 @@ impl Layout {
         layout
     }
 
-    /// Columns of a part.
-    pub(super) fn block(&self) -> usize {
-        SHARED + PER_CELL * self.cells.len()
+    /// Number of columns.
+    pub(super) fn width(&self) -> usize {
+        self.starts[self.parts.len()]
     }
 
-    /// One stratum per benchmark, one row per picture.
+    /// One row per picture; one stratum per benchmark, or, where its number is a sum or mean over parts, one for the
+    /// pictures of each part: a resample in which a part is missing would be about another number. Pictures that occur in
+    /// several parts (POPE's) have a stratum of their own.
     fn fill(&self, records: &[&Record], part: impl Fn(&Record) -> Part) -> Vec<Stratum> {
         let part_index: HashMap<&Part, usize> =
             self.parts.iter().enumerate().map(|(i, part)| (part, i)).collect();
         let cell_index: HashMap<&Cell, usize> =
             self.cells.iter().enumerate().map(|(i, cell)| (cell, i)).collect();
         let seeds = seeds(records);
-        let stratum = |(&benchmark, parts): (&Benchmark, &Vec<usize>)| {
-            let columns = parts[0] * self.block()..(parts[parts.len() - 1] + 1) * self.block();
+        let strata = |(&benchmark, parts): (&Benchmark, &Vec<usize>)| {
+            let columns = self.starts[parts[0]]..self.starts[parts[parts.len() - 1] + 1];
+            let per_cell = per_cell(benchmark);
             let of_benchmark = || records.iter().filter(move |record| record.benchmark == benchmark);
             let images: BTreeSet<&str> = of_benchmark().map(|record| record.image.as_str()).collect();
             let rows: HashMap<&str, usize> = images
@@ -144,12 +164,17 @@ impl Layout {
             let mut sums = vec![0.0; rows.len() * columns.len()];
             let mut counted = (BTreeSet::new(), BTreeSet::new());
             // Sums of fractions depend on their order: groups are added in that of their keys.
-            let mut groups: BTreeMap<_, Vec<(f64, Option<bool>)>> = BTreeMap::new();
+            let mut groups: BTreeMap<_, Vec<&Record>> = BTreeMap::new();
             let mut weights: HashMap<usize, f64> = HashMap::new();
+            let mut parts_of_row: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); rows.len()];
+            let by_part = benchmark.aggregate().is_over_parts();
             for record in of_benchmark() {
                 let part = part_index[&part(record)];
                 let row = rows[record.image.as_str()];
-                let first = row * columns.len() + part * self.block() - columns.start;
+                if by_part {
+                    parts_of_row[row].insert(&record.subset);
+                }
+                let first = row * columns.len() + self.starts[part] - columns.start;
                 let group = record.group.as_ref().unwrap_or(&record.question);
                 let shared = &mut sums[first..first + SHARED];
                 if counted.0.insert(&record.question) {
@@ -160,49 +185,139 @@ impl Layout {
                     shared[1] += 1.0;
                 }
                 let cell = cell_of(record);
-                let own = first + SHARED + PER_CELL * cell_index[&cell];
+                let own = first + SHARED + per_cell * cell_index[&cell];
                 weights.insert(own, 1.0 / seeds[&(benchmark, cell)].len() as f64);
                 let key = (own, record.seed, record.group.is_some(), group);
-                let members = groups.entry(key).or_default();
-                members.push((record.score, record.label));
+                groups.entry(key).or_default().push(record);
             }
             for ((own, ..), members) in groups {
-                let tally = Tally::group(members) * weights[&own];
-                let values = [
-                    tally.score,
-                    tally.groups_right,
+                let weight = weights[&own];
+                let tally = Tally::group(members.iter().map(|record| record.scored())) * weight;
+                let by_lmms: f64 = members.iter().map(|record| record.lmms.unwrap_or(f64::NAN)).sum();
+                let yes_no = [
                     tally.said_yes,
                     tally.true_positives,
+                    tally.said_no,
+                    tally.false_negatives,
                 ];
-                sums[own..own + PER_CELL]
+                let by_lmms = [weight * by_lmms];
+                let others: &[f64] = match benchmark {
+                    Benchmark::Pope => &yes_no,
+                    Benchmark::VqaV2 => &by_lmms,
+                    _ => &[],
+                };
+                let values = [tally.score, tally.groups_right];
+                sums[own..own + per_cell]
                     .iter_mut()
-                    .zip(values)
+                    .zip(values.iter().chain(others))
                     .for_each(|(sum, value)| *sum += value);
             }
-            Stratum { columns, sums }
+            let mut strata: BTreeMap<BTreeSet<&str>, Vec<f64>> = BTreeMap::new();
+            for (parts, row) in parts_of_row.into_iter().zip(sums.chunks_exact(columns.len())) {
+                strata.entry(parts).or_default().extend(row);
+            }
+            let stratum = |sums| Stratum {
+                columns: columns.clone(),
+                sums,
+            };
+            strata.into_values().map(stratum).collect::<Vec<_>>()
         };
-        self.parts_of.iter().map(stratum).collect()
+        self.parts_of.iter().flat_map(strata).collect()
     }
 
     /// What a metric needs to know of a cell in a part.
     pub(super) fn tally(&self, cell: usize, part: usize, totals: &[f64]) -> Tally {
-        let block = &totals[part * self.block()..][..self.block()];
-        let own = &block[SHARED + PER_CELL * cell..][..PER_CELL];
+        let block = &totals[self.starts[part]..];
+        let own = self.own(cell, part, totals);
+        let yes_no = |place: usize| match self.parts[part].benchmark {
+            Benchmark::Pope => own[2 + place],
+            _ => 0.0,
+        };
         Tally {
             questions: block[0],
             groups: block[1],
             positive: block[2],
             score: own[0],
             groups_right: own[1],
-            said_yes: own[2],
-            true_positives: own[3],
+            said_yes: yes_no(0),
+            true_positives: yes_no(1),
+            said_no: yes_no(2),
+            false_negatives: yes_no(3),
         }
+    }
+
+    /// Summed score of a cell in a part of VQAv2 by lmms-eval's program; NaN where it was not computed.
+    fn by_lmms(&self, cell: usize, part: usize, totals: &[f64]) -> f64 {
+        self.own(cell, part, totals).get(2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Accuracy of a cell by lmms-eval's program for VQAv2, percent; NaN where it was not computed.
+    pub(crate) fn vqav2_by_lmms(&self, cell: usize, totals: &[f64]) -> f64 {
+        let parts = self.parts(Benchmark::VqaV2);
+        if parts.is_empty() || !self.has[cell].contains(&Benchmark::VqaV2) {
+            return f64::NAN;
+        }
+        let sum: f64 = parts.iter().map(|&part| self.by_lmms(cell, part, totals)).sum();
+        100.0 * sum / self.count(parts, totals)
+    }
+
+    /// The columns of a cell in a part.
+    fn own<'t>(&self, cell: usize, part: usize, totals: &'t [f64]) -> &'t [f64] {
+        let per_cell = per_cell(self.parts[part].benchmark);
+        &totals[self.starts[part] + SHARED + per_cell * cell..][..per_cell]
     }
 
     /// Number of questions in these parts.
     pub(crate) fn count(&self, parts: &[usize], totals: &[f64]) -> f64 {
-        parts.iter().map(|part| totals[part * self.block()]).sum()
+        parts.iter().map(|&part| totals[self.starts[part]]).sum()
     }
+}
+
+/// Pictures of each benchmark.
+fn pictures(records: &[&Record]) -> BTreeMap<Benchmark, usize> {
+    let mut pictures: BTreeMap<Benchmark, BTreeSet<&str>> = BTreeMap::new();
+    for record in records {
+        pictures
+            .entry(record.benchmark)
+            .or_default()
+            .insert(&record.image);
+    }
+    let count = |(benchmark, pictures): (Benchmark, BTreeSet<&str>)| (benchmark, pictures.len());
+    pictures.into_iter().map(count).collect()
+}
+
+/// First column of each part, and the number of columns.
+fn starts(parts: &[Part], n_cells: usize) -> Vec<usize> {
+    let width = |part: &Part| SHARED + per_cell(part.benchmark) * n_cells;
+    let ends = parts.iter().scan(0, |end, part| {
+        *end += width(part);
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// What guessing earns on the questions of each benchmark; none where some question is open or of unknown options.
+fn guessed(records: &[&Record]) -> BTreeMap<Benchmark, f64> {
+    let mut questions: BTreeMap<Benchmark, BTreeMap<&str, Guess<'_>>> = BTreeMap::new();
+    for record in records {
+        // Yes or no, also in records that do not say it.
+        let yes_no = matches!(record.benchmark, Benchmark::Pope | Benchmark::Mme).then_some(2);
+        let guess = Guess {
+            subset: &record.subset,
+            group: record.group.as_deref(),
+            answers: record.options.or(yes_no),
+            label: record.label,
+        };
+        let of_benchmark = questions.entry(record.benchmark).or_default();
+        of_benchmark.insert(&record.question, guess);
+    }
+    let level = |(benchmark, questions): (Benchmark, BTreeMap<&str, Guess<'_>>)| {
+        Some((
+            benchmark,
+            chance_level(benchmark.aggregate(), questions.into_values())?,
+        ))
+    };
+    questions.into_iter().filter_map(level).collect()
 }
 
 /// The cell of a record.

@@ -8,6 +8,7 @@ use super::extras::partial;
 use super::layout::{Cell, Layout};
 use super::options::ReportOptions;
 use super::result::{Meta, Report, Row, Table};
+use super::sources::{Source, sources};
 use crate::EvalError;
 use crate::data::Benchmark;
 use crate::run::Record;
@@ -25,7 +26,8 @@ impl Report {
     /// runs have (`common mean`, which ranks), the mean over each arm's own benchmarks (`ragged mean`, which ranks where
     /// nothing is common), and retention against the run's own unpruned arm over the arm's own benchmarks.
     ///
-    /// Runs may be about different models and questions: the rows are not paired, and near ones are not told apart.
+    /// Runs may be about different models and questions: the rows are not paired, and those that are not told apart share a
+    /// rank. Where runs were asked different questions of a common benchmark the note says so.
     ///
     /// # Errors
     /// When a run has no question that every arm has answered.
@@ -57,6 +59,19 @@ impl Report {
             let ((a, name_a), (b, name_b)) = (place(a), place(b));
             b.total_cmp(&a).then(name_a.cmp(&name_b))
         });
+        let mut meta = meta;
+        meta.note += &other_questions(runs, &common);
+        let of_run = |(name, layout): &(&String, Layout)| {
+            let named = |source: Source| Source {
+                run: Some(name.to_string()),
+                ..source
+            };
+            sources(layout, options)
+                .into_iter()
+                .map(named)
+                .collect::<Vec<_>>()
+        };
+        let data = layouts.iter().flat_map(of_run).collect();
         let names: Vec<&str> = common.iter().map(|benchmark| benchmark.name()).collect();
         let title = match names.as_slice() {
             [] => "All runs; no benchmark is common to all".to_string(),
@@ -70,9 +85,42 @@ impl Report {
                 rows: entries.into_iter().flat_map(|entry| entry.rows).collect(),
             }],
             claims: Vec::new(),
+            data,
             absent: Vec::new(),
             timings: Vec::new(),
         })
+    }
+}
+
+/// What a note says of common benchmarks of which the runs were asked different questions.
+fn other_questions(runs: &[(String, Vec<Record>)], common: &BTreeSet<Benchmark>) -> String {
+    let asked = |records: &[Record], benchmark: Benchmark| -> BTreeSet<(String, String)> {
+        let of_benchmark = records.iter().filter(|record| record.benchmark == benchmark);
+        of_benchmark
+            .map(|record| (record.question.clone(), record.image.clone()))
+            .collect()
+    };
+    let told = |&benchmark: &Benchmark| {
+        let sets: Vec<_> = runs
+            .iter()
+            .map(|(_, records)| asked(records, benchmark))
+            .collect();
+        if sets.windows(2).all(|pair| pair[0] == pair[1]) {
+            return None;
+        }
+        let counts = runs.iter().zip(&sets);
+        let counts: Vec<String> = counts
+            .map(|((name, _), set)| format!("{name} {}", set.len()))
+            .collect();
+        Some(format!("{benchmark} ({})", counts.join(", ")))
+    };
+    let told: Vec<String> = common.iter().filter_map(told).collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!(
+            " The runs were not asked the same questions of {}.",
+            told.join("; ")
+        ),
     }
 }
 

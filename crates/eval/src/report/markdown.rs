@@ -31,9 +31,9 @@ pub(crate) fn title(meta: &Meta) -> &str {
 /// One sentence on how the report was made.
 pub(crate) fn circumstances(meta: &Meta) -> String {
     format!(
-        "Tier {}, device {}, seed {}, revision {}, {:.0} s. Brackets are paired-bootstrap 95 % intervals over images; \
-         a claim whose interval covers zero is a tie.",
-        meta.tier, meta.device, meta.seed, meta.revision, meta.wall_s
+        "Tier {}, device {}, seed {}, revision {}. Brackets are paired-bootstrap 95 % intervals over images; a claim whose \
+         interval covers zero is a tie.",
+        meta.tier, meta.device, meta.seed, meta.revision
     )
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn terminal(report: &Report) -> String {
     text
 }
 
-fn columns(sheet: &Sheet) -> String {
+pub(crate) fn columns(sheet: &Sheet) -> String {
     let lines: Vec<&Vec<String>> = std::iter::once(&sheet.header).chain(&sheet.rows).collect();
     let width = |column: usize| {
         lines

@@ -19,8 +19,11 @@ mod options;
 mod paired;
 mod plots;
 mod result;
+mod secondary;
 mod sheet;
 mod show;
+mod sources;
+mod timing;
 
 pub use figures::{Figure, Figures};
 pub use format::Format;
@@ -28,3 +31,5 @@ pub use options::{CostOptions, ReportOptions};
 pub use plots::Plot;
 pub use result::{Absent, Claim, Meta, PairedTest, Report, Row, Table};
 pub use show::heat_map;
+pub use sources::{Asked, Source};
+pub use timing::RunTiming;

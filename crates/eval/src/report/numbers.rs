@@ -41,7 +41,7 @@ impl Layout {
 
     /// Column sums of the data themselves.
     pub(crate) fn totals(&self) -> Vec<f64> {
-        let mut totals = vec![0.0; self.parts.len() * self.block()];
+        let mut totals = vec![0.0; self.width()];
         for stratum in &self.strata {
             for row in stratum.sums.chunks_exact(stratum.columns.len()) {
                 totals[stratum.columns.clone()]
@@ -70,13 +70,21 @@ impl Layout {
 
     /// The number that tables print for a benchmark, by its own metric. NaN when the cell does not have the benchmark.
     pub(crate) fn headline(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
-        let Some(subsets) = self
-            .subsets_of
-            .get(&benchmark)
-            .filter(|_| self.has[cell].contains(&benchmark))
-        else {
-            return f64::NAN;
-        };
+        benchmark
+            .aggregate()
+            .value(&self.tallies(cell, benchmark, &|_| true, totals))
+    }
+
+    /// The tallies of the subsets of a benchmark whose name fits; none when the cell does not have the benchmark.
+    pub(crate) fn tallies(
+        &self,
+        cell: usize,
+        benchmark: Benchmark,
+        fits: &dyn Fn(&str) -> bool,
+        totals: &[f64],
+    ) -> Vec<Tally> {
+        let has = self.has[cell].contains(&benchmark);
+        let subsets = self.subsets_of.get(&benchmark).filter(|_| has);
         let tally = |parts: &Vec<usize>| {
             let mut sum = Tally::default();
             parts
@@ -84,8 +92,8 @@ impl Layout {
                 .for_each(|&part| sum += self.tally(cell, part, totals));
             sum
         };
-        let tallies: Vec<Tally> = subsets.iter().map(tally).collect();
-        benchmark.aggregate().value(&tallies)
+        let named = |parts: &&Vec<usize>| fits(&self.parts[parts[0]].subset);
+        subsets.into_iter().flatten().filter(named).map(tally).collect()
     }
 
     /// The headline number in percent of the most that can be had, so that points and percents can be averaged.
@@ -120,6 +128,18 @@ impl Layout {
         retention(self.pairs(&self.common, cell, full, totals))
     }
 
+    /// How much of the unpruned cell's numbers is left over these benchmarks, percent.
+    pub(crate) fn retention_over(
+        &self,
+        benchmarks: &[Benchmark],
+        cell: usize,
+        full: usize,
+        totals: &[f64],
+    ) -> f64 {
+        let benchmarks = benchmarks.iter().copied().collect();
+        retention(self.pairs(&benchmarks, cell, full, totals))
+    }
+
     /// How much of the unpruned cell's numbers is left over the benchmarks that the cell has, percent.
     pub(crate) fn ragged_retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
         retention(self.pairs(&self.has[cell], cell, full, totals))
@@ -127,9 +147,20 @@ impl Layout {
 
     /// How much of the unpruned cell's lead over guessing is left over the benchmarks that every cell has, percent.
     pub(crate) fn corrected(&self, cell: usize, full: usize, chance: &ChanceLevels, totals: &[f64]) -> f64 {
-        let levels = self.common.iter().map(|benchmark| chance.of(benchmark.name()));
+        let levels = self
+            .common
+            .iter()
+            .map(|&benchmark| self.chance(benchmark, chance));
         let pairs = self.pairs(&self.common, cell, full, totals).zip(levels);
         chance_corrected_retention(pairs.map(|((pruned, unpruned), chance)| (pruned, unpruned, chance)))
+    }
+
+    /// What guessing earns on a benchmark: what was set, or is known of the questions, or is published.
+    pub(crate) fn chance(&self, benchmark: Benchmark, levels: &ChanceLevels) -> f64 {
+        let name = benchmark.name();
+        let set = levels.replaced(name);
+        set.or_else(|| self.guessed.get(&benchmark).copied())
+            .unwrap_or_else(|| levels.of(name))
     }
 
     fn pairs<'s>(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::result::Absent;
+use super::sources::Asked;
 use crate::cost::ModelShape;
 use crate::stats::{Bootstrap, ChanceLevels};
 
@@ -40,8 +41,10 @@ pub struct ReportOptions {
     pub background_cost: f64,
     /// Points that dropping objects must cost at least.
     pub object_cost: f64,
-    /// What guessing earns on each benchmark.
+    /// What guessing earns on each benchmark, where the records do not tell or another level is wanted.
     pub chance: ChanceLevels,
+    /// Whose rules the run follows, and what its prompts hold.
+    pub asked: Asked,
     /// What a forward pass is priced with; without it the report has no cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostOptions>,
@@ -106,6 +109,7 @@ impl Default for ReportOptions {
             background_cost: 5.0,
             object_cost: 10.0,
             chance: ChanceLevels::default(),
+            asked: Asked::default(),
             cost: None,
         }
     }

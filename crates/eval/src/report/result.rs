@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use super::format::Format;
 use super::plots::Plot;
+use super::sources::{Source, heading};
 use super::{csv, html, json, latex, markdown, plots};
 use crate::EvalError;
 use crate::cost::Timing;
 use crate::stats::{McNemar, Verdict};
 
-/// Under which circumstances a report was made.
+/// Under which circumstances a report was made. Nothing here depends on the clock: a run that was interrupted ends with the
+/// same report. Times stand beside it, see [`RunTiming`](crate::RunTiming).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Meta {
     /// Revision of the code.
@@ -26,8 +28,6 @@ pub struct Meta {
     pub tier: String,
     /// The resolved configuration.
     pub config: serde_json::Value,
-    /// Wall-clock time, seconds.
-    pub wall_s: f64,
     /// Headline of the pages.
     #[serde(default)]
     pub title: String,
@@ -130,6 +130,9 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// Verdicts.
     pub claims: Vec<Claim>,
+    /// What the numbers of each benchmark were computed from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<Source>,
     /// Arms that could not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
@@ -149,6 +152,11 @@ impl Report {
         let rows = &self.table(table)?.rows;
         rows.iter()
             .find(|row| row.arm == arm && row.budget == budget && row.metric == metric)
+    }
+
+    /// A metric for headings: where its benchmark's data are not those of the papers' tables, both splits are named.
+    pub fn heading(&self, metric: &str) -> String {
+        heading(metric, &self.data)
     }
 
     /// The report as Markdown.

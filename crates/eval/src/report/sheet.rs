@@ -1,6 +1,7 @@
 //! The tables of a report as people read them: text cells, pages share them.
 
 use super::result::{Absent, PairedTest, Report, Row, Table};
+use super::sources::{Source, differing, heading};
 use crate::cost::Timing;
 
 /// A table of texts.
@@ -23,10 +24,14 @@ const MAIN: &str = "main";
 pub(crate) fn sheets(report: &Report) -> Vec<Sheet> {
     let mut sheets = vec![claims(report)];
     for table in &report.tables {
-        sheets.extend(of_table(table, &report.absent));
+        sheets.extend(of_table(table, report));
         if table.id == MAIN {
             sheets.push(absent(&report.absent));
+            sheets.push(data(report));
         }
+    }
+    if report.table(MAIN).is_none() {
+        sheets.push(data(report));
     }
     sheets.push(times(report));
     sheets.retain(|sheet| !sheet.rows.is_empty());
@@ -39,24 +44,89 @@ pub(crate) fn headline_sheets(report: &Report) -> Vec<Sheet> {
     let tables = report.tables.iter();
     let mut sheets: Vec<Sheet> = tables
         .filter(|table| shown.contains(&table.id.as_str()))
-        .flat_map(|table| of_table(table, &report.absent))
+        .flat_map(|table| of_table(table, report))
         .collect();
     sheets.push(absent(&report.absent));
     sheets.retain(|sheet| !sheet.rows.is_empty());
     sheets
 }
 
-fn of_table(table: &Table, absent: &[Absent]) -> Vec<Sheet> {
-    let absent = if table.id == MAIN { absent } else { &[] };
+fn of_table(table: &Table, report: &Report) -> Vec<Sheet> {
+    let absent = if table.id == MAIN {
+        report.absent.as_slice()
+    } else {
+        &[]
+    };
+    let data = report.data.as_slice();
     match table.id.as_str() {
-        "kinds" => vec![wide(table)],
-        "leaderboard" => vec![ranked(table)],
-        "differences" => vec![long(table, false)],
-        "comparison" => vec![long(table, true)],
+        "kinds" => vec![wide(table, data)],
+        "secondary" => by_benchmark(table)
+            .iter()
+            .map(|table| wide(table, data))
+            .collect(),
+        "leaderboard" => vec![ranked(table, data)],
+        "differences" => vec![long(table, false, data)],
+        "comparison" => vec![long(table, true, data)],
         _ => metrics(table)
             .iter()
-            .map(|metric| by_budget(table, metric, absent))
+            .map(|metric| by_budget(table, metric, absent, data))
             .collect(),
+    }
+}
+
+/// The rows of each benchmark (the first word of their metric) as a table of their own.
+fn by_benchmark(table: &Table) -> Vec<Table> {
+    let first = |row: &Row| row.metric.split(' ').next().unwrap_or_default().to_string();
+    let names: Vec<String> = table.rows.iter().map(first).collect();
+    let of_name = |name: &String| Table {
+        id: table.id.clone(),
+        rows: table
+            .rows
+            .iter()
+            .filter(|row| first(row) == *name)
+            .cloned()
+            .collect(),
+        title: format!("{}: {name}", table.title),
+    };
+    distinct(names.iter().map(String::as_str))
+        .iter()
+        .map(of_name)
+        .collect()
+}
+
+/// Which questions stand behind the numbers.
+fn data(report: &Report) -> Sheet {
+    let row = |source: &Source| {
+        vec![
+            match &source.run {
+                Some(run) => format!("{run}: {}", source.benchmark),
+                None => source.benchmark.to_string(),
+            },
+            source.paper.clone(),
+            source.here.clone(),
+            source.questions.to_string(),
+            source.published.to_string(),
+            source.pictures.to_string(),
+            format!("{:.1}", source.chance),
+        ]
+    };
+    let made = match report.meta.tier.as_str() {
+        "mini" => "Data (generated, in these layouts)",
+        _ => "Data",
+    };
+    let header = [
+        "benchmark",
+        "paper's split",
+        "split here",
+        "questions here",
+        "published",
+        "pictures here",
+        "guessing earns",
+    ];
+    Sheet {
+        title: made.into(),
+        header: header.map(String::from).to_vec(),
+        rows: report.data.iter().map(row).collect(),
     }
 }
 
@@ -99,7 +169,7 @@ fn absent(absent: &[Absent]) -> Sheet {
 }
 
 /// Arms down, budgets across, one metric.
-fn by_budget(table: &Table, metric: &str, absent: &[Absent]) -> Sheet {
+fn by_budget(table: &Table, metric: &str, absent: &[Absent], data: &[Source]) -> Sheet {
     let rows: Vec<&Row> = table.rows.iter().filter(|row| row.metric == metric).collect();
     let budgets = distinct(rows.iter().map(|row| row.budget.as_str()));
     let missing = absent.iter().map(|absent| absent.arm.as_str());
@@ -124,8 +194,14 @@ fn by_budget(table: &Table, metric: &str, absent: &[Absent]) -> Sheet {
     } else {
         String::new()
     };
+    let together = if table.id == MAIN {
+        differing(data)
+    } else {
+        String::new()
+    };
+    let metric = heading(metric, data);
     Sheet {
-        title: format!("{}: {metric}{count}", table.title),
+        title: format!("{}: {metric}{count}{together}", table.title),
         header: std::iter::once("arm".to_string())
             .chain(budgets.iter().cloned())
             .collect(),
@@ -134,7 +210,7 @@ fn by_budget(table: &Table, metric: &str, absent: &[Absent]) -> Sheet {
 }
 
 /// Arms and budgets down, metrics across, values only.
-fn wide(table: &Table) -> Sheet {
+fn wide(table: &Table, data: &[Source]) -> Sheet {
     let metrics = metrics(table);
     let cells = distinct_pairs(table);
     let value = |arm: &str, budget: &str, metric: &str| {
@@ -148,8 +224,13 @@ fn wide(table: &Table) -> Sheet {
         let values = metrics.iter().map(|metric| value(arm, budget, metric));
         [arm.clone(), budget.clone()].into_iter().chain(values).collect()
     };
+    let shown = |source: &&Source| {
+        let name = format!("{} ", source.benchmark);
+        metrics.iter().any(|metric| metric.starts_with(&name))
+    };
+    let shown: Vec<Source> = data.iter().filter(shown).cloned().collect();
     Sheet {
-        title: format!("{} (intervals in report.json)", table.title),
+        title: format!("{} (intervals in report.json){}", table.title, differing(&shown)),
         header: ["arm", "budget"]
             .map(String::from)
             .into_iter()
@@ -160,12 +241,12 @@ fn wide(table: &Table) -> Sheet {
 }
 
 /// One line per row, with verdicts and tests.
-fn long(table: &Table, with_metric: bool) -> Sheet {
+fn long(table: &Table, with_metric: bool, data: &[Source]) -> Sheet {
     let nothing = || NOTHING.to_string();
     let line = |row: &Row| {
         let mut line = vec![row.arm.clone(), row.budget.clone()];
         if with_metric {
-            line.push(row.metric.clone());
+            line.push(heading(&row.metric, data));
         }
         line.push(interval(row.value, row.lo, row.hi));
         line.push(
@@ -200,13 +281,56 @@ fn long(table: &Table, with_metric: bool) -> Sheet {
     }
 }
 
-/// [`wide`] with ranks.
-fn ranked(table: &Table) -> Sheet {
-    let mut sheet = wide(table);
+/// [`wide`] with ranks. Lines whose numbers are not told apart from the first of them share its rank (`=`).
+fn ranked(table: &Table, data: &[Source]) -> Sheet {
+    let mut sheet = wide(table, data);
     sheet.header.insert(0, "rank".into());
-    let lines = sheet.rows.iter_mut().enumerate();
-    lines.for_each(|(place, line)| line.insert(0, (place + 1).to_string()));
+    let numbers: Vec<Option<&Row>> = distinct_pairs(table)
+        .iter()
+        .map(|(arm, budget)| ranking(table, arm, budget))
+        .collect();
+    for (line, rank) in sheet.rows.iter_mut().zip(ranks(&numbers)) {
+        line.insert(0, rank);
+    }
     sheet
+}
+
+/// The number that gives an arm its place: over the benchmarks that all have, or else over its own.
+fn ranking<'a>(table: &'a Table, arm: &str, budget: &str) -> Option<&'a Row> {
+    ["common mean", "ragged mean"].iter().find_map(|metric| {
+        table
+            .rows
+            .iter()
+            .find(|row| row.arm == arm && row.budget == budget && row.metric == *metric)
+    })
+}
+
+/// The ranks of numbers from the best to the worst, `1=` where several share one.
+fn ranks(numbers: &[Option<&Row>]) -> Vec<String> {
+    let mut leaders: Vec<usize> = Vec::new();
+    for (place, number) in numbers.iter().enumerate() {
+        let shared = leaders
+            .last()
+            .copied()
+            .filter(|&leader| match (numbers[leader], number) {
+                (Some(leader), Some(number)) => !is_surely_above(leader, number),
+                (None, None) => true,
+                _ => false,
+            });
+        leaders.push(shared.unwrap_or(place));
+    }
+    let rank = |&leader: &usize| {
+        let alone = leaders.iter().filter(|&&other| other == leader).count() == 1;
+        format!("{}{}", leader + 1, if alone { "" } else { "=" })
+    };
+    leaders.iter().map(rank).collect()
+}
+
+/// Whether the interval of the difference of two numbers lies above zero, as if they were independent: the half-widths add
+/// up like those of a right triangle (Zou and Donner 2008). Paired numbers are rather told apart than this says.
+fn is_surely_above(a: &Row, b: &Row) -> bool {
+    let margin = (a.value - a.lo).hypot(b.hi - b.value);
+    a.value - b.value > margin
 }
 
 fn times(report: &Report) -> Sheet {
@@ -267,4 +391,46 @@ pub(crate) fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> 
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: f64, half: f64) -> Row {
+        Row {
+            arm: String::new(),
+            budget: String::new(),
+            metric: "common mean".into(),
+            value,
+            lo: value - half,
+            hi: value + half,
+            n: 1,
+            verdict: None,
+            test: None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_apart_shares_a_rank() {
+        let of = |rows: &[Row]| ranks(&rows.iter().map(Some).collect::<Vec<_>>());
+        // 3 and 4 make 5: a difference of 5 is a tie, one of 5.1 is not.
+        assert_eq!(of(&[number(80.0, 3.0), number(75.0, 4.0)]), ["1=", "1="]);
+        assert_eq!(of(&[number(80.1, 3.0), number(75.0, 4.0)]), ["1", "2"]);
+        // Equal values without any spread.
+        assert_eq!(
+            of(&[number(80.0, 0.0), number(80.0, 0.0), number(79.0, 0.0)]),
+            ["1=", "1=", "3"]
+        );
+        // The first of a group counts, not the neighbour.
+        let slope = [
+            number(80.0, 1.0),
+            number(79.0, 1.0),
+            number(78.0, 1.0),
+            number(77.0, 1.0),
+        ];
+        assert_eq!(of(&slope), ["1=", "1=", "3=", "3="]);
+        let missing = [None, None];
+        assert_eq!(ranks(&missing), ["1=", "1="]);
+    }
 }

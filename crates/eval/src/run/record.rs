@@ -9,6 +9,7 @@ use diffprune_vlm::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
+use crate::answer::{Said, Scored};
 use crate::data::Benchmark;
 
 /// One answer of one arm to one question.
@@ -41,9 +42,23 @@ pub struct Record {
     pub answer: String,
     /// Its score, 0 to 1.
     pub score: f64,
-    /// The truth of a yes/no question; the answer said the same when the score is 1 and the opposite otherwise.
+    /// The truth of a yes/no question whose answers are counted as such (POPE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<bool>,
+    /// What the answer to a yes/no question said by the rule that scored it; in records of earlier versions unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Said>,
+    /// Answers that the question offers: its options, two for yes or no; `None` for open questions, and in records of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<usize>,
+    /// The score of VQAv2's answers by lmms-eval's program, which the benchmark's own stands beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lmms: Option<f64>,
+    /// Runs of layers and the visual tokens that entered each of them, of methods inside the language model;
+    /// [`Self::kept`] is the rounded mean over layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<(usize, usize)>>,
     /// Probability that the model gave to what it said, among yes and no as the first word of its answer: of yes/no
     /// questions whose answer counts as one of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +69,17 @@ pub struct Record {
 pub(crate) type Key = (String, String, u64, Benchmark, String);
 
 impl Record {
+    /// The answer as a metric sees it.
+    pub(crate) fn scored(&self) -> Scored<'_> {
+        Scored {
+            subset: &self.subset,
+            group: self.group.as_deref(),
+            score: self.score,
+            label: self.label,
+            said: self.said,
+        }
+    }
+
     /// What makes the record unique: arm, budget, seed, benchmark, question.
     pub(crate) fn key(&self) -> Key {
         (

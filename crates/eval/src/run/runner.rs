@@ -13,6 +13,7 @@ use super::batch::{Unit, spread, units};
 use super::failures::{self, Failure};
 use super::progress::Progress;
 use super::record::{Key, Record, RecordFile};
+use super::times::RunTimes;
 use super::workers::Replica;
 use super::yes_no::YesNoIds;
 use crate::EvalError;
@@ -49,6 +50,8 @@ pub struct RunOptions {
     pub strict: bool,
     /// Whether progress is shown on standard error.
     pub progress: bool,
+    /// Takes the times of the run's batches; without it nobody looks at the clock.
+    pub times: Option<RunTimes>,
     /// Names everything that the answers depend on (weights, data, settings); a record file of another run is refused.
     pub fingerprint: String,
 }
@@ -63,6 +66,7 @@ impl Default for RunOptions {
             threads: 1,
             strict: false,
             progress: false,
+            times: None,
             fingerprint: String::new(),
         }
     }

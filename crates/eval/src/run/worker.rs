@@ -1,6 +1,7 @@
 //! One unit of work: some pictures, all their questions, every arm.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use diffprune_pruner::{PositionRule, Signals};
 use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
@@ -13,9 +14,10 @@ use super::failures::{guarded, is_of_a_sample};
 use super::record::Record;
 use super::relevance::rows_of;
 use super::runner::{Setting, Shared};
+use super::times::Laps;
 use super::yes_no::YesNoIds;
 use crate::EvalError;
-use crate::data::{Question, Reference};
+use crate::data::{Benchmark, Protocol, Question, Reference};
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -37,7 +39,17 @@ pub(crate) struct Prepared {
     pub(crate) importance: HashMap<(PositionRule, usize), Vec<f32>>,
     prompts: Option<Vec<Vec<u32>>>,
     bare_prompts: Option<Vec<Vec<u32>>>,
+    /// Seconds that the vision tower took for the unit's pictures, blanks and, of the last setting that shrinks them, small
+    /// pictures.
+    encode_s: [f64; 3],
+    /// Seconds spent on pictures since the last selection began, reading and preparing included.
+    on_pictures_s: f64,
 }
+
+/// Places in [`Prepared::encode_s`].
+const PICTURES: usize = 0;
+const BLANKS: usize = 1;
+const SMALL: usize = 2;
 
 /// What the language model gets to see of the unit's pictures, one row each.
 struct Seen {
@@ -45,6 +57,9 @@ struct Seen {
     counts: Vec<(usize, usize)>,
     /// Rows are questions of a batch instead of pictures of the unit.
     by_question: bool,
+    /// Seconds of encoding and of selection for a picture, where they were measured.
+    encode_s: f64,
+    select_s: f64,
 }
 
 impl Seen {
@@ -57,8 +72,8 @@ impl Seen {
 /// An answer.
 struct Answer {
     text: String,
-    /// The average of visual tokens over the layers, for a method inside the language model.
-    kept: Option<usize>,
+    /// The visual tokens that entered each layer, and their average, for a method inside the language model.
+    inside: Option<(Vec<usize>, usize)>,
     /// The probability of yes among yes and no as the answer's first word, for a yes/no question.
     yes: Option<f64>,
 }
@@ -77,6 +92,8 @@ impl Worker<'_> {
             importance: HashMap::new(),
             prompts: None,
             bare_prompts: None,
+            encode_s: [0.0; 3],
+            on_pictures_s: 0.0,
         };
         let mut failed = Vec::new();
         for setting in settings {
@@ -102,17 +119,50 @@ impl Worker<'_> {
             }
             if setting.arm.reads_the_question() {
                 // What stays depends on the question, so each of them selects for itself.
-                seen = Some(self.see(setting, prepared, Some(places))?);
+                seen = Some(self.see_timed(setting, prepared, Some(places))?);
             } else if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
-                seen = Some(self.see(setting, prepared, None)?);
+                seen = Some(self.see_timed(setting, prepared, None)?);
             }
             let prompts = self.prompts(setting.arm.input, prepared)?;
             let prompts: Vec<Vec<u32>> = places.iter().map(|&place| prompts[place].clone()).collect();
-            let answers = self.answer(setting, &questions, &prompts, seen.as_ref())?;
+            let (answers, laps) = self.answer(setting, &questions, &prompts, seen.as_ref())?;
+            if let Some(times) = &self.shared.run.options.times {
+                times.add(&setting.arm.name, setting.budget, laps);
+            }
             self.shared
                 .record(self.records(setting, &questions, answers, seen.as_ref()))?;
         }
         Ok(())
+    }
+
+    /// As [`Self::see`], with what it took.
+    fn see_timed(
+        &self,
+        setting: &Setting<'_>,
+        prepared: &mut Prepared,
+        questions: Option<&[usize]>,
+    ) -> Result<Seen, EvalError> {
+        let start = Instant::now();
+        prepared.on_pictures_s = 0.0;
+        let mut seen = self.see(setting, prepared, questions)?;
+        self.wait();
+        let selecting = (start.elapsed().as_secs_f64() - prepared.on_pictures_s).max(0.0);
+        let encoding = match setting.arm.input {
+            ArmInput::Downsampled => prepared.encode_s[SMALL],
+            ArmInput::BlankImage => prepared.encode_s[BLANKS],
+            ArmInput::Image | ArmInput::TextOnly => prepared.encode_s[PICTURES],
+        };
+        seen.select_s = selecting / seen.counts.len().max(1) as f64;
+        seen.encode_s = encoding / self.unit.pictures.len().max(1) as f64;
+        Ok(seen)
+    }
+
+    /// Waits until the device has nothing left to do, where somebody asks for times.
+    fn wait(&self) {
+        if self.shared.run.options.times.is_some() {
+            // A device that fails here fails again where the result is needed.
+            let _ = self.vlm.device().sync();
+        }
     }
 
     /// Selects and projects for every picture of the unit, or for the questions at these places of the unit.
@@ -149,6 +199,8 @@ impl Worker<'_> {
                 visual,
                 counts: encoded.counts().into_iter().zip(totals).collect(),
                 by_question: questions.is_some(),
+                encode_s: 0.0,
+                select_s: 0.0,
             });
         };
         let options = PruneOptions {
@@ -178,6 +230,8 @@ impl Worker<'_> {
             visual,
             counts,
             by_question: questions.is_some(),
+            encode_s: 0.0,
+            select_s: 0.0,
         })
     }
 
@@ -219,6 +273,7 @@ impl Worker<'_> {
         if let Some(encoded) = slot {
             return Ok(encoded);
         }
+        let start = Instant::now();
         let mut pictures = self.load()?;
         if blank {
             pictures.iter_mut().for_each(|picture| {
@@ -235,7 +290,11 @@ impl Worker<'_> {
         if !blank {
             prepared.inputs = inputs(&pixels);
         }
+        let encoding = Instant::now();
         let encoded = self.vlm.encode(pixels, signals);
+        self.wait();
+        prepared.encode_s[usize::from(blank)] = encoding.elapsed().as_secs_f64();
+        prepared.on_pictures_s += start.elapsed().as_secs_f64();
         Ok(slot.insert(encoded))
     }
 
@@ -250,6 +309,7 @@ impl Worker<'_> {
                 .map_err(|error| EvalError::Model(error.into()))?;
             Ok(downsampled(&image, prepared.inputs[place], kept, total))
         };
+        let start = Instant::now();
         let pictures: Vec<RgbImage> = self
             .load()?
             .into_iter()
@@ -257,7 +317,12 @@ impl Worker<'_> {
             .map(shrunk)
             .collect::<Result<_, EvalError>>()?;
         let pixels = self.vlm.preprocess(&pictures)?;
-        Ok(self.vlm.encode(pixels, setting.arm.signals()))
+        let encoding = Instant::now();
+        let encoded = self.vlm.encode(pixels, setting.arm.signals());
+        self.wait();
+        prepared.encode_s[SMALL] = encoding.elapsed().as_secs_f64();
+        prepared.on_pictures_s += start.elapsed().as_secs_f64();
+        Ok(encoded)
     }
 
     /// The unit's pictures, read from their files.
@@ -294,14 +359,14 @@ impl Worker<'_> {
         Ok(slot.insert(prompts))
     }
 
-    /// The model's trimmed answers.
+    /// The model's trimmed answers, and the times of the batch.
     fn answer(
         &self,
         setting: &Setting<'_>,
         questions: &[(&Question, usize)],
         prompts: &[Vec<u32>],
         seen: Option<&Seen>,
-    ) -> Result<Vec<Answer>, VlmError> {
+    ) -> Result<(Vec<Answer>, Laps), VlmError> {
         let options = self
             .vlm
             .generate_options()
@@ -324,7 +389,11 @@ impl Worker<'_> {
                 *yes = ids.probability_of_yes(scores);
             }
         };
+        let start = Instant::now();
+        let mut read_at = None;
+        let mut on_prefill = || read_at = Some(start.elapsed().as_secs_f64());
         let mut hooks = Hooks {
+            on_prefill: Some(&mut on_prefill),
             on_scores: Some(&mut on_scores),
             decoder: pruner
                 .and_then(|pruner| DecoderPruning::of(pruner, setting.budget, setting.arm.positions)),
@@ -333,16 +402,26 @@ impl Worker<'_> {
         let answers = self
             .vlm
             .generate_with(prompts, visual.as_ref(), &options, &mut hooks)?;
-        let report = hooks.report.unwrap_or_default();
+        let report = hooks.report.take().unwrap_or_default();
+        drop(hooks);
+        let whole = start.elapsed().as_secs_f64();
+        let per_prompt = |seconds: f64| seconds / questions.len().max(1) as f64;
+        let laps = Laps {
+            prompts: questions.len(),
+            encode: seen.map(|seen| seen.encode_s),
+            select: seen.map(|seen| seen.select_s),
+            prefill: per_prompt(read_at.unwrap_or(whole)),
+            decode: per_prompt(read_at.map_or(0.0, |read| whole - read)),
+        };
         let answer = |(place, ids): (usize, &Vec<u32>)| Answer {
             text: tokenizer.decode(ids, true).trim().to_string(),
-            kept: report
-                .sequences
-                .get(place)
-                .map(|sequence| sequence.processed_average().round() as usize),
+            inside: report.sequences.get(place).map(|sequence| {
+                let average = sequence.processed_average().round() as usize;
+                (sequence.visual_tokens.clone(), average)
+            }),
             yes: yes.get(place).copied().flatten(),
         };
-        Ok(answers.iter().enumerate().map(answer).collect())
+        Ok((answers.iter().enumerate().map(answer).collect(), laps))
     }
 
     fn records(
@@ -357,10 +436,13 @@ impl Worker<'_> {
             let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[seen.row(place, picture)]);
             let Answer {
                 text: answer,
-                kept: inside,
+                inside,
                 yes,
             } = answer;
-            let kept = inside.unwrap_or(kept);
+            let (layers, kept) = match inside {
+                Some((layers, average)) => (Some(runs_of(&layers)), average),
+                None => (None, kept),
+            };
             let protocol = protocols.of(question.benchmark);
             let said = question.benchmark.yes_or_no(&answer, protocol);
             let of_said = |(yes, said): (f64, bool)| if said { yes } else { 1.0 - yes };
@@ -378,10 +460,21 @@ impl Worker<'_> {
                 total,
                 score: question.score(&answer, protocol),
                 label: question.label(),
+                said: matches!(question.reference, Reference::YesNo(_)).then(|| said.into()),
+                options: question.reference.n_answers(),
+                lmms: (question.benchmark == Benchmark::VqaV2 && protocol == Protocol::Llava)
+                    .then(|| question.score(&answer, Protocol::LmmsEval)),
+                layers,
                 answer,
                 probability: yes.zip(said).map(of_said),
             }
         };
         questions.iter().zip(answers).enumerate().map(record).collect()
     }
+}
+
+/// Layers with equal counts, as (layers, tokens).
+fn runs_of(layers: &[usize]) -> Vec<(usize, usize)> {
+    let run = |run: &[usize]| (run.len(), run[0]);
+    layers.chunk_by(|a, b| a == b).map(run).collect()
 }

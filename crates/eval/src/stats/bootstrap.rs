@@ -21,7 +21,8 @@ pub struct Estimate {
     pub hi: f64,
 }
 
-/// Clusters (pictures) that are drawn among themselves: one benchmark.
+/// Clusters (pictures) that are drawn among themselves: those of one benchmark, or of one part of it where its number is a
+/// sum or mean over parts. Strata may share columns.
 ///
 /// Everything measured about a cluster, by every arm, stands in its row, so that a draw of clusters is the same draw for
 /// all arms: the bootstrap is paired.
@@ -76,8 +77,10 @@ impl Default for Bootstrap {
 impl Bootstrap {
     /// Eq. (17) of `docs/method.md`: percentile intervals of statistics of sums over resampled clusters.
     ///
-    /// Each resample draws, in every stratum, as many clusters as it has, with replacement, sums all columns over them,
-    /// and computes every statistic from the sums. Undefined values (NaN) of a resample are left out. A statistic that
+    /// Each resample draws, in every stratum, as many clusters as it has, with replacement, sums all columns over them, and
+    /// computes every statistic from the sums. Where several strata add to the same columns, each draws one cluster less (at
+    /// least one) and counts it in the proportion of the whole: `n` draws from `n` clusters vary by `(n - 1) / n` of what they
+    /// should, which is much where a number is made of many small strata (Rao and Wu 1988). Undefined values (NaN) of a resample are left out. A statistic that
     /// no resample defines gets an interval of no width.
     pub fn intervals(&self, strata: &[Stratum], statistics: &[Statistic<'_>]) -> Vec<Estimate> {
         let n_columns = strata
@@ -120,16 +123,34 @@ impl Bootstrap {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(resample);
         let mut totals = vec![0.0; n_columns];
-        for stratum in strata {
+        for (place, stratum) in strata.iter().enumerate() {
             let n_clusters = stratum.n_clusters();
+            if n_clusters == 0 {
+                continue;
+            }
+            let n_drawn = match shares_columns(strata, place) {
+                true => (n_clusters - 1).max(1),
+                false => n_clusters,
+            };
+            let weight = n_clusters as f64 / n_drawn as f64;
             let mut weights = vec![0.0; n_clusters];
-            for _ in 0..n_clusters {
-                weights[rng.random_range(0..n_clusters as u64) as usize] += 1.0;
+            for _ in 0..n_drawn {
+                weights[rng.random_range(0..n_clusters as u64) as usize] += weight;
             }
             stratum.add_to(&mut totals, &weights);
         }
         totals
     }
+}
+
+/// Whether another stratum adds to columns of this one.
+fn shares_columns(strata: &[Stratum], place: usize) -> bool {
+    let own = &strata[place].columns;
+    let overlaps = |other: &Range<usize>| other.start < own.end && own.start < other.end;
+    strata
+        .iter()
+        .enumerate()
+        .any(|(other, stratum)| other != place && overlaps(&stratum.columns))
 }
 
 /// The quantile of sorted values, interpolated; `None` without values.
@@ -176,6 +197,37 @@ mod tests {
         assert!(
             ((estimate.hi - estimate.lo) / wanted - 1.0).abs() < 0.05,
             "{estimate:?} wanted {wanted}"
+        );
+    }
+
+    #[test]
+    fn small_strata_of_one_number_vary_as_they_should() {
+        // Forty strata of two clusters: the mean's variance is the mean of squares of half-differences, over 40.
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let pairs: Vec<[f64; 2]> = (0..40).map(|_| [rng.random(), rng.random()]).collect();
+        let strata: Vec<Stratum> = pairs
+            .iter()
+            .map(|pair| Stratum {
+                columns: 0..2,
+                sums: vec![pair[0], 1.0, pair[1], 1.0],
+            })
+            .collect();
+        let bootstrap = Bootstrap {
+            resamples: 4000,
+            ..Bootstrap::default()
+        };
+        let estimate = bootstrap.intervals(&strata, &[Box::new(mean)])[0];
+        // Sample variance of two values is half their squared difference; of their mean, a quarter.
+        let variance: f64 = pairs
+            .iter()
+            .map(|pair| (pair[0] - pair[1]).powi(2) / 4.0)
+            .sum::<f64>()
+            / 1600.0;
+        let wanted = 2.0 * 1.96 * variance.sqrt();
+        let ratio = (estimate.hi - estimate.lo) / wanted;
+        assert!(
+            (ratio - 1.0).abs() < 0.05,
+            "{ratio}; two draws of two would give 0.71"
         );
     }
 

@@ -14,7 +14,7 @@ pub(crate) use bootstrap::quantile;
 pub use bootstrap::{Bootstrap, Estimate, Statistic, Stratum};
 pub use calibration::{ECE_BINS, ece};
 pub(crate) use calibration::{ece_bin, ece_of_sums};
-pub use chance::ChanceLevels;
+pub use chance::{ChanceLevels, Guess, chance_level};
 pub use mcnemar::{McNemar, McNemarMethod, holm, mcnemar};
 pub(crate) use means::mean;
 pub use means::{common_columns, common_means, ragged_mean};

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use diffprune_eval::{
-    CommaRule, Confusion, Protocol, Reference, digits_and_articles, evalai_normalise, evalai_tokenise,
-    gqa_correct, gqa_prediction, lmms_vqav2_accuracy, pope_label, pope_label_lmms, punctuation, retention,
-    score, textvqa_accuracy, vqa_clean, vqa_normalise, vqa_official_accuracy,
+    Benchmark, CommaRule, Confusion, Metric, Protocol, Reference, Scored, digits_and_articles,
+    evalai_normalise, evalai_tokenise, gqa_correct, gqa_prediction, lmms_vqav2_accuracy, pope_label,
+    pope_label_lmms, punctuation, retention, score, tallies, textvqa_accuracy, vqa_clean, vqa_normalise,
+    vqa_official_accuracy,
 };
 use serde_json::Value;
 
@@ -124,15 +125,21 @@ pub fn check_counts(counts: &Confusion, wanted: &Value, what: &str) {
 
 /// lmms-eval: accuracy over all answers, the rest over answers that are a label, yes ratio of the labels.
 fn check_lmms(answers: &[String], labels: &[bool], wanted: &Value, what: &str) {
-    let said = || answers.iter().map(|answer| pope_label_lmms(answer)).zip(labels);
-    let right = said().filter(|(said, label)| *said == Some(**label)).count();
-    let counts = Confusion::count(said().filter_map(|(said, &label)| Some((said?, label))));
-    let ratio = labels.iter().filter(|&&label| label).count() as f64 / labels.len() as f64;
-    close(right as f64 / labels.len() as f64, &wanted["accuracy"], what);
+    let scored = answers.iter().zip(labels).map(|(answer, &label)| Scored {
+        subset: "",
+        group: None,
+        score: Benchmark::Pope.score(answer, &Reference::YesNo(label), Protocol::LmmsEval),
+        label: Some(label),
+        said: Some(pope_label_lmms(answer).into()),
+    });
+    let tally = tallies(scored)[""];
+    let counts = tally.confusion();
+    close(tally.accuracy(), &wanted["accuracy"], what);
     close(counts.precision(), &wanted["precision"], what);
     close(counts.recall(), &wanted["recall"], what);
     close(counts.f1(), &wanted["f1"], what);
-    close(ratio, &wanted["yes_ratio"], what);
+    close(Metric::MeanF1.value(&[tally]) / 100.0, &wanted["f1"], what);
+    close(tally.label_ratio(), &wanted["yes_ratio"], what);
 }
 
 #[test]

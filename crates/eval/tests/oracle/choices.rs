@@ -70,6 +70,7 @@ fn mme_pairs_have_the_stored_points() {
                 group: Some(group),
                 score: if lmms { *other } else { *llava },
                 label: None,
+                said: None,
             });
         let tallies = tallies(scored);
         (
@@ -143,6 +144,7 @@ fn circular_evaluation_gives_the_stored_numbers() {
             group: Some(group),
             score: *score,
             label: None,
+            said: None,
         });
         let value = |(name, tally): (&str, _)| (name.to_string(), Metric::Groups.value(&[tally]) / 100.0);
         tallies(scored).into_iter().map(value).collect()

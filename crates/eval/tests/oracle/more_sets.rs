@@ -4,13 +4,23 @@ use std::collections::HashMap;
 use std::fs;
 
 use diffprune_eval::{
-    Benchmark, Metric, Protocol, Question, ReadOptions, Reference, Scored, Split, retention, seed_upload,
-    vizwiz_upload, vqa_official_accuracy, vqav2_upload, vqav2_upload_ids,
+    Benchmark, Metric, Protocol, Question, ReadOptions, Reference, Scored, Split, retention,
+    scienceqa_letter, seed_upload, vizwiz_upload, vqa_official_accuracy, vqav2_upload, vqav2_upload_ids,
 };
 use serde_json::Value;
 
 use super::group_sets::{mmbench, mme};
 use super::support::*;
+
+/// The place of the option that LLaVA's program takes an answer for; -1 for none.
+fn index_of(question: &Question, answer: &str) -> i64 {
+    let Reference::Letter { options, .. } = &question.reference else {
+        panic!("a letter")
+    };
+    let letter = scienceqa_letter(answer);
+    let place = options.iter().position(|option| Some(option.0) == letter);
+    place.map_or(-1, |place| place as i64)
+}
 
 fn scienceqa() -> f64 {
     let root = dataset("scienceqa");
@@ -53,6 +63,20 @@ fn scienceqa() -> f64 {
     assert_eq!(serde_json::to_value(right).unwrap(), expected["img_correct_ids"]);
     let headline = percent(&pictured, Protocol::Llava);
     close(headline, &expected["headline"], "headline");
+    close(headline, &expected["img_accuracy"], "img");
+    let indices: HashMap<&str, i64> = questions
+        .iter()
+        .map(|q| (q.id.as_str(), index_of(q, &answer(q))))
+        .collect();
+    assert_eq!(serde_json::to_value(indices).unwrap(), expected["pred_indices"]);
+    let right: f64 = score(&questions, Protocol::Llava).iter().sum();
+    close(right, &expected["correct"], "correct");
+    let accuracy = percent(&questions, Protocol::Llava);
+    let printed = format!(
+        "Total: {}, Correct: {right}, Accuracy: {accuracy:.2}%, IMG-Accuracy: {headline:.2}%",
+        questions.len()
+    );
+    assert_eq!(printed, text(&expected, "printed"));
     let bare = tempfile::tempdir().unwrap();
     copy_tree(&root, bare.path());
     fs::remove_file(bare.path().join("llava_test_CQM-A.json")).unwrap();

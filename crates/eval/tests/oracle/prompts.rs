@@ -21,15 +21,33 @@ fn options(record: &Value) -> Vec<(char, String)> {
     letters.map_while(option).collect()
 }
 
+/// The text of a row of LLaVA's question files, taken apart by its lines (the question, OCR tokens, options; other lines
+/// are the template's) and put together again.
+fn again(benchmark: Benchmark, whole: &str) -> String {
+    let mut lines = whole.split('\n');
+    let question = lines.next().unwrap();
+    let mut ocr = None;
+    let mut options = Vec::new();
+    for line in lines {
+        if let Some(tokens) = line.strip_prefix("Reference OCR token: ") {
+            let tokens = tokens.split(", ").filter(|token| !token.is_empty());
+            ocr = Some(tokens.map(String::from).collect::<Vec<_>>());
+        } else if let Some((letter @ ("A" | "B" | "C" | "D"), option)) = line.split_once(". ") {
+            options.push((letter.chars().next().unwrap(), option.to_string()));
+        }
+    }
+    if benchmark == Benchmark::Mme {
+        return mme_text(&format!("{question} Please answer yes or no."), Protocol::Llava);
+    }
+    Template::of(benchmark, Protocol::Llava).render(None, question, ocr.as_deref(), &options)
+}
+
 /// The text that the crate makes of a record, and whether a picture goes with it.
 fn user_text(bench: &str, flavour: &str, record: &Value) -> (String, bool) {
     if let Some(conversations) = record.get("conversations") {
         let said = text(&conversations[0], "value");
         let bare = said.replace("<image>", "").trim().to_string();
         return (bare + OPTION_LETTER, record.get("image").is_some());
-    }
-    if flavour == "llava" && record.get("text").is_some() {
-        return (text(record, "text").into(), true);
     }
     let benchmark = match bench {
         "gqa" => Benchmark::Gqa,
@@ -49,6 +67,9 @@ fn user_text(bench: &str, flavour: &str, record: &Value) -> (String, bool) {
         "lmms-eval" | "lmms-eval-ocr" => Protocol::LmmsEval,
         other => panic!("unknown flavour {other}"),
     };
+    if flavour == "llava" && record.get("text").is_some() {
+        return (again(benchmark, text(record, "text")), true);
+    }
     let question = text(record, "question");
     let has_image = record["has_image"].as_bool().unwrap_or(true);
     if benchmark == Benchmark::Mme {

@@ -1,9 +1,11 @@
 //! Whole data sets in the official layouts: GQA, POPE and TextVQA.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use diffprune_eval::{
-    Benchmark, Confusion, Protocol, Question, ReadOptions, Reference, gqa_predictions, pope_label, score,
+    Benchmark, Confusion, GqaShare, Meta, Protocol, Question, ReadOptions, Record, Reference, Report,
+    ReportOptions, gqa_details, gqa_predictions, pope_label, score,
 };
 use serde_json::Value;
 
@@ -58,6 +60,11 @@ fn the_gqa_data_set_scores_as_stored() {
         close(two_decimals(found), &stored["percent"], &subset);
         assert_eq!(count as u64, stored["questions"].as_u64().unwrap());
     }
+    details(
+        &root,
+        &expected,
+        questions.iter().map(|q| (q.id.clone(), answer(q))),
+    );
     let lmms: f64 = questions
         .iter()
         .map(|q| score(&answer(q), &q.reference, Protocol::LmmsEval))
@@ -80,6 +87,42 @@ fn the_gqa_data_set_scores_as_stored() {
     );
 }
 
+/// The tables that GQA's program prints: by types, steps and words, and the distribution.
+fn details(root: &Path, expected: &Value, said: impl Iterator<Item = (String, String)>) {
+    let mut said: HashMap<String, String> = said.collect();
+    let found = gqa_details(root, &said).unwrap();
+    let printed = &expected["official_printed_2_decimals"];
+    close(
+        two_decimals(found.distribution),
+        &printed["Distribution"],
+        "distribution",
+    );
+    // By hand: the groups g0 and g1 of two and three questions, one answer of each of g0's two missing.
+    close(found.distribution, &(0.008).into(), "distribution in full");
+    let by_name = found.structural.into_iter().chain(found.semantic);
+    let by_number = found.steps.into_iter().chain(found.words);
+    let mut tables: HashMap<String, GqaShare> = by_name.collect();
+    for (number, share) in by_number {
+        assert!(tables.insert(number.to_string(), share).is_none(), "{number}");
+    }
+    let stored = expected["official_detail_tables"].as_object().unwrap();
+    assert_eq!(tables.len(), stored.len(), "{tables:?}");
+    for (name, stored) in stored {
+        close(two_decimals(tables[name].percent), &stored["percent"], name);
+        assert_eq!(
+            tables[name].questions as u64,
+            stored["questions"].as_u64().unwrap(),
+            "{name}"
+        );
+    }
+    said.remove("20000003");
+    let error = gqa_details(root, &said).unwrap_err().to_string();
+    assert!(
+        error.contains("20000003") && error.contains("no answer"),
+        "{error}"
+    );
+}
+
 #[test]
 fn the_pope_data_set_scores_as_stored() {
     let root = dataset("pope");
@@ -90,7 +133,7 @@ fn the_pope_data_set_scores_as_stored() {
         .into_iter()
         .map(|row| (id_of(&row), row))
         .collect();
-    let mut f1 = Vec::new();
+    let (mut f1, mut accuracy) = (Vec::new(), Vec::new());
     for (split, stored) in expected["official"].as_object().unwrap() {
         let of_split: Vec<&Question> = questions
             .iter()
@@ -112,16 +155,54 @@ fn the_pope_data_set_scores_as_stored() {
         let counts = Confusion::count(of_split.iter().map(pair));
         check_counts(&counts, stored, split);
         f1.push(counts.f1());
+        accuracy.push(counts.accuracy());
     }
-    close(
-        100.0 * f1.iter().sum::<f64>() / f1.len() as f64,
-        &expected["headline"],
-        "headline",
-    );
+    let mean = |values: &[f64]| 100.0 * values.iter().sum::<f64>() / values.len() as f64;
+    close(mean(&f1), &expected["headline"], "headline");
+    close(mean(&f1), &expected["mean_f1_x100"], "mean f1");
+    close(mean(&accuracy), &expected["mean_accuracy_x100"], "mean accuracy");
+    in_the_report(&questions, &answers, &expected);
     assert_eq!(
         content(&read(Benchmark::Pope, without_llava(&root).path())),
         content(&questions)
     );
+}
+
+/// The same numbers by name in a report about an arm that gave these answers.
+fn in_the_report(questions: &[Question], answers: &HashMap<String, Value>, expected: &Value) {
+    let record = |question: &Question| {
+        let answer = text(&answers[&question.id], "text");
+        Record {
+            said: Some(Some(pope_label(answer)).into()),
+            ..record_of(question, answer, Protocol::Llava)
+        }
+    };
+    let records: Vec<Record> = questions.iter().map(record).collect();
+    let report = Report::from_records(&records, Meta::default(), &ReportOptions::default()).unwrap();
+    let value = |table: &str, metric: &str| report.row(table, "full", "all", metric).unwrap().value;
+    close(
+        value("benchmarks", "pope mean F1"),
+        &expected["mean_f1_x100"],
+        "F1",
+    );
+    close(
+        value("secondary", "pope accuracy"),
+        &expected["mean_accuracy_x100"],
+        "accuracy",
+    );
+    let official = expected["official"].as_object().unwrap();
+    for (metric, key) in [
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("yes ratio", "yes_ratio"),
+    ] {
+        let mean = official.values().map(|split| number(&split[key])).sum::<f64>() / official.len() as f64;
+        close(
+            value("secondary", &format!("pope {metric}")),
+            &(100.0 * mean).into(),
+            metric,
+        );
+    }
 }
 
 #[test]

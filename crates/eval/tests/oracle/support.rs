@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffprune_eval::{Benchmark, Question, ReadOptions, Reference, Scored};
+use diffprune_eval::{Benchmark, Protocol, Question, ReadOptions, Record, Reference, Scored};
 use serde_json::Value;
 
 pub fn root() -> PathBuf {
@@ -155,7 +155,33 @@ pub fn scored<'a>(questions: &'a [Question], scores: &'a [f64]) -> impl Iterator
         group: question.group.as_deref(),
         score,
         label: question.label(),
+        said: None,
     })
+}
+
+/// The record of an unpruned model that gave this answer.
+pub fn record_of(question: &Question, answer: &str, protocol: Protocol) -> Record {
+    Record {
+        arm: "full".into(),
+        budget: "all".into(),
+        seed: 0,
+        question: question.id.clone(),
+        benchmark: question.benchmark,
+        subset: question.subset.clone(),
+        kind: question.kind.clone(),
+        group: question.group.clone(),
+        image: question.image_name(),
+        kept: 576,
+        total: 576,
+        answer: answer.into(),
+        score: question.score(answer, protocol),
+        label: question.label(),
+        said: None,
+        options: None,
+        lmms: None,
+        layers: None,
+        probability: None,
+    }
 }
 
 pub fn with(read: ReadOptions, benchmark: Benchmark, root: &Path) -> Vec<Question> {

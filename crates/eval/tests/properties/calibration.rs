@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use diffprune_eval::{Arm, Benchmark, ECE_BINS, Question, Record, RecordFile, Reference, Run, ece};
+use diffprune_eval::{
+    Arm, Benchmark, ECE_BINS, Protocol, Question, Record, RecordFile, Reference, Run, RunTimes, Said, ece,
+};
 
 use super::{BUDGETS, Eye, arms, options, red_cells, relevance, report, world};
 
@@ -129,4 +131,56 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
     assert_eq!(run.execute(&Eye::new(), &file).unwrap(), wanted);
     assert_eq!(RecordFile::read(&file).unwrap().len(), wanted.len());
     assert!(report(&wanted).table("calibration").is_none());
+}
+
+#[test]
+fn records_hold_what_was_said_and_what_was_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut questions = world(folder.path(), 4);
+    // Asked how many, the model says a number, which lmms-eval takes for neither and LLaVA for yes.
+    questions[0].text = "how many red".into();
+    for question in questions
+        .iter_mut()
+        .filter(|question| question.benchmark == Benchmark::Gqa)
+    {
+        question.benchmark = Benchmark::VqaV2;
+        let Reference::Exact(count) = question.reference.clone() else {
+            panic!("one string")
+        };
+        question.reference = Reference::TenAnswers([vec![count; 9], vec!["many".into()]].concat());
+    }
+    let arms = [Arm::full()];
+    for protocol in [Protocol::Llava, Protocol::LmmsEval] {
+        let times = RunTimes::default();
+        let mut run = run(&questions, &arms);
+        run.options.protocols = protocol.into();
+        run.options.times = Some(times.clone());
+        let file = folder.path().join(format!("{}.jsonl", protocol.name()));
+        let records = run.execute(&Eye::new(), &file).unwrap();
+        assert_eq!(records, RecordFile::read(&file).unwrap());
+        let llava = protocol == Protocol::Llava;
+        for record in &records {
+            let is_pope = record.benchmark == Benchmark::Pope;
+            assert_eq!(record.options, is_pope.then_some(2));
+            assert_eq!(record.lmms.is_some(), !is_pope && llava, "{record:?}");
+            assert_eq!((record.said.is_some(), &record.layers), (is_pope, &None));
+        }
+        let said: Vec<Option<Said>> = records
+            .iter()
+            .filter_map(|record| record.said.map(Some))
+            .collect();
+        let first = if llava { Said::Yes } else { Said::Other };
+        assert_eq!(said, [first, Said::Yes, Said::Yes, Said::Yes].map(Some));
+        // Who asks for times gets them; a run that is complete has none.
+        let medians = times.medians();
+        assert_eq!(
+            (medians.len(), medians[0].arm.as_str(), medians[0].prompts),
+            (1, "full", 8)
+        );
+        assert!(medians[0].encode_ms.is_some() && medians[0].prefill_ms > 0.0);
+        let again = RunTimes::default();
+        run.options.times = Some(again.clone());
+        assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+        assert!(again.medians().is_empty());
+    }
 }

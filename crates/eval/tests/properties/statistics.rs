@@ -1,8 +1,8 @@
 //! Intervals against simulated truth, and laws of the statistics.
 
 use diffprune_eval::{
-    Bootstrap, Statistic, Stratum, chance_corrected_retention, common_means, ece, holm, mcnemar, ragged_mean,
-    retention,
+    Benchmark, Bootstrap, Meta, Record, Report, ReportOptions, Statistic, Stratum,
+    chance_corrected_retention, common_means, ece, holm, mcnemar, ragged_mean, retention,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -76,6 +76,65 @@ fn ninety_five_percent_of_the_intervals_cover_the_truth() {
         eprintln!("coverage of the {name}: {coverage:.2} % of {SETS} sets");
         assert!((coverage - 95.0).abs() <= 1.5, "{name}: {coverage} %");
     }
+}
+
+/// MME in small: fourteen subtasks of five pictures, two questions about each. A question of the subtask `part` is right
+/// with chance `p = 0.5 + part / 35`, give or take up to 0.1 for its picture: by itself `100 p` points, and
+/// `100 (p^2 + 0.01 / 3)` for both together.
+fn subtasks(seed: u64) -> Vec<Record> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut records = Vec::new();
+    for picture in 0..14 * 5 {
+        let shared: f64 = rng.random_range(-0.1..0.1);
+        let part = format!("part {}", picture / 5);
+        for nth in 0..2 {
+            let right = rng.random::<f64>() < chance_of(picture / 5) + shared;
+            records.push(Record {
+                group: Some(picture.to_string()),
+                image: format!("{picture}.png"),
+                subset: part.clone(),
+                kind: part.clone(),
+                ..super::reports::record("full", "all", Benchmark::Mme, 2 * picture + nth, f64::from(right))
+            });
+        }
+    }
+    records
+}
+
+fn chance_of(part: usize) -> f64 {
+    0.5 + part as f64 / 35.0
+}
+
+#[test]
+fn sums_over_small_parts_are_covered_too() {
+    let truth: f64 = (0..14)
+        .map(chance_of)
+        .map(|p| 100.0 * p + 100.0 * (p * p + 0.01 / 3.0))
+        .sum();
+    let shown = |seed: u64| {
+        let bootstrap = Bootstrap {
+            resamples: 1000,
+            seed,
+            ..Bootstrap::default()
+        };
+        let options = ReportOptions {
+            bootstrap,
+            ..ReportOptions::default()
+        };
+        let report = Report::from_records(&subtasks(seed), Meta::default(), &options).unwrap();
+        let row = report.row("benchmarks", "full", "all", "mme points").unwrap();
+        let covered = f64::from(row.lo <= truth && truth <= row.hi);
+        (covered, (row.lo + row.hi) / 2.0 - row.value)
+    };
+    let found: Vec<(f64, f64)> = (0..SETS).into_par_iter().map(shown).collect();
+    let mean = |of: fn(&(f64, f64)) -> f64| found.iter().map(of).sum::<f64>() / SETS as f64;
+    let (coverage, shift) = (100.0 * mean(|set| set.0), mean(|set| set.1));
+    eprintln!(
+        "coverage of the points: {coverage:.2} % of {SETS} sets, middle {shift:+.2} points from the value"
+    );
+    assert!((coverage - 95.0).abs() <= 1.5, "{coverage} %");
+    // Without strata a resample misses a subtask in one of 160 cases, which costs about ten points.
+    assert!(shift.abs() < 2.0, "{shift}");
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! GQA: the tables that its program prints beside the accuracy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::gqa::{gqa_correct, gqa_prediction};
+use crate::EvalError;
+use crate::data::Protocol;
+
+/// Operations that GQA's program does not count as steps.
+const NO_STEPS: [&str; 3] = ["exist", "query: name", "choose name"];
+
+/// Share of right answers of some questions.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GqaShare {
+    /// Right answers, percent.
+    pub percent: f64,
+    /// Questions.
+    pub questions: usize,
+}
+
+/// GQA's detailed tables and its distribution score; validity and plausibility need scene graphs, which testdev lacks.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct GqaDetails {
+    /// How far the answers of a global group are spread like the true ones: chi-square, mean over groups by their size, over
+    /// 100; 0 is best. NaN without a question in a group.
+    pub distribution: f64,
+    /// By structural type.
+    pub structural: BTreeMap<String, GqaShare>,
+    /// By semantic type.
+    pub semantic: BTreeMap<String, GqaShare>,
+    /// By the steps of the question's program.
+    pub steps: BTreeMap<usize, GqaShare>,
+    /// By the words of the question.
+    pub words: BTreeMap<usize, GqaShare>,
+}
+
+/// What the tables need of an entry of `testdev_balanced_questions.json`.
+#[derive(Deserialize)]
+struct Entry {
+    question: String,
+    answer: String,
+    #[serde(rename = "isBalanced", default = "balanced")]
+    is_balanced: bool,
+    #[serde(default)]
+    groups: Groups,
+    #[serde(default)]
+    types: Types,
+    #[serde(default)]
+    semantic: Vec<Step>,
+}
+
+#[derive(Deserialize, Default)]
+struct Groups {
+    #[serde(default)]
+    global: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Types {
+    structural: Option<String>,
+    semantic: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    operation: String,
+    argument: String,
+}
+
+fn balanced() -> bool {
+    true
+}
+
+/// GQA's tables for the answers to all balanced questions of `testdev_balanced_questions.json` below `root`, by question
+/// id, as its program computes them from LLaVA's predictions.
+///
+/// # Errors
+/// When the file is missing or damaged, or a question has no answer.
+pub fn gqa_details(root: &Path, answers: &HashMap<String, String>) -> Result<GqaDetails, EvalError> {
+    let (path, entries) = entries(root)?;
+    let mut details = GqaDetails::default();
+    let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
+    for (id, entry) in entries.iter().filter(|(_, entry)| entry.is_balanced) {
+        let answer = answers.get(id).ok_or_else(|| EvalError::Setup {
+            subject: format!("{}: question `{id}`", path.display()),
+            found: "no answer".into(),
+            wanted: "an answer to every balanced question".into(),
+        })?;
+        let right = gqa_correct(answer, &entry.answer, Protocol::Llava);
+        if let Some(kind) = &entry.types.structural {
+            count(&mut details.structural, kind.clone(), right);
+        }
+        if let Some(kind) = &entry.types.semantic {
+            count(&mut details.semantic, kind.clone(), right);
+        }
+        count(&mut details.steps, entry.n_steps(), right);
+        count(
+            &mut details.words,
+            entry.question.split_whitespace().count(),
+            right,
+        );
+        if let Some(group) = &entry.groups.global {
+            let group = groups.entry(group).or_default();
+            *group.wanted.entry(&entry.answer).or_default() += 1.0;
+            *group.found.entry(gqa_prediction(answer)).or_default() += 1.0;
+        }
+    }
+    let size = |group: &Group<'_>| group.wanted.values().sum::<f64>();
+    let weighted: f64 = groups
+        .values()
+        .map(|group| group.chi_square() * size(group))
+        .sum();
+    details.distribution = weighted / groups.values().map(size).sum::<f64>() / 100.0;
+    Ok(details)
+}
+
+/// The answers of one global group.
+#[derive(Default)]
+struct Group<'a> {
+    wanted: BTreeMap<&'a str, f64>,
+    found: BTreeMap<String, f64>,
+}
+
+impl Group<'_> {
+    /// Over the true answers; others count nowhere.
+    fn chi_square(&self) -> f64 {
+        let of_answer = |(answer, wanted): (&&str, &f64)| {
+            let found = self.found.get(*answer).copied().unwrap_or(0.0);
+            (found - wanted).powi(2) / wanted
+        };
+        self.wanted.iter().map(of_answer).sum()
+    }
+}
+
+impl Entry {
+    fn n_steps(&self) -> usize {
+        let is_step = |step: &&Step| {
+            let text = format!("{}: {}", step.operation, step.argument);
+            !NO_STEPS.iter().any(|part| text.contains(part))
+        };
+        self.semantic.iter().filter(is_step).count()
+    }
+}
+
+/// Adds a question to a share.
+fn count<K: Ord>(table: &mut BTreeMap<K, GqaShare>, class: K, right: bool) {
+    let share = table.entry(class).or_default();
+    let n_right = share.percent / 100.0 * share.questions as f64 + f64::from(right);
+    share.questions += 1;
+    // Counts are whole numbers, whatever the division has lost of them.
+    share.percent = 100.0 * n_right.round() / share.questions as f64;
+}
+
+fn entries(root: &Path) -> Result<(PathBuf, BTreeMap<String, Entry>), EvalError> {
+    const FILE: &str = "testdev_balanced_questions.json";
+    let places = [
+        format!("data/questions1.2/{FILE}"),
+        format!("questions1.2/{FILE}"),
+        FILE.into(),
+    ];
+    let found = places
+        .iter()
+        .map(|place| root.join(place))
+        .find(|path| path.is_file());
+    let path = found.ok_or_else(|| EvalError::NoFiles {
+        root: root.into(),
+        wanted: places.join(" or "),
+    })?;
+    let text = std::fs::read_to_string(&path).map_err(|source| EvalError::io(&path, "read", source))?;
+    let text = text.trim_start_matches('\u{feff}');
+    let entries = serde_json::from_str(text).map_err(|error| {
+        let found = format!("no questions ({error})");
+        EvalError::line(&path, error.line(), found, "the published fields")
+    })?;
+    Ok((path, entries))
+}
