@@ -3,7 +3,7 @@
 use super::build::blank;
 use super::layout::{Cell, Layout};
 use super::result::{Report, Row};
-use crate::answer::{Confusion, MME_COGNITION, MME_PERCEPTION, Metric, Tally};
+use crate::answer::{MME_COGNITION, MME_PERCEPTION, Metric, Tally};
 use crate::data::Benchmark;
 use crate::stats::Statistic;
 
@@ -27,6 +27,17 @@ const ABLATION: [(&str, &[Benchmark]); 2] = [
             Benchmark::Pope,
         ],
     ),
+];
+
+/// A number of one split.
+type OfSplit = fn(&Tally) -> f64;
+
+/// What POPE's program prints of a split beside F1.
+const POPE: [(&str, OfSplit); 4] = [
+    ("accuracy", Tally::accuracy),
+    ("precision", |split| split.confusion().precision()),
+    ("recall", |split| split.confusion().recall()),
+    ("yes ratio", |split| split.confusion().yes_ratio()),
 ];
 
 /// Every secondary number of a cell, without the number. `full` is the unpruned cell.
@@ -111,32 +122,13 @@ impl<'a> Numbers<'a, '_> {
     fn pope(&mut self) {
         let (layout, cell) = (self.layout, self.cell);
         let tallies = move |totals: &[f64]| layout.tallies(cell, Benchmark::Pope, &|_| true, totals);
-        let of_confusion: [(&str, fn(&Confusion) -> f64); 3] = [
-            ("precision", Confusion::precision),
-            ("recall", Confusion::recall),
-            ("yes ratio", Confusion::yes_ratio),
-        ];
-        let mean = |of: fn(&Tally) -> f64| -> Statistic<'a> {
-            Box::new(move |totals| {
-                let asked: Vec<f64> = tallies(totals)
-                    .iter()
-                    .filter(|tally| tally.questions > 0.0)
-                    .map(of)
-                    .collect();
-                100.0 * asked.iter().sum::<f64>() / asked.len() as f64
-            })
-        };
-        self.add(Benchmark::Pope, "pope accuracy".into(), mean(Tally::accuracy));
-        for (name, of) in of_confusion {
-            let statistic = move |totals: &[f64]| {
-                let asked: Vec<f64> = tallies(totals)
-                    .iter()
-                    .filter(|tally| tally.questions > 0.0)
-                    .map(|tally| of(&tally.confusion()))
-                    .collect();
-                100.0 * asked.iter().sum::<f64>() / asked.len() as f64
+        for (name, of) in POPE {
+            let mean = move |totals: &[f64]| {
+                let mut splits = tallies(totals);
+                splits.retain(|split| split.questions > 0.0);
+                100.0 * splits.iter().map(of).sum::<f64>() / splits.len() as f64
             };
-            self.add(Benchmark::Pope, format!("pope {name}"), Box::new(statistic));
+            self.add(Benchmark::Pope, format!("pope {name}"), Box::new(mean));
         }
         let pooled = move |totals: &[f64]| {
             let mut sum = Tally::default();

@@ -21,7 +21,10 @@ pub(crate) struct Laps {
 
 /// Collects the times of a run, see [`RunOptions::times`](crate::RunOptions). Copies collect into the same place.
 #[derive(Debug, Clone, Default)]
-pub struct RunTimes(Arc<Mutex<BTreeMap<(String, String), Vec<Laps>>>>);
+pub struct RunTimes(Arc<Mutex<Batches>>);
+
+/// The times of every batch, by arm and budget.
+type Batches = BTreeMap<(String, String), Vec<Laps>>;
 
 /// The median times of an arm at a budget, over the batches that were answered while somebody measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
