@@ -32,7 +32,10 @@ pub use config::{
 pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
-pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
+pub use hub::{
+    HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
+    resolve_settings_with,
+};
 pub use language::{
     DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
     LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll, sequence_nll,
