@@ -22,8 +22,8 @@ mod vlm;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
-    resize_bicubic, smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, image_size,
+    load_image, resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
