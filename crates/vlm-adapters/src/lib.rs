@@ -37,8 +37,9 @@ pub use hub::{
     resolve_settings_with,
 };
 pub use language::{
-    DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
-    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll, sequence_nll,
+    DecideOnce, DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention,
+    LlamaLayer, LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
+    sequence_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
