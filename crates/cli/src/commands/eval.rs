@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use burn::tensor::DType;
 use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
@@ -16,7 +17,7 @@ use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, ORACLE_QUESTIONS};
 use crate::clock::timed;
 use crate::digest::{self, Digest};
-use crate::model::{Loaded, ModelArgs};
+use crate::model::{Loaded, ModelArgs, WeightType};
 use crate::{data, device, pruners, repro};
 
 /// Tier of numbers about the small world.
@@ -94,7 +95,7 @@ impl EvalArgs {
                 "{prompts:?} {:?} {scorer_hashes:?}",
                 self.max_new_tokens
             ))
-            .text(&format!("{} half={}", device::alike(&devices), self.model.half));
+            .text(&format!("{} {}", device::alike(&devices), held(model.dtype)));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
@@ -138,7 +139,7 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "half": model.half, "options": model.options,
+                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "dtype": model.dtype.name(), "options": model.options,
                 "records": RECORDS, "report": options,
             }),
             wall_s,
@@ -241,6 +242,15 @@ impl EvalArgs {
     }
 }
 
+/// The type of the weights, in the words of records that are older than the third type.
+fn held(dtype: WeightType) -> &'static str {
+    match dtype {
+        WeightType::F32 => "half=false",
+        WeightType::F16 => "half=true",
+        WeightType::Bf16 => "bf16",
+    }
+}
+
 /// The protocol of that name.
 fn prompts(name: &str) -> Result<Protocol, String> {
     let wanted = || format!("found `{name}`, wanted llava or lmms-eval");
@@ -285,7 +295,7 @@ pub fn cost(model: &Loaded, questions: &[Question]) -> anyhow::Result<Option<Cos
     let text_tokens = (tokens as f64 / questions.len().max(1) as f64).round() as usize;
     Ok(Some(CostOptions {
         text_tokens,
-        bytes_per_value: if model.half { 2 } else { 4 },
+        bytes_per_value: DType::from(model.dtype).size(),
         ..CostOptions::new(shape)
     }))
 }
