@@ -21,8 +21,10 @@ enum Command {
     Train(commands::train::TrainArgs),
     /// Compare methods on question sets: records and a report.
     Eval(commands::eval::EvalArgs),
-    /// Write a benchmark's official files from its parquet copy.
+    /// Write a benchmark's official files, or captioned pictures, from their parquet copy.
     Unpack(commands::unpack::UnpackArgs),
+    /// Say what is missing or damaged in a data folder.
+    Check(commands::check::CheckArgs),
     /// Draw what a method keeps of a picture.
     Show(commands::show::ShowArgs),
     /// Ask a question about a picture with pruned tokens.
@@ -62,6 +64,7 @@ impl Cli {
             Command::Train(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Unpack(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Show(args) => args.run(),
             Command::Ask(args) => args.run(),
             Command::Bench(args) => args.run(),

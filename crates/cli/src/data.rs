@@ -1,12 +1,14 @@
 //! Data folders: question sets in their official formats, and captions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use diffprune::Vlm;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Question, ReadOptions};
+use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
+use serde::Serialize;
 
 use crate::annotations::Captions;
 use crate::commands::eval::make_folder;
@@ -15,10 +17,78 @@ use crate::digest::Digest;
 /// Name of the list of samples that were left out, in an output folder.
 pub const PROBLEMS: &str = "data.problems.jsonl";
 
+/// Which questions are asked, and in whose words.
+#[derive(Debug, Clone, Args)]
+pub struct QuestionArgs {
+    /// In whose words is asked and by whose rules scored: llava, lmms-eval, papers (LLaVA's, but lmms-eval's for SEED-Bench
+    /// and VizWiz), or one of these with exceptions as in llava,seed_bench=lmms-eval [default: those behind the model's
+    /// published numbers].
+    #[arg(long, value_name = "PROTOCOLS")]
+    prompts: Option<Protocols>,
+    /// TextVQA without OCR tokens in the prompt.
+    #[arg(long)]
+    no_ocr: bool,
+    /// SEED-Bench without its questions about videos.
+    #[arg(long)]
+    no_video: bool,
+    /// Ask what a server scores (VQAv2 test-dev, VizWiz test, MMBench test) and write its files in place of a report.
+    #[arg(long)]
+    pub upload: bool,
+}
+
+impl QuestionArgs {
+    /// How benchmarks are read for a model whose numbers are published under `usual`.
+    pub fn reading(&self, usual: Protocol) -> Reading {
+        Reading {
+            protocols: self.prompts.clone().unwrap_or_else(|| usual.into()),
+            ocr: !self.no_ocr,
+            video: !self.no_video,
+            upload: self.upload,
+        }
+    }
+}
+
+/// How benchmarks are read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reading {
+    /// In whose words.
+    pub protocols: Protocols,
+    /// TextVQA with OCR tokens in the prompt.
+    pub ocr: bool,
+    /// SEED-Bench with its videos.
+    pub video: bool,
+    /// What a server scores.
+    pub upload: bool,
+}
+
+impl From<Protocol> for Reading {
+    fn from(protocol: Protocol) -> Self {
+        Self {
+            protocols: protocol.into(),
+            ocr: true,
+            video: true,
+            upload: false,
+        }
+    }
+}
+
+impl Reading {
+    /// The same for a benchmark's reader.
+    pub fn options(&self, benchmark: Benchmark) -> ReadOptions {
+        ReadOptions {
+            ocr: self.ocr,
+            video: self.video,
+            prompts: self.protocols.of(benchmark),
+            split: if self.upload { Split::Upload } else { Split::Scored },
+            ..ReadOptions::default()
+        }
+    }
+}
+
 /// The questions of every benchmark that has a folder below `root`, in the words of a protocol; the first unusable sample
 /// is an error.
 pub fn questions(root: &Path, prompts: Protocol) -> anyhow::Result<Vec<Question>> {
-    Ok(read(root, prompts, true)?.questions)
+    Ok(read(root, &prompts.into(), true)?.questions)
 }
 
 /// Questions, and the samples that could not be read.
@@ -30,17 +100,16 @@ pub struct Sound {
 }
 
 /// As [`questions`]; unless it is strict, unusable samples are left out.
-pub fn read(root: &Path, prompts: Protocol, strict: bool) -> anyhow::Result<Sound> {
-    let options = ReadOptions {
-        prompts,
-        ..ReadOptions::default()
-    };
+pub fn read(root: &Path, reading: &Reading, strict: bool) -> anyhow::Result<Sound> {
     let (mut questions, mut problems) = (Vec::new(), Vec::new());
     for benchmark in Benchmark::ALL {
         let folder = root.join(benchmark.name());
-        if !folder.is_dir() {
+        // Without a split of its own for servers a benchmark would be asked as ever.
+        let is_wanted = !reading.upload || benchmark.has_upload_split();
+        if !folder.is_dir() || !is_wanted {
             continue;
         }
+        let options = reading.options(benchmark);
         if strict {
             questions.extend(benchmark.read(&folder, &options)?);
             continue;
@@ -125,13 +194,20 @@ pub fn thinned(questions: Vec<Question>, per_image: usize) -> Vec<Question> {
     questions.into_iter().filter(|question| keep(question)).collect()
 }
 
-/// The first `limit` questions of each benchmark.
+/// The first `limit` questions of each benchmark, and the others of groups that would be cut: half a pair of MME or one
+/// rotation of MMBench would count as the whole.
 pub fn limited(questions: Vec<Question>, limit: Option<usize>) -> Vec<Question> {
     let mut counts: BTreeMap<Benchmark, usize> = BTreeMap::new();
+    let mut groups: HashSet<(Benchmark, String)> = HashSet::new();
     let mut keep = |question: &Question| {
         let count = counts.entry(question.benchmark).or_default();
         *count += 1;
-        limit.is_none_or(|limit| *count <= limit)
+        let group = question.group.clone().map(|group| (question.benchmark, group));
+        if limit.is_none_or(|limit| *count <= limit) {
+            groups.extend(group);
+            return true;
+        }
+        group.is_some_and(|group| groups.contains(&group))
     };
     questions.into_iter().filter(|question| keep(question)).collect()
 }

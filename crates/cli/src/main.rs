@@ -1,6 +1,7 @@
 //! The `diffprune` command: one program around the crates of the family. See the crate's README.
 
 mod annotations;
+mod answers;
 mod args;
 mod arithmetic;
 mod arms;

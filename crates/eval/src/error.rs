@@ -32,11 +32,10 @@ pub enum EvalError {
     /// There are parquet copies in place of the files that a benchmark may consist of.
     #[error(
         "{}: found parquet copies ({}), wanted the official files; write them with `diffprune unpack {benchmark} --from {} \
-         --out DIR`{}",
+         --out DIR`",
         root.display(),
         file.display(),
-        root.display(),
-        crate::data::UNPACK_BUILD
+        root.display()
     )]
     ParquetCopies {
         /// The benchmark.

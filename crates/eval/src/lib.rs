@@ -9,13 +9,13 @@ mod run;
 mod stats;
 
 pub use answer::{
-    CommaRule, Confusion, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Scored, Tally,
-    digits_and_articles, evalai_normalise, evalai_tokenise, extract_letter, gqa_correct, gqa_prediction,
-    gqa_predictions, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms, mmbench_letter_vlmevalkit,
-    mme_label, mme_label_lmms, patches, pope_label, pope_label_lmms, punctuation, resize_area,
-    resize_bilinear, resize_nearest, scienceqa_correct_lmms, scienceqa_letter, score, seed_letter_lmms,
-    seed_upload, tallies, ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload, vqa_clean,
-    vqa_normalise, vqa_official_accuracy, vqav2_upload,
+    AnswerFile, CommaRule, Confusion, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule, Scored, Tally,
+    answer_files, digits_and_articles, evalai_normalise, evalai_tokenise, extract_letter, gqa_correct,
+    gqa_prediction, gqa_predictions, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms,
+    mmbench_letter_vlmevalkit, mme_label, mme_label_lmms, patches, pope_label, pope_label_lmms, punctuation,
+    resize_area, resize_bilinear, resize_nearest, scienceqa_correct_lmms, scienceqa_letter, score,
+    seed_letter_lmms, seed_upload, tallies, ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload,
+    vqa_clean, vqa_normalise, vqa_official_accuracy, vqav2_upload,
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
@@ -23,13 +23,14 @@ pub use cost::{
     fastv_reduction, kv_bytes, peak_memory, prefill_flops, projector_flops, reset_peak_memory, scorer_flops,
     stages, vision_flops,
 };
-#[cfg(feature = "parquet")]
-pub use data::unpack_parquet;
 pub use data::{
     Benchmark, Caption, Captions, Difference, FileEntry, ImageNet, ImageNetSample, InlineImage, Loaded,
-    Manifest, ModelFamily, OPTION_LETTER, Protocol, Question, ReadOptions, Reference, SHORT_ANSWER, Split,
-    Splits, Template, mme_results, mme_text, read_captions, textvqa_text, vqav2_upload_ids,
+    Manifest, ModelFamily, OPTION_LETTER, Protocol, Protocols, Question, ReadOptions, Reference,
+    SHORT_ANSWER, Split, Splits, Template, mme_results, mme_text, read_captions, textvqa_text,
+    vqav2_upload_ids,
 };
+#[cfg(feature = "parquet")]
+pub use data::{unpack_captions, unpack_imagenet, unpack_parquet};
 pub use error::EvalError;
 pub use report::{
     Absent, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report, ReportOptions, Row,

@@ -9,16 +9,17 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, CostOptions, Meta, ModelShape, Protocol, Question, Replica, Report, ReportOptions, Run,
+    Annotations, Arm, CostOptions, Meta, ModelShape, Question, Replica, Report, ReportOptions, Run,
     RunOptions,
 };
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, ORACLE_QUESTIONS};
 use crate::clock::timed;
+use crate::data::QuestionArgs;
 use crate::digest::{self, Digest};
 use crate::model::{Loaded, ModelArgs, WeightType};
-use crate::{data, device, pruners, repro};
+use crate::{answers, data, device, pruners, repro};
 
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";
@@ -36,12 +37,11 @@ pub struct EvalArgs {
     /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    questions: QuestionArgs,
     /// Folder for records and report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// In whose words is asked: llava or lmms-eval [default: those behind the model's published numbers].
-    #[arg(long, value_parser = prompts)]
-    prompts: Option<Protocol>,
     /// What is compared [default: the controls, every scorer given, and `inverted` when one is called `diffprune`].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     arms: Vec<String>,
@@ -68,6 +68,9 @@ pub struct EvalArgs {
     /// it out, list it beside the records, go on].
     #[arg(long)]
     strict: bool,
+    /// Also write the answers in the files that official programs and servers take, below `answers`.
+    #[arg(long)]
+    answer_files: bool,
     /// Seed of everything that is drawn, intervals included.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -81,8 +84,8 @@ impl EvalArgs {
             device::parse(device)?;
         }
         let model = self.on(devices[0])?;
-        let prompts = self.prompts.unwrap_or_else(|| data::protocol(model.vlm.as_ref()));
-        let mut sound = data::read(&self.data, prompts, self.strict)?;
+        let reading = self.questions.reading(data::protocol(model.vlm.as_ref()));
+        let mut sound = data::read(&self.data, &reading, self.strict)?;
         let left_out = sound.note();
         let questions = data::limited(std::mem::take(&mut sound.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
@@ -92,14 +95,14 @@ impl EvalArgs {
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
             .text(&format!(
-                "{prompts:?} {:?} {scorer_hashes:?}",
+                "{reading:?} {:?} {scorer_hashes:?}",
                 self.max_new_tokens
             ))
             .text(&format!("{} {}", device::alike(&devices), held(model.dtype)));
         let options = RunOptions {
             max_new_tokens: self.max_new_tokens,
             strict: self.strict,
-            protocol: prompts,
+            protocols: reading.protocols.clone(),
             fingerprint: fingerprint.hex(),
             ..run_options(&model)
         };
@@ -129,6 +132,16 @@ impl EvalArgs {
         });
         let records = records?;
         sound.list(&self.out)?;
+        if self.answer_files || self.questions.upload {
+            answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
+        }
+        if self.questions.upload {
+            println!(
+                "the answers are known to servers only, so there is no report; upload files: {}",
+                self.out.join(answers::FOLDER).display()
+            );
+            return Ok(());
+        }
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
@@ -139,7 +152,8 @@ impl EvalArgs {
             tier: tier(&self.data).into(),
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
-                "random_seeds": self.random_seeds, "prompts": prompts, "oracle_questions": self.oracle_questions, "dtype": model.dtype.name(), "options": model.options,
+                "random_seeds": self.random_seeds, "prompts": reading.protocols, "reading": reading, "oracle_questions": self.oracle_questions,
+                "dtype": model.dtype.name(), "options": model.options,
                 "records": RECORDS, "report": options,
             }),
             wall_s,
@@ -251,12 +265,6 @@ fn held(dtype: WeightType) -> &'static str {
     }
 }
 
-/// The protocol of that name.
-fn prompts(name: &str) -> Result<Protocol, String> {
-    let wanted = || format!("found `{name}`, wanted llava or lmms-eval");
-    serde_json::from_value(name.into()).map_err(|_| wanted())
-}
-
 /// How a run is carried out with this model: on the CPU one thread per core, with progress, scored as its family is.
 pub fn run_options(model: &Loaded) -> RunOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -267,7 +275,7 @@ pub fn run_options(model: &Loaded) -> RunOptions {
             1
         },
         progress: true,
-        protocol: data::protocol(model.vlm.as_ref()),
+        protocols: data::protocol(model.vlm.as_ref()).into(),
         ..RunOptions::default()
     }
 }

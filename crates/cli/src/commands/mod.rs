@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod bench;
+pub mod check;
 pub mod eval;
 pub mod mini_card;
 pub mod mini_data;

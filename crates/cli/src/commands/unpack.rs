@@ -2,56 +2,91 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
-use diffprune_eval::Benchmark;
+use diffprune::training::Progress;
+use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
 
-/// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them.
+/// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
+/// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.
+///
+/// What an earlier call wrote stays, so a call that was stopped goes on where it was.
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
-    /// The benchmark: gqa, pope, textvqa, mmbench, mmbench_cn, mme, scienceqa, vqav2, seed_bench or vizwiz.
-    #[arg(value_parser = benchmark)]
-    benchmark: Benchmark,
+    /// `captions`, `imagenet`, or the benchmark: gqa, pope, textvqa, mmbench, mmbench_cn, mme, scienceqa, vqav2, seed_bench or vizwiz.
+    #[arg(value_name = "WHAT", value_parser = parcel)]
+    what: Parcel,
     /// Folder with the parquet files.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// Folder for the official files; `eval` looks for them in a folder of the benchmark's name.
+    /// Folder for the files; `eval` looks for a benchmark's in a folder of the benchmark's name.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Captioned pictures of each split, at most.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+/// What is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parcel {
+    /// Pictures to train on.
+    Captions,
+    /// Pictures with a class.
+    ImageNet,
+    /// Questions.
+    Benchmark(Benchmark),
 }
 
 impl UnpackArgs {
     /// Runs the command.
-    #[cfg(feature = "parquet")]
     pub fn run(self) -> anyhow::Result<()> {
-        let n_questions = diffprune_eval::unpack_parquet(self.benchmark, &self.from, &self.out)?;
-        println!(
-            "{}: {n_questions} questions in {}",
-            self.benchmark,
-            self.out.display()
+        let mut bar: Option<Progress> = None;
+        let mut progress = |done, total| {
+            let bar = bar.get_or_insert_with(|| Progress::new("rows", total));
+            bar.step(done, &[]);
+        };
+        ensure!(
+            self.limit.is_none() || self.what == Parcel::Captions,
+            "unpack: found --limit, which is for captions: the others are unpacked whole; leave it out, and give it to `eval`"
         );
+        let (name, n_rows, unit) = match self.what {
+            Parcel::Captions => {
+                let n_rows = unpack_captions(&self.from, &self.out, self.limit, &mut progress)?;
+                ("captions".to_string(), n_rows, "captioned pictures")
+            }
+            Parcel::ImageNet => {
+                let n_rows = unpack_imagenet(&self.from, &self.out, &mut progress)?;
+                ("imagenet".to_string(), n_rows, "pictures")
+            }
+            Parcel::Benchmark(benchmark) => {
+                let n_rows = unpack_parquet(benchmark, &self.from, &self.out, &mut progress)?;
+                (benchmark.to_string(), n_rows, "questions")
+            }
+        };
+        if let Some(bar) = bar {
+            bar.finish();
+        }
+        println!("{name}: {n_rows} {unit} in {}", self.out.display());
         Ok(())
-    }
-
-    /// Says how this command is built in.
-    #[cfg(not(feature = "parquet"))]
-    pub fn run(self) -> anyhow::Result<()> {
-        anyhow::bail!(
-            "unpack: {} stays as it is and {} is not written: this program was built without parquet; build it with \
-             `cargo build --release --package diffprune-cli --features parquet` and unpack {} again",
-            self.from.display(),
-            self.out.display(),
-            self.benchmark
-        )
     }
 }
 
-/// The benchmark of that name.
-fn benchmark(name: &str) -> Result<Benchmark, String> {
+/// What has that name.
+fn parcel(name: &str) -> Result<Parcel, String> {
+    match name {
+        "captions" => return Ok(Parcel::Captions),
+        "imagenet" => return Ok(Parcel::ImageNet),
+        _ => {}
+    }
     let found = Benchmark::ALL
         .into_iter()
         .find(|benchmark| benchmark.name() == name);
-    found.ok_or_else(|| {
+    found.map(Parcel::Benchmark).ok_or_else(|| {
         let names = Benchmark::ALL.map(Benchmark::name);
-        format!("found `{name}`, wanted one of {}", names.join(", "))
+        format!(
+            "found `{name}`, wanted captions, imagenet or one of {}",
+            names.join(", ")
+        )
     })
 }

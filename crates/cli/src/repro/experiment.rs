@@ -190,7 +190,7 @@ impl Experiment<'_> {
         path: &Path,
     ) -> anyhow::Result<Vec<Record>> {
         let options = RunOptions {
-            protocol: asked.protocol,
+            protocols: asked.protocol.into(),
             max_new_tokens: Some(self.plan.max_new_tokens),
             fingerprint: names.records.clone(),
             ..eval::run_options(self.model)
@@ -281,7 +281,6 @@ impl Experiment<'_> {
                 reindexed.push(&arm.name);
             }
         }
-        let protocol = serde_json::to_value(asked.protocol)?;
         Ok(format!(
             "Model {}; the small world of seed {}: {} questions about {} pictures, asked and scored by the protocol `{}`. \
              Kept tokens keep their position ids; those of {} are numbered anew.",
@@ -289,7 +288,7 @@ impl Experiment<'_> {
             self.seed,
             asked.questions.len(),
             images.len(),
-            protocol.as_str().unwrap_or_default(),
+            asked.protocol.name(),
             reindexed.join(", "),
         ))
     }

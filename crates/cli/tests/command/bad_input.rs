@@ -147,16 +147,20 @@ fn pictures_and_questions_that_cannot_be_used() {
         &[&checkpoint, &world, &png],
         &["test-00000-of-00001.parquet", "diffprune unpack pope --from"],
     );
-    #[cfg(not(feature = "parquet"))]
     refuse(
         "unpack pope --from {} --out {}",
         &[&pope, &png],
-        &["--package diffprune-cli --features parquet"],
+        &["test-00000-of-00001.parquet:0: found unfit parquet"],
+    );
+    refuse(
+        "unpack captions --from {} --out {}",
+        &[&pope, &png],
+        &["found none of train-*.parquet"],
     );
     refuse(
         "unpack best --from {} --out {}",
         &[&pope, &png],
-        &["`best`", "wanted one of gqa"],
+        &["`best`", "wanted captions, imagenet or one of gqa"],
     );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(

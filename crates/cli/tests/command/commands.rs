@@ -310,3 +310,89 @@ fn help_is_there() {
         assert!(!succeed(line, &[]).is_empty());
     }
 }
+
+#[test]
+fn check_says_what_is_damaged_and_what_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, list) = (dir.path().join("world"), dir.path().join("files.json"));
+    let counts = format!("--images 2 --val-images 1 {FEW_QUESTIONS}");
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let told = succeed("check {}", &[&world]);
+    assert!(
+        told.contains("pope: ") && told.contains(" questions of 9000, COCO val2014"),
+        "{told}"
+    );
+    assert!(told.contains("not there: ") || told.contains("vizwiz"), "{told}");
+    assert!(told.contains("no list of files"), "{told}");
+    // Inside the folder the list is hidden, elsewhere it has a name.
+    for (made, compared) in [
+        ("check {} --write", "check {}"),
+        ("check {} --write --manifest {}", "check {} --manifest {}"),
+    ] {
+        let told = succeed(made, &[&world, &list]);
+        assert!(told.contains("files listed"), "{told}");
+        let told = succeed(compared, &[&world, &list]);
+        assert!(told.contains(": 0 of "), "{told}");
+    }
+    let path = world.join("pope").join("llava_pope_test.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let other = whole.replacen("Is there", "Was there", 1);
+    assert_ne!(whole, other);
+    fs::write(&path, &other).unwrap();
+    let changed = output("check {}", &[&world]);
+    assert!(!changed.status.success());
+    let told = String::from_utf8_lossy(&changed.stdout).into_owned();
+    assert!(told.contains("pope/llava_pope_test.jsonl: found"), "{told}");
+    let told = String::from_utf8_lossy(&changed.stderr).into_owned();
+    assert!(told.contains("1 files that differ"), "{told}");
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let damaged = output("check {} --sizes-only", &[&world]);
+    assert!(!damaged.status.success());
+    let told = String::from_utf8_lossy(&damaged.stdout).into_owned();
+    assert!(
+        told.contains("llava_pope_test.jsonl:") && told.contains("bytes, wanted"),
+        "{told}"
+    );
+    let empty = output("check {}", &[dir.path()]);
+    let told = String::from_utf8_lossy(&empty.stderr).into_owned();
+    assert!(told.contains("found none of gqa"), "{told}");
+}
+
+#[test]
+fn eval_keeps_groups_whole_and_writes_files_for_official_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, out) = (at("model"), at("world"), at("out"));
+    model(&checkpoint, 32);
+    let counts = "--images 2 --val-images 1 --pope-images 1 --gqa-per-kind 1 --textvqa-questions 1 \
+        --vqav2-questions 1 --vizwiz-questions 1 --mme-pictures 1 --mmbench-questions 1 --mmbench-cn-questions 1 \
+        --seed-bench-questions 1 --scienceqa-questions 1";
+    succeed(&format!("mini data --out {{}} {counts}"), &[&world]);
+    let eval = "eval --model {} --data {} --out {} --arms full --limit 1 --max-new-tokens 2 --answer-files \
+        --prompts papers,mme=lmms-eval";
+    succeed(eval, &[&checkpoint, &world, &out]);
+    let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
+    let of = |name: &str| records.matches(&format!("\"benchmark\":\"{name}\"")).count();
+    assert_eq!((of("gqa"), of("mme")), (1, 2), "the pair of MME is not cut");
+    assert!(of("mmbench") >= 2, "nor are rotations of MMBench");
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    assert!(
+        report.contains("llava,mme=lmms-eval,seed_bench=lmms-eval,vizwiz=lmms-eval"),
+        "{report}"
+    );
+    let answers = out.join("answers").join("full-all-0");
+    for file in [
+        "gqa/answers.jsonl",
+        "gqa/testdev_balanced_predictions.json",
+        "vqav2/upload.json",
+        "mmbench/upload.tsv",
+    ] {
+        assert!(
+            answers.join(file).is_file(),
+            "{file} in {:?}",
+            fs::read_dir(out.join("answers")).unwrap().collect::<Vec<_>>()
+        );
+    }
+    // MME's program reads whole subtasks; of one pair there is none.
+    assert!(!answers.join("mme").join("count.txt").exists());
+}

@@ -2,6 +2,7 @@
 
 mod contractions;
 mod extract;
+mod files;
 mod gqa;
 mod imagenet;
 mod letters;
@@ -15,6 +16,7 @@ mod upload;
 mod yes_no;
 
 pub use extract::extract_letter;
+pub use files::{AnswerFile, answer_files};
 pub use gqa::{gqa_correct, gqa_prediction, gqa_predictions};
 pub use imagenet::{PatchRule, is_in_top_k, patches, resize_area, resize_bilinear, resize_nearest, top_k};
 pub use letters::{scienceqa_correct_lmms, scienceqa_letter, seed_letter_lmms};

@@ -2,13 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// What must be built before parquet copies can be unpacked.
-pub(crate) const UNPACK_BUILD: &str = if cfg!(feature = "parquet") {
-    ""
-} else {
-    ", built with `cargo build --release --package diffprune-cli --features parquet`"
-};
-
 /// The first parquet file below a folder, folders and files in alphabetical order.
 pub(crate) fn parquet_copy(folder: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?;

@@ -77,6 +77,11 @@ impl Benchmark {
         }
     }
 
+    /// Whether [`Split::Upload`](super::Split::Upload) reads other questions than the default split.
+    pub fn has_upload_split(self) -> bool {
+        matches!(self, Self::VqaV2 | Self::VizWiz | Self::MmBench | Self::MmBenchCn)
+    }
+
     /// The paper's data and ours.
     pub fn splits(self) -> Splits {
         let same = |split, n_questions| Splits {

@@ -13,7 +13,10 @@ mod picture;
 mod pope;
 mod problems;
 mod prompt;
+mod protocols;
 mod question;
+#[cfg(feature = "parquet")]
+mod rows;
 mod scienceqa;
 mod seed;
 mod table;
@@ -21,10 +24,12 @@ mod textvqa;
 mod tsv;
 #[cfg(feature = "parquet")]
 mod unpack;
+#[cfg(feature = "parquet")]
+mod unpack_captions;
+#[cfg(feature = "parquet")]
+mod unpack_imagenet;
 mod vizwiz;
 mod vqav2;
-
-pub(crate) use copies::UNPACK_BUILD;
 
 pub use captions::{Caption, Captions, read_captions};
 pub use imagenet::{ImageNet, ImageNetSample};
@@ -34,7 +39,12 @@ pub use mme::mme_results;
 pub use picture::InlineImage;
 pub use problems::Loaded;
 pub use prompt::{ModelFamily, OPTION_LETTER, SHORT_ANSWER, Template, mme_text, textvqa_text};
+pub use protocols::Protocols;
 pub use question::{Benchmark, Protocol, Question, ReadOptions, Reference, Split};
 #[cfg(feature = "parquet")]
 pub use unpack::unpack_parquet;
+#[cfg(feature = "parquet")]
+pub use unpack_captions::unpack_captions;
+#[cfg(feature = "parquet")]
+pub use unpack_imagenet::unpack_imagenet;
 pub use vqav2::vqav2_upload_ids;

@@ -155,7 +155,8 @@ pub enum Split {
 /// How a benchmark is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them; a LLaVA question file decides itself.
+    /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them. LLaVA's question file, which has them too,
+    /// is not read without.
     pub ocr: bool,
     /// Folder of the pictures; by default the official place below the root.
     pub images: Option<PathBuf>,

@@ -48,7 +48,9 @@ pub(crate) fn read(
     let path = require(root, &["TextVQA_0.5.1_val.json"])?;
     let annotations = annotations(&path, problems)?;
     let images = image_folder(root, options, &["train_images", "train_val_images/train_images"]);
-    match llava_file(root, options, "llava_textvqa_val_v051_ocr.jsonl") {
+    // Its prompts hold OCR tokens.
+    let llava = llava_file(root, options, "llava_textvqa_val_v051_ocr.jsonl");
+    match llava.filter(|_| options.ocr) {
         Some(llava) => of_llava(&llava, &path, annotations, &images, problems),
         None => of_annotations(root, &path, annotations, &images, options.ocr, problems),
     }

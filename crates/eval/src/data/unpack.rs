@@ -1,35 +1,32 @@
 //! The parquet copies of the benchmarks, unpacked into the official layouts. Rows are streamed: only texts are held.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use diffprune_vlm::write_atomic;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::question::Benchmark;
+use super::rows::{Record, SplitFiles, place, unfit};
 use super::table::id_text;
 use crate::EvalError;
 
-/// One row: its pictures apart from the rest.
-struct Record {
-    fields: Map<String, Value>,
-    pictures: Vec<Vec<u8>>,
-}
-
 /// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
-/// [`Benchmark::read`] reads them: the default split, snappy or uncompressed. Gives the number of questions.
+/// [`Benchmark::read`] reads them: the default split, snappy or uncompressed. Gives the number of questions. `progress` is told
+/// after each row how many are done, and of how many.
 ///
 /// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames the first
 /// is written.
 ///
 /// # Errors
 /// When there is no parquet file of the split, one is damaged or lacks a column, or the disk refuses.
-pub fn unpack_parquet(benchmark: Benchmark, from: &Path, to: &Path) -> Result<usize, EvalError> {
+pub fn unpack_parquet(
+    benchmark: Benchmark,
+    from: &Path,
+    to: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<usize, EvalError> {
     let split = match benchmark {
         Benchmark::Gqa => "testdev",
         Benchmark::MmBench | Benchmark::MmBenchCn => "dev",
@@ -37,100 +34,15 @@ pub fn unpack_parquet(benchmark: Benchmark, from: &Path, to: &Path) -> Result<us
         Benchmark::VizWiz => "val",
         Benchmark::Pope | Benchmark::Mme | Benchmark::ScienceQa | Benchmark::SeedBench => "test",
     };
-    let mut files = Vec::new();
-    list(from, &mut files)?;
-    files.retain(|path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        name.is_some_and(|name| name.starts_with(&format!("{split}-")) && name.ends_with(".parquet"))
-    });
-    files.sort();
-    if files.is_empty() {
-        return Err(EvalError::NoFiles {
-            root: from.into(),
-            wanted: format!("{split}-*.parquet"),
-        });
-    }
+    let files = SplitFiles::open(from, split, benchmark == Benchmark::Gqa)?;
+    let n_rows = files.n_rows();
     let mut unpacked = Unpacked::new(benchmark, to);
-    for path in files {
-        let reader = File::open(&path)
-            .map_err(|source| EvalError::io(&path, "open", source))
-            .and_then(|file| SerializedFileReader::new(file).map_err(|error| unfit(&path, 0, &error)))?;
-        let rows = reader
-            .get_row_iter(None)
-            .map_err(|error| unfit(&path, 0, &error))?;
-        for (number, row) in rows.enumerate() {
-            let row = row.map_err(|error| unfit(&path, number + 1, &error))?;
-            unpacked.add(&path, number + 1, record(row))?;
-        }
+    for (done, row) in files.rows().enumerate() {
+        let (path, number, record) = row?;
+        unpacked.add(path, number, record)?;
+        progress(done + 1, n_rows);
     }
     unpacked.write()
-}
-
-fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
-    EvalError::line(
-        path,
-        row,
-        format!("unfit parquet ({error})"),
-        "the published columns, snappy or uncompressed",
-    )
-}
-
-/// Every file below a folder.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
-    let io = |source| EvalError::io(folder, "list", source);
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if path.is_dir() {
-            list(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
-fn record(row: Row) -> Record {
-    let mut pictures = Vec::new();
-    let fields = row
-        .into_columns()
-        .into_iter()
-        .map(|(name, field)| (name.to_lowercase(), value(&field, &mut pictures)))
-        .collect();
-    Record { fields, pictures }
-}
-
-/// A field as JSON; bytes go to the pictures.
-fn value(field: &Field, pictures: &mut Vec<Vec<u8>>) -> Value {
-    match field {
-        Field::Bool(value) => json!(value),
-        Field::Byte(value) => json!(value),
-        Field::Short(value) => json!(value),
-        Field::Int(value) => json!(value),
-        Field::Long(value) => json!(value),
-        Field::UByte(value) => json!(value),
-        Field::UShort(value) => json!(value),
-        Field::UInt(value) => json!(value),
-        Field::ULong(value) => json!(value),
-        Field::Float(value) => json!(value),
-        Field::Double(value) => json!(value),
-        Field::Str(value) => json!(value),
-        Field::Bytes(bytes) => {
-            pictures.push(bytes.data().to_vec());
-            Value::Null
-        }
-        Field::Group(row) => row
-            .get_column_iter()
-            .map(|(name, field)| (name.clone(), value(field, pictures)))
-            .collect::<Map<_, _>>()
-            .into(),
-        Field::ListInternal(items) => items
-            .elements()
-            .iter()
-            .map(|item| value(item, pictures))
-            .collect::<Vec<_>>()
-            .into(),
-        _ => Value::Null,
-    }
 }
 
 /// The official files in the making: their paths and texts.
@@ -176,16 +88,11 @@ impl<'a> Unpacked<'a> {
     }
 
     /// Writes a picture that is not there yet.
-    fn picture(&mut self, place: &str, bytes: Option<&Vec<u8>>) -> Result<(), EvalError> {
-        let Some(bytes) = bytes.filter(|_| self.seen.insert(place.into())) else {
-            return Ok(());
-        };
-        let path = self.to.join(place);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|source| EvalError::io(folder, "create the folder", source))?;
+    fn picture(&mut self, name: &str, bytes: Option<&Vec<u8>>) -> Result<(), EvalError> {
+        match bytes.filter(|_| self.seen.insert(name.into())) {
+            Some(bytes) => place(self.to, name, bytes),
+            None => Ok(()),
         }
-        Ok(write_atomic(&path, bytes)?)
     }
 
     fn element(&mut self, file: &'static str, element: &Value) {

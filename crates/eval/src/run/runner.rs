@@ -16,7 +16,7 @@ use super::record::{Key, Record, RecordFile};
 use super::workers::Replica;
 use super::yes_no::YesNoIds;
 use crate::EvalError;
-use crate::data::{Benchmark, Protocol, Question};
+use crate::data::{Benchmark, Protocols, Question};
 
 /// What is known about pictures beside their pixels, for oracle arms.
 pub trait Annotations: Sync {
@@ -33,8 +33,8 @@ impl<F: Fn(&Path, &Layout) -> Option<Vec<f32>> + Sync> Annotations for F {
 /// How a run is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// Whose rules score the answers; the questions keep LLaVA's prompts.
-    pub protocol: Protocol,
+    /// Whose rules score the answers to each benchmark; the questions have their words already.
+    pub protocols: Protocols,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
     /// Pictures encoded together.
@@ -56,7 +56,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            protocol: Protocol::Llava,
+            protocols: Protocols::default(),
             max_new_tokens: None,
             images_per_batch: 8,
             prompts_per_batch: 32,

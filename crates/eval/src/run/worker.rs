@@ -195,7 +195,11 @@ impl Worker<'_> {
         let run = &self.shared.run.options;
         let longest = questions
             .iter()
-            .map(|(question, _)| question.benchmark.max_new_tokens(run.protocol))
+            .map(|(question, _)| {
+                question
+                    .benchmark
+                    .max_new_tokens(run.protocols.of(question.benchmark))
+            })
             .max();
         run.max_new_tokens.or(longest).unwrap_or(1)
     }
@@ -348,7 +352,7 @@ impl Worker<'_> {
         answers: Vec<Answer>,
         seen: Option<&Seen>,
     ) -> Vec<Record> {
-        let protocol = self.shared.run.options.protocol;
+        let protocols = &self.shared.run.options.protocols;
         let record = |(place, (&(question, picture), answer)): (usize, (&(&Question, usize), Answer))| {
             let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[seen.row(place, picture)]);
             let Answer {
@@ -357,6 +361,7 @@ impl Worker<'_> {
                 yes,
             } = answer;
             let kept = inside.unwrap_or(kept);
+            let protocol = protocols.of(question.benchmark);
             let said = question.benchmark.yes_or_no(&answer, protocol);
             let of_said = |(yes, said): (f64, bool)| if said { yes } else { 1.0 - yes };
             Record {

@@ -1,8 +1,30 @@
 //! The parquet copies hold the same samples as the official files.
 
-use diffprune_eval::{Benchmark, EvalError, Reference, unpack_parquet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use diffprune_eval::{
+    Benchmark, EvalError, ImageNet, Reference, read_captions, unpack_captions, unpack_imagenet,
+    unpack_parquet,
+};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 use super::support::*;
+
+fn unpack(benchmark: Benchmark, from: &Path, to: &Path) -> Result<usize, EvalError> {
+    let mut told = Vec::new();
+    let n_questions = unpack_parquet(benchmark, from, to, &mut |done, total| told.push((done, total)))?;
+    let n_rows = told.len();
+    assert!(
+        told.iter().zip(1..).all(|(now, row)| *now == (row, n_rows)),
+        "{told:?}"
+    );
+    Ok(n_questions)
+}
 
 #[test]
 fn parquet_copies_unpack_to_the_same_questions() {
@@ -21,7 +43,7 @@ fn parquet_copies_unpack_to_the_same_questions() {
         };
         let folder = tempfile::tempdir().unwrap();
         let from = dataset("parquet").join(copy);
-        let n_questions = unpack_parquet(benchmark, &from, folder.path()).unwrap();
+        let n_questions = unpack(benchmark, &from, folder.path()).unwrap();
         let official = read(benchmark, &dataset(name));
         let unpacked = read(benchmark, folder.path());
         assert_eq!(
@@ -57,23 +79,196 @@ fn parquet_copies_unpack_to_the_same_questions() {
 #[test]
 fn damaged_parquet_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = unpack_parquet(Benchmark::Pope, folder.path(), folder.path()).unwrap_err();
+    let error = unpack(Benchmark::Pope, folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
     let file = dataset("parquet").join("POPE/data/test-00000-of-00001.parquet");
-    let bytes = std::fs::read(file).unwrap();
+    let bytes = fs::read(file).unwrap();
     let copy = folder.path().join("test-00000-of-00001.parquet");
     for part in 0..16 {
-        std::fs::write(&copy, &bytes[..bytes.len() * part / 16]).unwrap();
-        let error = unpack_parquet(Benchmark::Pope, folder.path(), &folder.path().join("out")).unwrap_err();
+        fs::write(&copy, &bytes[..bytes.len() * part / 16]).unwrap();
+        let error = unpack(Benchmark::Pope, folder.path(), &folder.path().join("out")).unwrap_err();
         assert!(
             error.to_string().contains("test-00000-of-00001.parquet"),
             "{error}"
         );
     }
-    std::fs::write(&copy, &bytes).unwrap();
-    let error = unpack_parquet(Benchmark::TextVqa, folder.path(), folder.path()).unwrap_err();
+    fs::write(&copy, &bytes).unwrap();
+    let error = unpack(Benchmark::TextVqa, folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
-    let error = unpack_parquet(Benchmark::SeedBench, folder.path(), &folder.path().join("out"));
+    let error = unpack(Benchmark::SeedBench, folder.path(), &folder.path().join("out"));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("test-00000-of-00001.parquet:1:"), "{error}");
+}
+
+/// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
+fn enriched(path: &Path, rows: &[(&str, &[u8], Option<&str>)]) {
+    let schema = "message schema { required binary image_id (UTF8); required group image { required binary bytes; \
+                  optional binary path (UTF8); } optional binary caption_enriched (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = fs::File::create(path).unwrap();
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let bytes = |text: &[u8]| ByteArray::from(text.to_vec());
+    let ids: Vec<ByteArray> = rows.iter().map(|row| bytes(row.0.as_bytes())).collect();
+    let pictures: Vec<ByteArray> = rows.iter().map(|row| bytes(row.1)).collect();
+    let captions: Vec<ByteArray> = rows
+        .iter()
+        .filter_map(|row| Some(bytes(row.2?.as_bytes())))
+        .collect();
+    let captioned: Vec<i16> = rows.iter().map(|row| i16::from(row.2.is_some())).collect();
+    let columns = [
+        (ids, None),
+        (pictures, None),
+        (vec![], Some(vec![0; rows.len()])),
+        (captions, Some(captioned)),
+    ];
+    for (values, definition) in columns {
+        let mut column = group.next_column().unwrap().unwrap();
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&values, definition.as_deref(), None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn captioned_pictures_unpack_into_what_training_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("data"), folder.path().join("out"));
+    fs::create_dir(&from).unwrap();
+    let error = unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("train-*.parquet"), "{error}");
+    let pictures = ["n100001.jpg", "n100002.jpg"];
+    let pictures = pictures.map(|name| fs::read(dataset("gqa").join("data/images").join(name)).unwrap());
+    let rows = [
+        ("n01440764_1.JPEG", &*pictures[0], Some("a red cross")),
+        ("n01440764_2", &*pictures[1], Some("a disc,\nin two lines")),
+        ("n01443537_3.JPEG", &*pictures[0], Some("a third")),
+    ];
+    enriched(&from.join("train-00000-of-00002.parquet"), &rows[..2]);
+    enriched(&from.join("train-00001-of-00002.parquet"), &rows[2..]);
+    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 3);
+    assert!(!to.join("val").exists(), "there was no validation split");
+    enriched(&from.join("validation-00000-of-00001.parquet"), &rows[1..]);
+    let mut told = Vec::new();
+    let mut progress = |done, total| told.push((done, total));
+    assert_eq!(unpack_captions(&from, &to, Some(1), &mut progress).unwrap(), 2);
+    assert_eq!(told, [(1, 2), (2, 2)]);
+    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 5);
+    for (split, rows) in [("train", &rows[..]), ("val", &rows[1..])] {
+        let found = read_captions(&to.join(split), true).unwrap().captions;
+        assert_eq!(found.len(), rows.len());
+        for (found, (id, picture, caption)) in found.iter().zip(rows) {
+            assert_eq!(Some(found.caption.as_str()), *caption);
+            assert_eq!(fs::read(&found.image).unwrap(), *picture);
+            let stem = id.trim_end_matches(".JPEG");
+            assert_eq!(found.image.file_stem().unwrap(), stem);
+            assert!(found.image.extension().is_some(), "{id}");
+        }
+    }
+}
+
+#[test]
+fn captioned_pictures_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path(), folder.path().join("out"));
+    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let damaged: [(&str, &[u8], Option<&str>, &str); 4] = [
+        ("b", &picture, None, "no caption of `b`"),
+        ("b", &picture, Some("  "), "no caption of `b`"),
+        ("b", b"no picture", Some("a text"), "unfit parquet"),
+        ("../../b", &picture, Some("a text"), "leaves the folder"),
+    ];
+    for (id, bytes, caption, wanted) in damaged {
+        let file = from.join("train-00000-of-00001.parquet");
+        enriched(&file, &[("a", &picture, Some("a text")), (id, bytes, caption)]);
+        let error = unpack_captions(from, &to, None, &mut |_, _| ()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(wanted), "{error}");
+        assert!(
+            !to.join("train/captions.jsonl").exists(),
+            "a list says that all is there"
+        );
+    }
+}
+
+/// Writes rows as ImageNet's parquet has them: picture, class index.
+fn classified(path: &Path, rows: &[(&[u8], i64)]) {
+    let schema = "message schema { required group image { required binary bytes; } required int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let pictures: Vec<ByteArray> = rows.iter().map(|row| ByteArray::from(row.0.to_vec())).collect();
+    let labels: Vec<i64> = rows.iter().map(|row| row.1).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&pictures, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&labels, None, None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("data"), folder.path().join("out"));
+    fs::create_dir(&from).unwrap();
+    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let labels = [999, 0, 7];
+    let rows = labels.map(|label| (&*picture, label));
+    classified(&from.join("validation-00000-of-00002.parquet"), &rows[..1]);
+    classified(&from.join("validation-00001-of-00002.parquet"), &rows[1..]);
+    assert_eq!(unpack_imagenet(&from, &to, &mut |_, _| ()).unwrap(), 3);
+    let found = ImageNet::read(&to, true).unwrap();
+    assert_eq!(found.classes.len(), 1000);
+    let classes: Vec<i64> = found.samples.iter().map(|sample| sample.class as i64).collect();
+    assert_eq!(classes, labels);
+    assert!(
+        found
+            .samples
+            .iter()
+            .all(|sample| fs::read(&sample.image).unwrap() == picture)
+    );
+    // The test split has labels of -1.
+    classified(&from.join("validation-00001-of-00002.parquet"), &[(&picture, -1)]);
+    let error = unpack_imagenet(&from, &to.join("other"), &mut |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("00001-of-00002.parquet:1:"), "{error}");
+}
+
+#[test]
+fn two_configurations_are_not_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path();
+    let copy = dataset("parquet").join("ScienceQA/ScienceQA-IMG/test-00000-of-00001.parquet");
+    for name in ["ScienceQA-FULL", "ScienceQA-IMG"] {
+        fs::create_dir(from.join(name)).unwrap();
+        fs::copy(&copy, from.join(name).join("test-00000-of-00001.parquet")).unwrap();
+    }
+    let error = unpack(Benchmark::ScienceQa, from, &from.join("out"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("ScienceQA-FULL") && error.contains("ScienceQA-IMG"),
+        "{error}"
+    );
+    assert!(
+        unpack(
+            Benchmark::ScienceQa,
+            &from.join("ScienceQA-IMG"),
+            &from.join("out")
+        )
+        .unwrap()
+            > 0
+    );
 }

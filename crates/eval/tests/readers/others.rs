@@ -3,9 +3,10 @@
 use std::fs;
 
 use diffprune_eval::{
-    Benchmark, Difference, EvalError, ImageNet, Manifest, Protocol, ReadOptions, Reference, Split,
-    read_captions,
+    Benchmark, Difference, EvalError, ImageNet, Manifest, Protocol, Question, ReadOptions, Reference, Split,
+    answer_files, read_captions,
 };
+use serde_json::Value;
 
 use super::{Copy, copy_tree, stored};
 
@@ -140,11 +141,98 @@ fn parquet_copies_are_told_from_a_missing_benchmark() {
                 told.contains(&format!("diffprune unpack {} --from", benchmark.name())),
                 "{told}"
             );
+        }
+    }
+}
+
+#[test]
+fn textvqa_is_read_without_ocr_tokens_whatever_files_are_there() {
+    let with = Benchmark::TextVqa.read(&stored(Benchmark::TextVqa), &ReadOptions::default());
+    let without = ReadOptions {
+        ocr: false,
+        ..ReadOptions::default()
+    };
+    let without = Benchmark::TextVqa
+        .read(&stored(Benchmark::TextVqa), &without)
+        .unwrap();
+    let mut with = with.unwrap();
+    assert!(
+        with.iter()
+            .all(|question| question.text.contains("Reference OCR token:"))
+    );
+    assert!(without.iter().all(|question| !question.text.contains("OCR")));
+    // The same questions; the file with OCR tokens has an order of its own.
+    let ids = |questions: &[Question]| {
+        let mut ids: Vec<String> = questions.iter().map(|question| question.id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(&with), ids(&without));
+    with.truncate(1);
+    let same = without.iter().find(|question| question.id == with[0].id).unwrap();
+    assert_eq!(
+        (&same.reference, same.image_name()),
+        (&with[0].reference, with[0].image_name())
+    );
+}
+
+#[test]
+fn answers_stand_in_the_files_of_official_programs() {
+    for benchmark in Benchmark::ALL {
+        let copy = Copy::new(benchmark);
+        // The files look for the benchmark in a folder of its name.
+        let data = tempfile::tempdir().unwrap();
+        copy_tree(copy.folder.path(), &data.path().join(benchmark.name()));
+        let questions = copy.read().unwrap();
+        let said: Vec<String> = (0..questions.len()).map(|n| format!("Answer {n}")).collect();
+        let keys = questions.iter().map(|question| (benchmark, question.id.as_str()));
+        let answers = keys.zip(said.iter().map(String::as_str)).collect();
+        let files = answer_files(data.path(), &questions, "m", &answers).unwrap();
+        let file = |name: &str| {
+            let path = format!("{benchmark}/{name}");
+            let found = files.iter().find(|(file, _)| *file == path);
+            found
+                .unwrap_or_else(|| panic!("{path} is not among them"))
+                .1
+                .as_str()
+        };
+        let lines: Vec<Value> = file("answers.jsonl")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), questions.len());
+        for (n, (line, question)) in lines.iter().zip(&questions).enumerate() {
             assert_eq!(
-                told.contains("--features parquet"),
-                !cfg!(feature = "parquet"),
-                "{told}"
+                (&line["text"], &line["prompt"]),
+                (&said[n].clone().into(), &question.text.clone().into())
             );
+        }
+        match benchmark {
+            Benchmark::Gqa => assert!(file("testdev_balanced_predictions.json").contains("\"answer 0\"")),
+            Benchmark::VqaV2 | Benchmark::VizWiz => {
+                let rows: Vec<Value> = serde_json::from_str(file("upload.json")).unwrap();
+                assert_eq!(rows.len(), questions.len());
+                assert_eq!(rows[0]["answer"], "answer 0");
+            }
+            Benchmark::SeedBench => assert_eq!(file("upload.jsonl").lines().count(), questions.len()),
+            Benchmark::MmBench | Benchmark::MmBenchCn => {
+                let rows: Vec<Vec<&str>> = file("upload.tsv")
+                    .lines()
+                    .map(|line| line.split('\t').collect())
+                    .collect();
+                assert_eq!(rows.len(), questions.len() + 1);
+                assert!(rows.iter().all(|row| row.len() == 7));
+                assert_eq!((rows[1][0], rows[1][6]), (questions[0].id.as_str(), "Answer 0"));
+            }
+            Benchmark::Mme => {
+                let rows: usize = files
+                    .iter()
+                    .filter(|(name, _)| name.ends_with(".txt"))
+                    .map(|(_, text)| text.lines().count())
+                    .sum();
+                assert_eq!(rows, questions.len());
+            }
+            Benchmark::Pope | Benchmark::TextVqa | Benchmark::ScienceQa => assert_eq!(files.len(), 1),
         }
     }
 }

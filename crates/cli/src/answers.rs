@@ -1,0 +1,40 @@
+//! Answers in the files that official programs and servers take.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use diffprune::vlm::write_atomic;
+use diffprune_eval::{Benchmark, Question, Record, answer_files};
+
+use crate::commands::eval::make_folder;
+
+/// Name of their folder in an output folder.
+pub const FOLDER: &str = "answers";
+
+/// Writes the answers of each arm at each budget and seed into a folder of its own.
+pub fn write(
+    data: &Path,
+    out: &Path,
+    model: &str,
+    questions: &[Question],
+    records: &[Record],
+) -> anyhow::Result<()> {
+    let mut settings: BTreeMap<String, HashMap<(Benchmark, &str), &str>> = BTreeMap::new();
+    for record in records {
+        // A budget may be a fraction.
+        let budget = record.budget.replace('/', "of");
+        let name = format!("{}-{budget}-{}", record.arm, record.seed);
+        let key = (record.benchmark, record.question.as_str());
+        settings.entry(name).or_default().insert(key, &record.answer);
+    }
+    for (name, answers) in settings {
+        for (file, text) in answer_files(data, questions, model, &answers)? {
+            let path = out.join(FOLDER).join(&name).join(file);
+            if let Some(folder) = path.parent() {
+                make_folder(folder)?;
+            }
+            write_atomic(&path, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `diffprune check`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol};
+
+use crate::data::QuestionArgs;
+
+/// Where the list of files is kept when nothing else is said: a hidden file is no part of the data.
+const MANIFEST: &str = ".diffprune-files.json";
+/// So many differences or samples are told; of the others their number.
+const TOLD: usize = 20;
+
+/// Says of a data folder, before a long run, what is missing or damaged: reads every benchmark as `eval` would, and compares
+/// all files with a list of sizes and hashes written earlier.
+///
+/// Ends with an error when a sample cannot be used or a file differs.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// The list of files [default: .diffprune-files.json in the folder, when it is there].
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Write the list of what is there now, in place of comparing with it.
+    #[arg(long)]
+    write: bool,
+    /// Compare sizes only, which reads no picture.
+    #[arg(long, conflicts_with = "write")]
+    sizes_only: bool,
+    #[command(flatten)]
+    questions: QuestionArgs,
+}
+
+impl CheckArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let n_unusable = self.samples()?;
+        let path = self.manifest.clone();
+        let path = path.unwrap_or_else(|| self.data.join(MANIFEST));
+        let is_compared = !self.write && (self.manifest.is_some() || path.is_file());
+        if self.write {
+            let manifest = Manifest::of(&self.data)?;
+            manifest.write(&path)?;
+            println!("{}: {} files listed", path.display(), manifest.files.len());
+        }
+        let n_differences = if is_compared { self.files(&path)? } else { 0 };
+        if !self.write && !is_compared {
+            println!(
+                "no list of files: sizes and contents were compared with nothing (`diffprune check {} --write` makes one)",
+                self.data.display()
+            );
+        }
+        if n_unusable + n_differences > 0 {
+            bail!(
+                "{}: found {n_unusable} samples that cannot be used and {n_differences} files that differ, wanted none; \
+                 restore the files named above",
+                self.data.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads every benchmark that is there; gives the number of unusable samples, where a benchmark that cannot be read
+    /// at all counts as one.
+    fn samples(&self) -> anyhow::Result<usize> {
+        let reading = self.questions.reading(Protocol::Llava);
+        let (mut absent, mut problems) = (Vec::new(), Vec::new());
+        for benchmark in Benchmark::ALL {
+            let folder = self.data.join(benchmark.name());
+            if !folder.is_dir() {
+                absent.push(benchmark.name());
+                continue;
+            }
+            let splits = benchmark.splits();
+            let paper = match splits.differ() {
+                true => format!(" (the papers: {})", splits.paper),
+                false => String::new(),
+            };
+            match benchmark.load(&folder, &reading.options(benchmark)) {
+                Ok(loaded) => {
+                    let (n, n_published) = (loaded.questions.len(), splits.n_questions);
+                    println!(
+                        "{benchmark}: {n} questions of {n_published}, {}{paper}",
+                        splits.here
+                    );
+                    problems.extend(loaded.problems);
+                }
+                Err(error) => {
+                    println!("{benchmark}: cannot be read");
+                    problems.push(error);
+                }
+            }
+        }
+        if absent.len() == Benchmark::ALL.len() {
+            return Err(EvalError::NoFiles {
+                root: self.data.clone(),
+                wanted: absent.join(", "),
+            }
+            .into());
+        }
+        if !absent.is_empty() {
+            println!("not there: {}", absent.join(", "));
+        }
+        tell(&problems);
+        Ok(problems.len())
+    }
+
+    /// Compares the files with the list; gives the number of differences.
+    fn files(&self, path: &Path) -> anyhow::Result<usize> {
+        let manifest = Manifest::read(path)?;
+        let mut differences = manifest.check(&self.data, !self.sizes_only)?;
+        // A list inside the folder, under whatever name, does not list itself.
+        differences.retain(|difference| match difference {
+            Difference::Extra { path: extra } => self.data.join(extra) != path,
+            _ => true,
+        });
+        tell(&differences);
+        let of = if self.sizes_only { "sizes" } else { "contents" };
+        println!(
+            "{}: {} of {} files compared by their {of} differ",
+            path.display(),
+            differences.len(),
+            manifest.files.len()
+        );
+        Ok(differences.len())
+    }
+}
+
+/// The first of these, and how many more there are.
+fn tell(found: &[impl std::fmt::Display]) {
+    for one in found.iter().take(TOLD) {
+        println!("  {one}");
+    }
+    if found.len() > TOLD {
+        println!("  and {} more", found.len() - TOLD);
+    }
+}

@@ -1,0 +1,188 @@
+//! Rows of parquet files, streamed.
+
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use serde_json::{Map, Value, json};
+
+use diffprune_vlm::write_atomic;
+
+use super::table::id_text;
+use crate::EvalError;
+
+/// One row: its pictures apart from the rest. Names of columns are in lower case.
+pub(crate) struct Record {
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) pictures: Vec<Vec<u8>>,
+}
+
+impl Record {
+    /// A field as text, or the error that names file and row.
+    pub(crate) fn text(&self, path: &Path, row: usize, name: &str) -> Result<String, EvalError> {
+        match self.fields.get(name) {
+            Some(value) if !value.is_null() => Ok(id_text(value)),
+            _ => Err(unfit(path, row, &format!("no {name}"))),
+        }
+    }
+}
+
+/// The parquet files of a split below a folder, by name; there is at least one.
+pub(crate) struct SplitFiles {
+    files: Vec<(PathBuf, SerializedFileReader<File>)>,
+}
+
+impl SplitFiles {
+    /// Opens `split-*.parquet`. They lie in one folder, because a copy may hold several configurations of the same rows,
+    /// unless pictures and questions are kept `apart`.
+    pub(crate) fn open(from: &Path, split: &str, apart: bool) -> Result<Self, EvalError> {
+        let mut files = Vec::new();
+        list(from, &mut files)?;
+        files.retain(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name.starts_with(&format!("{split}-")) && name.ends_with(".parquet"))
+        });
+        files.sort();
+        if files.is_empty() {
+            return Err(EvalError::NoFiles {
+                root: from.into(),
+                wanted: format!("{split}-*.parquet"),
+            });
+        }
+        let mut folders: Vec<&Path> = files.iter().filter_map(|path| path.parent()).collect();
+        folders.dedup();
+        if let [first, second, ..] = folders[..]
+            && !apart
+        {
+            return Err(EvalError::Setup {
+                subject: from.display().to_string(),
+                found: format!(
+                    "{split}-*.parquet in {} and in {}",
+                    first.display(),
+                    second.display()
+                ),
+                wanted: "those of one configuration; give the folder of one".into(),
+            });
+        }
+        let open = |path: PathBuf| {
+            let file = File::open(&path).map_err(|source| EvalError::io(&path, "open", source))?;
+            let reader = SerializedFileReader::new(file).map_err(|error| unfit(&path, 0, &error))?;
+            Ok((path, reader))
+        };
+        let files: Result<Vec<_>, EvalError> = files.into_iter().map(open).collect();
+        Ok(Self { files: files? })
+    }
+
+    /// Rows of all files.
+    pub(crate) fn n_rows(&self) -> usize {
+        let rows = |reader: &SerializedFileReader<File>| reader.metadata().file_metadata().num_rows();
+        let rows = self.files.iter().map(|(_, reader)| rows(reader)).sum::<i64>();
+        usize::try_from(rows).unwrap_or(0)
+    }
+
+    /// The rows of each file, with the number of the row in its file, counted from 1.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<(&Path, usize, Record), EvalError>> {
+        self.files.iter().flat_map(|(path, reader)| {
+            let (rows, broken): (Option<RowIter<'_>>, _) = match reader.get_row_iter(None) {
+                Ok(rows) => (Some(rows), None),
+                Err(error) => (None, Some(Err(unfit(path, 0, &error)))),
+            };
+            let rows = rows.into_iter().flatten().zip(1..);
+            let rows = rows.map(move |(row, number)| match row {
+                Ok(row) => Ok((path.as_path(), number, record(row))),
+                Err(error) => Err(unfit(path, number, &error)),
+            });
+            broken.into_iter().chain(rows)
+        })
+    }
+}
+
+/// Writes a file of the official layout. One with this content stays: an earlier call, which was stopped, wrote it.
+pub(crate) fn place(to: &Path, name: &str, bytes: &[u8]) -> Result<(), EvalError> {
+    let path = to.join(name);
+    let is_plain = |part| matches!(part, Component::Normal(_));
+    if !Path::new(name).components().all(is_plain) {
+        let found = format!("the name `{name}`, which leaves the folder");
+        return Err(EvalError::line(&path, 0, found, "a name below it"));
+    }
+    if std::fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64)
+        && std::fs::read(&path).is_ok_and(|found| found == bytes)
+    {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| EvalError::io(folder, "create the folder", source))?;
+    }
+    Ok(write_atomic(&path, bytes)?)
+}
+
+/// The error about a row.
+pub(crate) fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
+    EvalError::line(
+        path,
+        row,
+        format!("unfit parquet ({error})"),
+        "the published columns, snappy or uncompressed",
+    )
+}
+
+/// Every file below a folder.
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
+    let io = |source| EvalError::io(folder, "list", source);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn record(row: Row) -> Record {
+    let mut pictures = Vec::new();
+    let fields = row
+        .into_columns()
+        .into_iter()
+        .map(|(name, field)| (name.to_lowercase(), value(&field, &mut pictures)))
+        .collect();
+    Record { fields, pictures }
+}
+
+/// A field as JSON; bytes go to the pictures.
+fn value(field: &Field, pictures: &mut Vec<Vec<u8>>) -> Value {
+    match field {
+        Field::Bool(value) => json!(value),
+        Field::Byte(value) => json!(value),
+        Field::Short(value) => json!(value),
+        Field::Int(value) => json!(value),
+        Field::Long(value) => json!(value),
+        Field::UByte(value) => json!(value),
+        Field::UShort(value) => json!(value),
+        Field::UInt(value) => json!(value),
+        Field::ULong(value) => json!(value),
+        Field::Float(value) => json!(value),
+        Field::Double(value) => json!(value),
+        Field::Str(value) => json!(value),
+        Field::Bytes(bytes) => {
+            pictures.push(bytes.data().to_vec());
+            Value::Null
+        }
+        Field::Group(row) => row
+            .get_column_iter()
+            .map(|(name, field)| (name.clone(), value(field, pictures)))
+            .collect::<Map<_, _>>()
+            .into(),
+        Field::ListInternal(items) => items
+            .elements()
+            .iter()
+            .map(|item| value(item, pictures))
+            .collect::<Vec<_>>()
+            .into(),
+        _ => Value::Null,
+    }
+}

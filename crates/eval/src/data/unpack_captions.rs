@@ -1,0 +1,79 @@
+//! Captioned pictures from parquet, unpacked for training.
+
+use std::path::Path;
+
+use image::ImageFormat;
+use serde_json::json;
+
+use super::rows::{Record, SplitFiles, place, unfit};
+use crate::EvalError;
+
+/// The splits of ImageNet-1K-VL-Enriched, and the folders that training looks for.
+const SPLITS: [(&str, &str); 2] = [("train", "train"), ("validation", "val")];
+/// What the enriched caption may be called; the first that a row has is taken.
+const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
+
+/// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and
+/// `caption_enriched`; the bounding boxes are left behind) as `train` and `val` below `to`, each with `captions.jsonl` and
+/// the pictures as they are, so that training and [`read_captions`](crate::read_captions) read them. At most `limit` rows of each
+/// split, in file order. Gives the number of captions; `progress` is told after each row how many are done, and of how
+/// many. The list of a split is written last: a folder with one is whole.
+///
+/// # Errors
+/// When there is no parquet file of a training split, one is damaged or lacks a column, a caption is empty or bytes are no picture,
+/// or the disk refuses.
+pub fn unpack_captions(
+    from: &Path,
+    to: &Path,
+    limit: Option<usize>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<usize, EvalError> {
+    let mut splits = vec![];
+    for (split, folder) in SPLITS {
+        match SplitFiles::open(from, split, false) {
+            Ok(files) => splits.push((files, folder)),
+            // Training does without held-out pictures.
+            Err(EvalError::NoFiles { .. }) if !splits.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let wanted = |files: &SplitFiles| files.n_rows().min(limit.unwrap_or(usize::MAX));
+    let n_rows = splits.iter().map(|(files, _)| wanted(files)).sum();
+    let mut done = 0;
+    for (files, folder) in &splits {
+        let to = to.join(folder);
+        let mut list = String::new();
+        for row in files.rows().take(wanted(files)) {
+            let (path, number, record) = row?;
+            list += &one(&to, path, number, &record)?;
+            done += 1;
+            progress(done, n_rows);
+        }
+        place(&to, "captions.jsonl", list.as_bytes())?;
+    }
+    Ok(done)
+}
+
+/// Writes the picture of a row; gives its line of the list.
+fn one(to: &Path, path: &Path, row: usize, record: &Record) -> Result<String, EvalError> {
+    let id = record.text(path, row, "image_id")?;
+    let caption = CAPTIONS.iter().find_map(|name| record.text(path, row, name).ok());
+    let caption = caption.filter(|text| !text.trim().is_empty());
+    let caption = caption.ok_or_else(|| unfit(path, row, &format!("no caption of `{id}`")))?;
+    let bytes = record.pictures.first();
+    let bytes = bytes.ok_or_else(|| unfit(path, row, &format!("no picture of `{id}`")))?;
+    let format = image::guess_format(bytes).map_err(|error| unfit(path, row, &error))?;
+    let known = ImageFormat::from_path(&id).is_ok_and(|named| named == format);
+    let ending = if known {
+        ""
+    } else {
+        format.extensions_str().first().unwrap_or(&"")
+    };
+    let dot = if ending.is_empty() { "" } else { "." };
+    // A folder of a million files is slow everywhere: the classes of ImageNet, or the first characters of the id.
+    let class = id.split_once('_').map_or(id.as_str(), |(class, _)| class);
+    let class: String = class.chars().take(12).collect();
+    let name = format!("images/{class}/{id}{dot}{ending}");
+    place(to, &name, bytes)?;
+    Ok(format!("{}\n", json!({"image": name, "caption": caption})))
+}
