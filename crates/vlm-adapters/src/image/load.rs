@@ -195,9 +195,10 @@ mod tests {
             bits += "0";
         }
         bits += &"1".repeat((8 - bits.len() % 8) % 8);
-        let data: Vec<u8> = (0..bits.len() / 8)
-            .map(|i| u8::from_str_radix(&bits[8 * i..8 * i + 8], 2).unwrap())
-            .collect();
+        let byte = |i: usize| u8::from_str_radix(&bits[8 * i..8 * i + 8], 2).unwrap();
+        // A zero stands behind each byte that could begin a marker.
+        let stuffed = |byte: u8| if byte == 0xff { vec![byte, 0] } else { vec![byte] };
+        let data: Vec<u8> = (0..bits.len() / 8).map(byte).flat_map(stuffed).collect();
         let codes = |class: u8, lengths: [u8; 2], values: &[u8]| {
             let mut body = vec![class];
             body.extend(lengths);
