@@ -1,19 +1,57 @@
 //! Counting tokens and bytes without reading weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use diffprune::Budget;
-use diffprune::vlm::plan_vlm;
+use diffprune::vlm::{Turn, VisualSequence, VlmPlan, image_size, plan_vlm};
+use diffprune::{Budget, PositionRule};
 
 use crate::family;
 use crate::model::ModelArgs;
+use crate::pruners::{check, default_for};
+
+/// What is counted.
+pub struct Request<'a> {
+    /// Which model.
+    pub model: &'a ModelArgs,
+    /// Its pictures.
+    pub images: &'a [PathBuf],
+    /// The question, if there is one.
+    pub question: Option<&'a str>,
+    /// Tokens that stay of each picture.
+    pub keep: Budget,
+    /// How they are chosen; `None` takes the family's default.
+    pub pruner: Option<&'a str>,
+    /// Position ids of kept tokens; `None` takes the method's own rule.
+    pub positions: Option<PositionRule>,
+}
+
+/// Tokens of the pictures.
+#[derive(Default)]
+struct Count {
+    all: usize,
+    left: usize,
+    sequences: Vec<VisualSequence>,
+}
 
 /// Prints, for each picture, its tokens before and after pruning and the cache that they take.
-pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Result<()> {
-    let dir = model.dir()?;
-    let options = model.options(&dir)?;
+///
+/// # Errors
+/// When something is wrong with the settings, a picture or the method, and, after the counts, when the language model has
+/// fewer positions than the prompt needs.
+pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
+    let dir = request.model.settings_dir()?;
+    let options = request.model.options(&dir)?;
     let plan = plan_vlm(dir, options)?;
+    let name = request.pruner.unwrap_or(default_for(plan.family()));
+    let pruner = check(name, plan.family())?;
+    let rule = match &pruner {
+        Some(pruner) => request.positions.unwrap_or(pruner.positions()),
+        None => request.positions.unwrap_or_default(),
+    };
+    // A method inside the language model lets every token into it.
+    let inside = pruner.is_some_and(|pruner| pruner.decoder().is_some());
+    let rule = if inside { PositionRule::Keep } else { rule };
     let told = match family::told(&options).as_str() {
         "" => String::new(),
         told => format!("; {told}"),
@@ -24,10 +62,41 @@ pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Res
         plan.n_layers(),
         bytes(plan.kv_bytes_per_token())
     );
-    let (mut all, mut left) = (0, 0);
-    for path in images {
-        let (width, height) =
-            image::image_dimensions(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut count = Count::default();
+    for path in request.images {
+        count.add(&plan, path, request.keep, inside, rule)?;
+    }
+    println!(
+        "{} of {} visual tokens stay; {} of KV cache saved",
+        count.left,
+        count.all,
+        bytes(plan.kv_bytes_per_token() * (count.all - count.left) as u64)
+    );
+    let n_text = match request.question {
+        Some(question) => text_tokens(&plan, question, request.images.len())?,
+        None => 0,
+    };
+    let span = plan.check_context(n_text, &count.sequences)?;
+    if request.question.is_some() {
+        println!(
+            "with {n_text} tokens of text the prompt takes {span} of {} positions",
+            plan.max_positions()
+        );
+    }
+    Ok(())
+}
+
+impl Count {
+    /// Counts and prints the tokens of one picture.
+    fn add(
+        &mut self,
+        plan: &VlmPlan,
+        path: &Path,
+        keep: Budget,
+        inside: bool,
+        rule: PositionRule,
+    ) -> anyhow::Result<()> {
+        let (width, height) = image_size(path)?;
         let layout = plan
             .layout(width, height)
             .with_context(|| format!("{}", path.display()))?;
@@ -39,7 +108,7 @@ pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Res
             .map(|segment| format!("{}x{}", segment.grid.rows, segment.grid.cols))
             .collect();
         let every: Vec<usize> = (0..total).collect();
-        let slots = plan.sequence(&layout, &every).slots.len();
+        let slots = plan.sequence(&layout, &every, PositionRule::Keep).slots.len();
         println!(
             "{}: {width}x{height} pixels, {} tokens in {} view(s) ({}), {slots} places in the sequence; {kept} stay",
             path.display(),
@@ -47,14 +116,20 @@ pub fn print(model: &ModelArgs, images: &[PathBuf], keep: Budget) -> anyhow::Res
             layout.views.len(),
             rasters.join(" + ")
         );
-        all += total;
-        left += kept;
+        self.all += total;
+        self.left += kept;
+        let read = if inside { total } else { kept };
+        // Which ones stay is not known: spread evenly, they have a part in every row.
+        let spread: Vec<usize> = (0..read).map(|i| i * total / read).collect();
+        self.sequences.push(plan.sequence(&layout, &spread, rule));
+        Ok(())
     }
-    println!(
-        "{left} of {all} visual tokens stay; {} of KV cache saved",
-        bytes(plan.kv_bytes_per_token() * (all - left) as u64)
-    );
-    Ok(())
+}
+
+/// Tokens of a question in its prompt, placeholders of pictures not counted.
+fn text_tokens(plan: &VlmPlan, question: &str, n_images: usize) -> anyhow::Result<usize> {
+    let ids = plan.prompt_ids(&[Turn::ask(question).with_images(n_images)])?;
+    Ok(ids.len().saturating_sub(n_images))
 }
 
 /// A number of bytes as people read it.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::bail;
+use diffprune::pruning::PerView;
 use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
-use crate::pruners::{names, untrained};
+use crate::pruners::{PER_VIEW, in_each_view, names, untrained};
 
 /// Added to an arm's name: kept tokens are numbered anew instead of keeping their positions.
 const REINDEXED: &str = "-reindexed";
@@ -36,7 +37,7 @@ impl ArmSource<'_> {
     ///
     /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-at-budget` keeps as many
     /// tokens as the budget allows even where the method decides on the count; `NAME-reindexed` is an arm whose kept tokens
-    /// are numbered anew.
+    /// are numbered anew; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget.
     pub fn arms(&self, name: &str) -> anyhow::Result<Vec<Arm>> {
         if let Some(inner) = name.strip_suffix(REINDEXED) {
             let arms = self.arms(inner)?.into_iter();
@@ -50,6 +51,13 @@ impl ArmSource<'_> {
                 ..arm
             }])
         };
+        if let Some(inner) = name.strip_suffix(PER_VIEW) {
+            let pruner = self.in_each_view(inner)?;
+            return match inner {
+                "random" => Ok(Arm::seeded(pruner, self.seeds())),
+                _ => one(Arm::pruned(pruner).named(name)),
+            };
+        }
         let at_budget = name.strip_suffix(AT_BUDGET);
         if let Some(inner) = at_budget.filter(|_| !self.scorers.contains_key(name)) {
             let scorer = self.scorer(inner)?.clone().at_budget();
@@ -61,10 +69,7 @@ impl ArmSource<'_> {
             "blank-image" => Ok(vec![Arm::blank_image()]),
             "downsampled-image" => Ok(vec![Arm::downsampled_image()]),
             "untrained" => one(Arm::pruned(shared(untrained(self.vlm, self.seed)?)).named(name)),
-            "random" => {
-                let seeds = self.seed..self.seed + self.random_seeds.max(1);
-                Ok(Arm::seeded(self.baseline(name)?, seeds))
-            }
+            "random" => Ok(Arm::seeded(self.baseline(name)?, self.seeds())),
             "oracle-loo" => one(Arm::by_leaving_out(
                 self.baseline("oracle-keep")?,
                 ORACLE_QUESTIONS,
@@ -79,6 +84,30 @@ impl ArmSource<'_> {
                 (None, None) => one(Arm::pruned(self.baseline(name)?)),
             },
         }
+    }
+
+    /// The method of an arm, view by view.
+    fn in_each_view(&self, name: &str) -> anyhow::Result<Arc<dyn Pruner>> {
+        if let Some(scorer) = self.scorers.get(name) {
+            return Ok(Arc::new(PerView::new(scorer.clone())));
+        }
+        match name {
+            "untrained" => Ok(Arc::new(PerView::new(untrained(self.vlm, self.seed)?))),
+            "cls" => self.in_each_view("cls-attention"),
+            _ => match diffprune_baselines::find(name) {
+                Some(pruner) => Ok(Arc::new(in_each_view(pruner)?)),
+                None => bail!(
+                    "arms: found `{name}{PER_VIEW}`, wanted {PER_VIEW} behind untrained, {}, or a scorer given with \
+                     --scorer {name}=DIR",
+                    names().join(", ")
+                ),
+            },
+        }
+    }
+
+    /// The seeds over which a drawn arm is averaged.
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed + self.random_seeds.max(1)
     }
 
     fn scorer(&self, name: &str) -> anyhow::Result<&DiffPrune> {

@@ -8,7 +8,8 @@ use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
 
 const NEXT: &str = "llava-next";
-const QWEN: &str = "qwen2.5-vl";
+/// The family whose encoder has no `[CLS]`.
+pub const QWEN: &str = "qwen2.5-vl";
 
 /// What only one family of models knows; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]

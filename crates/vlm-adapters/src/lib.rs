@@ -22,8 +22,8 @@ mod vlm;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, load_image,
-    resize_bicubic, smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, image_size,
+    load_image, resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
@@ -32,10 +32,14 @@ pub use config::{
 pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
 pub use generate::{GenerateOptions, Sampling};
-pub use hub::{HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with};
+pub use hub::{
+    HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
+    resolve_settings_with,
+};
 pub use language::{
-    DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer,
-    LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll, sequence_nll,
+    DecideOnce, DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention,
+    LlamaLayer, LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
+    sequence_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};

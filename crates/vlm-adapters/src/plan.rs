@@ -1,6 +1,6 @@
 //! Counting a model's tokens from its settings alone, without its weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diffprune_pruner::{Grid, Layout, PositionRule};
 use serde_json::Value;
@@ -8,15 +8,19 @@ use serde_json::Value;
 use crate::config::read_json;
 use crate::llava15::layout as llava_layout;
 use crate::load::{Family, family_of};
-use crate::qwen25vl::cells;
+use crate::qwen25vl::{cells, qwen_prompt};
+use crate::splice::check_length;
 use crate::{
-    AnyRes, ImageMode, ImageProcessor, ImageShape, LlamaConfig, LlavaConfig, LlavaNextConfig, LoadError,
-    LoadOptions, NextOptions, Packing, Qwen25VlConfig, QwenImageProcessor, VisualSequence, VlmError,
+    AnyRes, ChatTemplate, ImageMode, ImageProcessor, ImageShape, LlamaConfig, LlavaConfig, LlavaNextConfig,
+    LoadError, LoadOptions, NextOptions, Packing, PromptStyle, Qwen25VlConfig, QwenImageProcessor,
+    TextTokenizer, Turn, VisualSequence, VlmError, render_prompt,
 };
 
 /// What a checkpoint folder says about tokens and cache, read without its weights.
 #[derive(Debug, Clone)]
 pub struct VlmPlan {
+    dir: PathBuf,
+    prompt_style: PromptStyle,
     family: Family,
     text: LlamaConfig,
     bytes_per_value: usize,
@@ -85,6 +89,8 @@ pub fn plan_vlm(dir: impl AsRef<Path>, options: LoadOptions) -> Result<VlmPlan, 
         }
     };
     Ok(VlmPlan {
+        dir: dir.into(),
+        prompt_style: options.prompt_style,
         family,
         text,
         bytes_per_value: options.dtype.size(),
@@ -152,13 +158,42 @@ impl VlmPlan {
         }
     }
 
-    /// Where the tokens `keep` of an image stand in the language model's sequence, at their original positions.
-    pub fn sequence(&self, layout: &Layout, keep: &[usize]) -> VisualSequence {
-        let rule = PositionRule::Keep;
+    /// Where the tokens `keep` of an image stand in the language model's sequence.
+    pub fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
         match &self.images {
             Images::Llava { .. } => VisualSequence::raster(keep, layout.n_tokens(), rule),
             Images::Next { options, .. } => VisualSequence::packed(layout, keep, options.newlines, rule),
             Images::Qwen { .. } => VisualSequence::cells(layout.segments[0].grid, keep, rule),
         }
+    }
+
+    /// The ids of a conversation with one placeholder per image, as [`Vlm::prompt_ids`](crate::Vlm::prompt_ids) gives
+    /// them; here the tokenizer and the chat template are read.
+    ///
+    /// # Errors
+    /// When either is absent or damaged, or the template cannot be rendered.
+    pub fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+        let template = ChatTemplate::from_dir(&self.dir)?;
+        let text = match self.family {
+            Family::Qwen25Vl => qwen_prompt(template, turns)?,
+            Family::Llava | Family::LlavaNext => render_prompt(self.prompt_style, template.as_ref(), turns)?,
+        };
+        TextTokenizer::from_file(self.dir.join("tokenizer.json"))?.encode(&text, true)
+    }
+
+    /// Positions that the language model has.
+    pub fn max_positions(&self) -> usize {
+        self.text.max_position_embeddings
+    }
+
+    /// Positions that a prompt of `n_text` tokens of text and these images spans.
+    ///
+    /// # Errors
+    /// [`VlmError::ContextOverflow`] when the language model has fewer.
+    pub fn check_context(&self, n_text: usize, images: &[VisualSequence]) -> Result<usize, VlmError> {
+        let span = n_text + images.iter().map(|image| image.span).sum::<usize>();
+        let tokens = n_text + images.iter().map(|image| image.slots.len()).sum::<usize>();
+        check_length(span, tokens, n_text, self.max_positions())?;
+        Ok(span)
     }
 }

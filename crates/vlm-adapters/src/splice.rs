@@ -277,14 +277,44 @@ fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llam
             "found id {id}, wanted ids below {vocab}; use the checkpoint's own tokenizer"
         ));
     }
-    let wanted = language.max_positions();
-    if plan.next_position > wanted {
-        return Err(VlmError::ContextOverflow {
-            found: plan.next_position,
-            wanted,
-        });
+    let n_text = plan
+        .slots
+        .iter()
+        .filter(|slot| matches!(slot, Slot::Text(_)))
+        .count();
+    check_length(
+        plan.next_position,
+        plan.slots.len(),
+        n_text,
+        language.max_positions(),
+    )
+}
+
+/// Refuses sequences of `tokens` places, `n_text` of them text, that span more positions than a model has.
+pub(crate) fn check_length(
+    found: usize,
+    tokens: usize,
+    n_text: usize,
+    wanted: usize,
+) -> Result<(), VlmError> {
+    if found <= wanted {
+        return Ok(());
     }
-    Ok(())
+    let remedy = if n_text > wanted {
+        "shorten the text"
+    } else if tokens <= wanted {
+        "number the kept tokens anew (`--positions reindex`, PositionRule::Reindex) or shorten the text: under kept \
+         positions a dropped token still takes its place"
+    } else {
+        "keep fewer visual tokens in front of the language model and number them anew (`--positions reindex`, \
+         PositionRule::Reindex), or shorten the text"
+    };
+    Err(VlmError::ContextOverflow {
+        found,
+        wanted,
+        tokens,
+        remedy,
+    })
 }
 
 /// Sequences that fit the features.
@@ -418,8 +448,39 @@ mod tests {
             run(vec![IMAGE], Some(&long)),
             VlmError::ContextOverflow {
                 found: 300,
-                wanted: 256
+                wanted: 256,
+                ..
             }
         ));
+    }
+
+    #[test]
+    fn the_remedy_of_an_overflow_is_one_that_helps() {
+        let told = |keep: usize, text: usize, rule| {
+            let keep: Vec<usize> = (0..keep).collect();
+            let visual = visual(&[&keep], 300, rule);
+            let prompt = [vec![IMAGE], vec![1; text]].concat();
+            planned(&[prompt], Some(&visual)).map_err(|error| error.to_string())
+        };
+        // One token of 300 is kept, and yet all positions are taken: fewer tokens would not help, other numbers do.
+        let kept = told(1, 2, PositionRule::Keep).unwrap_err();
+        assert!(
+            kept.starts_with("sequence of 3 tokens over 302 positions, wanted at most 256; "),
+            "{kept}"
+        );
+        assert!(
+            kept.contains("`--positions reindex`") && !kept.contains("keep fewer"),
+            "{kept}"
+        );
+        assert!(told(1, 2, PositionRule::Reindex).is_ok());
+        let many = told(280, 2, PositionRule::Keep).unwrap_err();
+        assert!(
+            many.contains("keep fewer") && many.contains("`--positions reindex`"),
+            "{many}"
+        );
+        let reindexed = told(280, 2, PositionRule::Reindex).unwrap_err();
+        assert!(reindexed.contains("keep fewer"), "{reindexed}");
+        let long = told(1, 257, PositionRule::Reindex).unwrap_err();
+        assert!(long.ends_with("; shorten the text"), "{long}");
     }
 }

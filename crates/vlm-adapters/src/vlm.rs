@@ -254,14 +254,16 @@ pub enum VlmError {
         wanted: usize,
     },
     /// A sequence is too long.
-    #[error(
-        "sequence of {found} tokens, wanted at most {wanted}; shorten the text or keep fewer visual tokens"
-    )]
+    #[error("sequence of {tokens} tokens over {found} positions, wanted at most {wanted}; {remedy}")]
     ContextOverflow {
-        /// Tokens of the sequence.
+        /// Positions that the sequence spans; dropped tokens keep theirs under [`PositionRule::Keep`].
         found: usize,
         /// Positions of the model.
         wanted: usize,
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// What would help.
+        remedy: &'static str,
     },
     /// A prompt is empty or an id is outside the vocabulary.
     #[error("prompt {index}: {problem}")]

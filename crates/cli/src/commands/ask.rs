@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image};
+use diffprune::vlm::{DecideOnce, DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image};
 use diffprune::{Budget, Pruner, Vlm, prune};
 
-use crate::arithmetic;
+use crate::arithmetic::{self, Request};
 use crate::clock::timed;
 use crate::model::{Loaded, ModelArgs};
-use crate::pruners::{HELP, Method, Positions};
+use crate::pruners::{HELP, Method, Positions, default_for};
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -29,8 +29,8 @@ pub struct AskArgs {
     #[arg(long, default_value = "all")]
     keep: Budget,
     /// How tokens are chosen.
-    #[arg(long, default_value = "cls", help = HELP)]
-    pruner: String,
+    #[arg(long, value_name = "METHOD", help = HELP)]
+    pruner: Option<String>,
     /// Position ids of kept tokens: keep or reindex [default: as the method was published].
     #[arg(long)]
     positions: Option<Positions>,
@@ -40,10 +40,11 @@ pub struct AskArgs {
     /// Seed of methods that draw at random.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Go on asking, a line for each question; pictures are encoded and pruned once. An empty line ends.
+    /// Go on asking, a line for each question; pictures are encoded and pruned once, for the first question, also by
+    /// methods inside the language model. An empty line ends.
     #[arg(long)]
     chat: bool,
-    /// Only count tokens, from the checkpoint's settings and the pictures' sizes; no weights are read.
+    /// Only count tokens, from the checkpoint's settings and the pictures' sizes; no weights are read or fetched.
     #[arg(long)]
     dry_run: bool,
 }
@@ -68,7 +69,14 @@ impl AskArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         if self.dry_run {
-            return arithmetic::print(&self.model, &self.images, self.keep);
+            return arithmetic::print(&Request {
+                model: &self.model,
+                images: &self.images,
+                question: self.question.as_deref(),
+                keep: self.keep,
+                pruner: self.pruner.as_deref(),
+                positions: self.positions.map(Into::into),
+            });
         }
         if self.question.is_none() && !self.chat {
             bail!("question: found none, wanted a text; ask one, or start a conversation with --chat");
@@ -80,25 +88,33 @@ impl AskArgs {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
-        let pruner = Method::parse(&self.pruner, vlm, self.seed)?.pruner();
+        let name = self.pruner.as_deref().unwrap_or(default_for(vlm.family()));
+        let pruner = Method::parse(name, vlm, self.seed)?.pruner();
+        let inside = pruner.decoder().map(DecideOnce::new);
+        // Some methods read the question, so nothing is chosen before it is there.
+        let Some(mut question) = self
+            .question
+            .clone()
+            .map_or_else(read_line, |given| Ok(Some(given)))?
+        else {
+            return Ok(());
+        };
         let mut times = Times::default();
-        let mut seen = self.look(vlm, pictures, pruner.as_ref(), &mut times)?;
+        let mut seen = self.look(vlm, pictures, &question, pruner.as_ref(), &mut times)?;
         let mut turns = Vec::new();
-        let mut next = self.question.clone();
         loop {
-            let question = match next.take() {
-                Some(question) => question,
-                None if self.chat => match read_line()? {
-                    Some(question) => question,
-                    None => return Ok(()),
-                },
-                None => return Ok(()),
-            };
             // The pictures stand in the first turn; later ones find them there, pruned as they were.
             let n_images = if turns.is_empty() { self.images.len() } else { 0 };
             turns.push(Turn::ask(question).with_images(n_images));
-            let answer = self.answer(vlm, &turns, &mut seen, pruner.as_ref(), &mut times)?;
-            self.tell(&model, &seen, &times);
+            let answer = self.answer(vlm, &turns, &mut seen, inside.as_ref(), &mut times)?;
+            self.tell(&model, name, &seen, &times);
+            if !self.chat {
+                return Ok(());
+            }
+            question = match read_line()? {
+                Some(next) => next,
+                None => return Ok(()),
+            };
             times.encode = 0.0;
             times.select = 0.0;
             if let Some(turn) = turns.last_mut() {
@@ -107,11 +123,12 @@ impl AskArgs {
         }
     }
 
-    /// Encodes and prunes the pictures.
+    /// Encodes and prunes the pictures, for the first question about them.
     fn look(
         &self,
         vlm: &dyn Vlm,
         pictures: Vec<image::RgbImage>,
+        question: &str,
         pruner: &dyn Pruner,
         times: &mut Times,
     ) -> anyhow::Result<Seen> {
@@ -122,7 +139,6 @@ impl AskArgs {
                 total: 0,
             });
         }
-        let question = self.question.as_deref().unwrap_or_default();
         let questions = vec![vlm.tokenizer().encode(question, false)?; pictures.len()];
         let options = PruneOptions {
             seed: self.seed,
@@ -158,7 +174,7 @@ impl AskArgs {
         vlm: &dyn Vlm,
         turns: &[Turn],
         seen: &mut Seen,
-        pruner: &dyn Pruner,
+        inside: Option<&DecideOnce<'_>>,
         times: &mut Times,
     ) -> anyhow::Result<String> {
         let prompt = vlm.prompt_ids(turns)?;
@@ -178,10 +194,13 @@ impl AskArgs {
         let mut hooks = Hooks {
             on_prefill: Some(&mut on_prefill),
             on_token: Some(&mut on_token),
-            decoder: seen
-                .visual
-                .as_ref()
-                .and_then(|_| DecoderPruning::of(pruner, self.keep, self.positions.map(Into::into))),
+            decoder: inside
+                .filter(|_| seen.visual.is_some())
+                .map(|pruner| DecoderPruning {
+                    pruner,
+                    budget: self.keep,
+                    positions: self.positions.map(Into::into),
+                }),
             ..Hooks::default()
         };
         let answers = vlm.generate_with(&[prompt], seen.visual.as_ref(), &options, &mut hooks)?;
@@ -199,14 +218,13 @@ impl AskArgs {
     }
 
     /// The line of counts and times.
-    fn tell(&self, model: &Loaded, seen: &Seen, times: &Times) {
+    fn tell(&self, model: &Loaded, pruner: &str, seen: &Seen, times: &Times) {
         let saved = model.vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
         let line = format!(
-            "{} of {} visual tokens kept by {}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
+            "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
              {} of KV cache saved",
             seen.kept,
             seen.total,
-            self.pruner,
             1e3 * times.encode,
             1e3 * times.select,
             1e3 * times.prefill,

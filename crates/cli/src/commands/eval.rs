@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use burn::tensor::DType;
 use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
@@ -17,7 +18,7 @@ use crate::arms::{ArmSource, ORACLE_QUESTIONS};
 use crate::clock::timed;
 use crate::data::QuestionArgs;
 use crate::digest::{self, Digest};
-use crate::model::{Loaded, ModelArgs};
+use crate::model::{Loaded, ModelArgs, WeightType};
 use crate::{answers, data, device, pruners, repro};
 
 /// Tier of numbers about the small world.
@@ -97,7 +98,7 @@ impl EvalArgs {
                 "{reading:?} {:?} {scorer_hashes:?}",
                 self.max_new_tokens
             ))
-            .text(&format!("{} half={}", device::alike(&devices), self.model.half));
+            .text(&format!("{} {}", device::alike(&devices), held(model.dtype)));
         let times = RunTimes::default();
         let options = RunOptions {
             times: Some(times.clone()),
@@ -159,7 +160,7 @@ impl EvalArgs {
             config: serde_json::json!({
                 "model": model.name(), "arms": names, "budgets": self.budgets, "limit": self.limit,
                 "random_seeds": self.random_seeds, "prompts": reading.protocols, "reading": reading, "oracle_questions": self.oracle_questions,
-                "half": model.half, "options": model.options,
+                "dtype": model.dtype.name(), "options": model.options,
                 "records": RECORDS, "report": options,
             }),
             title: format!("Visual-token pruning on {}", model.name()),
@@ -269,6 +270,15 @@ impl EvalArgs {
     }
 }
 
+/// The type of the weights, in the words of records that are older than the third type.
+fn held(dtype: WeightType) -> &'static str {
+    match dtype {
+        WeightType::F32 => "half=false",
+        WeightType::F16 => "half=true",
+        WeightType::Bf16 => "bf16",
+    }
+}
+
 /// How a run is carried out with this model: on the CPU one thread per core, with progress, scored as its family is.
 pub fn run_options(model: &Loaded) -> RunOptions {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -294,9 +304,9 @@ pub fn report_options(names: &[String]) -> ReportOptions {
 
 /// Under which circumstances a model answers: printed with every time.
 pub fn context(model: &Loaded, device: &str, batch: usize) -> TimingContext {
-    let fused = !model.half && device::is_cpu(&model.vlm.device());
+    let fused = model.dtype == WeightType::F32 && device::is_cpu(&model.vlm.device());
     TimingContext::new(
-        if model.half { "f16 weights" } else { "f32 weights" },
+        format!("{} weights", model.dtype.name()),
         // The fused kernels serve f32 on the CPU; everything else takes the composed form.
         if fused { "fused" } else { "composed" },
         device,
@@ -319,7 +329,7 @@ pub fn cost(model: &Loaded, questions: &[Question]) -> anyhow::Result<Option<Cos
     let text_tokens = (tokens as f64 / questions.len().max(1) as f64).round() as usize;
     Ok(Some(CostOptions {
         text_tokens,
-        bytes_per_value: if model.half { 2 } else { 4 },
+        bytes_per_value: DType::from(model.dtype).size(),
         ..CostOptions::new(shape)
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use diffprune::pruning::Segment;
 use diffprune::vlm::{PruneOptions, load_image, write_atomic};
@@ -11,7 +11,7 @@ use diffprune_eval::heat_map;
 use image::{ImageFormat, RgbImage};
 
 use crate::model::ModelArgs;
-use crate::pruners::{HELP, Method};
+use crate::pruners::{HELP, Method, default_for};
 
 /// Draws a picture beside the scores of its tokens and beside the tokens that are kept.
 #[derive(Debug, Args)]
@@ -25,8 +25,8 @@ pub struct ShowArgs {
     #[arg(long, value_name = "PNG")]
     out: PathBuf,
     /// How tokens are chosen.
-    #[arg(long, default_value = "cls", help = HELP)]
-    pruner: String,
+    #[arg(long, value_name = "METHOD", help = HELP)]
+    pruner: Option<String>,
     /// Tokens that stay: a count (16), a fraction (1/9), a percentage (11%) or all.
     #[arg(long, default_value = "1/9")]
     keep: Budget,
@@ -40,18 +40,18 @@ impl ShowArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let picture = load_image(&self.image)?;
         let model = self.model.load()?;
-        let method = Method::parse(&self.pruner, model.vlm.as_ref(), self.seed)?;
+        let name = self.pruner.as_deref().unwrap_or(default_for(model.vlm.family()));
+        let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
         let options = PruneOptions {
             seed: self.seed,
             ..PruneOptions::new(self.keep)
         };
         let counts = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
         let line = format!(
-            "{}: {} of {} tokens kept by {}{}",
+            "{}: {} of {} tokens kept by {name}{}",
             self.out.display(),
             counts.kept,
             counts.total,
-            self.pruner,
             counts.by_segment()
         );
         println!("{}", model.with_options(&line));
@@ -98,6 +98,9 @@ impl Counts {
 }
 
 /// Draws the choice of a method into a PNG.
+///
+/// # Errors
+/// When the method cannot choose, acts inside the language model, or the file cannot be written.
 pub fn draw(
     vlm: &dyn Vlm,
     picture: &RgbImage,
@@ -106,6 +109,13 @@ pub fn draw(
     out: &Path,
 ) -> anyhow::Result<Counts> {
     let pruner = method.pruner();
+    if pruner.decoder().is_some() {
+        bail!(
+            "pruner: found `{}`, which keeps every token until the language model reads a question, wanted a method \
+             that chooses before it; `diffprune ask` runs both kinds",
+            pruner.name()
+        );
+    }
     let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
     let encoded = vlm.encode(pixels, pruner.signals());
     let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), options)?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use diffprune::training::Progress;
@@ -16,7 +15,7 @@ use serde::Serialize;
 use crate::annotations::SceneTruth;
 use crate::arms::ArmSource;
 use crate::commands::{eval, train as train_command};
-use crate::model::Loaded;
+use crate::model::{Loaded, WeightType};
 use crate::{data, digest, pruners};
 
 use super::ledger::Ledger;
@@ -94,9 +93,13 @@ impl Experiment<'_> {
     /// What each stage is called: what it depends on decides.
     fn names(&self) -> anyhow::Result<Names> {
         let model = self.model.fingerprint()?;
-        // Weights in f16 give other answers; those in f32 keep the names that they always had.
-        let half = if self.model.half { " half" } else { "" };
-        let device = &format!("{}{half}", self.device);
+        // Weights in 16 bit give other answers; those in f32 keep the names that they always had.
+        let held = match self.model.dtype {
+            WeightType::F32 => "",
+            WeightType::F16 => " half",
+            WeightType::Bf16 => " bf16",
+        };
+        let device = &format!("{}{held}", self.device);
         let data = self.world.name.trim_start_matches("data-");
         let training = |method: Method| -> anyhow::Result<String> {
             let config = self.plan.train(method, self.model.vlm.d_descriptor(), self.seed);
@@ -251,7 +254,7 @@ impl Experiment<'_> {
             "model": self.model.name(), "family": vlm.family(), "table": self.lineup.table, "d_vision": vlm.d_vision(),
             "d_model": vlm.d_model(), "prompts": asked.protocol, "positions": positions, "lineup": self.lineup,
             "plan": self.plan, "train": self.plan.train(Method::Throttle, vlm.d_descriptor(), self.seed),
-            "trainings": trainings, "half": self.model.half,
+            "trainings": trainings, "dtype": self.model.dtype.name(),
             "records": format!("{STAGES}/{}", names.records), "report": options,
         });
         let meta = Meta {
@@ -307,7 +310,7 @@ impl Experiment<'_> {
         }
         for name in ["diffprune", "gumbel-ste"] {
             let scorer = trained.scorers.get(name).context("a scorer that was trained")?;
-            methods.push((name, pruners::Method::Learned(Arc::new(scorer.clone()))));
+            methods.push((name, pruners::Method::learned(scorer.clone())));
         }
         let (count, budget) = (self.plan.pictures, self.plan.train_budget);
         pictures::draw_some(vlm, &asked.questions, count, &methods, budget, self.out)?;

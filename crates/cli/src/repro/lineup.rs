@@ -58,7 +58,9 @@ impl Lineup {
         let chosen = |baseline: &&Baseline| {
             baseline.paper.is_none()
                 || every
-                || (is_before_the_model(baseline) && is_for(family, baseline.name) && is_default(baseline.name))
+                || (is_before_the_model(baseline)
+                    && is_for(family, baseline.name)
+                    && is_default(baseline.name))
         };
         let (published, controls): (Vec<_>, Vec<_>) = registry()
             .iter()

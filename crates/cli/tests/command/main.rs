@@ -4,8 +4,14 @@ mod bad_input;
 mod commands;
 mod families;
 mod formats;
+mod hub;
+mod looking;
 mod repro;
 mod rivals;
+// The hub that the client's own tests talk to.
+#[allow(dead_code)]
+#[path = "../../../vlm-adapters/src/hub/server.rs"]
+mod server;
 
 use std::path::Path;
 use std::process::{Command, Output};

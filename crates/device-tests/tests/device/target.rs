@@ -1,5 +1,9 @@
 //! The device under test.
 
+// The list of devices is counted as the command line counts it.
+#[path = "../../../cli/src/device/choice.rs"]
+mod choice;
+
 use std::fmt;
 
 use burn::tensor::{DType, Device, DeviceType};
@@ -23,19 +27,30 @@ impl Target {
         let name = std::env::var("DIFFPRUNE_TEST_DEVICE").map_err(|_| {
             "DIFFPRUNE_TEST_DEVICE is not set, wanted wgpu, vulkan or cuda; run `cargo xtask test --device …`"
         })?;
-        let (kind, index) = name.split_once(':').unwrap_or((&name, "0"));
-        let index: usize = index
-            .parse()
+        let (kind, index) = match name.split_once(':') {
+            Some((kind, index)) => (kind, Some(index)),
+            None => (name.as_str(), None),
+        };
+        let index: Option<usize> = index
+            .map(str::parse)
+            .transpose()
             .map_err(|_| format!("device `{name}`: wanted a number after the colon"))?;
         let device = match kind {
             // The checks themselves: the CPU agrees with itself.
             "cpu" => Device::flex(),
             #[cfg(feature = "wgpu")]
-            "wgpu" => probed(DeviceType::Wgpu, || Device::wgpu(adapter(index, &name)))?,
+            "wgpu" => probed(kind, adapters(DeviceType::Wgpu, Device::wgpu), index, || {
+                Device::wgpu(Default::default())
+            })?,
             #[cfg(feature = "vulkan")]
-            "vulkan" => probed(DeviceType::Vulkan, || Device::vulkan(adapter(index, &name)))?,
+            "vulkan" => probed(kind, adapters(DeviceType::Vulkan, Device::vulkan), index, || {
+                Device::vulkan(Default::default())
+            })?,
             #[cfg(feature = "cuda")]
-            "cuda" => probed(DeviceType::Cuda, || Device::cuda(index))?,
+            "cuda" => {
+                let found = Device::enumerate(DeviceType::Cuda).into_vec();
+                probed(kind, found, index, || Device::cuda(0))?
+            }
             _ => return Err(format!("device `{name}`: not one that this test was built for")),
         };
         let dtype = match std::env::var("DIFFPRUNE_TEST_DTYPE").as_deref() {
@@ -90,21 +105,29 @@ impl fmt::Display for Target {
     }
 }
 
+/// The adapters that a driver lists, real GPUs first, made by `device`; as `--device` of the command line counts them.
 #[cfg(any(feature = "wgpu", feature = "vulkan"))]
-fn adapter(index: usize, name: &str) -> burn::tensor::DeviceKind {
-    use burn::tensor::DeviceKind::{DefaultDevice, DiscreteGpu};
-    if name.contains(':') {
-        DiscreteGpu(index)
-    } else {
-        DefaultDevice
-    }
+fn adapters(filter: DeviceType, device: impl Fn(burn::tensor::DeviceKind) -> Device) -> Vec<Device> {
+    use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
+    let found = Device::enumerate(filter).into_vec();
+    let n = found.len();
+    let kinds = [DiscreteGpu, IntegratedGpu, VirtualGpu]
+        .into_iter()
+        .flat_map(|kind| (0..n).map(kind))
+        .chain([Cpu]);
+    choice::ordered(found, kinds.map(device))
 }
 
-fn probed(kind: DeviceType, device: impl FnOnce() -> Device) -> Result<Device, String> {
-    if Device::enumerate(kind.clone()).is_empty() {
-        return Err(format!(
-            "found no driver or adapter for {kind:?}; install one (on Debian `mesa-vulkan-drivers` computes on the CPU)"
-        ));
-    }
-    Ok(device())
+/// The device of that index among those found; without an index the one of `default`, if there is any at all.
+fn probed(
+    backend: &str,
+    found: Vec<Device>,
+    index: Option<usize>,
+    default: impl FnOnce() -> Device,
+) -> Result<Device, String> {
+    let device = choice::choose(backend, &found, index.unwrap_or(0))?;
+    Ok(match index {
+        Some(_) => device,
+        None => default(),
+    })
 }

@@ -4,8 +4,10 @@ use diffprune_pruner::{Layout, Segment};
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 
-/// Least side of a panel, pixels.
+/// Least side of a panel, pixels, where [`LONGEST`] allows it.
 const PANEL: u32 = 336;
+/// Greatest side of a panel, pixels.
+const LONGEST: u32 = 4096;
 /// White between panels, pixels.
 const GAP: u32 = 8;
 /// White between the panels of different segments, pixels.
@@ -32,8 +34,11 @@ const RAMP: [[f32; 3]; 5] = [
 /// `scores` has one number per token in sequence order; they are stretched between their least and greatest finite
 /// value. Missing scores count as least, kept indices beyond the tokens are ignored. Between tokens that the encoder saw
 /// in different views (the tiles of LLaVA-NeXT) runs a white line; wider white stands between the panels of segments.
+///
+/// Small pictures are drawn at a whole multiple of their size. No side of a panel is longer than 4096 pixels: larger
+/// pictures are drawn smaller, in their proportions, and no side of them vanishes.
 pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize]) -> RgbImage {
-    let picture = enlarged(image);
+    let picture = panel(image);
     let (width, height) = picture.dimensions();
     let n_tokens = layout.n_tokens();
     let heat = stretched(scores, n_tokens);
@@ -98,11 +103,25 @@ fn token_at(segment: &Segment, x: u32, y: u32, (width, height): (u32, u32)) -> O
     Some(row * grid.cols + col)
 }
 
-/// The picture at a whole multiple of its size, each panel at least [`PANEL`] pixels on its shorter side.
-fn enlarged(image: &RgbImage) -> RgbImage {
-    let (width, height) = (image.width().max(1), image.height().max(1));
-    let factor = PANEL.div_ceil(width.min(height)).max(1);
-    image::imageops::resize(image, width * factor, height * factor, FilterType::Nearest)
+/// The picture as large as it is drawn.
+fn panel(image: &RgbImage) -> RgbImage {
+    let (width, height) = panel_size(image.width().max(1), image.height().max(1));
+    image::imageops::resize(image, width, height, FilterType::Nearest)
+}
+
+/// The size of a panel for a picture of that size: a whole multiple with a shorter side of at least [`PANEL`] pixels, as
+/// far as the longer side stays within [`LONGEST`].
+fn panel_size(width: u32, height: u32) -> (u32, u32) {
+    let (short, long) = (width.min(height), width.max(height));
+    let factor = PANEL.div_ceil(short).min(LONGEST / long);
+    if factor > 0 {
+        return (width * factor, height * factor);
+    }
+    let shrunk = |side: u32| {
+        let share = f64::from(side) * f64::from(LONGEST) / f64::from(long);
+        (share.round() as u32).max(1)
+    };
+    (shrunk(width), shrunk(height))
 }
 
 /// Scores between 0 and 1.
@@ -205,6 +224,33 @@ mod tests {
         assert_eq!(map[last - 1], BORDER);
         assert_eq!(map.iter().filter(|&&pixel| pixel == BORDER).count(), 1);
         assert!(map[3 * first..].iter().all(|&pixel| pixel == plain));
+    }
+
+    #[test]
+    fn no_picture_is_drawn_without_bounds() {
+        for (size, wanted) in [
+            ((12, 8), (504, 336)),
+            ((640, 480), (640, 480)),
+            ((300, 100), (1200, 400)),
+            ((4096, 10), (4096, 10)),
+            ((1000, 10), (4000, 40)),
+            ((8192, 4096), (4096, 2048)),
+            ((20000, 10), (4096, 2)),
+            ((1, 20000), (1, 4096)),
+            ((u32::MAX, 1), (4096, 1)),
+        ] {
+            assert_eq!(panel_size(size.0, size.1), wanted, "{size:?}");
+        }
+        let grid = Grid { rows: 4, cols: 4 };
+        for (width, height) in [(20000, 10), (1, 20000)] {
+            let image = RgbImage::from_pixel(width, height, Rgb([200, 100, 60]));
+            let canvas = heat_map(&image, &grid.into(), &[1.0; 16], &[0, 5]);
+            assert!(
+                canvas.width() <= 3 * LONGEST + 2 * GAP && canvas.height() <= LONGEST,
+                "{width}"
+            );
+            assert_eq!(*canvas.get_pixel(0, 0), Rgb([200, 100, 60]));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{HubError, HubOptions};
+use super::{HubError, HubOptions, Needed};
 use crate::write_atomic;
 
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -113,8 +113,8 @@ impl Repo {
         self.dir().join("refs").join(revision)
     }
 
-    /// The folder of a model that is in the cache as a whole.
-    pub(super) fn cached(&self, revision: &str) -> Result<PathBuf, HubError> {
+    /// The folder of a model of which the cache holds all that is needed.
+    pub(super) fn cached(&self, revision: &str, needed: Needed) -> Result<PathBuf, HubError> {
         let absent = |missing: &str| HubError::Offline {
             cache: self.cache.clone(),
             id: self.id.clone(),
@@ -134,7 +134,7 @@ impl Repo {
         if !snapshot.has("config.json") && !snapshot.has("diffprune.json") {
             return Err(absent("config.json"));
         }
-        if !snapshot.has(SINGLE) {
+        if needed == Needed::Everything && !snapshot.has(SINGLE) {
             if !snapshot.has(INDEX) {
                 return Err(absent(SINGLE));
             }

@@ -51,16 +51,55 @@ pub fn resolve_checkpoint_with(
     options: &HubOptions,
     report: &mut dyn FnMut(Progress),
 ) -> Result<PathBuf, HubError> {
+    resolve(id_or_dir, Needed::Everything, options, report)
+}
+
+/// The folder of a checkpoint's settings: as [`resolve_checkpoint`] without the weights, of which nothing is asked for
+/// or downloaded. What [`plan_vlm`](crate::plan_vlm) reads is there.
+///
+/// A branch that stands at a model which the cache holds as a whole stays there, so that it can be loaded offline.
+///
+/// # Errors
+/// As [`resolve_checkpoint`].
+pub fn resolve_settings(id_or_dir: &str, options: &HubOptions) -> Result<PathBuf, HubError> {
+    resolve_settings_with(id_or_dir, options, &mut |_| {})
+}
+
+/// Like [`resolve_settings`]; `report` is called as bytes arrive.
+///
+/// # Errors
+/// As [`resolve_checkpoint`].
+pub fn resolve_settings_with(
+    id_or_dir: &str,
+    options: &HubOptions,
+    report: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, HubError> {
+    resolve(id_or_dir, Needed::Settings, options, report)
+}
+
+/// What of a model is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Settings,
+    Everything,
+}
+
+fn resolve(
+    id_or_dir: &str,
+    needed: Needed,
+    options: &HubOptions,
+    report: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, HubError> {
     let dir = Path::new(id_or_dir);
     if dir.is_dir() {
         return Ok(dir.into());
     }
     let repo = Repo::new(id_or_dir, options)?;
-    let cached = repo.cached(&options.revision);
+    let cached = repo.cached(&options.revision, needed);
     if options.offline || cached.as_ref().is_ok_and(|_| cache::is_commit(&options.revision)) {
         return cached;
     }
-    match download(&repo, options, report) {
+    match download(&repo, needed, options, report) {
         Err(HubError::Network { .. }) if cached.is_ok() => cached,
         outcome => outcome,
     }
@@ -68,6 +107,7 @@ pub fn resolve_checkpoint_with(
 
 fn download(
     repo: &Repo,
+    needed: Needed,
     options: &HubOptions,
     report: &mut dyn FnMut(Progress),
 ) -> Result<PathBuf, HubError> {
@@ -77,11 +117,15 @@ fn download(
     for file in cache::settings(&files) {
         client.fetch(repo, &snapshot, file, report)?;
     }
-    for file in weights(&client, repo, &snapshot, &files, report)? {
-        client.fetch(repo, &snapshot, &file, report)?;
+    if needed == Needed::Everything {
+        for file in weights(&client, repo, &snapshot, &files, report)? {
+            client.fetch(repo, &snapshot, &file, report)?;
+        }
     }
-    // Last, so that the name never leads to a snapshot with holes.
-    repo.set_ref(&options.revision, &commit)?;
+    // Last, so that the name never leads to a snapshot with holes in place of a whole one.
+    if needed == Needed::Everything || repo.cached(&options.revision, Needed::Everything).is_err() {
+        repo.set_ref(&options.revision, &commit)?;
+    }
     Ok(snapshot.dir().into())
 }
 

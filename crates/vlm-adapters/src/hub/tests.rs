@@ -382,6 +382,62 @@ fn offline_opens_no_connection() -> Outcome {
     Ok(())
 }
 
+/// The names of weight files in requests.
+fn weights_asked_for(server: &Server) -> Vec<String> {
+    let asked = server.seen().into_iter().map(|seen| seen.path);
+    asked.filter(|path| path.contains(".safetensors")).collect()
+}
+
+#[test]
+fn settings_come_without_weights() -> Outcome {
+    for files in [whole(), sharded()] {
+        let cache = tempfile::tempdir()?;
+        let server = Server::start(files)?;
+        let online = options(&server, cache.path());
+        let offline = HubOptions {
+            offline: true,
+            ..online.clone()
+        };
+        let dir = resolve_settings(MODEL, &online)?;
+        assert_eq!(listed(&dir)?, ["config.json", "tokenizer.json"]);
+        let asked = weights_asked_for(&server);
+        assert!(asked.is_empty(), "{asked:?}");
+        // Offline the settings do, and the model is still known not to be there.
+        let n = server.connections();
+        assert_eq!(resolve_settings(MODEL, &offline)?, dir);
+        let outcome = resolve_checkpoint(MODEL, &offline);
+        assert!(matches!(outcome, Err(HubError::Offline { .. })), "{outcome:?}");
+        assert_eq!(server.connections(), n, "offline, and yet connected");
+        assert_eq!(resolve_checkpoint(MODEL, &online)?, dir);
+        assert!(!weights_asked_for(&server).is_empty());
+        assert_eq!(resolve_settings(MODEL, &offline)?, dir);
+    }
+    Ok(())
+}
+
+#[test]
+fn newer_settings_do_not_hide_a_whole_model() -> Outcome {
+    let cache = tempfile::tempdir()?;
+    let server = Server::start(whole())?;
+    let online = options(&server, cache.path());
+    let dir = resolve_checkpoint(MODEL, &online)?;
+    // The cache as if the branch had stood elsewhere when the model was fetched.
+    let older = "f".repeat(40);
+    fs::rename(&dir, dir.with_file_name(&older))?;
+    let branch = cache.path().join("models--owner--model-1.5/refs/main");
+    fs::write(&branch, &older)?;
+    assert_eq!(resolve_settings(MODEL, &online)?, dir);
+    assert_eq!(fs::read_to_string(&branch)?, older);
+    let offline = HubOptions {
+        offline: true,
+        ..online.clone()
+    };
+    assert_eq!(resolve_checkpoint(MODEL, &offline)?, dir.with_file_name(&older));
+    resolve_checkpoint(MODEL, &online)?;
+    assert_eq!(fs::read_to_string(&branch)?, COMMIT);
+    Ok(())
+}
+
 #[test]
 fn without_the_hub_the_cache_serves() -> Outcome {
     let cache = tempfile::tempdir()?;

@@ -10,7 +10,7 @@ mod smart_resize;
 
 pub use anyres::AnyRes;
 pub use coefficients::Filter;
-pub use load::{decode_image, load_image};
+pub use load::{decode_image, image_size, load_image};
 pub use processor::{CropCenter, ImageMode, ImageProcessor};
 pub use qwen::QwenImageProcessor;
 pub(crate) use qwen::block_order;

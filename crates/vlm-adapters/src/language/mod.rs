@@ -1,6 +1,7 @@
 //! Language models.
 
 mod attention;
+mod decide_once;
 mod decode;
 mod kv_cache;
 mod llama;
@@ -10,6 +11,7 @@ mod rows;
 mod stream;
 
 pub use attention::{LlamaAttention, Rope};
+pub use decide_once::DecideOnce;
 pub use decode::decode;
 pub use kv_cache::{KvCache, LayerCache};
 pub use llama::{Llama, LlamaLayer, LlamaMlp};

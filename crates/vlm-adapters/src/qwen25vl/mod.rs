@@ -14,6 +14,7 @@ pub use block::QwenVisionBlock;
 pub use merger::QwenMerger;
 pub use model::Qwen25VlModel;
 pub use names::canonical_qwen_name;
+pub(crate) use qwen::qwen_prompt;
 pub use qwen::{PruningSite, Qwen25Vl, Qwen25VlParts, QwenOptions};
 pub(crate) use vision::cells;
 pub use vision::{QwenEncoding, QwenVision};

@@ -100,10 +100,7 @@ impl Qwen25Vl {
             pad_square: options.qwen.pad_square,
             ..QwenImageProcessor::from_dir(dir)?
         };
-        let template = match ChatTemplate::from_dir(dir)? {
-            Some(template) => template,
-            None => ChatTemplate::qwen()?,
-        };
+        let template = or_published(ChatTemplate::from_dir(dir)?)?;
         let parts = Qwen25VlParts {
             processor: processor.with_budget(options.qwen.min_pixels, options.qwen.max_pixels)?,
             tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
@@ -287,6 +284,19 @@ impl Vlm for Qwen25Vl {
 
 /// The text that stands for one image.
 const IMAGE: &str = "<|image_pad|>";
+
+/// The text of a conversation by a folder's template, or by that of the published checkpoints.
+pub(crate) fn qwen_prompt(template: Option<ChatTemplate>, turns: &[Turn]) -> Result<String, LoadError> {
+    render_template(&or_published(template)?, IMAGE, turns)
+}
+
+/// A folder's template; without one, that of the published checkpoints.
+fn or_published(template: Option<ChatTemplate>) -> Result<ChatTemplate, LoadError> {
+    match template {
+        Some(template) => Ok(template),
+        None => ChatTemplate::qwen(),
+    }
+}
 
 fn check_parts(parts: &Qwen25VlParts) -> Result<(), LoadError> {
     let (processor, vision) = (&parts.processor, &parts.config.vision);

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::tensor::Device;
-use diffprune_pruner::{Budget, PositionRule, PruneError, Pruner, PruningContext, Selection};
+use burn::tensor::{Device, Tensor};
+use diffprune_pruner::{
+    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
+    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection,
+};
 use diffprune_vlm::{
-    Conversation, GenerateOptions, Hooks, LoadOptions, PruneOptions, Question, VisualInput, Vlm, VlmError,
-    load_image, load_vlm,
+    Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions,
+    PruneOptions, Question, VisualInput, Vlm, VlmError, load_image, load_vlm,
 };
 
 use image::RgbImage;
@@ -148,6 +151,158 @@ fn a_conversation_may_begin_without_an_image() -> Outcome {
         let reply = conversation.ask(&*vlm, question, &pruner, &prune, &options, &mut Hooks::default())?;
         assert!(reply.selection.is_none() && conversation.visual().is_none());
         assert_eq!(pruner.images.load(Ordering::Relaxed), 0);
+    }
+    Ok(())
+}
+
+/// Keeps, before the second layer, tokens that depend on how often it was asked, and appends the mean of all; counts its
+/// calls.
+#[derive(Default)]
+struct Fickle {
+    calls: AtomicUsize,
+}
+
+impl Pruner for Fickle {
+    fn name(&self) -> &str {
+        "fickle"
+    }
+
+    fn decoder(&self) -> Option<&dyn DecoderPruner> {
+        Some(self)
+    }
+
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        let all = |row| (0..context.n_tokens(row)).collect();
+        Ok(Selection::keep((0..context.batch()).map(all).collect()))
+    }
+}
+
+impl DecoderPruner for Fickle {
+    fn stages(&self, _: usize, n_visual: usize, budget: &Budget) -> Result<Vec<DecoderStage>, PruneError> {
+        let signals = DecoderSignals {
+            hidden: true,
+            ..DecoderSignals::rows(RowsOf::Previous, Queries::Last)
+        };
+        let stage = DecoderStage {
+            layer: 1,
+            keep: budget.resolve(n_visual)?,
+            merged: 1,
+            signals,
+        };
+        Ok(vec![stage])
+    }
+
+    fn select_at(
+        &self,
+        stage: &DecoderStage,
+        context: &DecoderContext,
+    ) -> Result<DecoderSelection, PruneError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let observed = &context.observed;
+        assert!(
+            observed.attention.is_some(),
+            "signals are there when the method is asked"
+        );
+        let hidden = observed
+            .hidden
+            .clone()
+            .ok_or_else(|| PruneError::missing("fickle", "states"))?;
+        let visual = hidden.narrow(0, context.visual[0], context.visual.len());
+        let merged: Tensor<2> = visual.mean_dim(0);
+        Ok(DecoderSelection::keep((call..call + stage.keep).collect()).with_merged(merged))
+    }
+}
+
+/// Ids and report of an answer with a method inside the language model.
+fn inside(
+    vlm: &dyn Vlm,
+    conversation: &mut Conversation,
+    question: Question<'_>,
+    pruner: &dyn DecoderPruner,
+) -> Result<(Vec<u32>, DecoderReport), Box<dyn std::error::Error>> {
+    let budget = Budget::Tokens(4);
+    let mut hooks = Hooks {
+        decoder: Some(DecoderPruning::new(pruner, budget)),
+        ..Hooks::default()
+    };
+    let options = GenerateOptions::default().with_max_new_tokens(3);
+    let prune = PruneOptions::new(budget);
+    let reply = conversation.ask(vlm, question, pruner, &prune, &options, &mut hooks)?;
+    Ok((reply.ids, hooks.report.ok_or("a report")?))
+}
+
+/// The kept tokens of a turn's only sequence.
+fn kept(report: &DecoderReport) -> Vec<Vec<usize>> {
+    let stages = report.sequences[0].stages.iter();
+    stages.map(|stage| stage.keep.clone()).collect()
+}
+
+#[test]
+fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
+    for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
+        let dir = fixture("checkpoints").join(&name);
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let all = entries("images", |name| name.ends_with(".png"))?;
+        let image = load_image(root().join("images").join(&all[0]))?;
+        let images = std::slice::from_ref(&image);
+        let (first, second) = (
+            Question {
+                text: "What is this?",
+                images,
+            },
+            Question {
+                text: "And why?",
+                images: &[],
+            },
+        );
+
+        let fickle = Fickle::default();
+        let once = DecideOnce::new(&fickle);
+        let mut conversation = Conversation::new();
+        let (_, one) = inside(&*vlm, &mut conversation, first, &once)?;
+        assert_eq!(kept(&one), [[0, 1, 2, 3]], "{name}");
+        let (ids, two) = inside(&*vlm, &mut conversation, second, &once)?;
+        assert_eq!(kept(&two), kept(&one), "{name}: the same tokens");
+        assert_eq!(
+            two.sequences[0].visual_tokens, one.sequences[0].visual_tokens,
+            "{name}"
+        );
+        assert_eq!(
+            fickle.calls.load(Ordering::Relaxed),
+            1,
+            "{name}: nothing is scored again"
+        );
+
+        // The visual tokens are in the second turn what they were in the first: a method that chooses anew, and the
+        // same, gives the same answer.
+        let anew = Fickle::default();
+        let mut turns = conversation.turns().to_vec();
+        turns.last_mut().ok_or("a turn")?.answer = None;
+        let mut hooks = Hooks {
+            decoder: Some(DecoderPruning::new(&anew, Budget::Tokens(4))),
+            ..Hooks::default()
+        };
+        let options = GenerateOptions::default().with_max_new_tokens(3);
+        let prompt = vlm.prompt_ids(&turns)?;
+        let again = vlm.generate_with(&[prompt], conversation.visual(), &options, &mut hooks)?;
+        assert_eq!(kept(&hooks.report.ok_or("a report")?), kept(&two), "{name}");
+        assert_eq!(again, [ids], "{name}");
+
+        // More images, another decision; and it is remembered too.
+        let third = Question {
+            text: "And this?",
+            images,
+        };
+        match inside(&*vlm, &mut conversation, third, &once) {
+            Ok((_, three)) => {
+                assert_eq!(fickle.calls.load(Ordering::Relaxed), 2, "{name}");
+                let (_, four) = inside(&*vlm, &mut conversation, second, &once)?;
+                assert_eq!(kept(&four), kept(&three), "{name}");
+                assert_eq!(fickle.calls.load(Ordering::Relaxed), 2, "{name}");
+            }
+            // Two images are more than this model takes.
+            Err(error) => assert!(error.to_string().contains("positions"), "{name}: {error}"),
+        }
     }
     Ok(())
 }

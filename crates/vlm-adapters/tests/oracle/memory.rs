@@ -4,11 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::{DType, Device};
-use diffprune_vlm::{ClipVisionConfig, LlamaConfig, LlavaConfig};
+use diffprune_vlm::{
+    ClipVisionConfig, LlamaConfig, LlavaConfig, LlavaNextConfig, Qwen25VlConfig, QwenVisionConfig,
+};
+use safetensors::SafeTensors;
 
 use crate::Outcome;
 
-/// Tells a copy of this program what to load: `file dtype` or `random dtype`.
+/// Tells a copy of this program what to load: `family file dtype` or `family random dtype`.
 const TASK: &str = "DIFFPRUNE_MEMORY_TASK";
 /// The folder of the checkpoint, for the copy.
 const DIR: &str = "DIFFPRUNE_MEMORY_DIR";
@@ -16,20 +19,49 @@ const DIR: &str = "DIFFPRUNE_MEMORY_DIR";
 const FACTOR: f64 = 1.15;
 
 /// A hundred million parameters, the largest tensor a few percent of them.
-fn config() -> LlavaConfig {
+fn text() -> LlamaConfig {
+    LlamaConfig {
+        vocab_size: 4096,
+        hidden_size: 1024,
+        intermediate_size: 2816,
+        num_hidden_layers: 7,
+        num_attention_heads: 8,
+        num_key_value_heads: 8,
+        head_dim: 128,
+        ..LlamaConfig::tiny()
+    }
+}
+
+fn llava() -> LlavaConfig {
     LlavaConfig {
         vision: ClipVisionConfig::tiny(),
-        text: LlamaConfig {
-            vocab_size: 4096,
-            hidden_size: 1024,
-            intermediate_size: 2816,
-            num_hidden_layers: 7,
-            num_attention_heads: 8,
-            num_key_value_heads: 8,
-            head_dim: 128,
-            ..LlamaConfig::tiny()
-        },
+        text: text(),
         ..LlavaConfig::tiny()
+    }
+}
+
+fn next() -> LlavaNextConfig {
+    LlavaNextConfig {
+        llava: llava(),
+        ..LlavaNextConfig::tiny()
+    }
+}
+
+fn qwen() -> Qwen25VlConfig {
+    let tiny = Qwen25VlConfig::tiny();
+    Qwen25VlConfig {
+        vision: QwenVisionConfig {
+            out_hidden_size: 1024,
+            ..tiny.vision
+        },
+        text: LlamaConfig {
+            num_key_value_heads: 4,
+            mrope_section: Some([16, 24, 24]),
+            rms_norm_eps: tiny.text.rms_norm_eps,
+            attention_bias: true,
+            ..text()
+        },
+        ..tiny
     }
 }
 
@@ -45,6 +77,7 @@ fn status(field: &str) -> Result<f64, Box<dyn std::error::Error>> {
 
 /// What the copy does: loads, and prints by how much its memory peaked.
 fn load(task: &str) -> Outcome {
+    let (family, task) = task.split_once(' ').ok_or("a family")?;
     let (source, dtype) = task.split_once(' ').ok_or("a task")?;
     let dtype = match dtype {
         "f16" => DType::F16,
@@ -52,14 +85,38 @@ fn load(task: &str) -> Outcome {
         _ => DType::F32,
     };
     let device = Device::flex();
+    let dir = || std::env::var(DIR);
     let before = status("VmRSS")?;
-    let model = match source {
-        "file" => config().load_weights(std::env::var(DIR)?, dtype, &device)?,
-        _ => config().init_random(dtype, 1, &device)?,
+    let peak = || Ok::<_, Box<dyn std::error::Error>>(status("VmHWM")? - before);
+    // Each model lives until its peak is known.
+    let peak = match (family, source) {
+        ("next", _) => (next().load_weights(dir()?, dtype, &device)?, peak()?).1,
+        ("qwen", _) => (qwen().load_weights(dir()?, dtype, &device)?, peak()?).1,
+        (_, "file") => (llava().load_weights(dir()?, dtype, &device)?, peak()?).1,
+        _ => (llava().init_random(dtype, 1, &device)?, peak()?).1,
     };
-    let peak = status("VmHWM")? - before;
     println!("\npeak {peak}");
-    drop(model);
+    Ok(())
+}
+
+/// Divides the weights of a checkpoint into three shards, tensor by tensor in turn.
+fn shard(dir: &Path) -> Outcome {
+    let whole = dir.join("model.safetensors");
+    let bytes = std::fs::read(&whole)?;
+    let tensors = SafeTensors::deserialize(&bytes)?;
+    let mut shards = [Vec::new(), Vec::new(), Vec::new()];
+    let mut weight_map = serde_json::Map::new();
+    for (i, (name, view)) in tensors.iter().enumerate() {
+        let number = i % shards.len();
+        weight_map.insert(name.into(), format!("model-{number}.safetensors").into());
+        shards[number].push((name, view));
+    }
+    for (number, shard) in shards.into_iter().enumerate() {
+        safetensors::serialize_to_file(shard, None, &dir.join(format!("model-{number}.safetensors")))?;
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": weight_map });
+    std::fs::write(dir.join("model.safetensors.index.json"), index.to_string())?;
+    std::fs::remove_file(whole)?;
     Ok(())
 }
 
@@ -85,22 +142,43 @@ fn loading_needs_little_more_than_the_weights() -> Outcome {
     if let Ok(task) = std::env::var(TASK) {
         return load(&task);
     }
-    let dir = tempfile::tempdir()?;
-    let model = config().init_random(DType::F16, 1, &Device::flex())?;
-    model.save_pretrained(&config(), &dir, DType::F16)?;
-    let n_halves = std::fs::metadata(dir.path().join("model.safetensors"))?.len() as f64 / 2.0;
-    assert!(n_halves > 95e6, "{n_halves} parameters");
-    drop(model);
-    for (task, width) in [
-        ("file f16", 2.0),
-        ("file bf16", 2.0),
-        ("file f32", 4.0),
-        ("random f16", 2.0),
+    let mut dirs = Vec::new();
+    for family in ["llava", "next", "qwen"] {
+        let dir = tempfile::tempdir()?;
+        let (device, half) = (Device::flex(), DType::F16);
+        match family {
+            "next" => next()
+                .init_random(half, 1, &device)?
+                .save_pretrained(&next(), &dir, half)?,
+            "qwen" => qwen()
+                .init_random(half, 1, &device)?
+                .save_pretrained(&qwen(), &dir, half)?,
+            _ => llava()
+                .init_random(half, 1, &device)?
+                .save_pretrained(&llava(), &dir, half)?,
+        }
+        let n_halves = std::fs::metadata(dir.path().join("model.safetensors"))?.len() as f64 / 2.0;
+        assert!(n_halves > 90e6, "{family}: {n_halves} parameters");
+        dirs.push((family, dir, n_halves));
+    }
+    shard(dirs[2].1.path())?;
+    for (family, task, width) in [
+        ("llava", "file f16", 2.0),
+        ("llava", "file bf16", 2.0),
+        ("llava", "file f32", 4.0),
+        ("llava", "random f16", 2.0),
+        ("next", "file f16", 2.0),
+        ("next", "file f32", 4.0),
+        ("qwen", "file f16", 2.0),
+        ("qwen", "file bf16", 2.0),
+        ("qwen", "file f32", 4.0),
     ] {
-        let factor = peak(task, dir.path())? / (n_halves * width);
-        println!("{task}: peak of {factor:.3} times the weights");
-        assert!(factor > 0.9, "{task}: {factor} is no measurement");
-        assert!(factor < FACTOR, "{task}: {factor}");
+        let known = dirs.iter().find(|(name, ..)| *name == family);
+        let (_, dir, n_halves) = known.ok_or("a checkpoint")?;
+        let factor = peak(&format!("{family} {task}"), dir.path())? / (n_halves * width);
+        println!("{family} {task}: peak of {factor:.3} times the weights");
+        assert!(factor > 0.9, "{family} {task}: {factor} is no measurement");
+        assert!(factor < FACTOR, "{family} {task}: {factor}");
     }
     Ok(())
 }

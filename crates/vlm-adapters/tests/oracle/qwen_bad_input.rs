@@ -293,7 +293,7 @@ fn sequences_beyond_the_positions() -> Outcome {
         };
         match qwen.loss(&batch, Some(&visual)) {
             Ok(_) => assert!(fits),
-            Err(VlmError::ContextOverflow { found, wanted }) => {
+            Err(VlmError::ContextOverflow { found, wanted, .. }) => {
                 assert!(!fits && (found, wanted) == (n_text + 5, positions));
             }
             Err(error) => return Err(error.into()),

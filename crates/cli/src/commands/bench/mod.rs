@@ -6,8 +6,7 @@ mod pass;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use burn::tensor::DType;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use diffprune::scorer::ScorerConfig;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
@@ -17,6 +16,7 @@ use diffprune_eval::{
 
 use self::network::Network;
 use self::pass::Pass;
+use crate::model::WeightType;
 use crate::{arithmetic, device};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
@@ -56,14 +56,6 @@ pub struct BenchArgs {
     /// Seed of the weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-}
-
-/// Types that weights can be held in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum WeightType {
-    F32,
-    F16,
-    Bf16,
 }
 
 impl BenchArgs {
@@ -187,16 +179,6 @@ impl BenchArgs {
             let pixels = pass.network.pixels(batch, pass.device);
             Ok(move || pass.run(pixels.clone(), batch, self.answer).map(drop))
         })
-    }
-}
-
-impl From<WeightType> for DType {
-    fn from(dtype: WeightType) -> Self {
-        match dtype {
-            WeightType::F32 => Self::F32,
-            WeightType::F16 => Self::F16,
-            WeightType::Bf16 => Self::BF16,
-        }
     }
 }
 

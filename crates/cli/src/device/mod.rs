@@ -1,5 +1,8 @@
 //! Names of devices, parsed once.
 
+#[cfg(any(test, feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+mod choice;
+
 use anyhow::bail;
 use burn::tensor::Device;
 
@@ -54,24 +57,41 @@ fn absent(feature: &str) -> anyhow::Result<Device> {
     )
 }
 
+/// The device of that index among those of a kind; without an index the one of `default`, if there is any at all.
 #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
-fn probed(feature: &str, filter: burn::tensor::DeviceType, device: Device) -> anyhow::Result<Device> {
-    // A device that is first used without a driver ends the process, so ask before.
-    if Device::enumerate(filter).is_empty() {
-        bail!("device: found no driver or adapter for {feature}; install the driver or use --device cpu");
-    }
-    Ok(device)
+fn probed(
+    backend: &str,
+    found: Vec<Device>,
+    index: Option<usize>,
+    default: impl FnOnce() -> Device,
+) -> anyhow::Result<Device> {
+    let device = choice::choose(backend, &found, index.unwrap_or(0)).map_err(anyhow::Error::msg)?;
+    Ok(match index {
+        Some(_) => device,
+        None => default(),
+    })
 }
 
+/// The adapters that a driver lists, real GPUs first, made by `device`.
 #[cfg(any(feature = "wgpu", feature = "vulkan"))]
-fn kind(index: Option<usize>) -> burn::tensor::DeviceKind {
-    use burn::tensor::DeviceKind::{DefaultDevice, DiscreteGpu};
-    index.map_or(DefaultDevice, DiscreteGpu)
+fn adapters(
+    filter: burn::tensor::DeviceType,
+    device: impl Fn(burn::tensor::DeviceKind) -> Device,
+) -> Vec<Device> {
+    use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
+    let found = Device::enumerate(filter).into_vec();
+    let n = found.len();
+    let kinds = [DiscreteGpu, IntegratedGpu, VirtualGpu]
+        .into_iter()
+        .flat_map(|kind| (0..n).map(kind))
+        .chain([Cpu]);
+    choice::ordered(found, kinds.map(device))
 }
 
 #[cfg(feature = "wgpu")]
 fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
-    probed("wgpu", burn::tensor::DeviceType::Wgpu, Device::wgpu(kind(index)))
+    let found = adapters(burn::tensor::DeviceType::Wgpu, Device::wgpu);
+    probed("wgpu", found, index, || Device::wgpu(Default::default()))
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -81,11 +101,8 @@ fn wgpu(_: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(feature = "vulkan")]
 fn vulkan(index: Option<usize>) -> anyhow::Result<Device> {
-    probed(
-        "vulkan",
-        burn::tensor::DeviceType::Vulkan,
-        Device::vulkan(kind(index)),
-    )
+    let found = adapters(burn::tensor::DeviceType::Vulkan, Device::vulkan);
+    probed("vulkan", found, index, || Device::vulkan(Default::default()))
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -95,12 +112,8 @@ fn vulkan(_: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: Option<usize>) -> anyhow::Result<Device> {
-    let index = index.unwrap_or(0);
-    let count = Device::enumerate(burn::tensor::DeviceType::Cuda).len();
-    if count > 0 && index >= count {
-        bail!("device: found {count} CUDA devices, wanted one of index {index}; count from 0");
-    }
-    probed("cuda", burn::tensor::DeviceType::Cuda, Device::cuda(index))
+    let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
+    probed("cuda", found, index, || Device::cuda(0))
 }
 
 #[cfg(not(feature = "cuda"))]
