@@ -10,6 +10,14 @@ pub fn feature(device: &str) -> anyhow::Result<Option<&'static str>> {
         "wgpu" => Some("wgpu"),
         "vulkan" => Some("vulkan"),
         "cuda" => Some("cuda"),
-        _ => bail!("device: found `{device}`, wanted cpu, wgpu, vulkan or cuda (with an index as in cuda:1)"),
+        "cuda-cpp" => Some("cuda-cpp"),
+        _ => bail!(
+            "device: found `{device}`, wanted cpu, wgpu, vulkan, cuda or cuda-cpp (with an index as in cuda:1)"
+        ),
     })
+}
+
+/// What the program that was built for it calls the device: kernels in CUDA C++ run on the same one.
+pub fn name(device: &str) -> String {
+    device.replacen("cuda-cpp", "cuda", 1)
 }

@@ -23,7 +23,7 @@ pub struct ReproFlags {
     /// A few minutes instead of half an hour: fewer steps, images and seeds.
     #[arg(long)]
     quick: bool,
-    /// cpu, wgpu, vulkan or cuda.
+    /// cpu, wgpu, vulkan, cuda or cuda-cpp.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Seed of data, training and intervals.
@@ -48,7 +48,8 @@ impl ReproFlags {
     /// Builds in release and runs the experiment.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self { device, rest, .. } = &self;
+        let Self { rest, .. } = &self;
+        let device = device::name(&self.device);
         let out = resolved(shell, self.out.as_deref(), "runs/repro")?;
         let seed = self.seed.to_string();
         let quick = self.quick.then_some("--quick");
@@ -76,7 +77,7 @@ pub struct MiniFlags {
     /// Which small model: llava-1.5, llava-next or qwen2.5-vl.
     #[arg(long, default_value = "llava-1.5")]
     model: String,
-    /// cpu, wgpu, vulkan or cuda.
+    /// cpu, wgpu, vulkan, cuda or cuda-cpp.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini-MODEL in the
@@ -95,9 +96,8 @@ impl MiniFlags {
     /// Builds in release and trains.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
-        let Self {
-            model, device, rest, ..
-        } = &self;
+        let Self { model, rest, .. } = &self;
+        let device = device::name(&self.device);
         let out = resolved(shell, self.out.as_deref(), &format!("runs/mini-{model}"))?;
         let assets = resolved(shell, self.assets.as_deref(), &format!("assets/mini-{model}"))?;
         cmd!(

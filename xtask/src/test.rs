@@ -8,7 +8,7 @@ use crate::device;
 /// Flags of the tests.
 #[derive(Args)]
 pub struct TestFlags {
-    /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
+    /// cpu, wgpu, vulkan, cuda or cuda-cpp, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Type of the numbers on a GPU: f32, f16 or bf16.
@@ -31,7 +31,7 @@ impl TestFlags {
             cmd!(shell, "cargo test --workspace -- {filters...}").run()?;
             return Ok(());
         };
-        let _device = shell.push_env("DIFFPRUNE_TEST_DEVICE", device);
+        let _device = shell.push_env("DIFFPRUNE_TEST_DEVICE", device::name(device));
         let _dtype = shell.push_env("DIFFPRUNE_TEST_DTYPE", dtype);
         let folder = format!("target/{feature}");
         cmd!(
