@@ -37,9 +37,10 @@ impl ArmSource<'_> {
     ///
     /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-at-budget` keeps as many
     /// tokens as the budget allows even where the method decides on the count; `NAME-reindexed` is an arm whose kept tokens
-    /// are numbered anew; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget.
+    /// are numbered anew; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget. A scorer
+    /// that was given under such a name is that scorer, used as it is.
     pub fn arms(&self, name: &str) -> anyhow::Result<Vec<Arm>> {
-        if let Some(inner) = name.strip_suffix(REINDEXED) {
+        if let Some(inner) = self.before(name, REINDEXED) {
             let arms = self.arms(inner)?.into_iter();
             return Ok(arms
                 .map(|arm| arm.with_positions(PositionRule::Reindex).named(name))
@@ -51,15 +52,14 @@ impl ArmSource<'_> {
                 ..arm
             }])
         };
-        if let Some(inner) = name.strip_suffix(PER_VIEW) {
+        if let Some(inner) = self.before(name, PER_VIEW) {
             let pruner = self.in_each_view(inner)?;
             return match inner {
                 "random" => Ok(Arm::seeded(pruner, self.seeds())),
                 _ => one(Arm::pruned(pruner).named(name)),
             };
         }
-        let at_budget = name.strip_suffix(AT_BUDGET);
-        if let Some(inner) = at_budget.filter(|_| !self.scorers.contains_key(name)) {
+        if let Some(inner) = self.before(name, AT_BUDGET) {
             let scorer = self.scorer(inner)?.clone().at_budget();
             return one(Arm::pruned(shared(scorer)).named(name));
         }
@@ -84,6 +84,12 @@ impl ArmSource<'_> {
                 (None, None) => one(Arm::pruned(self.baseline(name)?)),
             },
         }
+    }
+
+    /// What stands before the suffix, unless a scorer was given under the whole name.
+    fn before<'n>(&self, name: &'n str, suffix: &str) -> Option<&'n str> {
+        let inner = name.strip_suffix(suffix);
+        inner.filter(|_| !self.scorers.contains_key(name))
     }
 
     /// The method of an arm, view by view.

@@ -13,8 +13,8 @@ const MANIFEST: &str = ".diffprune-files.json";
 /// So many differences or samples are told; of the others their number.
 const TOLD: usize = 20;
 
-/// Says of a data folder, before a long run, what is missing or damaged: reads every benchmark as `eval` would, and compares
-/// all files with a list of sizes and hashes written earlier.
+/// Says of a data folder, before a long run, what is missing or damaged: reads every benchmark as `eval` would (LLaVA's
+/// question files too, unless --prompts says otherwise), and compares all files with a list of sizes and hashes written earlier.
 ///
 /// Ends with an error when a sample cannot be used or a file differs.
 #[derive(Debug, Args)]
@@ -43,7 +43,10 @@ impl CheckArgs {
         let path = path.unwrap_or_else(|| self.data.join(MANIFEST));
         let is_compared = !self.write && (self.manifest.is_some() || path.is_file());
         if self.write {
-            let manifest = Manifest::of(&self.data)?;
+            let mut manifest = Manifest::of(&self.data)?;
+            manifest
+                .files
+                .retain(|file| !is_same(&self.data.join(&file.path), &path));
             manifest.write(&path)?;
             println!("{}: {} files listed", path.display(), manifest.files.len());
         }
@@ -76,17 +79,18 @@ impl CheckArgs {
                 continue;
             }
             let splits = benchmark.splits();
-            let paper = match splits.differ() {
-                true => format!(" (the papers: {})", splits.paper),
-                false => String::new(),
+            let of = match (self.questions.upload, splits.differ()) {
+                (true, _) if !benchmark.has_upload_split() => continue,
+                (true, _) => ", those that a server scores".to_string(),
+                (false, true) => format!(
+                    " of {}, {} (the papers: {})",
+                    splits.n_questions, splits.here, splits.paper
+                ),
+                (false, false) => format!(" of {}, {}", splits.n_questions, splits.here),
             };
             match benchmark.load(&folder, &reading.options(benchmark)) {
                 Ok(loaded) => {
-                    let (n, n_published) = (loaded.questions.len(), splits.n_questions);
-                    println!(
-                        "{benchmark}: {n} questions of {n_published}, {}{paper}",
-                        splits.here
-                    );
+                    println!("{benchmark}: {} questions{of}", loaded.questions.len());
                     problems.extend(loaded.problems);
                 }
                 Err(error) => {
@@ -115,7 +119,7 @@ impl CheckArgs {
         let mut differences = manifest.check(&self.data, !self.sizes_only)?;
         // A list inside the folder, under whatever name, does not list itself.
         differences.retain(|difference| match difference {
-            Difference::Extra { path: extra } => self.data.join(extra) != path,
+            Difference::Extra { path: extra } => !is_same(&self.data.join(extra), path),
             _ => true,
         });
         tell(&differences);
@@ -128,6 +132,12 @@ impl CheckArgs {
         );
         Ok(differences.len())
     }
+}
+
+/// Whether two paths are one file, however they are written.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    canonical(one).is_some_and(|one| canonical(other) == Some(one))
 }
 
 /// The first of these, and how many more there are.

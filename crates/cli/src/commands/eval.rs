@@ -138,10 +138,8 @@ impl EvalArgs {
         });
         let records = records?;
         sound.list(&self.out)?;
-        if self.answer_files || self.questions.upload {
-            answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
-        }
         if self.questions.upload {
+            answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
             println!(
                 "the answers are known to servers only, so there is no report; upload files: {}",
                 self.out.join(answers::FOLDER).display()
@@ -168,6 +166,9 @@ impl EvalArgs {
         };
         let report = Report::from_records(&records, meta, &options)?;
         report.write(&self.out)?;
+        if self.answer_files {
+            answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
+        }
         let timing = RunTiming {
             wall_s,
             context: context(&model, &self.model.device, run.options.prompts_per_batch),

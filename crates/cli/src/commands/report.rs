@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use diffprune_eval::{Asked, Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
+use diffprune_eval::{Asked, Benchmark, Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
 
 use super::eval::RECORDS;
 use crate::repro;
@@ -182,7 +182,17 @@ fn leaderboard(runs: &[Stored]) -> anyhow::Result<Report> {
         .into_iter()
         .zip(runs.iter().map(|run| run.records.clone()))
         .collect();
-    Ok(Report::leaderboard(&named, meta, &options)?)
+    let mut report = Report::leaderboard(&named, meta, &options)?;
+    // Runs may have asked with other prompts than the first.
+    for source in &mut report.data {
+        let own = named
+            .iter()
+            .position(|(name, _)| source.run.as_ref() == Some(name));
+        if let (Some(run), Benchmark::TextVqa) = (own, source.benchmark) {
+            source.here = runs[run].options.asked.here(source.benchmark).into();
+        }
+    }
+    Ok(report)
 }
 
 /// Of what is asked, what does not keep two runs from being compared.

@@ -1,9 +1,76 @@
-//! One of the devices that a driver lists. Shared with the tests of `diffprune-device-tests`.
+//! One of the devices that a driver lists. Shared with the tests of `diffprune-device-tests`, which have no harness: what
+//! tests this file stands in `mod.rs`.
 
 use std::fmt::Debug;
 
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+use burn::tensor::{Device, DeviceType};
+
+/// The adapter of that index on the graphics API that is preferred here.
+///
+/// # Errors
+/// As [`choose`].
+#[cfg(feature = "wgpu")]
+pub fn wgpu(index: Option<usize>) -> Result<Device, String> {
+    let found = Device::enumerate(DeviceType::Wgpu).into_vec();
+    let preferred = adapters(found.len(), Device::wgpu);
+    probed("wgpu", found, preferred, index, || {
+        Device::wgpu(Default::default())
+    })
+}
+
+/// The Vulkan adapter of that index.
+///
+/// # Errors
+/// As [`choose`].
+#[cfg(feature = "vulkan")]
+pub fn vulkan(index: Option<usize>) -> Result<Device, String> {
+    let found = Device::enumerate(DeviceType::Vulkan).into_vec();
+    let preferred = adapters(found.len(), Device::vulkan);
+    probed("vulkan", found, preferred, index, || {
+        Device::vulkan(Default::default())
+    })
+}
+
+/// The NVIDIA GPU of that index.
+///
+/// # Errors
+/// As [`choose`].
+#[cfg(feature = "cuda")]
+pub fn cuda(index: Option<usize>) -> Result<Device, String> {
+    let found = Device::enumerate(DeviceType::Cuda).into_vec();
+    probed("cuda", found, [], index, || Device::cuda(0))
+}
+
+/// What the adapters of a driver with `n` of them may be, real GPUs first, made by `device`.
+#[cfg(any(feature = "wgpu", feature = "vulkan"))]
+fn adapters(n: usize, device: impl Fn(burn::tensor::DeviceKind) -> Device) -> impl Iterator<Item = Device> {
+    use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
+    let kinds = [DiscreteGpu, IntegratedGpu, VirtualGpu]
+        .into_iter()
+        .flat_map(move |kind| (0..n).map(kind))
+        .chain([Cpu]);
+    kinds.map(device)
+}
+
+/// The device of that index among those found, the `preferred` ones first; without an index the one of `default`, if there
+/// is any at all.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+fn probed(
+    backend: &str,
+    found: Vec<Device>,
+    preferred: impl IntoIterator<Item = Device>,
+    index: Option<usize>,
+    default: impl FnOnce() -> Device,
+) -> Result<Device, String> {
+    let device = choose(backend, &ordered(found, preferred), index.unwrap_or(0))?;
+    Ok(match index {
+        Some(_) => device,
+        None => default(),
+    })
+}
+
 /// The devices in the order in which an index counts them: the `preferred` kinds first, as far as they were found.
-#[cfg(any(test, feature = "wgpu", feature = "vulkan"))]
 pub fn ordered<D: Clone + PartialEq>(found: Vec<D>, preferred: impl IntoIterator<Item = D>) -> Vec<D> {
     let mut order: Vec<D> = preferred
         .into_iter()
@@ -38,54 +105,4 @@ pub fn choose<D: Clone + Debug>(backend: &str, found: &[D], index: usize) -> Res
         "device: found {}, wanted {backend}:{index}; use an index of the list or none",
         listed.join(", ")
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Clone, PartialEq)]
-    enum Adapter {
-        Discrete(usize),
-        Integrated(usize),
-        Software,
-        Other,
-    }
-    use Adapter::{Discrete, Integrated, Other, Software};
-
-    fn preferred() -> Vec<Adapter> {
-        vec![Discrete(0), Discrete(1), Integrated(0), Software]
-    }
-
-    #[test]
-    fn an_index_counts_what_is_there() {
-        // A machine without a GPU has its software adapter at 0, one with an integrated GPU that.
-        for (found, first) in [
-            (vec![Software], Software),
-            (vec![Integrated(0)], Integrated(0)),
-            (vec![Software, Integrated(0), Discrete(0)], Discrete(0)),
-            (vec![Other], Other),
-        ] {
-            let order = ordered(found, preferred());
-            assert_eq!(choose("wgpu", &order, 0), Ok(first));
-        }
-        let order = ordered(
-            vec![Software, Other, Integrated(0), Discrete(1), Discrete(0)],
-            preferred(),
-        );
-        assert_eq!(order, [Discrete(0), Discrete(1), Integrated(0), Software, Other]);
-        assert_eq!(choose("wgpu", &order, 3), Ok(Software));
-    }
-
-    #[test]
-    fn an_index_beyond_tells_what_was_found() {
-        let error = choose("vulkan", &[Integrated(0), Software], 2).unwrap_err();
-        assert_eq!(
-            error,
-            "device: found vulkan:0 = Integrated(0), vulkan:1 = Software, wanted vulkan:2; use an index of the list or \
-             none"
-        );
-        let error = choose::<Adapter>("cuda", &[], 0).unwrap_err();
-        assert!(error.contains("found no driver or adapter for cuda"), "{error}");
-    }
 }

@@ -57,41 +57,9 @@ fn absent(feature: &str) -> anyhow::Result<Device> {
     )
 }
 
-/// The device of that index among those of a kind; without an index the one of `default`, if there is any at all.
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
-fn probed(
-    backend: &str,
-    found: Vec<Device>,
-    index: Option<usize>,
-    default: impl FnOnce() -> Device,
-) -> anyhow::Result<Device> {
-    let device = choice::choose(backend, &found, index.unwrap_or(0)).map_err(anyhow::Error::msg)?;
-    Ok(match index {
-        Some(_) => device,
-        None => default(),
-    })
-}
-
-/// The adapters that a driver lists, real GPUs first, made by `device`.
-#[cfg(any(feature = "wgpu", feature = "vulkan"))]
-fn adapters(
-    filter: burn::tensor::DeviceType,
-    device: impl Fn(burn::tensor::DeviceKind) -> Device,
-) -> Vec<Device> {
-    use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
-    let found = Device::enumerate(filter).into_vec();
-    let n = found.len();
-    let kinds = [DiscreteGpu, IntegratedGpu, VirtualGpu]
-        .into_iter()
-        .flat_map(|kind| (0..n).map(kind))
-        .chain([Cpu]);
-    choice::ordered(found, kinds.map(device))
-}
-
 #[cfg(feature = "wgpu")]
 fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
-    let found = adapters(burn::tensor::DeviceType::Wgpu, Device::wgpu);
-    probed("wgpu", found, index, || Device::wgpu(Default::default()))
+    choice::wgpu(index).map_err(anyhow::Error::msg)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -101,8 +69,7 @@ fn wgpu(_: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(feature = "vulkan")]
 fn vulkan(index: Option<usize>) -> anyhow::Result<Device> {
-    let found = adapters(burn::tensor::DeviceType::Vulkan, Device::vulkan);
-    probed("vulkan", found, index, || Device::vulkan(Default::default()))
+    choice::vulkan(index).map_err(anyhow::Error::msg)
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -112,8 +79,7 @@ fn vulkan(_: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: Option<usize>) -> anyhow::Result<Device> {
-    let found = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
-    probed("cuda", found, index, || Device::cuda(0))
+    choice::cuda(index).map_err(anyhow::Error::msg)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -123,6 +89,7 @@ fn cuda(_: Option<usize>) -> anyhow::Result<Device> {
 
 #[cfg(test)]
 mod tests {
+    use super::choice::{choose, ordered};
     use super::*;
 
     #[test]
@@ -161,5 +128,50 @@ mod tests {
                 .to_string()
                 .contains("--features cuda")
         );
+    }
+
+    #[derive(Debug, Clone, PartialEq)]
+    enum Adapter {
+        Discrete(usize),
+        Integrated(usize),
+        Software,
+        Other,
+    }
+    use Adapter::{Discrete, Integrated, Other, Software};
+
+    fn preferred() -> Vec<Adapter> {
+        vec![Discrete(0), Discrete(1), Integrated(0), Software]
+    }
+
+    #[test]
+    fn an_index_counts_what_is_there() {
+        // A machine without a GPU has its software adapter at 0, one with an integrated GPU that.
+        for (found, first) in [
+            (vec![Software], Software),
+            (vec![Integrated(0)], Integrated(0)),
+            (vec![Software, Integrated(0), Discrete(0)], Discrete(0)),
+            (vec![Other], Other),
+        ] {
+            let order = ordered(found, preferred());
+            assert_eq!(choose("wgpu", &order, 0), Ok(first));
+        }
+        let order = ordered(
+            vec![Software, Other, Integrated(0), Discrete(1), Discrete(0)],
+            preferred(),
+        );
+        assert_eq!(order, [Discrete(0), Discrete(1), Integrated(0), Software, Other]);
+        assert_eq!(choose("wgpu", &order, 3), Ok(Software));
+    }
+
+    #[test]
+    fn an_index_beyond_tells_what_was_found() {
+        let error = choose("vulkan", &[Integrated(0), Software], 2).unwrap_err();
+        assert_eq!(
+            error,
+            "device: found vulkan:0 = Integrated(0), vulkan:1 = Software, wanted vulkan:2; use an index of the list or \
+             none"
+        );
+        let error = choose::<Adapter>("cuda", &[], 0).unwrap_err();
+        assert!(error.contains("found no driver or adapter for cuda"), "{error}");
     }
 }

@@ -130,7 +130,7 @@ fn is_before_the_model(baseline: &Baseline) -> bool {
 
 /// Whether the method is as its authors' code has it: what the papers say instead is compared on the first model.
 fn is_default(name: &str) -> bool {
-    !name.ends_with("-corrected")
+    !name.contains("-corrected")
 }
 
 /// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
@@ -186,6 +186,9 @@ mod tests {
             let variant = format!("{arm}-qwen");
             assert!(has(&next, arm) && !has(&next, &variant), "{arm}");
             assert!(has(&qwen, &variant) && !has(&qwen, arm), "{arm}");
+        }
+        for lineup in [&next, &qwen] {
+            assert!(!lineup.arms.iter().any(|arm| arm.contains("corrected")));
         }
     }
 

@@ -94,7 +94,7 @@ fn methods_inside_the_language_model_are_not_drawn() {
         );
     }
     assert!(!png.exists());
-    // In a conversation they choose once: the counts of both turns agree.
+    // In a conversation every turn is told with what it kept.
     let line = "ask --chat --model {} --image {} --keep 3/4 --pruner fastv --max-new-tokens 2";
     let told = chat(line, &[&checkpoint, &photo], "what colour is it?\nand why?\n");
     let lines = String::from_utf8_lossy(&told.stderr).into_owned();
@@ -185,6 +185,35 @@ fn each_view_may_choose_by_itself() {
     assert!(records.contains("\"random-per-view\""), "{records}");
     let wrong = "eval --model {} --data {} --out {} --arms full,fastv-per-view";
     refuse(wrong, &[&checkpoint, &world, &at("other")], &["fastv-per-view"]);
+}
+
+#[test]
+fn a_scorer_keeps_the_name_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (checkpoint, world, scorer, out) = (at("model"), at("world"), at("scorer"), at("out"));
+    model(&checkpoint, 32);
+    succeed(
+        &format!("mini data --out {{}} --images 2 --val-images 1 {FEW_QUESTIONS}"),
+        &[&world],
+    );
+    succeed(
+        "train --model {} --data {} --out {} --steps 1 --keep 2/9",
+        &[&checkpoint, &world, &scorer],
+    );
+    // None of these is a scorer called `own` that is used in another way.
+    let names = ["own-per-view", "own-reindexed", "own-at-budget"];
+    let scorers = names.map(|name| format!("--scorer {name}={{}}")).join(" ");
+    let eval = format!(
+        "eval --model {{}} --data {{}} --out {{}} {scorers} --arms full,{},own-per-view-reindexed --budgets 16 --limit 1 \
+         --max-new-tokens 1",
+        names.join(",")
+    );
+    succeed(&eval, &[&checkpoint, &world, &out, &scorer, &scorer, &scorer]);
+    let report = fs::read_to_string(out.join("report.json")).unwrap();
+    for name in names.into_iter().chain(["own-per-view-reindexed"]) {
+        assert!(report.contains(&format!("\"{name}\"")), "{name}: {report}");
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The device under test.
 
 // The list of devices is counted as the command line counts it.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
 #[path = "../../../cli/src/device/choice.rs"]
 mod choice;
 
 use std::fmt;
 
-use burn::tensor::{DType, Device, DeviceType};
+use burn::tensor::{DType, Device};
 
 #[derive(Clone)]
 /// A device, the type of its numbers, and how far they may be from the CPU's.
@@ -37,20 +38,13 @@ impl Target {
             .map_err(|_| format!("device `{name}`: wanted a number after the colon"))?;
         let device = match kind {
             // The checks themselves: the CPU agrees with itself.
-            "cpu" => Device::flex(),
+            "cpu" if index.is_none() => Device::flex(),
             #[cfg(feature = "wgpu")]
-            "wgpu" => probed(kind, adapters(DeviceType::Wgpu, Device::wgpu), index, || {
-                Device::wgpu(Default::default())
-            })?,
+            "wgpu" => choice::wgpu(index)?,
             #[cfg(feature = "vulkan")]
-            "vulkan" => probed(kind, adapters(DeviceType::Vulkan, Device::vulkan), index, || {
-                Device::vulkan(Default::default())
-            })?,
+            "vulkan" => choice::vulkan(index)?,
             #[cfg(feature = "cuda")]
-            "cuda" => {
-                let found = Device::enumerate(DeviceType::Cuda).into_vec();
-                probed(kind, found, index, || Device::cuda(0))?
-            }
+            "cuda" => choice::cuda(index)?,
             _ => return Err(format!("device `{name}`: not one that this test was built for")),
         };
         let dtype = match std::env::var("DIFFPRUNE_TEST_DTYPE").as_deref() {
@@ -103,31 +97,4 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {:?}, against the CPU in F32", self.name, self.dtype)
     }
-}
-
-/// The adapters that a driver lists, real GPUs first, made by `device`; as `--device` of the command line counts them.
-#[cfg(any(feature = "wgpu", feature = "vulkan"))]
-fn adapters(filter: DeviceType, device: impl Fn(burn::tensor::DeviceKind) -> Device) -> Vec<Device> {
-    use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
-    let found = Device::enumerate(filter).into_vec();
-    let n = found.len();
-    let kinds = [DiscreteGpu, IntegratedGpu, VirtualGpu]
-        .into_iter()
-        .flat_map(|kind| (0..n).map(kind))
-        .chain([Cpu]);
-    choice::ordered(found, kinds.map(device))
-}
-
-/// The device of that index among those found; without an index the one of `default`, if there is any at all.
-fn probed(
-    backend: &str,
-    found: Vec<Device>,
-    index: Option<usize>,
-    default: impl FnOnce() -> Device,
-) -> Result<Device, String> {
-    let device = choice::choose(backend, &found, index.unwrap_or(0))?;
-    Ok(match index {
-        Some(_) => device,
-        None => default(),
-    })
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::gqa::gqa_predictions;
 use super::upload::{seed_upload, vizwiz_upload, vqav2_upload};
 use crate::EvalError;
-use crate::data::{Benchmark, Question, Reference, mme_results, vqav2_upload_ids};
+use crate::data::{Benchmark, Question, Reference, Split, mmbench_upload, mme_results, vqav2_upload_ids};
 
 /// A file's path below the output folder, with `/` between names, and its text.
 pub type AnswerFile = (String, String);
@@ -18,10 +18,11 @@ pub type AnswerFile = (String, String);
 ///
 /// Each benchmark has `NAME/answers.jsonl`, lines as LLaVA's scripts write them. Beside it: GQA
 /// `testdev_balanced_predictions.json`; VQAv2 and VizWiz `upload.json`; SEED-Bench `upload.jsonl`; MMBench `upload.tsv`, the
-/// columns of the server's spreadsheet; MME a text file for each subtask, when every question has an answer.
+/// columns of the server's spreadsheet; MME a text file for each subtask, when its files are sound and every question has an
+/// answer.
 ///
 /// # Errors
-/// When MME's files or VQAv2's list of all questions of test2015 are damaged.
+/// When MMBench's table or VQAv2's list of all questions of test2015 is missing or damaged.
 pub fn answer_files(
     data: &Path,
     questions: &[Question],
@@ -70,18 +71,25 @@ pub fn answer_files(
                 add("upload.json", vizwiz_upload(pairs));
             }
             Benchmark::SeedBench => add("upload.jsonl", seed_upload(pairs())),
-            Benchmark::MmBench | Benchmark::MmBenchCn => add("upload.tsv", mmbench(&answered)),
+            Benchmark::MmBench | Benchmark::MmBenchCn => {
+                let hidden = answered
+                    .iter()
+                    .any(|(question, _)| question.reference == Reference::Hidden);
+                let split = if hidden { Split::Upload } else { Split::Scored };
+                let answers = pairs().collect();
+                add(
+                    "upload.tsv",
+                    mmbench_upload(benchmark, &data.join(benchmark.name()), split, &answers)?,
+                );
+            }
             Benchmark::Mme => {
                 let all: HashMap<String, String> = pairs()
                     .map(|(id, answer)| (id.to_string(), answer.to_string()))
                     .collect();
-                match mme_results(&data.join(benchmark.name()), &all) {
-                    Ok(texts) => texts
-                        .into_iter()
-                        .for_each(|(subtask, text)| add(&format!("{subtask}.txt"), text)),
-                    // Its program reads whole subtasks only.
-                    Err(EvalError::Setup { .. }) => {}
-                    Err(error) => return Err(error),
+                // Its program reads whole subtasks only.
+                let texts = mme_results(&data.join(benchmark.name()), &all).unwrap_or_default();
+                for (subtask, text) in texts {
+                    add(&format!("{subtask}.txt"), text);
                 }
             }
             Benchmark::Pope | Benchmark::TextVqa | Benchmark::ScienceQa => {}
@@ -90,39 +98,33 @@ pub fn answer_files(
     Ok(files)
 }
 
-/// Lines as LLaVA's scripts write them. Ids that are numbers in the question files are numbers here.
+/// The id that LLaVA's question file has.
+fn llava_id(question: &Question) -> Value {
+    let image = question.image_name();
+    let stem = || image.rsplit_once('.').map_or(image.as_str(), |(stem, _)| stem);
+    match question.benchmark {
+        Benchmark::TextVqa => json!(stem()),
+        Benchmark::VizWiz if question.reference == Reference::Hidden => json!(image),
+        Benchmark::Mme => json!(question.id.split('#').next()),
+        Benchmark::Gqa | Benchmark::ScienceQa | Benchmark::VizWiz => json!(question.id),
+        Benchmark::Pope
+        | Benchmark::VqaV2
+        | Benchmark::SeedBench
+        | Benchmark::MmBench
+        | Benchmark::MmBenchCn => {
+            let number = question.id.parse::<u64>();
+            number.map_or_else(|_| json!(question.id), |number| json!(number))
+        }
+    }
+}
+
+/// Lines as LLaVA's scripts write them.
 fn llava(model: &str, answered: &[(&Question, &str)]) -> String {
     let line = |(question, answer): &(&Question, &str)| {
-        let id = question
-            .id
-            .parse::<u64>()
-            .map_or_else(|_| json!(question.id), |number| json!(number));
+        let id = llava_id(question);
         let line = json!({"question_id": id, "prompt": question.text, "text": answer, "answer_id": question.id,
             "model_id": model, "metadata": {}});
         format!("{line}\n")
     };
     answered.iter().map(line).collect()
-}
-
-/// The columns of MMBench's submission: index, question as asked, options, prediction.
-fn mmbench(answered: &[(&Question, &str)]) -> String {
-    let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-    let row = |(question, answer): &(&Question, &str)| {
-        let options = match &question.reference {
-            Reference::Letter { options, .. } => options.as_slice(),
-            _ => &[],
-        };
-        let option = |letter| options.iter().find(|(of, _)| *of == letter);
-        let texts = ['A', 'B', 'C', 'D']
-            .map(|letter| option(letter).map_or_else(String::new, |(_, text)| plain(text)));
-        format!(
-            "{}\t{}\t{}\t{}\n",
-            question.id,
-            plain(&question.text),
-            texts.join("\t"),
-            plain(answer)
-        )
-    };
-    let rows: String = answered.iter().map(row).collect();
-    format!("index\tquestion\tA\tB\tC\tD\tprediction\n{rows}")
 }

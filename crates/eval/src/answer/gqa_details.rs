@@ -31,7 +31,7 @@ pub struct GqaDetails {
     pub structural: BTreeMap<String, GqaShare>,
     /// By semantic type.
     pub semantic: BTreeMap<String, GqaShare>,
-    /// By the steps of the question's program.
+    /// By the steps of the question's program; empty where the data have none.
     pub steps: BTreeMap<usize, GqaShare>,
     /// By the words of the question.
     pub words: BTreeMap<usize, GqaShare>,
@@ -48,8 +48,7 @@ struct Entry {
     groups: Groups,
     #[serde(default)]
     types: Types,
-    #[serde(default)]
-    semantic: Vec<Step>,
+    semantic: Option<Vec<Step>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -97,7 +96,9 @@ pub fn gqa_details(root: &Path, answers: &HashMap<String, String>) -> Result<Gqa
         if let Some(kind) = &entry.types.semantic {
             count(&mut details.semantic, kind.clone(), right);
         }
-        count(&mut details.steps, entry.n_steps(), right);
+        if let Some(n_steps) = entry.n_steps() {
+            count(&mut details.steps, n_steps, right);
+        }
         count(
             &mut details.words,
             entry.question.split_whitespace().count(),
@@ -137,12 +138,14 @@ impl Group<'_> {
 }
 
 impl Entry {
-    fn n_steps(&self) -> usize {
+    /// Of the question's program, where there is one.
+    fn n_steps(&self) -> Option<usize> {
         let is_step = |step: &&Step| {
             let text = format!("{}: {}", step.operation, step.argument);
             !NO_STEPS.iter().any(|part| text.contains(part))
         };
-        self.semantic.iter().filter(is_step).count()
+        let steps = self.semantic.as_ref()?;
+        Some(steps.iter().filter(is_step).count())
     }
 }
 

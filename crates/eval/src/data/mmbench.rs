@@ -57,6 +57,44 @@ pub(crate) fn read_cn(
     read(Benchmark::MmBenchCn, &require(root, names)?, options, problems)
 }
 
+/// The table that MMBench's server takes, with tabs between columns: of the published one the columns `index`, `question`, `A`
+/// to `D`, `answer` and `split`, as far as it has them, and `prediction` as the seventh. `answers` are by index; rows without one
+/// are left out. Tabs and newlines become spaces.
+///
+/// # Errors
+/// When the table is missing or a row of it is damaged.
+pub(crate) fn mmbench_upload(
+    benchmark: Benchmark,
+    root: &Path,
+    split: Split,
+    answers: &HashMap<&str, &str>,
+) -> Result<String, EvalError> {
+    let names: &[&str] = match (benchmark, split) {
+        (Benchmark::MmBenchCn, Split::Scored) => &CN_DEV,
+        (Benchmark::MmBenchCn, Split::Upload) => &CN_TEST,
+        (_, Split::Scored) => &EN_DEV,
+        (_, Split::Upload) => &EN_TEST,
+    };
+    let mut table = Table::read(&require(root, names)?, &["index"])?;
+    let mut text = String::from("index\tquestion\tA\tB\tC\tD\tprediction\tanswer\tsplit\n");
+    for row in std::mem::take(&mut table.rows) {
+        let row = row?;
+        let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
+        let cell = |column: &str| table.get(&row, column).map(plain).unwrap_or_default();
+        let index = cell("index");
+        if let Some(answer) = answers.get(index.trim()) {
+            let asked = ["question", "A", "B", "C", "D"].map(cell).join("\t");
+            text += &format!(
+                "{index}\t{asked}\t{}\t{}\t{}\n",
+                plain(answer),
+                cell("answer"),
+                cell("split")
+            );
+        }
+    }
+    Ok(text)
+}
+
 /// One row before its picture is known.
 struct Entry {
     line: usize,

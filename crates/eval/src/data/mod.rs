@@ -35,6 +35,7 @@ pub use captions::{Caption, Captions, read_captions};
 pub use imagenet::{ImageNet, ImageNetSample};
 pub use info::Splits;
 pub use manifest::{Difference, FileEntry, Manifest};
+pub(crate) use mmbench::mmbench_upload;
 pub use mme::mme_results;
 pub use picture::InlineImage;
 pub use problems::Loaded;

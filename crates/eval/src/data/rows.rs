@@ -36,7 +36,7 @@ pub(crate) struct SplitFiles {
 
 impl SplitFiles {
     /// Opens `split-*.parquet`. They lie in one folder, because a copy may hold several configurations of the same rows,
-    /// unless pictures and questions are kept `apart`.
+    /// unless folders for pictures and for questions are kept `apart`: then one whose name ends alike is too much.
     pub(crate) fn open(from: &Path, split: &str, apart: bool) -> Result<Self, EvalError> {
         let mut files = Vec::new();
         list(from, &mut files)?;
@@ -53,9 +53,13 @@ impl SplitFiles {
         }
         let mut folders: Vec<&Path> = files.iter().filter_map(|path| path.parent()).collect();
         folders.dedup();
-        if let [first, second, ..] = folders[..]
-            && !apart
-        {
+        let kind = |folder: &Path| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            apart.then(|| name.rsplit('_').next().unwrap_or_default().to_string())
+        };
+        let pairs = (0..folders.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+        let mut pairs = pairs.map(|(first, second)| (folders[first], folders[second]));
+        if let Some((first, second)) = pairs.find(|(first, second)| kind(first) == kind(second)) {
             return Err(EvalError::Setup {
                 subject: from.display().to_string(),
                 found: format!(

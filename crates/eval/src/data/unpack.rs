@@ -121,8 +121,14 @@ impl<'a> Unpacked<'a> {
             Benchmark::Gqa => {
                 let types = fields.get("types").filter(|types| types.is_object()).cloned();
                 let balanced = fields.get("isbalanced").and_then(Value::as_bool).unwrap_or(true);
-                let entry = json!({"question": get("question")?, "imageId": get("imageid")?, "answer": get("answer")?,
+                let mut entry = json!({"question": get("question")?, "imageId": get("imageid")?, "answer": get("answer")?,
                     "isBalanced": balanced, "types": types.unwrap_or_else(|| json!({}))});
+                // What GQA's tables of details are made from.
+                for name in ["groups", "semantic"] {
+                    if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+                        entry[name] = value.clone();
+                    }
+                }
                 let element = format!("{}: {entry}", json!(get("id")?));
                 self.lists
                     .entry("data/questions1.2/testdev_balanced_questions.json")

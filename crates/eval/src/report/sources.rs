@@ -36,6 +36,14 @@ impl Asked {
         }
     }
 
+    /// The data that a benchmark's questions are, with these prompts.
+    pub fn here(&self, benchmark: Benchmark) -> &'static str {
+        match (benchmark, self.ocr) {
+            (Benchmark::TextVqa, Some(false)) => "0.5.1 val, no OCR tokens in the prompt",
+            _ => benchmark.splits().here,
+        }
+    }
+
     /// Name of [`Self::protocol`] among the [values](Self::value).
     pub const PROTOCOL: &'static str = "protocol";
     /// Name of [`Self::ocr`] among the [values](Self::value).
@@ -87,11 +95,8 @@ pub(crate) fn sources(layout: &Layout, options: &ReportOptions) -> Vec<Source> {
             .map(|&part| layout.parts[part].subset.as_str())
             .collect();
         let here = match benchmark {
-            Benchmark::TextVqa if options.asked.ocr == Some(false) => {
-                "0.5.1 val, no OCR tokens in the prompt"
-            }
             Benchmark::SeedBench if subsets.iter().eq([&"image"]) => "version 1, pictures only",
-            _ => splits.here,
+            _ => options.asked.here(benchmark),
         };
         Source {
             run: None,

@@ -50,7 +50,8 @@ pub struct RunOptions {
     pub strict: bool,
     /// Whether progress is shown on standard error.
     pub progress: bool,
-    /// Takes the times of the run's batches; without it nobody looks at the clock.
+    /// Takes the times of the run's batches; without it they are dropped, and nobody waits for the device between the
+    /// stages of a batch.
     pub times: Option<RunTimes>,
     /// Names everything that the answers depend on (weights, data, settings); a record file of another run is refused.
     pub fingerprint: String,

@@ -255,6 +255,23 @@ fn two_configurations_are_not_mixed() {
         fs::create_dir(from.join(name)).unwrap();
         fs::copy(&copy, from.join(name).join("test-00000-of-00001.parquet")).unwrap();
     }
+    let gqa = dataset("parquet").join("GQA");
+    for name in [
+        "testdev_balanced_images",
+        "testdev_balanced_instructions",
+        "testdev_all_instructions",
+    ] {
+        let folder = from.join("GQA").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let source = gqa
+            .join(name.replace("all", "balanced"))
+            .join("testdev-00000-of-00001.parquet");
+        fs::copy(source, folder.join("testdev-00000-of-00001.parquet")).unwrap();
+    }
+    let error = unpack(Benchmark::Gqa, &from.join("GQA"), &from.join("out"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("testdev_all_instructions"), "{error}");
     let error = unpack(Benchmark::ScienceQa, from, &from.join("out"))
         .unwrap_err()
         .to_string();

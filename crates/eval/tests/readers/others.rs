@@ -1,6 +1,8 @@
 //! Hidden answers, ImageNet, captions and manifests.
 
+use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 
 use diffprune_eval::{
     Benchmark, Difference, EvalError, ImageNet, Manifest, Protocol, Question, ReadOptions, Reference, Split,
@@ -176,6 +178,63 @@ fn textvqa_is_read_without_ocr_tokens_whatever_files_are_there() {
     );
 }
 
+/// The lines of every answer file below a folder.
+fn llava_answers(root: &Path) -> Vec<Value> {
+    let mut lines = Vec::new();
+    let mut folders = vec![root.join("answers")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "jsonl") {
+                let text = fs::read_to_string(path).unwrap();
+                lines.extend(
+                    text.lines()
+                        .map(|line| serde_json::from_str::<Value>(line).unwrap()),
+                );
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_table_for_a_server_has_the_options_of_hidden_questions() {
+    let copy = Copy::new(Benchmark::MmBench);
+    let data = tempfile::tempdir().unwrap();
+    let root = data.path().join("mmbench");
+    copy_tree(copy.folder.path(), &root);
+    fs::rename(
+        root.join("mmbench_dev_20230712.tsv"),
+        root.join("mmbench_test_20230712.tsv"),
+    )
+    .unwrap();
+    let options = ReadOptions {
+        split: Split::Upload,
+        ..ReadOptions::default()
+    };
+    let questions = Benchmark::MmBench.read(&root, &options).unwrap();
+    assert!(
+        questions
+            .iter()
+            .all(|question| question.reference == Reference::Hidden)
+    );
+    let answers = [((Benchmark::MmBench, questions[0].id.as_str()), "B")].into();
+    let files = answer_files(data.path(), &questions, "m", &answers).unwrap();
+    let (_, table) = files
+        .iter()
+        .find(|(name, _)| name.ends_with("upload.tsv"))
+        .unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(
+        rows[0].join(" "),
+        "index question A B C D prediction answer split"
+    );
+    assert_eq!((rows.len(), rows[1][6]), (2, "B"));
+    assert!(!rows[1][2].is_empty() && !rows[1][3].is_empty());
+}
+
 #[test]
 fn answers_stand_in_the_files_of_official_programs() {
     for benchmark in Benchmark::ALL {
@@ -201,6 +260,19 @@ fn answers_stand_in_the_files_of_official_programs() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(lines.len(), questions.len());
+        // Ids as LLaVA's answer files have them.
+        let ids: HashSet<String> = llava_answers(copy.folder.path())
+            .iter()
+            .map(|line| line["question_id"].to_string())
+            .collect();
+        let known = lines
+            .iter()
+            .filter(|line| ids.contains(&line["question_id"].to_string()));
+        assert!(
+            2 * known.count() > lines.len(),
+            "{benchmark}: {} and {ids:?}",
+            lines[0]["question_id"]
+        );
         for (n, (line, question)) in lines.iter().zip(&questions).enumerate() {
             assert_eq!(
                 (&line["text"], &line["prompt"]),
@@ -221,8 +293,15 @@ fn answers_stand_in_the_files_of_official_programs() {
                     .map(|line| line.split('\t').collect())
                     .collect();
                 assert_eq!(rows.len(), questions.len() + 1);
-                assert!(rows.iter().all(|row| row.len() == 7));
-                assert_eq!((rows[1][0], rows[1][6]), (questions[0].id.as_str(), "Answer 0"));
+                assert!(rows.iter().all(|row| row.len() == 9));
+                assert_eq!((rows[0][6], rows[1][0]), ("prediction", questions[0].id.as_str()));
+                assert_eq!(rows[1][6], "Answer 0");
+                assert!(
+                    rows[1..]
+                        .iter()
+                        .all(|row| row[2..4].iter().all(|option| !option.is_empty()))
+                );
+                assert!(!rows[1][1].contains("Answer with"), "the bare question");
             }
             Benchmark::Mme => {
                 let rows: usize = files

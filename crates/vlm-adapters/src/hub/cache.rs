@@ -19,19 +19,25 @@ use crate::write_atomic;
 pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
-/// Files beside the weights that this family of crates may read.
+const TOKENIZER: &str = "tokenizer.json";
+/// What a model and a scorer are.
+const CONFIG: &str = "config.json";
+const SCORER: &str = "diffprune.json";
+
+/// Files beside the weights that this family of crates may read, in the order in which they are fetched: by those that
+/// come last a folder is known to be complete.
 const SETTINGS: [&str; 11] = [
-    "config.json",
-    "diffprune.json",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
-    "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.json",
     "chat_template.jinja",
+    TOKENIZER,
+    SCORER,
+    CONFIG,
 ];
 
 /// The needed files of a listing, without weights.
@@ -131,8 +137,12 @@ impl Repo {
             return Err(absent("the revision"));
         }
         let snapshot = self.snapshot(&commit);
-        if !snapshot.has("config.json") && !snapshot.has("diffprune.json") {
-            return Err(absent("config.json"));
+        if !snapshot.has(CONFIG) && !snapshot.has(SCORER) {
+            return Err(absent(CONFIG));
+        }
+        // Other tools may have fetched a model's configuration alone.
+        if needed == Needed::Settings && !snapshot.has(SCORER) && !snapshot.has(TOKENIZER) {
+            return Err(absent(TOKENIZER));
         }
         if needed == Needed::Everything && !snapshot.has(SINGLE) {
             if !snapshot.has(INDEX) {

@@ -416,6 +416,61 @@ fn settings_come_without_weights() -> Outcome {
 }
 
 #[test]
+fn interrupted_settings_are_fetched_to_the_end() -> Outcome {
+    const ALL: [&str; 4] = [
+        "config.json",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    let mut files = whole();
+    for name in [ALL[1], ALL[3]] {
+        files.insert(name.into(), format!("{{\"of\": \"{name}\"}}").into_bytes());
+    }
+    let server = Server::start(files)?;
+    for n in 1..ALL.len() {
+        let cache = tempfile::tempdir()?;
+        // A commit is never asked for again once it counts as cached.
+        let online = options(&server, cache.path()).with_revision(COMMIT);
+        let offline = HubOptions {
+            offline: true,
+            ..online.clone()
+        };
+        let mut arrived = 0;
+        let outcome = resolve_settings_with(MODEL, &online, &mut |at| {
+            arrived += usize::from(at.done == at.size);
+            let status = (arrived == n).then_some(503);
+            server.trouble(Trouble {
+                status,
+                ..Default::default()
+            });
+        });
+        assert!(matches!(outcome, Err(HubError::Network { .. })), "{outcome:?}");
+        let dir = cache
+            .path()
+            .join("models--owner--model-1.5/snapshots")
+            .join(COMMIT);
+        assert_eq!(listed(&dir)?.len(), n);
+        let outcome = resolve_settings(MODEL, &offline);
+        assert!(matches!(outcome, Err(HubError::Offline { .. })), "{outcome:?}");
+        server.trouble(Trouble::default());
+        assert_eq!(resolve_settings(MODEL, &online)?, dir);
+        assert_eq!(listed(&dir)?, ALL);
+        assert_eq!(resolve_settings(MODEL, &offline)?, dir);
+        // As a tool leaves it that looks at configurations only.
+        fs::remove_file(dir.join("tokenizer.json"))?;
+        let outcome = resolve_settings(MODEL, &offline);
+        assert!(
+            matches!(&outcome, Err(HubError::Offline { missing, .. }) if missing == "tokenizer.json"),
+            "{outcome:?}"
+        );
+        resolve_settings(MODEL, &online)?;
+        assert_eq!(listed(&dir)?, ALL);
+    }
+    Ok(())
+}
+
+#[test]
 fn newer_settings_do_not_hide_a_whole_model() -> Outcome {
     let cache = tempfile::tempdir()?;
     let server = Server::start(whole())?;

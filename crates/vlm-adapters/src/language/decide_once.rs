@@ -13,26 +13,52 @@ use diffprune_pruner::{
 ///
 /// Attention is causal, so visual tokens enter each layer of a later turn as they entered it in the first one: merged
 /// vectors can be repeated like kept indices. A prompt with another number of visual tokens (a turn that brings images)
-/// or another budget is decided on anew, for all its images. It is meant for one sequence at a time; in a batch of
-/// several the method chooses every time.
+/// or another budget is decided on anew, for all its images.
+///
+/// It is meant for one sequence at a time. In a batch of several with images the method chooses for each of them, every
+/// time, and nothing of it is repeated. A batch may not follow a conversation whose tokens are as many as those of its
+/// first sequence: that sequence was taken for the next turn, so the pass is refused, and the decision forgotten.
 pub struct DecideOnce<'a> {
     inner: &'a dyn DecoderPruner,
     decision: Mutex<Decision>,
 }
 
-/// What was chosen in a pass.
+/// What was chosen in a pass, and what the pass under way does with it.
 #[derive(Default)]
 struct Decision {
-    /// Layers, visual tokens and budget of the pass; `None` before the first.
+    /// Layers, visual tokens and budget of the pass; `None` when nothing of it may be repeated.
     about: Option<(usize, usize, Budget)>,
     n_stages: usize,
     made: Vec<(DecoderStage, DecoderSelection)>,
+    pass: Pass,
+}
+
+/// What the pass under way does, as its first sequence was told.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// It lets the method choose. What it chooses is repeated by later passes only.
+    #[default]
+    Chooses,
+    /// It is to repeat what an earlier pass chose, and no layer has asked yet. A pass names all its sequences before that.
+    Announced,
+    /// It repeats what an earlier pass chose.
+    Repeats,
 }
 
 impl Decision {
-    /// Whether the pass went through all its stages.
+    /// Whether the pass went through all its stages; without any there is nothing to repeat.
     fn is_made(&self) -> bool {
-        self.about.is_some() && self.made.len() == self.n_stages
+        self.about.is_some() && self.n_stages > 0 && self.made.len() == self.n_stages
+    }
+
+    /// What an earlier pass chose at this stage, when the pass under way repeats it.
+    fn repeated(&mut self, stage: &DecoderStage) -> Option<DecoderSelection> {
+        if self.pass == Pass::Chooses {
+            return None;
+        }
+        self.pass = Pass::Repeats;
+        let (_, selection) = self.made.iter().find(|(made, _)| made.layer == stage.layer)?;
+        Some(selection.clone())
     }
 }
 
@@ -94,8 +120,17 @@ impl DecoderPruner for DecideOnce<'_> {
         budget: &Budget,
     ) -> Result<Vec<DecoderStage>, PruneError> {
         let mut decision = self.decision();
+        if decision.pass == Pass::Announced {
+            *decision = Decision::default();
+            return Err(PruneError::Shape {
+                what: "sequences in a pass that repeats a decision",
+                found: 2,
+                wanted: 1,
+            });
+        }
         let about = Some((n_layers, n_visual, *budget));
         if decision.about == about && decision.is_made() {
+            decision.pass = Pass::Announced;
             let silent = |(stage, _): &(DecoderStage, DecoderSelection)| DecoderStage {
                 signals: DecoderSignals::default(),
                 ..*stage
@@ -106,7 +141,7 @@ impl DecoderPruner for DecideOnce<'_> {
         *decision = Decision {
             about,
             n_stages: stages.len(),
-            made: Vec::new(),
+            ..Decision::default()
         };
         Ok(stages)
     }
@@ -121,11 +156,12 @@ impl DecoderPruner for DecideOnce<'_> {
         context: &DecoderContext,
     ) -> Result<DecoderSelection, PruneError> {
         let mut decision = self.decision();
-        let of_stage = |(made, _): &&(DecoderStage, DecoderSelection)| made.layer == stage.layer;
-        if decision.is_made()
-            && let Some((_, selection)) = decision.made.iter().find(of_stage)
-        {
-            return Ok(selection.clone());
+        if let Some(selection) = decision.repeated(stage) {
+            return Ok(selection);
+        }
+        if context.row > 0 {
+            // A batch, whose sequences take turns at every layer.
+            decision.about = None;
         }
         let selection = self.inner.select_at(stage, context)?;
         decision.made.push((*stage, selection.clone()));

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection,
+    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
 use diffprune_vlm::{
     Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions,
-    PruneOptions, Question, VisualInput, Vlm, VlmError, load_image, load_vlm,
+    PruneOptions, Question, Turn, VisualInput, Vlm, VlmError, load_image, load_vlm, prune,
 };
 
 use image::RgbImage;
@@ -303,6 +303,62 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
             // Two images are more than this model takes.
             Err(error) => assert!(error.to_string().contains("positions"), "{name}: {error}"),
         }
+    }
+    Ok(())
+}
+
+/// The kept tokens of each sequence of a batch, with a method of one stage.
+fn kept_together(
+    vlm: &dyn Vlm,
+    prompts: &[Vec<u32>],
+    visual: &VisualInput,
+    pruner: &dyn DecoderPruner,
+) -> Result<Vec<Vec<usize>>, VlmError> {
+    let mut hooks = Hooks {
+        decoder: Some(DecoderPruning::new(pruner, Budget::Tokens(4))),
+        ..Hooks::default()
+    };
+    let options = GenerateOptions::default().with_max_new_tokens(1);
+    vlm.generate_with(prompts, Some(visual), &options, &mut hooks)?;
+    let report = hooks.report.unwrap_or_default();
+    let stages = report.sequences.into_iter().flat_map(|sequence| sequence.stages);
+    Ok(stages.map(|stage| stage.keep).collect())
+}
+
+#[test]
+fn in_a_batch_the_method_chooses_for_each_sequence_every_time() -> Outcome {
+    for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
+        let dir = fixture("checkpoints").join(&name);
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let all = entries("images", |name| name.ends_with(".png"))?;
+        let image = load_image(root().join("images").join(&all[0]))?;
+        let (plain, fickle) = (Fickle::default(), Fickle::default());
+        let once = DecideOnce::new(&fickle);
+        let encoded = vlm.encode(vlm.preprocess(&[image.clone(), image])?, Signals::default());
+        let (both, _) = prune(&*vlm, &encoded, &plain, &PruneOptions::new(Budget::All))?;
+        let prompts = vec![vlm.prompt_ids(&[Turn::ask("What is this?")])?; 2];
+        let own = |pruner: &dyn DecoderPruner| kept_together(&*vlm, &prompts, &both, pruner);
+        let first = both.rows(&[0]);
+        let alone = |pruner: &dyn DecoderPruner| kept_together(&*vlm, &prompts[..1], &first, pruner);
+
+        for _ in 0..2 {
+            let kept = own(&once)?;
+            assert_eq!(kept, own(&plain)?, "{name}");
+            assert!(kept.len() == 2 && kept[0] != kept[1], "{name}: {kept:?}");
+        }
+
+        // Nothing of a batch is repeated for one sequence, whose own choice is.
+        let kept = alone(&once)?;
+        assert_eq!(kept, alone(&plain)?, "{name}");
+        assert_eq!(alone(&once)?, kept, "{name}");
+
+        // The first sequence of a batch may not be taken for the next turn.
+        let refused = own(&once);
+        assert!(
+            matches!(refused, Err(VlmError::Prune(PruneError::Shape { found: 2, .. }))),
+            "{name}: {refused:?}"
+        );
+        assert_eq!(own(&once)?, own(&plain)?, "{name}");
     }
     Ok(())
 }
