@@ -86,7 +86,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
         image_mode: ImageMode::CenterCrop,
         ..LoadOptions::default()
     };
-    let vlm = load_vlm(dir, &target.device, options.clone()).map_err(|e| text(&e))?;
+    let vlm = load_vlm(dir, &target.device, options).map_err(|e| text(&e))?;
     let path = root.join(text_of(case, "file")?);
     let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let stored = Stored(SafeTensors::deserialize(&bytes).map_err(|e| text(&e))?);
