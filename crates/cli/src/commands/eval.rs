@@ -9,8 +9,8 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, Asked, CostOptions, Meta, ModelShape, Question, Replica, Report, ReportOptions, Run,
-    RunOptions, RunTimes, RunTiming, TimingContext,
+    Annotations, Arm, Asked, CostOptions, Figures, Format, Meta, ModelShape, Question, Replica, Report,
+    ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
 };
 
 use crate::annotations::SceneTruth;
@@ -71,6 +71,10 @@ pub struct EvalArgs {
     /// Also write the answers in the files that official programs and servers take, below `answers`.
     #[arg(long)]
     answer_files: bool,
+    /// Test pictures on which the report shows the tokens that [CLS] attention (or what stands for it) and each scorer keep at
+    /// the last budget.
+    #[arg(long, default_value_t = 3)]
+    pictures: usize,
     /// Seed of everything that is drawn, intervals included.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -166,6 +170,12 @@ impl EvalArgs {
         };
         let report = Report::from_records(&records, meta, &options)?;
         report.write(&self.out)?;
+        match self.draw(&model, &questions) {
+            Err(error) if !self.strict => eprintln!("no pictures of kept tokens: {error:#}"),
+            drawn => report
+                .write_as(&self.out, &[Format::Markdown, Format::Html], &drawn?)
+                .map(drop)?,
+        }
         if self.answer_files {
             answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
         }
@@ -179,6 +189,20 @@ impl EvalArgs {
         let page = self.out.join("report.md");
         println!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());
         Ok(())
+    }
+
+    /// Draws what is kept of a few pictures, for the end of the report.
+    fn draw(&self, model: &Loaded, questions: &[Question]) -> anyhow::Result<Figures> {
+        let vlm = model.vlm.as_ref();
+        let scorers = self.scorers(model)?;
+        let seen = pruners::default_for(vlm.family());
+        let mut methods = vec![(seen, pruners::Method::parse(seen, vlm, self.seed)?)];
+        for (name, scorer) in &scorers {
+            methods.push((name, pruners::Method::learned(scorer.clone())));
+        }
+        let budget = self.budgets.last().copied().unwrap_or(Budget::All);
+        repro::draw_some(vlm, questions, self.pictures, &methods, budget, &self.out)?;
+        repro::pictures(&self.out)
     }
 
     /// The model on one of the devices.

@@ -22,7 +22,7 @@ use crate::model::ModelArgs;
 use experiment::Experiment;
 use index::Shown;
 use lineup::Lineup;
-pub use pictures::collect as pictures;
+pub use pictures::{collect as pictures, draw_some};
 pub use plan::ReproPlan;
 use world::World;
 

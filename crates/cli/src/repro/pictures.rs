@@ -16,8 +16,7 @@ use crate::pruners::Method;
 /// Folder of the pictures below that of the report.
 const FOLDER: &str = "pictures";
 /// What the panels are.
-const LEGEND: &str =
-    "Left to right: the picture, the scores of its tokens as heat, the tokens that are kept.";
+const LEGEND: &str = "Left to right: the picture, then for each raster of tokens their scores as heat and the tokens that are kept.";
 
 /// Draws `count` test pictures with each method; those of an earlier run go.
 pub fn draw_some(

@@ -507,6 +507,9 @@ fn eval_keeps_groups_whole_and_writes_files_for_official_programs() {
         report.contains("llava,mme=lmms-eval,seed_bench=lmms-eval,vizwiz=lmms-eval"),
         "{report}"
     );
+    assert!(out.join("pictures").join("1-cls.png").is_file());
+    let page = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(page.contains("pictures/1-cls.png"), "{page}");
     let answers = out.join("answers").join("full-all-0");
     for file in [
         "gqa/answers.jsonl",
