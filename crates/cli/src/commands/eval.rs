@@ -94,7 +94,8 @@ impl EvalArgs {
         let questions = data::limited(std::mem::take(&mut sound.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
         let scorer_hashes = self.scorer_hashes()?;
-        let (names, arms) = self.arms(&model)?;
+        let scorers = self.scorers(&model)?;
+        let (names, arms) = self.arms(&model, scorers.clone())?;
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
             .text(&data::fingerprint(&questions))
@@ -102,7 +103,7 @@ impl EvalArgs {
                 "{reading:?} {:?} {scorer_hashes:?}",
                 self.max_new_tokens
             ))
-            .text(&format!("{} {}", device::alike(&devices), held(model.dtype)));
+            .text(&format!("{} {}", device::alike(&devices), model.dtype.name()));
         let times = RunTimes::default();
         let options = RunOptions {
             times: Some(times.clone()),
@@ -169,13 +170,14 @@ impl EvalArgs {
             note: note(&model, &arms, &questions) + &left_out,
         };
         let report = Report::from_records(&records, meta, &options)?;
-        report.write(&self.out)?;
-        match self.draw(&model, &questions) {
-            Err(error) if !self.strict => eprintln!("no pictures of kept tokens: {error:#}"),
-            drawn => report
-                .write_as(&self.out, &[Format::Markdown, Format::Html], &drawn?)
-                .map(drop)?,
-        }
+        let figures = match self.draw(&model, &scorers, &questions) {
+            Err(error) if !self.strict => {
+                eprintln!("no pictures of kept tokens: {error:#}");
+                Figures::default()
+            }
+            drawn => drawn?,
+        };
+        report.write_as(&self.out, &Format::ALL, &figures)?;
         if self.answer_files {
             answers::write(&self.data, &self.out, &model.name(), &questions, &records)?;
         }
@@ -192,12 +194,16 @@ impl EvalArgs {
     }
 
     /// Draws what is kept of a few pictures, for the end of the report.
-    fn draw(&self, model: &Loaded, questions: &[Question]) -> anyhow::Result<Figures> {
+    fn draw(
+        &self,
+        model: &Loaded,
+        scorers: &BTreeMap<String, DiffPrune>,
+        questions: &[Question],
+    ) -> anyhow::Result<Figures> {
         let vlm = model.vlm.as_ref();
-        let scorers = self.scorers(model)?;
         let seen = pruners::default_for(vlm.family());
         let mut methods = vec![(seen, pruners::Method::parse(seen, vlm, self.seed)?)];
-        for (name, scorer) in &scorers {
+        for (name, scorer) in scorers {
             methods.push((name, pruners::Method::learned(scorer.clone())));
         }
         let budget = self.budgets.last().copied().unwrap_or(Budget::All);
@@ -217,13 +223,16 @@ impl EvalArgs {
     /// A copy of the model on another device, with the arms there.
     fn replica(&self, device: &str) -> anyhow::Result<Replica> {
         let model = self.on(device)?;
-        let (_, arms) = self.arms(&model)?;
+        let (_, arms) = self.arms(&model, self.scorers(&model)?)?;
         Ok(Replica { vlm: model.vlm, arms })
     }
 
     /// The names of what is compared, and the arms for this model.
-    fn arms(&self, model: &Loaded) -> anyhow::Result<(Vec<String>, Vec<Arm>)> {
-        let scorers = self.scorers(model)?;
+    fn arms(
+        &self,
+        model: &Loaded,
+        scorers: BTreeMap<String, DiffPrune>,
+    ) -> anyhow::Result<(Vec<String>, Vec<Arm>)> {
         let names = self.names(&scorers);
         let source = ArmSource {
             vlm: model.vlm.as_ref(),
@@ -292,15 +301,6 @@ impl EvalArgs {
             .chain(scorers.keys().cloned())
             .chain(inverted)
             .collect()
-    }
-}
-
-/// The type of the weights, in the words of records that are older than the third type.
-fn held(dtype: WeightType) -> &'static str {
-    match dtype {
-        WeightType::F32 => "half=false",
-        WeightType::F16 => "half=true",
-        WeightType::Bf16 => "bf16",
     }
 }
 

@@ -39,6 +39,10 @@ pub fn answer_files(
     }
     let mut files = Vec::new();
     for (benchmark, answered) in sets {
+        let root = data.join(benchmark.name());
+        let hidden = answered
+            .iter()
+            .any(|(question, _)| question.reference == Reference::Hidden);
         let mut add = |name: &str, text: String| files.push((format!("{benchmark}/{name}"), text));
         add("answers.jsonl", llava(model, &answered));
         let pairs = || {
@@ -49,12 +53,9 @@ pub fn answer_files(
         match benchmark {
             Benchmark::Gqa => add("testdev_balanced_predictions.json", gqa_predictions(pairs())),
             Benchmark::VqaV2 => {
-                let hidden = answered
-                    .iter()
-                    .any(|(question, _)| question.reference == Reference::Hidden);
                 let ids = match hidden {
                     // The server wants every question of test2015, asked or not.
-                    true => vqav2_upload_ids(&data.join(benchmark.name()))?,
+                    true => vqav2_upload_ids(&root)?,
                     false => pairs().map(|(id, _)| id.to_string()).collect(),
                 };
                 add("upload.json", vqav2_upload(&ids, pairs()));
@@ -72,22 +73,16 @@ pub fn answer_files(
             }
             Benchmark::SeedBench => add("upload.jsonl", seed_upload(pairs())),
             Benchmark::MmBench | Benchmark::MmBenchCn => {
-                let hidden = answered
-                    .iter()
-                    .any(|(question, _)| question.reference == Reference::Hidden);
                 let split = if hidden { Split::Upload } else { Split::Scored };
                 let answers = pairs().collect();
-                add(
-                    "upload.tsv",
-                    mmbench_upload(benchmark, &data.join(benchmark.name()), split, &answers)?,
-                );
+                add("upload.tsv", mmbench_upload(benchmark, &root, split, &answers)?);
             }
             Benchmark::Mme => {
                 let all: HashMap<String, String> = pairs()
                     .map(|(id, answer)| (id.to_string(), answer.to_string()))
                     .collect();
                 // Its program reads whole subtasks only.
-                let texts = mme_results(&data.join(benchmark.name()), &all).unwrap_or_default();
+                let texts = mme_results(&root, &all).unwrap_or_default();
                 for (subtask, text) in texts {
                     add(&format!("{subtask}.txt"), text);
                 }

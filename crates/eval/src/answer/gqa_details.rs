@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gqa::{gqa_correct, gqa_prediction};
 use crate::EvalError;
-use crate::data::Protocol;
+use crate::data::{Protocol, gqa_annotations};
 
 /// Operations that GQA's program does not count as steps.
 const NO_STEPS: [&str; 3] = ["exist", "query: name", "choose name"];
@@ -81,7 +81,8 @@ fn balanced() -> bool {
 /// When the file is missing or damaged, or a question has no answer.
 pub fn gqa_details(root: &Path, answers: &HashMap<String, String>) -> Result<GqaDetails, EvalError> {
     let (path, entries) = entries(root)?;
-    let mut details = GqaDetails::default();
+    let (mut structural, mut semantic) = (Counts::new(), Counts::new());
+    let (mut steps, mut words) = (Counts::new(), Counts::new());
     let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
     for (id, entry) in entries.iter().filter(|(_, entry)| entry.is_balanced) {
         let answer = answers.get(id).ok_or_else(|| EvalError::Setup {
@@ -91,19 +92,15 @@ pub fn gqa_details(root: &Path, answers: &HashMap<String, String>) -> Result<Gqa
         })?;
         let right = gqa_correct(answer, &entry.answer, Protocol::Llava);
         if let Some(kind) = &entry.types.structural {
-            count(&mut details.structural, kind.clone(), right);
+            count(&mut structural, kind.clone(), right);
         }
         if let Some(kind) = &entry.types.semantic {
-            count(&mut details.semantic, kind.clone(), right);
+            count(&mut semantic, kind.clone(), right);
         }
         if let Some(n_steps) = entry.n_steps() {
-            count(&mut details.steps, n_steps, right);
+            count(&mut steps, n_steps, right);
         }
-        count(
-            &mut details.words,
-            entry.question.split_whitespace().count(),
-            right,
-        );
+        count(&mut words, entry.question.split_whitespace().count(), right);
         if let Some(group) = &entry.groups.global {
             let group = groups.entry(group).or_default();
             *group.wanted.entry(&entry.answer).or_default() += 1.0;
@@ -115,8 +112,13 @@ pub fn gqa_details(root: &Path, answers: &HashMap<String, String>) -> Result<Gqa
         .values()
         .map(|group| group.chi_square() * size(group))
         .sum();
-    details.distribution = weighted / groups.values().map(size).sum::<f64>() / 100.0;
-    Ok(details)
+    Ok(GqaDetails {
+        distribution: weighted / groups.values().map(size).sum::<f64>() / 100.0,
+        structural: shares(structural),
+        semantic: shares(semantic),
+        steps: shares(steps),
+        words: shares(words),
+    })
 }
 
 /// The answers of one global group.
@@ -149,30 +151,28 @@ impl Entry {
     }
 }
 
-/// Adds a question to a share.
-fn count<K: Ord>(table: &mut BTreeMap<K, GqaShare>, class: K, right: bool) {
-    let share = table.entry(class).or_default();
-    let n_right = share.percent / 100.0 * share.questions as f64 + f64::from(right);
-    share.questions += 1;
-    // Counts are whole numbers, whatever the division has lost of them.
-    share.percent = 100.0 * n_right.round() / share.questions as f64;
+/// Right answers and questions of each class.
+type Counts<K> = BTreeMap<K, (usize, usize)>;
+
+fn count<K: Ord>(counts: &mut Counts<K>, class: K, right: bool) {
+    let (n_right, n) = counts.entry(class).or_default();
+    *n_right += usize::from(right);
+    *n += 1;
+}
+
+fn shares<K: Ord>(counts: Counts<K>) -> BTreeMap<K, GqaShare> {
+    let share = |(n_right, questions): (usize, usize)| GqaShare {
+        percent: 100.0 * n_right as f64 / questions as f64,
+        questions,
+    };
+    counts
+        .into_iter()
+        .map(|(class, counts)| (class, share(counts)))
+        .collect()
 }
 
 fn entries(root: &Path) -> Result<(PathBuf, BTreeMap<String, Entry>), EvalError> {
-    const FILE: &str = "testdev_balanced_questions.json";
-    let places = [
-        format!("data/questions1.2/{FILE}"),
-        format!("questions1.2/{FILE}"),
-        FILE.into(),
-    ];
-    let found = places
-        .iter()
-        .map(|place| root.join(place))
-        .find(|path| path.is_file());
-    let path = found.ok_or_else(|| EvalError::NoFiles {
-        root: root.into(),
-        wanted: places.join(" or "),
-    })?;
+    let path = gqa_annotations(root)?;
     let text = std::fs::read_to_string(&path).map_err(|source| EvalError::io(&path, "read", source))?;
     let text = text.trim_start_matches('\u{feff}');
     let entries = serde_json::from_str(text).map_err(|error| {

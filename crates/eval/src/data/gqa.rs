@@ -1,7 +1,7 @@
 //! GQA testdev-balanced: one-word answers about scenes (Hudson and Manning 2019).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -37,6 +37,16 @@ fn balanced() -> bool {
     true
 }
 
+/// The file of questions and their annotations below `root`.
+pub(crate) fn gqa_annotations(root: &Path) -> Result<PathBuf, EvalError> {
+    const PLACES: [&str; 3] = [
+        "data/questions1.2/testdev_balanced_questions.json",
+        "questions1.2/testdev_balanced_questions.json",
+        "testdev_balanced_questions.json",
+    ];
+    require(root, &PLACES)
+}
+
 /// Questions of `llava_gqa_testdev_balanced.jsonl` joined by id with `questions1.2/testdev_balanced_questions.json`, or
 /// of the latter alone; questions that are not balanced are left out.
 pub(crate) fn read(
@@ -44,13 +54,7 @@ pub(crate) fn read(
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    const ANNOTATIONS: &str = "testdev_balanced_questions.json";
-    let places = [
-        format!("data/questions1.2/{ANNOTATIONS}"),
-        format!("questions1.2/{ANNOTATIONS}"),
-        ANNOTATIONS.into(),
-    ];
-    let annotations = TextFile::read(&require(root, &places.each_ref().map(String::as_str))?)?;
+    let annotations = TextFile::read(&gqa_annotations(root)?)?;
     let images = image_folder(root, options, &["data/images", "images"]);
     let mut ids = Ids::default();
     let mut entries = Vec::new();
@@ -123,7 +127,7 @@ fn of_entries(
     Ok(questions)
 }
 
-fn question(id: String, entry: &Entry, image: std::path::PathBuf, text: String) -> Question {
+fn question(id: String, entry: &Entry, image: PathBuf, text: String) -> Question {
     let subset = entry.types.structural.clone().unwrap_or_else(|| "default".into());
     Question {
         id,

@@ -1,7 +1,7 @@
 //! MMBench and MMBench-CN: options in all rotations (Liu et al. 2023).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::picture::InlineImage;
 use super::problems::Problems;
@@ -31,17 +31,24 @@ const EN_TEST: [&str; 3] = [
 const CN_DEV: [&str; 2] = ["mmbench_dev_cn_20231003.tsv", "MMBench_DEV_CN.tsv"];
 const CN_TEST: [&str; 2] = ["mmbench_test_cn_20231003.tsv", "MMBench_TEST_CN.tsv"];
 
+/// The table of a language and split.
+fn table_path(benchmark: Benchmark, root: &Path, split: Split) -> Result<PathBuf, EvalError> {
+    let names: &[&str] = match (benchmark, split) {
+        (Benchmark::MmBenchCn, Split::Scored) => &CN_DEV,
+        (Benchmark::MmBenchCn, Split::Upload) => &CN_TEST,
+        (_, Split::Scored) => &EN_DEV,
+        (_, Split::Upload) => &EN_TEST,
+    };
+    require(root, names)
+}
+
 /// The English rows.
 pub(crate) fn read_en(
     root: &Path,
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let names = match options.split {
-        Split::Scored => &EN_DEV,
-        Split::Upload => &EN_TEST,
-    };
-    read(Benchmark::MmBench, &require(root, names)?, options, problems)
+    read(Benchmark::MmBench, root, options, problems)
 }
 
 /// The Chinese rows.
@@ -50,11 +57,7 @@ pub(crate) fn read_cn(
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let names = match options.split {
-        Split::Scored => &CN_DEV,
-        Split::Upload => &CN_TEST,
-    };
-    read(Benchmark::MmBenchCn, &require(root, names)?, options, problems)
+    read(Benchmark::MmBenchCn, root, options, problems)
 }
 
 /// The table that MMBench's server takes, with tabs between columns: of the published one the columns `index`, `question`, `A`
@@ -69,13 +72,7 @@ pub(crate) fn mmbench_upload(
     split: Split,
     answers: &HashMap<&str, &str>,
 ) -> Result<String, EvalError> {
-    let names: &[&str] = match (benchmark, split) {
-        (Benchmark::MmBenchCn, Split::Scored) => &CN_DEV,
-        (Benchmark::MmBenchCn, Split::Upload) => &CN_TEST,
-        (_, Split::Scored) => &EN_DEV,
-        (_, Split::Upload) => &EN_TEST,
-    };
-    let mut table = Table::read(&require(root, names)?, &["index"])?;
+    let mut table = Table::read(&table_path(benchmark, root, split)?, &["index"])?;
     let mut text = String::from("index\tquestion\tA\tB\tC\tD\tprediction\tanswer\tsplit\n");
     for row in std::mem::take(&mut table.rows) {
         let row = row?;
@@ -105,10 +102,11 @@ struct Entry {
 
 fn read(
     benchmark: Benchmark,
-    path: &Path,
+    root: &Path,
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
+    let path = &table_path(benchmark, root, options.split)?;
     let mut table = Table::read(path, &["index", "question", "A", "B", "image"])?;
     let mut ids = Ids::default();
     let mut entries = Vec::new();

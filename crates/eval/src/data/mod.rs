@@ -32,6 +32,7 @@ mod vizwiz;
 mod vqav2;
 
 pub use captions::{Caption, Captions, read_captions};
+pub(crate) use gqa::gqa_annotations;
 pub use imagenet::{ImageNet, ImageNetSample};
 pub use info::Splits;
 pub use manifest::{Difference, FileEntry, Manifest};

@@ -92,10 +92,11 @@ impl Bootstrap {
         for stratum in strata {
             stratum.add_to(&mut totals, &vec![1.0; stratum.n_clusters()]);
         }
+        let draws: Vec<usize> = (0..strata.len()).map(|place| n_draws(strata, place)).collect();
         let rows: Vec<Vec<f64>> = (0..self.resamples)
             .into_par_iter()
             .map(|resample| {
-                let totals = self.resampled(strata, n_columns, resample as u64);
+                let totals = self.resampled(strata, &draws, n_columns, resample as u64);
                 statistics.iter().map(|statistic| statistic(&totals)).collect()
             })
             .collect();
@@ -119,19 +120,15 @@ impl Bootstrap {
     }
 
     /// Column sums of one resample; its random numbers depend on the seed and its number alone.
-    fn resampled(&self, strata: &[Stratum], n_columns: usize, resample: u64) -> Vec<f64> {
+    fn resampled(&self, strata: &[Stratum], draws: &[usize], n_columns: usize, resample: u64) -> Vec<f64> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(resample);
         let mut totals = vec![0.0; n_columns];
-        for (place, stratum) in strata.iter().enumerate() {
+        for (stratum, &n_drawn) in strata.iter().zip(draws) {
             let n_clusters = stratum.n_clusters();
             if n_clusters == 0 {
                 continue;
             }
-            let n_drawn = match shares_columns(strata, place) {
-                true => (n_clusters - 1).max(1),
-                false => n_clusters,
-            };
             let weight = n_clusters as f64 / n_drawn as f64;
             let mut weights = vec![0.0; n_clusters];
             for _ in 0..n_drawn {
@@ -140,6 +137,14 @@ impl Bootstrap {
             stratum.add_to(&mut totals, &weights);
         }
         totals
+    }
+}
+
+/// How many clusters of a stratum a resample draws.
+fn n_draws(strata: &[Stratum], place: usize) -> usize {
+    match (strata[place].n_clusters(), shares_columns(strata, place)) {
+        (n_clusters @ 2.., true) => n_clusters - 1,
+        (n_clusters, _) => n_clusters,
     }
 }
 
