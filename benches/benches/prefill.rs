@@ -8,7 +8,7 @@ use std::time::Duration;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diffprune_pruner::{PositionRule, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     ClipVisionConfig, GenerateOptions, LlamaConfig, LlavaConfig, LlavaModel, TextBatch, VisualInput,
 };
 

@@ -9,7 +9,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, untrained};
-use diffprune_vlm::{LlavaModel, TextBatch, VisualInput};
+use diffprune_vlm_adapters::{LlavaModel, TextBatch, VisualInput};
 
 /// Images of a shard.
 const IMAGES: usize = 8;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm::{LoadError, VlmError};
+use diffprune_vlm_adapters::{LoadError, VlmError};
 
 /// Why a benchmark could not be read, run or reported.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,7 @@ use diffprune_eval::{
     ReportOptions, Run, RunOptions, Verdict,
 };
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
     VisualInput, Vlm, VlmError, resize_bicubic,
 };

@@ -93,14 +93,14 @@ pub enum MiniError {
     Training(#[from] diffprune_training::TrainingError),
     /// The model cannot run on what it is given.
     #[error(transparent)]
-    Run(#[from] diffprune_vlm::VlmError),
+    Run(#[from] diffprune_vlm_adapters::VlmError),
     /// The model's files or sizes are wrong.
     #[error(transparent)]
-    Model(Box<diffprune_vlm::LoadError>),
+    Model(Box<diffprune_vlm_adapters::LoadError>),
 }
 
-impl From<diffprune_vlm::LoadError> for MiniError {
-    fn from(error: diffprune_vlm::LoadError) -> Self {
+impl From<diffprune_vlm_adapters::LoadError> for MiniError {
+    fn from(error: diffprune_vlm_adapters::LoadError) -> Self {
         Self::Model(Box::new(error))
     }
 }

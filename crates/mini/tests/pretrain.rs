@@ -6,7 +6,7 @@ use diffprune_mini::{
     write_processor_files,
 };
 use diffprune_pruner::Signals;
-use diffprune_vlm::{LoadOptions, load_vlm};
+use diffprune_vlm_adapters::{LoadOptions, load_vlm};
 use std::path::Path;
 use std::sync::Mutex;
 

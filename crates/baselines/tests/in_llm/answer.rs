@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use diffprune_baselines::{Dart, FastV, PyramidDrop, Schedule, SparseVlm};
 use diffprune_pruner::{Budget, DecoderPruner, visual_tokens_per_layer};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     DecoderPruning, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm, prune,
 };
 

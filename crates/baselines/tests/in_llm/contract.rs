@@ -6,7 +6,7 @@ use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderObserved, Grid, PerView, PruneError, Pruner,
     PruningContext, Stage, visual_tokens_per_layer,
 };
-use diffprune_vlm::{DecoderPruning, Llama, PrunedPass, Spliced, VisualInput, VlmError};
+use diffprune_vlm_adapters::{DecoderPruning, Llama, PrunedPass, Spliced, VisualInput, VlmError};
 
 use crate::recorder::Recorder;
 use crate::setup::{IMAGE, apart, language, methods, prompts, spliced, visual};

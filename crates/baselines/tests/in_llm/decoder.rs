@@ -6,7 +6,7 @@ use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
     PruneError, Pruner, PruningContext, Selection, visual_tokens_per_layer,
 };
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     DecoderPruning, GenerateOptions, Hooks, Llama, Padding, PrunedPass, Spliced, VisualInput, decode,
     plan_splice, splice,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_pruner::{DecoderContext, DecoderObserved};
-use diffprune_vlm::{Llama, LlamaConfig, Padding, Spliced, VisualInput, plan_splice, splice};
+use diffprune_vlm_adapters::{Llama, LlamaConfig, Padding, Spliced, VisualInput, plan_splice, splice};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use diffprune_baselines::{Dart, FastV, PivotOrder, PyramidDrop, Schedule, SparseVlm};
 use diffprune_pruner::{Budget, DecoderPruner};
-use diffprune_vlm::{DecoderPruning, PrunedPass};
+use diffprune_vlm_adapters::{DecoderPruning, PrunedPass};
 
 use crate::fixture::{Fixture, Run, close, fixtures, numbers, rows, values};
 use crate::recorder::{Recorder, Seen};

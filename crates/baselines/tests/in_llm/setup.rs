@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Distribution, Tensor};
 use diffprune_baselines::registry;
 use diffprune_pruner::{PositionRule, Pruner};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Llama, LlamaConfig, Padding, Spliced, VisualInput, VisualSequence, VisualSlot, VisualSource, plan_splice,
     splice,
 };

@@ -5,7 +5,7 @@ use diffprune_pruner::{
     AttentionRows, Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals,
     DecoderStage, PruneError, Pruner, PruningContext, Queries, RowsOf, Selection,
 };
-use diffprune_vlm::{DecoderPruning, Llama, Spliced};
+use diffprune_vlm_adapters::{DecoderPruning, Llama, Spliced};
 
 use crate::fixture::values;
 use crate::recorder::Recorder;

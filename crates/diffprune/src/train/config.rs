@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use diffprune_training::{AdamWOptions, WarmupCosine};
-use diffprune_vlm::Vlm;
+use diffprune_vlm_adapters::Vlm;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, DiffPruneConfig, TrainError};
@@ -263,7 +263,7 @@ impl RunFile {
             };
         }
         let text = toml::to_string_pretty(self).map_err(|cause| unreadable(cause.to_string()))?;
-        Ok(diffprune_vlm::write_atomic(path, text.as_bytes())?)
+        Ok(diffprune_vlm_adapters::write_atomic(path, text.as_bytes())?)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use diffprune_pruner::Layout;
-use diffprune_vlm::{LoadError, load_image};
+use diffprune_vlm_adapters::{LoadError, load_image};
 use image::RgbImage;
 use serde::Deserialize;
 

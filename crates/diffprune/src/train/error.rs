@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use diffprune_pruner::PruneError;
 use diffprune_scorer::CheckpointError;
 use diffprune_training::TrainingError;
-use diffprune_vlm::{LoadError, VlmError};
+use diffprune_vlm_adapters::{LoadError, VlmError};
 
 use crate::{ConfigError, DataError};
 

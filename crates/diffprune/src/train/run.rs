@@ -6,7 +6,7 @@ use burn::module::Module;
 use diffprune_scorer::ScorerCheckpoint;
 use diffprune_selectors::{SelectorCheckpoint, SelectorMetadata};
 use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
-use diffprune_vlm::Vlm;
+use diffprune_vlm_adapters::Vlm;
 use serde::{Deserialize, Serialize};
 
 use super::config::RunFile;

@@ -10,7 +10,7 @@ use diffprune_pruner::{Grid, Layout};
 use diffprune_training::{
     Optimizer, Workers, clip_global_norm, scale_gradients, shard_ranges, sum_gradients,
 };
-use diffprune_vlm::{PruneOptions, Vlm, prune};
+use diffprune_vlm_adapters::{PruneOptions, Vlm, prune};
 
 use super::metrics::{StepMetrics, WeightStats};
 use super::order::DataOrder;

@@ -1,6 +1,6 @@
 //! Captions as targets of the language model.
 
-use diffprune_vlm::{LoadError, TextBatch, Turn, Vlm};
+use diffprune_vlm_adapters::{LoadError, TextBatch, Turn, Vlm};
 
 /// Turns captions into sequences: the prompt with one image placeholder, the caption, the end token.
 ///

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm::{LoadError, decode_image, load_image};
+use diffprune_vlm_adapters::{LoadError, decode_image, load_image};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 

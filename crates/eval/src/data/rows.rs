@@ -8,7 +8,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value, json};
 
-use diffprune_vlm::write_atomic;
+use diffprune_vlm_adapters::write_atomic;
 
 use super::table::id_text;
 use crate::EvalError;

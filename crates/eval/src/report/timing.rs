@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm::write_atomic;
+use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::markdown::columns;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm::write_atomic;
+use diffprune_vlm_adapters::write_atomic;
 use serde::Serialize;
 
 use super::record::Key;

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm::write_atomic;
+use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;

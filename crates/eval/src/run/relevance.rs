@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::PositionRule;
-use diffprune_vlm::Encoded;
+use diffprune_vlm_adapters::Encoded;
 
 use super::leave_one_out::leave_one_out;
 use super::runner::Setting;

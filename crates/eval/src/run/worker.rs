@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use diffprune_pruner::{PositionRule, Signals};
-use diffprune_vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune};
+use diffprune_vlm_adapters::{
+    DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune,
+};
 use image::{Rgb, RgbImage};
 
 use super::arm::{Arm, ArmInput, Truth};

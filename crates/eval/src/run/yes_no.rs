@@ -1,6 +1,6 @@
 //! How sure a model is of yes or no.
 
-use diffprune_vlm::TextTokenizer;
+use diffprune_vlm_adapters::TextTokenizer;
 
 /// The ids of a vocabulary that are the words yes and no.
 #[derive(Debug, Default)]

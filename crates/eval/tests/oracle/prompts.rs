@@ -1,7 +1,7 @@
 //! Texts of questions.
 
 use diffprune_eval::{Benchmark, OPTION_LETTER, Protocol, Template, mme_text};
-use diffprune_vlm::{PromptStyle, Turn, render_prompt};
+use diffprune_vlm_adapters::{PromptStyle, Turn, render_prompt};
 use serde_json::Value;
 
 use super::support::*;

@@ -1,6 +1,6 @@
 //! What arms show the model in the place of the question's picture.
 
-use diffprune_vlm::{LoadOptions, load_vlm};
+use diffprune_vlm_adapters::{LoadOptions, load_vlm};
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use diffprune_eval::leave_one_out;
 use diffprune_pruner::PositionRule;
-use diffprune_vlm::{LoadOptions, load_vlm};
+use diffprune_vlm_adapters::{LoadOptions, load_vlm};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Activation, AnyRes, ClipVisionConfig, FeatureSelect, ImageProcessor, LlamaConfig, LlavaConfig,
     LlavaModel, LlavaNextConfig, LlavaNextModel, Newlines, NextTokens, Packing, Qwen25VlConfig,
     Qwen25VlModel, QwenImageProcessor, QwenVisionConfig, VisualSequence,

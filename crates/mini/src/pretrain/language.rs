@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_kernels::cross_entropy;
 use diffprune_pruner::{Layout, Segment};
-use diffprune_vlm::{Padding, Slot, Spliced, VisualInput, plan_splice, splice};
+use diffprune_vlm_adapters::{Padding, Slot, Spliced, VisualInput, plan_splice, splice};
 use rand::Rng;
 
 use super::body::Body;

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use diffprune_vlm::{ClipVision, Llama, Projector, QwenMerger, QwenVision};
+use diffprune_vlm_adapters::{ClipVision, Llama, Projector, QwenMerger, QwenVision};
 
 /// A vision tower.
 #[derive(Module, Debug)]

@@ -1,6 +1,6 @@
 //! Conversations about scenes as token ids.
 
-use diffprune_vlm::TextBatch;
+use diffprune_vlm_adapters::TextBatch;
 use rand::RngExt;
 use tokenizers::Tokenizer;
 

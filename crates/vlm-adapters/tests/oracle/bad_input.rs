@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     ChatTemplate, GenerationConfig, ImageProcessor, LlavaConfig, LoadError, TextTokenizer, WeightFiles,
     load_image,
 };

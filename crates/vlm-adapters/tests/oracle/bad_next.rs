@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, TensorData};
 use diffprune_pruner::{Budget, PruneError, Pruner, PruningContext, Selection, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     LlavaNext, LlavaNextConfig, LoadError, LoadOptions, PruneOptions, Vlm, VlmError, WeightFiles, load_vlm,
     prune, save_safetensors,
 };

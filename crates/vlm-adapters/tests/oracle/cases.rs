@@ -1,7 +1,7 @@
 //! What the stored cases of every family have in common.
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
-use diffprune_vlm::load_image;
+use diffprune_vlm_adapters::load_image;
 use image::RgbImage;
 use serde_json::Value;
 

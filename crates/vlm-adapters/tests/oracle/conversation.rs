@@ -7,7 +7,7 @@ use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
     PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions,
     PruneOptions, Question, Turn, VisualInput, Vlm, VlmError, load_image, load_vlm, prune,
 };

@@ -2,7 +2,9 @@
 
 use burn::tensor::{DType, Device};
 use diffprune_pruner::Signals;
-use diffprune_vlm::{ImageMode, Llava, LlavaConfig, LoadOptions, Pixels, Vlm, WeightFiles, save_safetensors};
+use diffprune_vlm_adapters::{
+    ImageMode, Llava, LlavaConfig, LoadOptions, Pixels, Vlm, WeightFiles, save_safetensors,
+};
 use serde_json::Value;
 
 use crate::cases::{cases, images, manifests};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextBatch, VisualInput,
     VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
 };

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     AnyRes, Encoded, GenerateOptions, LlavaNext, LlavaNextConfig, LoadOptions, Newlines, NextOptions,
     NextTokens, Packing, Pixels, PruneOptions, Slot, Spliced, Vlm, WeightFiles, answer, load_image, load_vlm,
     save_safetensors,
@@ -75,8 +75,8 @@ fn check_packing(next: &LlavaNext, pixels: &Pixels, encoded: &Encoded, tensors: 
         let sources = next.packing(image).sources();
         let sequence = next.sequence(layout, &all, PositionRule::Keep);
         found.extend(sequence.slots.iter().map(|slot| match slot.source {
-            diffprune_vlm::VisualSource::Feature(token) => (first * side + sources[token]) as i64,
-            diffprune_vlm::VisualSource::Separator => -1,
+            diffprune_vlm_adapters::VisualSource::Feature(token) => (first * side + sources[token]) as i64,
+            diffprune_vlm_adapters::VisualSource::Separator => -1,
         }));
         first += image.rows;
     }
@@ -180,7 +180,7 @@ fn options_change_the_sequence_and_nothing_else() {
                 let visual = next.visual_input(features, &encoded.layouts, &keep, PositionRule::Keep);
                 let spliced = next
                     .model()
-                    .splice(&prompts, Some(&visual), diffprune_vlm::Padding::Left)
+                    .splice(&prompts, Some(&visual), diffprune_vlm_adapters::Padding::Left)
                     .unwrap();
                 let rows: usize = encoded
                     .layouts

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use diffprune_pruner::{Layout, PositionRule, Selection, Signals};
-use diffprune_vlm::{Encoded, GenerateOptions, LlavaModel, Padding, Pixels, VisualInput, Vlm};
+use diffprune_vlm_adapters::{Encoded, GenerateOptions, LlavaModel, Padding, Pixels, VisualInput, Vlm};
 use image::RgbImage;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::{DType, Device};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     ClipVisionConfig, LlamaConfig, LlavaConfig, LlavaNextConfig, Qwen25VlConfig, QwenVisionConfig,
 };
 use safetensors::SafeTensors;

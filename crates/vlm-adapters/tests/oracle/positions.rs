@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule, Segment};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Llama, LlamaConfig, LoadOptions, Newlines, Padding, Slot, SplicePlan, VisualInput, VisualSource, Vlm,
     load_vlm, plan_splice, splice,
 };
@@ -246,11 +246,12 @@ fn newline_policies_change_separators_and_nothing_else() {
         .run(&picture(), |picture| {
             let layout = picture.layout("llava-next");
             let keep = picture.kept(&layout);
-            let packed =
-                |newlines, rule| diffprune_vlm::VisualSequence::packed(&layout, &keep, newlines, rule);
+            let packed = |newlines, rule| {
+                diffprune_vlm_adapters::VisualSequence::packed(&layout, &keep, newlines, rule)
+            };
             let [all, kept, none] = [Newlines::All, Newlines::KeptRows, Newlines::None]
                 .map(|newlines| packed(newlines, PositionRule::Keep));
-            let features = |sequence: &diffprune_vlm::VisualSequence| -> Vec<_> {
+            let features = |sequence: &diffprune_vlm_adapters::VisualSequence| -> Vec<_> {
                 let slots = sequence.slots.iter();
                 slots
                     .filter(|slot| slot.source != VisualSource::Separator)

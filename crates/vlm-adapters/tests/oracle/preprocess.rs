@@ -1,7 +1,7 @@
 //! Image preprocessing: 8-bit pixels exactly, normalised values to the rounding of f32.
 
 use burn::tensor::Device;
-use diffprune_vlm::{ImageMode, ImageProcessor, load_image, resize_bicubic};
+use diffprune_vlm_adapters::{ImageMode, ImageProcessor, load_image, resize_bicubic};
 use image::RgbImage;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Case<'_> {
     }
 
     /// The 8-bit pixels, where they are stored.
-    pub fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm::LoadError> {
+    pub fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm_adapters::LoadError> {
         let file = self.expected["png"].as_str();
         file.map(|file| load_image(fixture("preprocess").join(file)))
             .transpose()

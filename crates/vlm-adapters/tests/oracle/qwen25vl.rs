@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, Grid, PositionRule, Selection, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Encoded, GenerateOptions, LoadOptions, Padding, Pixels, PruneOptions, PruningSite, Qwen25Vl, QwenOptions,
     Slot, SplicePlan, Spliced, TextBatch, VisualInput, Vlm, answer, next_token_nll,
 };

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use diffprune_pruner::{Grid, PositionRule};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     GenerateOptions, LoadError, LoadOptions, PromptStyle, Qwen25Vl, Qwen25VlConfig, QwenOptions, TextBatch,
     Turn, VisualInput, Vlm, VlmError, load_vlm, render_prompt,
 };

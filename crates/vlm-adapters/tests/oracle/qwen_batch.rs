@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device};
 use diffprune_pruner::{PositionRule, Selection, Signals};
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     Encoded, LoadOptions, Padding, PruningSite, Qwen25VlConfig, Turn, VisualInput, Vlm, WeightFiles,
     load_vlm, save_safetensors,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use diffprune_pruner::Grid;
-use diffprune_vlm::{QwenImageProcessor, load_image, smart_resize};
+use diffprune_vlm_adapters::{QwenImageProcessor, load_image, smart_resize};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

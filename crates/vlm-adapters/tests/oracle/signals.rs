@@ -3,7 +3,7 @@
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Device, Tensor, activation};
 use diffprune_pruner::Signals;
-use diffprune_vlm::{ClipLayer, Encoded, ImageMode, Llava, LlavaModel, LlavaNext, LoadOptions, Vlm};
+use diffprune_vlm_adapters::{ClipLayer, Encoded, ImageMode, Llava, LlavaModel, LlavaNext, LoadOptions, Vlm};
 use serde_json::Value;
 
 use crate::cases::{cases, images, manifests};

@@ -1,6 +1,8 @@
 //! Token ids of all probes, and the prompts of all stored conversations.
 
-use diffprune_vlm::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
+use diffprune_vlm_adapters::{
+    ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -122,7 +124,7 @@ fn rendered(
     prompt: &str,
     template: &ChatTemplate,
     messages: &[Message],
-) -> Result<String, diffprune_vlm::LoadError> {
+) -> Result<String, diffprune_vlm_adapters::LoadError> {
     let style = match prompt {
         _ if prompt.starts_with("A chat between a curious user") => PromptStyle::VicunaV1,
         _ if prompt.starts_with("A chat between a curious human") => PromptStyle::VicunaV1Human,

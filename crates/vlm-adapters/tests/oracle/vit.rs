@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::Signals;
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     CropCenter, Filter, ImageMode, ImageProcessor, LoadError, Vit, WeightFiles, canonical_vit_name,
     load_image, save_safetensors,
 };

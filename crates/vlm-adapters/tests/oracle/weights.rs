@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::DType;
-use diffprune_vlm::{
+use diffprune_vlm_adapters::{
     GenerationConfig, ImageProcessor, LlavaConfig, Qwen25VlConfig, QwenImageProcessor, WeightFiles,
     canonical_llava_name, canonical_qwen_name, save_safetensors,
 };
