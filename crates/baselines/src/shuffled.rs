@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    PruneError, Pruner, PruningContext, Selection, Signals,
 };
 
 use crate::draw::{shuffled, stream};
@@ -62,10 +62,6 @@ impl<P: Pruner> Shuffled<P> {
 impl<P: Pruner> Pruner for Shuffled<P> {
     fn name(&self) -> &str {
         &self.name
-    }
-
-    fn stage(&self) -> Stage {
-        self.inner.stage()
     }
 
     fn signals(&self) -> Signals {

@@ -17,7 +17,7 @@ pub use train::{
 // The family, so that one dependency is enough.
 pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
 pub use diffprune_pruner::{
-    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_selectors::{Selector, SelectorCheckpoint, SelectorConfig, SelectorMetadata};

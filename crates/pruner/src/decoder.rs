@@ -6,8 +6,8 @@ use crate::{Budget, PruneError, Pruner};
 
 /// A method that drops visual tokens between the layers of the decoder, while the prompts are read.
 ///
-/// It is a [`Pruner`] whose [`Pruner::select`] keeps every token and whose [`Pruner::decoder`] gives itself;
-/// [`Pruner::positions`] says which position ids the later layers use. The decoder calls it for one sequence at a time;
+/// It is a [`Pruner`] whose [`Pruner::decoder`] gives itself, and whose [`Pruner::select`] is the default, which keeps
+/// every token; [`Pruner::positions`] says which position ids the later layers use. The decoder calls it for one sequence at a time;
 /// sequences without visual tokens are never shown to it.
 pub trait DecoderPruner: Pruner {
     /// Where the method acts on a sequence with `n_visual` visual tokens, by ascending layer; nothing when the budget

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{
-    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
-    Pruner, PruningContext, Selection, Stage,
+    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError, Pruner,
 };
 
 use super::schedule::Case;
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::top::highest;
@@ -191,16 +190,8 @@ impl Pruner for Dart {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(self.layer)
-    }
-
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 

@@ -2,11 +2,11 @@
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
-    Pruner, PruningContext, Queries, RowsOf, Selection, Stage,
+    Pruner, Queries, RowsOf,
 };
 
 use super::schedule::Case;
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
 use crate::top::highest;
 
@@ -121,16 +121,8 @@ impl Pruner for FastV {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(self.layer)
-    }
-
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 

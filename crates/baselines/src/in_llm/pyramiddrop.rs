@@ -2,11 +2,11 @@
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Stage, processed_average,
+    PruneError, Pruner, Queries, RowsOf, processed_average,
 };
 
 use super::schedule::{Case, Row};
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
 use crate::top::highest;
 
@@ -107,26 +107,12 @@ impl Pruner for PyramidDrop {
         }
     }
 
-    /// The first drop, for 192 of 576 tokens in 32 layers under [`Schedule::Average`]: it comes earlier for less.
-    fn stage(&self) -> Stage {
-        let first = match &self.schedule {
-            Schedule::Average => AVERAGES[0].drops[0].0,
-            Schedule::Published | Schedule::Kept => PUBLISHED.drops[0].0,
-            Schedule::Fixed(drops) => drops.first().map_or(0, |drop| drop.0),
-        };
-        Stage::Decoder(first)
-    }
-
     fn positions(&self) -> PositionRule {
         PositionRule::Reindex
     }
 
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 

@@ -3,12 +3,11 @@
 use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
 use diffprune_pruner::{
     AttentionRows, Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals,
-    DecoderStage, PositionRule, PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Stage,
-    counted_average,
+    DecoderStage, PositionRule, PruneError, Pruner, Queries, RowsOf, counted_average,
 };
 
 use super::schedule::{Case, Row};
-use super::{Schedule, density_peak_means, keep_all, scores};
+use super::{Schedule, density_peak_means, scores};
 use crate::registry::{Baseline, Check, Paper};
 use crate::top::highest;
 
@@ -233,10 +232,6 @@ impl Pruner for SparseVlm {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(V1[0].drops[0].0)
-    }
-
     fn positions(&self) -> PositionRule {
         match self.version {
             SparseVlmVersion::V1 => PositionRule::Reindex,
@@ -246,10 +241,6 @@ impl Pruner for SparseVlm {
 
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 
