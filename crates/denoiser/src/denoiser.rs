@@ -1,21 +1,12 @@
 //! The denoiser: one transformer block that repairs throttled tokens.
 
 use burn::config::Config;
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, Device, Tensor, activation};
-use diffprune_kernels::{gelu, layer_norm, linear3};
+use burn::tensor::{Bool, Device, Tensor};
+use diffprune_kernels::{Activation, apply_layer_norm, draw_parameters, feed_forward};
 
 use crate::attention::{DenoiserAttention, DenoiserSelfAttention, DenoiserSelfAttentionConfig, projection};
-
-/// The nonlinearity between the two layers of the feed-forward part.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Gaussian error linear unit, erf form.
-    Gelu,
-    /// Rectified linear unit.
-    Relu,
-}
 
 /// Configuration of a [`Denoiser`].
 #[derive(Config, Debug)]
@@ -101,7 +92,7 @@ impl DenoiserConfig {
             norm_eps: self.norm_eps,
             activation: self.activation,
         };
-        denoiser.visit(&mut Draw);
+        draw_parameters(&denoiser);
         denoiser
     }
 }
@@ -126,30 +117,10 @@ impl Denoiser {
     }
 
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = linear3(&self.linear1, x);
-        let hidden = match self.activation {
-            Activation::Gelu => gelu(hidden),
-            Activation::Relu => activation::relu(hidden),
-        };
-        linear3(&self.linear2, hidden)
+        feed_forward(&self.linear1, self.activation, &self.linear2, x)
     }
 
     fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-        let gamma = layer.gamma.val();
-        let beta = layer
-            .beta
-            .as_ref()
-            .map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-        layer_norm(x, gamma, beta, self.norm_eps)
-    }
-}
-
-/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the
-/// seed of the moment of `init`.
-struct Draw;
-
-impl ModuleVisitor for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
+        apply_layer_norm(layer, x, self.norm_eps)
     }
 }

@@ -1,13 +1,34 @@
 //! Activations, one pass over memory each.
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::config::Config;
+use burn::tensor::{Tensor, activation};
 
-use crate::fused::{self, Activation, FusedOps};
+use crate::fused::{self, FusedActivation, FusedOps};
 use crate::reference;
 
 /// Slope inside the sigmoid of [`quick_gelu`], as published with the CLIP models.
 pub(crate) const QUICK_GELU_SLOPE: f64 = 1.702;
+
+/// The nonlinearity of a network's feed-forward parts, as its configuration names it.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Gaussian error linear unit, erf form: [`gelu`].
+    Gelu,
+    /// Rectified linear unit: `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// Applies it to every element.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => gelu(x),
+            Self::Relu => activation::relu(x),
+        }
+    }
+}
 
 /// Gaussian error linear unit: `x * Phi(x)` with `Phi` the normal distribution function (the erf form).
 ///
@@ -17,7 +38,10 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if !fused::serves(&x) {
         return reference::gelu(x);
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Gelu))
+    Tensor::from_dispatch(Dispatch::fused_activation(
+        x.into_dispatch(),
+        FusedActivation::Gelu,
+    ))
 }
 
 /// The sigmoid approximation of [`gelu`] that CLIP uses: `x * sigmoid(1.702 x)`.
@@ -30,7 +54,7 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     }
     Tensor::from_dispatch(Dispatch::fused_activation(
         x.into_dispatch(),
-        Activation::QuickGelu,
+        FusedActivation::QuickGelu,
     ))
 }
 
@@ -42,7 +66,10 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if !fused::serves(&x) {
         return reference::silu(x);
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Silu))
+    Tensor::from_dispatch(Dispatch::fused_activation(
+        x.into_dispatch(),
+        FusedActivation::Silu,
+    ))
 }
 
 /// Gated unit of the Llama family: `silu(gate) * up`, without keeping `silu(gate)`.

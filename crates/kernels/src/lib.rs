@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod fused;
+mod layers;
 mod linear;
 mod loss;
 mod norm;
@@ -10,8 +11,12 @@ pub mod reference;
 mod rope;
 mod softmax;
 
-pub use activation::{gelu, quick_gelu, silu, swiglu};
+pub use activation::{Activation, gelu, quick_gelu, silu, swiglu};
 pub use attention::{AttentionOptions, attention, attention_rows};
+pub use layers::{
+    AttentionLayers, apply_layer_norm, apply_rms_norm, draw_parameters, feed_forward, linear_with_bias,
+    self_attention,
+};
 pub use linear::linear3;
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};

@@ -1,10 +1,10 @@
 //! Negative log-likelihood of one class per row.
 
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor, activation};
 
 use crate::fused::{self, FusedOps};
-use crate::reference;
+use crate::reference::statistics_dtype;
 
 /// Cross entropy per row, not averaged: `log sum_j exp(logits_j) - logits_target`, in f32 (in f64 for f64 logits).
 ///
@@ -18,10 +18,21 @@ use crate::reference;
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let readable = matches!(targets.dtype(), DType::I32 | DType::I64) && targets.dims() == [logits.dims()[0]];
     if !(readable && fused::serves(&logits)) {
-        return reference::cross_entropy(logits, targets);
+        return composed(logits, targets);
     }
     Tensor::from_dispatch(Dispatch::fused_cross_entropy(
         logits.into_dispatch(),
         targets.into_dispatch(),
     ))
+}
+
+/// See [`cross_entropy`].
+pub fn composed(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    let wide = statistics_dtype(logits.dtype());
+    let log_probabilities = activation::log_softmax(logits.cast(wide), 1);
+    log_probabilities
+        .gather(1, targets.reshape([rows, 1]))
+        .reshape([rows])
+        .neg()
 }

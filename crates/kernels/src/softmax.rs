@@ -1,10 +1,10 @@
 //! Softmax of the last axis.
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 
 use crate::fused::{self, FusedOps};
-use crate::reference;
+use crate::reference::in_statistics_dtype;
 
 /// Softmax over the last axis: `exp(x_j - max x) / sum_i exp(x_i - max x)`, sums in f32.
 ///
@@ -12,7 +12,12 @@ use crate::reference;
 /// - `x` and output: `[.., d]`
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if !fused::serves(&x) {
-        return reference::softmax(x);
+        return composed(x);
     }
     Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()))
+}
+
+/// See [`softmax`].
+pub fn composed<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    in_statistics_dtype(x, |x| activation::softmax(x, D - 1))
 }
