@@ -5,31 +5,29 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use diffprune_files::Fnv64;
 use serde::Serialize;
 
 /// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
 const WINDOW: u64 = 1 << 20;
 
-/// An FNV-1a hash in the making.
-pub struct Digest(u64);
+/// A digest in the making: [`Fnv64`] over texts and files.
+pub struct Digest(Fnv64);
 
 impl Digest {
-    /// Of nothing yet.
+    /// The digest of nothing.
     pub fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self(Fnv64::new())
     }
 
     /// With more bytes.
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        Self(self.0.bytes(bytes))
     }
 
     /// With a text, set apart from the next one.
     pub fn text(self, text: &str) -> Self {
-        self.bytes(text.as_bytes()).bytes(&[0xff])
+        Self(self.0.text(text))
     }
 
     /// With a file: its name, its length and both ends of it. A file that is not there counts as empty.
@@ -45,12 +43,12 @@ impl Digest {
 
     /// Sixteen hexadecimal digits.
     pub fn hex(&self) -> String {
-        format!("{:016x}", self.0)
+        self.0.hex()
     }
 
     /// The first eight digits, for names of folders.
     pub fn short(&self) -> String {
-        self.hex()[..8].to_string()
+        self.0.short()
     }
 }
 

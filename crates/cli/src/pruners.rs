@@ -10,7 +10,7 @@ use diffprune::{
     DiffPrune, DiffPruneConfig, PositionRule, PruneError, Pruner, ScorerChoice, ScorerPreset,
     SelectorCheckpoint, Vlm,
 };
-use diffprune_baselines::{find, registry};
+use diffprune_baselines::{Encoder, find_for, registry};
 
 use crate::family::QWEN;
 
@@ -85,7 +85,7 @@ impl Method {
                 scorer: Some(scorer),
             },
             (None, per_view) => Self {
-                pruner: fixed(name.base, per_view)?,
+                pruner: fixed(name.base, per_view, vlm.family())?,
                 scorer: None,
             },
         })
@@ -159,9 +159,13 @@ impl<'a> Name<'a> {
     }
 }
 
-/// A method that needs no training.
-fn fixed(name: &str, per_view: bool) -> anyhow::Result<Arc<dyn Pruner>> {
-    match find(name) {
+/// A method that needs no training, in its form for a family.
+fn fixed(name: &str, per_view: bool, family: &str) -> anyhow::Result<Arc<dyn Pruner>> {
+    let encoder = match family {
+        QWEN => Encoder::WithoutClass,
+        _ => Encoder::WithClass,
+    };
+    match find_for(name, encoder) {
         None => bail!("pruner: found `{name}`, wanted {WANTED}"),
         Some(pruner) if per_view => Ok(Arc::new(in_each_view(pruner)?)),
         Some(pruner) => Ok(pruner.into()),
@@ -192,7 +196,7 @@ pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
     }
-    let pruner = fixed(name.base, name.per_view)?;
+    let pruner = fixed(name.base, name.per_view, family)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
     let no_class = family == QWEN && !signals.received_attention;

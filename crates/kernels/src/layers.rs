@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Initializer, LayerNorm, Linear, RmsNorm};
 use burn::tensor::{Bool, Device, Tensor};
 
-use crate::{Activation, AttentionOptions, attention, layer_norm, linear3, rms_norm};
+use crate::{Activation, AttentionOptions, attention, layer_norm, rms_norm};
 
 /// A linear layer whose weight is drawn by `initializer` and whose bias is zero.
 ///
@@ -33,6 +33,21 @@ pub fn draw_parameters<M: Module>(module: &M) {
     }
 
     module.visit(&mut Draw);
+}
+
+/// Applies `layer` to every token, seen as one long list of `b * n` rows.
+///
+/// Burn's gradient of the weight of a three-axis input first materialises `[b, d_in, d_out]`; with two axes it is one
+/// product.
+///
+/// # Shapes
+/// - `x`: `[b, n, d_in]`
+/// - output: `[b, n, d_out]`
+pub fn linear3(layer: &Linear, x: Tensor<3>) -> Tensor<3> {
+    let [batch, n, d_in] = x.dims();
+    let y = layer.forward::<2>(x.reshape([batch * n, d_in]));
+    let [_, d_out] = y.dims();
+    y.reshape([batch, n, d_out])
 }
 
 /// Applies a layer norm through [`layer_norm`]; a norm without bias has a bias of zero. `eps` is given because Burn's
@@ -99,4 +114,45 @@ pub fn self_attention(layers: AttentionLayers<'_>, x: Tensor<3>, mask: Option<Te
     };
     let mixed = attention(q, k, v, &options).reshape([batch, n_tokens, d_model]);
     linear3(layers.out_proj, mixed)
+}
+
+/// The two residual parts of a transformer block, and where their layer norms stand.
+///
+/// ```text
+/// pre-LN:   y = x + attend(LN1(x))      z = y + feed_forward(LN2(y))
+/// post-LN:  y = LN1(x + attend(x))      z = LN2(y + feed_forward(y))
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ResidualNorms<'a> {
+    /// Layer norm of the attention part, `[d_model]`.
+    pub norm1: &'a LayerNorm,
+    /// Layer norm of the feed-forward part, `[d_model]`.
+    pub norm2: &'a LayerNorm,
+    /// Pre-LN instead of post-LN.
+    pub norm_first: bool,
+    /// Epsilon of both.
+    pub eps: f64,
+}
+
+impl ResidualNorms<'_> {
+    /// Runs both parts.
+    ///
+    /// # Shapes
+    /// - `x` and output: `[batch, n_tokens, d_model]`
+    pub fn forward(
+        self,
+        x: Tensor<3>,
+        attend: impl FnOnce(Tensor<3>) -> Tensor<3>,
+        feed_forward: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let norm1 = |x| apply_layer_norm(self.norm1, x, self.eps);
+        let norm2 = |x| apply_layer_norm(self.norm2, x, self.eps);
+        if self.norm_first {
+            let y = x.clone() + attend(norm1(x));
+            y.clone() + feed_forward(norm2(y))
+        } else {
+            let y = norm1(x.clone() + attend(x));
+            norm2(y.clone() + feed_forward(y))
+        }
+    }
 }

@@ -4,7 +4,6 @@ mod activation;
 mod attention;
 mod fused;
 mod layers;
-mod linear;
 mod loss;
 mod norm;
 pub mod reference;
@@ -14,10 +13,9 @@ mod softmax;
 pub use activation::{Activation, gelu, quick_gelu, silu, swiglu};
 pub use attention::{AttentionOptions, attention, attention_rows};
 pub use layers::{
-    AttentionLayers, apply_layer_norm, apply_rms_norm, draw_parameters, feed_forward, linear_with_bias,
-    self_attention,
+    AttentionLayers, ResidualNorms, apply_layer_norm, apply_rms_norm, draw_parameters, feed_forward, linear_with_bias,
+    linear3, self_attention,
 };
-pub use linear::linear3;
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
 pub use rope::{rope_halves, rope_tables};

@@ -54,6 +54,9 @@ pub trait Pruner: Send + Sync {
     }
 }
 
+/// What a method found, or why it could not choose.
+pub type PruneResult<T> = Result<T, PruneError>;
+
 /// Why a method could not choose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PruneError {
@@ -131,6 +134,17 @@ pub enum PruneError {
         /// The number wanted.
         wanted: usize,
     },
+}
+
+/// A signal, or the error that tells which method misses it.
+pub(crate) fn required<'a, T>(
+    observed: &'a Option<T>,
+    method: &str,
+    signal: &'static str,
+) -> PruneResult<&'a T> {
+    observed
+        .as_ref()
+        .ok_or_else(|| PruneError::missing(method, signal))
 }
 
 impl PruneError {

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
 use diffprune_kernels::{
-    Activation, AttentionLayers, apply_layer_norm, feed_forward, linear_with_bias, self_attention,
+    Activation, AttentionLayers, ResidualNorms, feed_forward, linear_with_bias, self_attention,
 };
 
 /// Configuration of a [`TransformerBlock`].
@@ -119,21 +119,14 @@ impl TransformerBlock {
     /// - mask: `[batch, n_tokens]`, true = a real token; the others are not attended to
     /// - output: `[batch, n_tokens, d_model]`
     pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        if self.norm_first {
-            let y = x.clone() + self.attn.forward(self.norm(&self.norm1, x), mask);
-            y.clone() + self.feed_forward(self.norm(&self.norm2, y))
-        } else {
-            let y = self.norm(&self.norm1, x.clone() + self.attn.forward(x, mask));
-            self.norm(&self.norm2, y.clone() + self.feed_forward(y))
-        }
-    }
-
-    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        feed_forward(&self.linear1, self.activation, &self.linear2, x)
-    }
-
-    fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-        apply_layer_norm(layer, x, self.norm_eps)
+        let norms = ResidualNorms {
+            norm1: &self.norm1,
+            norm2: &self.norm2,
+            norm_first: self.norm_first,
+            eps: self.norm_eps,
+        };
+        let feed_forward = |x| feed_forward(&self.linear1, self.activation, &self.linear2, x);
+        norms.forward(x, |x| self.attn.forward(x, mask), feed_forward)
     }
 }
 

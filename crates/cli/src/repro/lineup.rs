@@ -1,14 +1,12 @@
 //! What is compared on which model.
 
 use diffprune::{Budget, GumbelBackward, Method};
-use diffprune_baselines::{Baseline, registry};
+use diffprune_baselines::{Baseline, Encoder, Fidelity, registry};
 use serde::{Deserialize, Serialize};
 
 /// Families with a table of their own; every other one is shown as the first.
 const NEXT: &str = "llava-next";
 const QWEN: &str = "qwen2.5-vl";
-/// Ends the name of a method's variant for Qwen2.5-VL.
-const FOR_QWEN: &str = "-qwen";
 
 /// The comparison on one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,12 +53,14 @@ impl Lineup {
                 arms.push(format!("{}-at-budget", rival.arm));
             }
         }
+        let encoder = match family {
+            QWEN => Encoder::WithoutClass,
+            _ => Encoder::WithClass,
+        };
         let chosen = |baseline: &&Baseline| {
             baseline.paper.is_none()
                 || every
-                || (is_before_the_model(baseline)
-                    && is_for(family, baseline.name)
-                    && is_default(baseline.name))
+                || (is_before_the_model(baseline) && baseline.is_for(encoder) && is_default(baseline))
         };
         let (published, controls): (Vec<_>, Vec<_>) = registry()
             .iter()
@@ -129,19 +129,10 @@ fn is_before_the_model(baseline: &Baseline) -> bool {
 }
 
 /// Whether the method is as its authors' code has it: what the papers say instead is compared on the first model.
-fn is_default(name: &str) -> bool {
-    !name.contains("-corrected")
-}
-
-/// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
-fn is_for(family: &str, name: &str) -> bool {
-    match name.strip_suffix(FOR_QWEN) {
-        Some(_) => family == QWEN,
-        None => {
-            let variant = format!("{name}{FOR_QWEN}");
-            family != QWEN || registry().iter().all(|other| other.name != variant)
-        }
-    }
+fn is_default(baseline: &Baseline) -> bool {
+    baseline
+        .differs
+        .is_none_or(|differs| differs.follows == Fidelity::Reference)
 }
 
 #[cfg(test)]

@@ -8,22 +8,13 @@ use diffprune_softtopk::{
 use proptest::prelude::*;
 
 use crate::is_derivative;
-use crate::threshold::{distance, row, spread, values};
+use crate::threshold::{distance, input, row, spread, values};
 
 fn operator(kind: SoftTopKKind) -> TopKOperator {
     TopKOperatorConfig::new(kind)
         .with_z_score(false)
         .with_n_samples(16)
         .init()
-}
-
-fn input(scores: Tensor<2>, k: f64, tau: f64) -> SoftTopKInput {
-    SoftTopKInput {
-        scores,
-        k: k.into(),
-        tau: tau.into(),
-        mask: None,
-    }
 }
 
 fn solve(kind: SoftTopKKind, scores: &[f64], k: f64, tau: f64) -> Vec<f64> {

@@ -32,7 +32,7 @@ fn operator(kind: ThresholdKind, solver: Solver) -> SoftTopK {
         .init()
 }
 
-fn input(scores: Tensor<2>, k: f64, tau: f64) -> SoftTopKInput {
+pub(crate) fn input(scores: Tensor<2>, k: f64, tau: f64) -> SoftTopKInput {
     SoftTopKInput {
         scores,
         k: k.into(),
