@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
-use diffprune::vlm::write_atomic;
+use diffprune_files::write_whole;
+use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
-use super::eval::make_folder;
-use super::mini_card::{CARD, RECIPE, write_card};
-use crate::digest::Digest;
+use super::mini_card::measure;
 use crate::{device, model};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
@@ -66,9 +65,9 @@ impl MiniTrainArgs {
         let folder = unfinished(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
-            write_atomic(folder.join(CARD), super::mini_card::bare(&recipe)?.as_bytes())?;
+            write_whole(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
-            write_card(&folder, &self.out.join("card"), &device)?;
+            measure(&folder, &self.out.join("card"), &device)?;
         }
         replace(&folder, &assets)?;
         println!("{}", assets.display());
@@ -140,7 +139,7 @@ fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
             "{}: found another recipe, wanted that of this run; choose another folder with --out or remove it",
             path.display()
         ),
-        Err(_) => Ok(write_atomic(path, recipe.as_bytes())?),
+        Err(_) => Ok(write_whole(path, recipe.as_bytes())?),
     }
 }
 
@@ -153,7 +152,7 @@ fn write_checkpoint(
 ) -> anyhow::Result<()> {
     trained.save_pretrained(dir, DType::F16)?;
     write_processor_files(dir, family, world)?;
-    write_atomic(dir.join(RECIPE), recipe.as_bytes())?;
+    write_whole(dir.join(RECIPE), recipe.as_bytes())?;
     Ok(())
 }
 
