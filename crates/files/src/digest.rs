@@ -12,7 +12,7 @@ impl Fnv64 {
 
     /// With more bytes behind.
     pub fn bytes(self, bytes: &[u8]) -> Self {
-        let step = |hash, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         Self(bytes.iter().fold(self.0, step))
     }
 

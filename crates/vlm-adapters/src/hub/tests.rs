@@ -323,7 +323,7 @@ fn the_token_goes_to_the_hub_and_to_no_other_host() -> Outcome {
         .requests()
         .into_iter()
         .partition(|seen| seen.path.starts_with("/store"));
-    let token = |seen: &server::Seen| seen.headers.get("authorization").cloned();
+    let token = |request: &diffprune_test_hub::Request| request.headers.get("authorization").cloned();
     assert!(
         hub.len() > 3
             && hub
