@@ -151,15 +151,16 @@ mod tests {
     fn the_new_content_takes_the_place_of_the_old_one_and_nothing_else_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        for (write, content) in [
-            (write_whole as fn(&Path, &[u8]) -> Result<(), WriteError>, "one"),
-            (write_whole, "two"),
-            (replace_whole, "three"),
-        ] {
-            write(&path, content.as_bytes()).unwrap();
+        let check = |content: &str| {
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
             assert_eq!(names(folder.path()), ["file"]);
+        };
+        for content in ["one", "two"] {
+            write_whole(&path, content).unwrap();
+            check(content);
         }
+        replace_whole(&path, "three").unwrap();
+        check("three");
     }
 
     #[test]
@@ -201,11 +202,8 @@ mod tests {
             (&dangling, "symbolic link"),
             (Path::new("/dev/null"), "device"),
         ] {
-            for write in [
-                write_whole as fn(&Path, &str) -> Result<(), WriteError>,
-                replace_whole,
-            ] {
-                let error = write(path, "new").unwrap_err();
+            for outcome in [write_whole(path, "new"), replace_whole(path, "new")] {
+                let error = outcome.unwrap_err();
                 assert!(error.to_string().contains(kind), "{}: {error}", path.display());
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use diffprune_files::write_whole;
 use diffprune_eval::{Benchmark, Question, Record, answer_files};
+use diffprune_files::write_whole;
 
 use crate::LabError;
 use crate::files::make_folder;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::Budget;
-use diffprune_files::write_whole;
 use diffprune_eval::{Annotations, Meta, Report, ReportOptions};
+use diffprune_files::write_whole;
 use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
 
 use crate::annotations::SceneTruth;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use diffprune::Vlm;
-use diffprune_files::write_whole;
 use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_files::write_whole;
 use serde::Serialize;
 
 use crate::LabError;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use diffprune::pruning::Segment;
 use diffprune::vlm::PruneOptions;
-use diffprune_files::write_whole;
 use diffprune::{Grid, Layout, Vlm, prune};
 use diffprune_eval::heat_map;
+use diffprune_files::write_whole;
 use image::{ImageFormat, RgbImage};
 
 use crate::LabError;

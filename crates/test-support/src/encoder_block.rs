@@ -229,7 +229,10 @@ impl Stored<'_> {
     fn flat(&self, name: &str) -> Tensor<1> {
         let data = self.data(name);
         let n = data.num_elements();
-        Tensor::from_data(TensorData::new(data.iter::<f32>().collect::<Vec<_>>(), [n]), self.device)
+        Tensor::from_data(
+            TensorData::new(data.iter::<f32>().collect::<Vec<_>>(), [n]),
+            self.device,
+        )
     }
 
     fn load(&self, layers: Layers<'_>) {

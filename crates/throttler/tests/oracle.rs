@@ -4,8 +4,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use diffprune_softtopk::{SoftTopKConfig, SoftTopKInput};
-use diffprune_throttler::{GateFamily, NoiseScale, ThrottlerConfig, ThrottlerInput};
 use diffprune_test_support::fixtures;
+use diffprune_throttler::{GateFamily, NoiseScale, ThrottlerConfig, ThrottlerInput};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

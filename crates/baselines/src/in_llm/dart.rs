@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{
-    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError, PruneResult, Pruner,
+    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
+    PruneResult, Pruner,
 };
 
 use super::schedule::Case;

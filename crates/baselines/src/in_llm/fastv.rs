@@ -1,8 +1,8 @@
 //! FastV (Chen et al., ECCV 2024).
 
 use diffprune_pruner::{
-    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError, PruneResult,
-    Pruner, Queries, RowsOf,
+    Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
+    PruneResult, Pruner, Queries, RowsOf,
 };
 
 use super::schedule::Case;

@@ -42,7 +42,11 @@ fn told(output: Output) -> String {
 /// Requests of weight files since the last call.
 fn weights_asked_for(server: &Server) -> usize {
     let is_weights = |path: &str| path.contains(".safetensors");
-    server.requests().iter().filter(|request| is_weights(&request.path)).count()
+    server
+        .requests()
+        .iter()
+        .filter(|request| is_weights(&request.path))
+        .count()
 }
 
 #[test]

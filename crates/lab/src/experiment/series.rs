@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use diffprune_files::write_whole;
 use diffprune_eval::Report;
+use diffprune_files::write_whole;
 
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, page};
 use crate::files::folder_name;
