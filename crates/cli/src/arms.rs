@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use diffprune::pruning::PerView;
-use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
+use diffprune::{LearnedPruner, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
 use crate::pruners::{PER_VIEW, in_each_view, names, untrained};
@@ -25,7 +25,7 @@ pub struct ArmSource<'a> {
     /// The model.
     pub vlm: &'a dyn Vlm,
     /// Trained scorers by name.
-    pub scorers: BTreeMap<String, DiffPrune>,
+    pub scorers: BTreeMap<String, LearnedPruner>,
     /// Number of seeds of the arm `random`.
     pub random_seeds: u64,
     /// Seed of everything else that is drawn.
@@ -116,7 +116,7 @@ impl ArmSource<'_> {
         self.seed..self.seed + self.random_seeds.max(1)
     }
 
-    fn scorer(&self, name: &str) -> anyhow::Result<&DiffPrune> {
+    fn scorer(&self, name: &str) -> anyhow::Result<&LearnedPruner> {
         match self.scorers.get(name) {
             Some(scorer) => Ok(scorer),
             None => bail!("arms: found no scorer called `{name}`; give it with --scorer {name}=DIR"),
@@ -135,7 +135,7 @@ impl ArmSource<'_> {
     }
 }
 
-fn shared(scorer: DiffPrune) -> Arc<dyn Pruner> {
+fn shared(scorer: LearnedPruner) -> Arc<dyn Pruner> {
     Arc::new(scorer)
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
 use diffprune::{
-    DiffPrune, DiffPruneConfig, PositionRule, PruneError, Pruner, ScorerChoice, ScorerPreset,
-    SelectorCheckpoint, Vlm,
+    DiffPruneConfig, HeadCheckpoint, LearnedPruner, PositionRule, PruneError, Pruner, ScorerChoice,
+    ScorerPreset, Vlm,
 };
 use diffprune_baselines::{find, registry};
 
@@ -64,7 +64,7 @@ const SMALL: usize = 256;
 /// A method, and its scores when it has some.
 pub struct Method {
     pruner: Arc<dyn Pruner>,
-    scorer: Option<DiffPrune>,
+    scorer: Option<LearnedPruner>,
 }
 
 impl Method {
@@ -92,7 +92,7 @@ impl Method {
     }
 
     /// A scorer.
-    pub fn learned(scorer: DiffPrune) -> Self {
+    pub fn learned(scorer: LearnedPruner) -> Self {
         Self {
             pruner: Arc::new(scorer.clone()),
             scorer: Some(scorer),
@@ -187,7 +187,7 @@ pub fn in_each_view(pruner: Box<dyn Pruner>) -> anyhow::Result<PerView> {
 pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
-        SelectorCheckpoint::metadata(dir).with_context(|| format!("scorer {}", dir.display()))?;
+        HeadCheckpoint::metadata(dir).with_context(|| format!("scorer {}", dir.display()))?;
     }
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
@@ -208,23 +208,18 @@ pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>
 }
 
 /// A trained scorer for this model.
-pub fn scorer(dir: &Path, vlm: &dyn Vlm) -> anyhow::Result<DiffPrune> {
-    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device())
+pub fn scorer(dir: &Path, vlm: &dyn Vlm) -> anyhow::Result<LearnedPruner> {
+    LearnedPruner::load(dir, vlm.d_descriptor(), &vlm.device())
         .with_context(|| format!("scorer {}", dir.display()))
 }
 
 /// The scorer that training would start from.
-pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<DiffPrune> {
+pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<LearnedPruner> {
     let config = DiffPruneConfig {
         scorer: preset(vlm.d_descriptor()),
         ..DiffPruneConfig::default()
     };
-    Ok(DiffPrune::untrained(
-        &config,
-        vlm.d_descriptor(),
-        seed,
-        &vlm.device(),
-    )?)
+    Ok(config.untrained(vlm.d_descriptor(), seed, &vlm.device())?)
 }
 
 /// The scorer that goes with tokens of this width.

@@ -3,9 +3,9 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+use diffprune_learned::{ConfigError, GateSettings, Head, HeadConfig, LearnedPruner, Method, TauRange};
 use diffprune_pruner::Budget;
 use diffprune_scorer::ScorerConfig;
-use diffprune_learned::{ConfigError, GateSettings, Head, HeadConfig, LearnedPruner, Method, TauRange};
 use diffprune_softtopk::SoftTopKConfig;
 use diffprune_throttler::ThrottlerConfig;
 use serde::{Deserialize, Serialize};
@@ -208,7 +208,12 @@ impl DiffPruneConfig {
     ///
     /// # Errors
     /// As [`Self::resolve`].
-    pub fn untrained(&self, d_vision: usize, seed: u64, device: &Device) -> Result<LearnedPruner, ConfigError> {
+    pub fn untrained(
+        &self,
+        d_vision: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<LearnedPruner, ConfigError> {
         let trainee = self.init(d_vision, seed, device)?;
         Ok(LearnedPruner::new(trainee.head).with_name("untrained"))
     }
@@ -234,12 +239,7 @@ fn check_denoiser(config: &DenoiserConfig) -> Result<(), ConfigError> {
 static DRAWING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The scorer is drawn first even when a head takes its place, so that all methods start from the same denoiser.
-fn draw(
-    config: &DiffPruneConfig,
-    d_vision: usize,
-    denoiser: &DenoiserConfig,
-    seed: u64,
-) -> (Head, Denoiser) {
+fn draw(config: &DiffPruneConfig, d_vision: usize, denoiser: &DenoiserConfig, seed: u64) -> (Head, Denoiser) {
     let _guard = DRAWING.lock();
     let cpu = Device::flex();
     cpu.seed(seed);

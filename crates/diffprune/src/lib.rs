@@ -12,16 +12,16 @@ pub use train::{
 
 // The family, so that one dependency is enough.
 pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
-pub use diffprune_pruner::{
-    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
-};
-pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_learned::{
     Atp, ConfigError, DiffPrune, Draws, DynamicLlava, DynamicVit, Gate, GateInput, GateSettings, Gated,
     GlimpsePrune, GumbelBackward, GumbelSte, Head, HeadCheckpoint, HeadConfig, HeadMetadata, LearnedMethod,
     LearnedPruner, Method, Operator, ScoringHead, TauRange, ThrottledGate, ThrottledInput, UnknownMethod,
     methods, throttled_gate,
 };
+pub use diffprune_pruner::{
+    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+};
+pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_softtopk::{
     SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKKind, SoftTopKOutput, ThresholdKind, TopKOperator,
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
@@ -31,12 +31,12 @@ pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, Vlm, VlmError, a
 
 /// All of `diffprune-denoiser`.
 pub use diffprune_denoiser as denoiser;
+/// All of `diffprune-learned`.
+pub use diffprune_learned as learned;
 /// All of `diffprune-pruner`.
 pub use diffprune_pruner as pruning;
 /// All of `diffprune-scorer`.
 pub use diffprune_scorer as scorer;
-/// All of `diffprune-learned`.
-pub use diffprune_learned as learned;
 /// All of `diffprune-softtopk`.
 pub use diffprune_softtopk as softtopk;
 /// All of `diffprune-throttler`.

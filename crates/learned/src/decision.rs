@@ -53,9 +53,8 @@ pub(crate) fn decided(
     let [images, n_tokens, _] = input.descriptors.dims();
     let device = input.device();
     // Token by token, so that padding changes nothing.
-    let noise = (0..images).map(|row| {
-        gumbel_noise([1, 2 * n_tokens], input.draws.seed(row), &device).reshape([1, n_tokens, 2])
-    });
+    let noise = (0..images)
+        .map(|row| gumbel_noise([1, 2 * n_tokens], input.draws.seed(row), &device).reshape([1, n_tokens, 2]));
     let weights = decide(DecisionInput {
         tokens: input.descriptors.clone(),
         keep: None,

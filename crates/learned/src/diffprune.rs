@@ -5,7 +5,9 @@ use diffprune_scorer::{Scorer, ScorerConfig};
 use diffprune_softtopk::K;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, ThrottledGate, ThrottledInput};
+use crate::{
+    ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, ThrottledGate, ThrottledInput,
+};
 
 /// DiffPrune: a soft top-k with an exact budget says how much of each token is replaced by noise. It has no settings of its
 /// own and no loss of its own.
@@ -14,13 +16,14 @@ use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, Th
 pub struct DiffPrune {}
 
 /// The rows of the registry.
-pub const ENTRIES: &[LearnedMethod] = &[LearnedMethod::new(
-    "throttle",
-    "DiffPrune: soft top-k and noise",
-    || DiffPrune {}.into(),
-)
-.aliases(&["diffprune"])
-.paper("DiffPrune (2605.28051), AutoSelect (2603.07135)")];
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("throttle", "DiffPrune: soft top-k and noise", || {
+            DiffPrune {}.into()
+        })
+        .aliases(&["diffprune"])
+        .paper("DiffPrune (2605.28051), AutoSelect (2603.07135)"),
+    ];
 
 impl Gate for DiffPrune {
     type Head = Scorer;

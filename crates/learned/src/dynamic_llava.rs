@@ -37,8 +37,10 @@ impl Default for DynamicLlava {
 /// The rows of the registry.
 pub const ENTRIES: &[LearnedMethod] =
     &[
-        LearnedMethod::new("dynamic-llava", "hard keep decisions after two blocks", || DynamicLlava::default().into())
-            .paper("Dynamic-LLaVA (ICLR 2025)"),
+        LearnedMethod::new("dynamic-llava", "hard keep decisions after two blocks", || {
+            DynamicLlava::default().into()
+        })
+        .paper("Dynamic-LLaVA (ICLR 2025)"),
     ];
 
 impl Gate for DynamicLlava {
@@ -61,7 +63,9 @@ impl Gate for DynamicLlava {
     }
 
     fn gate(&self, predictor: &DynamicLlavaPredictor, input: &GateInput<'_>) -> Result<Gated, ConfigError> {
-        Ok(decided(input, self.ratio_weight, |decision| predictor.decide(decision)))
+        Ok(decided(input, self.ratio_weight, |decision| {
+            predictor.decide(decision)
+        }))
     }
 }
 

@@ -36,8 +36,10 @@ impl Default for DynamicVit {
 /// The rows of the registry.
 pub const ENTRIES: &[LearnedMethod] =
     &[
-        LearnedMethod::new("dynamic-vit", "hard keep decisions of a predictor", || DynamicVit::default().into())
-            .paper("DynamicViT (NeurIPS 2021)"),
+        LearnedMethod::new("dynamic-vit", "hard keep decisions of a predictor", || {
+            DynamicVit::default().into()
+        })
+        .paper("DynamicViT (NeurIPS 2021)"),
     ];
 
 impl Gate for DynamicVit {
@@ -60,7 +62,9 @@ impl Gate for DynamicVit {
     }
 
     fn gate(&self, predictor: &DynamicVitPredictor, input: &GateInput<'_>) -> Result<Gated, ConfigError> {
-        Ok(decided(input, self.ratio_weight, |decision| predictor.decide(decision)))
+        Ok(decided(input, self.ratio_weight, |decision| {
+            predictor.decide(decision)
+        }))
     }
 }
 

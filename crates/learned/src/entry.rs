@@ -112,7 +112,8 @@ impl FromStr for Method {
             None => (text, None),
         };
         let plain = name.replace('_', "-");
-        let method = methods().find(|method| method.name == plain || method.aliases.contains(&plain.as_str()));
+        let method =
+            methods().find(|method| method.name == plain || method.aliases.contains(&plain.as_str()));
         match (method.map(|method| (method.argument, method.init)), argument) {
             (Some((None, init)), None) => Ok(init()),
             (Some((Some(wanted), _)), Some(argument)) => {

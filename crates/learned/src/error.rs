@@ -31,11 +31,7 @@ pub enum HeadConfigError {
     Scorer(#[from] ScorerConfigError),
 }
 
-pub(crate) fn multiple_of(
-    field: &'static str,
-    found: usize,
-    multiple: usize,
-) -> Result<(), HeadConfigError> {
+pub(crate) fn multiple_of(field: &'static str, found: usize, multiple: usize) -> Result<(), HeadConfigError> {
     match found > 0 && found.is_multiple_of(multiple.max(1)) {
         true => Ok(()),
         false => Err(HeadConfigError::Width {

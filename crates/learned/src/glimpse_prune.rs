@@ -41,13 +41,14 @@ impl Default for GlimpsePrune {
 }
 
 /// The rows of the registry.
-pub const ENTRIES: &[LearnedMethod] = &[LearnedMethod::new(
-    "glimpse-prune",
-    "importance learned from boxes",
-    || GlimpsePrune::default().into(),
-)
-.aliases(&["glimpse"])
-.paper("GlimpsePrune (2025)")];
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("glimpse-prune", "importance learned from boxes", || {
+            GlimpsePrune::default().into()
+        })
+        .aliases(&["glimpse"])
+        .paper("GlimpsePrune (2025)"),
+    ];
 
 impl GlimpsePrune {
     fn loss(&self) -> GlimpseLossConfig {

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::diffprune::per_image;
 use crate::dynamic_vit::DYNAMICVIT_RATIO_WEIGHT;
 use crate::gate::{check_weight, padded};
-use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, Method, ThrottledGate, ThrottledInput};
+use crate::{
+    ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, Method, ThrottledGate, ThrottledInput,
+};
 
 /// DiffPrune with another soft top-k: the gate of the shared [`ThrottlerConfig`](diffprune_throttler::ThrottlerConfig) on its
 /// weights. Noise goes with few of them, see [`SoftTopKKind::supports_vp_noise`].
@@ -25,13 +27,14 @@ pub struct Operator {
 }
 
 /// The rows of the registry.
-pub const ENTRIES: &[LearnedMethod] = &[LearnedMethod::new(
-    "operator",
-    "DiffPrune with another soft top-k",
-    || Operator::new(ThresholdKind::Laplace).into(),
-)
-.argument("NAME", "a soft top-k such as operator:clip", named)
-.paper("LapSum (ICML 2025), Xie et al. 2020, Sander et al. 2023, and others by name")];
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("operator", "DiffPrune with another soft top-k", || {
+            Operator::new(ThresholdKind::Laplace).into()
+        })
+        .argument("NAME", "a soft top-k such as operator:clip", named)
+        .paper("LapSum (ICML 2025), Xie et al. 2020, Sander et al. 2023, and others by name"),
+    ];
 
 fn named(operator: &str) -> Result<Method, String> {
     let operator: SoftTopKKind = operator.parse().map_err(|cause| format!("{cause}"))?;

@@ -43,7 +43,11 @@ impl LearnedPruner {
     ///
     /// # Errors
     /// When the files are missing, damaged, or belong to tokens of another width.
-    pub fn load(dir: impl AsRef<Path>, d_descriptor: usize, device: &Device) -> Result<Self, CheckpointError> {
+    pub fn load(
+        dir: impl AsRef<Path>,
+        d_descriptor: usize,
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
         let (head, metadata) =
             HeadCheckpoint::load_for_width(dir, d_descriptor, &device.clone().without_autodiff())?;
         Ok(Self::new(head).with_name(metadata.method))
@@ -100,9 +104,7 @@ impl Pruner for LearnedPruner {
                 wanted,
             });
         }
-        let scores = self
-            .head
-            .scores(tokens, &context.layouts, context.mask.clone());
+        let scores = self.head.scores(tokens, &context.layouts, context.mask.clone());
         let scores = self.directed(scores);
         let values = self.finite_values(&scores, context)?;
         // Real tokens stand first in a row, and budgets may differ: row by row, without the padding.
@@ -159,4 +161,3 @@ impl LearnedPruner {
         .collect()
     }
 }
-

@@ -9,8 +9,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Device, Distribution, Gradients, Tensor, TensorData};
 use diffprune_learned::{
     AtpInput, AtpLossConfig, AtpSelectorConfig, AtpStage, AtpThresholdConfig, DecisionInput,
-    DynamicLlavaPredictorConfig, DynamicVitPredictorConfig, HeadConfigError, geometric_tau,
-    keep_decision, keep_scores, spatial_scores, stage_ratio_loss,
+    DynamicLlavaPredictorConfig, DynamicVitPredictorConfig, HeadConfigError, geometric_tau, keep_decision,
+    keep_scores, spatial_scores, stage_ratio_loss,
 };
 use diffprune_softtopk::gumbel_noise;
 use proptest::prelude::*;

@@ -25,8 +25,7 @@ fn pruner() -> LearnedPruner {
 
 #[test]
 fn inverted_and_straight_share_out_the_tokens() {
-    let context =
-        PruningContext::new(tokens(|i| (i as f32 * 0.7).sin()), GRID, &Budget::Tokens(6)).unwrap();
+    let context = PruningContext::new(tokens(|i| (i as f32 * 0.7).sin()), GRID, &Budget::Tokens(6)).unwrap();
     let best = pruner().select(&context).unwrap();
     let worst = pruner().inverted().select(&context).unwrap();
     for row in 0..2 {

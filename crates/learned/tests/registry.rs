@@ -24,7 +24,14 @@ fn texts_and_settings_name_methods() {
         let written = toml::to_string(&method).unwrap();
         assert_eq!(toml::from_str::<Method>(&written).unwrap(), method, "{written}");
     }
-    for text in ["best", "operator", "operator:", "operator:best", "dynamic", "atp:2"] {
+    for text in [
+        "best",
+        "operator",
+        "operator:",
+        "operator:best",
+        "dynamic",
+        "atp:2",
+    ] {
         let error = text.parse::<Method>().unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
@@ -85,5 +92,18 @@ fn no_name_stands_for_two_methods() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
-    assert_eq!(methods().next().map(|method| (method.init)()), Some(Method::default()));
+    assert_eq!(
+        methods().next().map(|method| (method.init)()),
+        Some(Method::default())
+    );
+}
+
+#[test]
+fn the_page_about_learned_methods_has_all_of_them() {
+    let page = include_str!("../../../docs/learned.md");
+    let missing: Vec<&str> = methods()
+        .map(|method| method.name)
+        .filter(|name| !page.contains(&format!("`{name}`")) && !page.contains(&format!("`{name}:")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

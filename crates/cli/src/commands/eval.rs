@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use burn::tensor::DType;
 use clap::Args;
 use diffprune::vlm::Turn;
-use diffprune::{Budget, DiffPrune};
+use diffprune::{Budget, LearnedPruner};
 use diffprune_eval::{
     Annotations, Arm, Asked, CostOptions, Figures, Format, Meta, ModelShape, Question, Replica, Report,
     ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
@@ -197,7 +197,7 @@ impl EvalArgs {
     fn draw(
         &self,
         model: &Loaded,
-        scorers: &BTreeMap<String, DiffPrune>,
+        scorers: &BTreeMap<String, LearnedPruner>,
         questions: &[Question],
     ) -> anyhow::Result<Figures> {
         let vlm = model.vlm.as_ref();
@@ -231,7 +231,7 @@ impl EvalArgs {
     fn arms(
         &self,
         model: &Loaded,
-        scorers: BTreeMap<String, DiffPrune>,
+        scorers: BTreeMap<String, LearnedPruner>,
     ) -> anyhow::Result<(Vec<String>, Vec<Arm>)> {
         let names = self.names(&scorers);
         let source = ArmSource {
@@ -256,7 +256,7 @@ impl EvalArgs {
     }
 
     /// The scorers given, by name, for this model.
-    fn scorers(&self, model: &Loaded) -> anyhow::Result<BTreeMap<String, DiffPrune>> {
+    fn scorers(&self, model: &Loaded) -> anyhow::Result<BTreeMap<String, LearnedPruner>> {
         let scorer = |given: anyhow::Result<(&str, &Path)>| {
             let (name, dir) = given?;
             Ok((name.to_string(), pruners::scorer(dir, model.vlm.as_ref())?))
@@ -279,7 +279,7 @@ impl EvalArgs {
     }
 
     /// The names of the arms: those given, or the controls, the scorers, and the one called `diffprune` upside down.
-    fn names(&self, scorers: &BTreeMap<String, DiffPrune>) -> Vec<String> {
+    fn names(&self, scorers: &BTreeMap<String, LearnedPruner>) -> Vec<String> {
         if !self.arms.is_empty() {
             return self.arms.iter().map(|name| name.trim().to_string()).collect();
         }

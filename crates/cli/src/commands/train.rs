@@ -85,7 +85,7 @@ impl TrainArgs {
                 };
                 config.diffprune.scorer = preset(d_vision);
                 config.diffprune.budget = Budget::rate(2, 9);
-                if matches!(self.method, Some(Method::Operator { .. })) {
+                if matches!(self.method, Some(Method::Operator(_))) {
                     config.diffprune.throttler.gate = GateKind::Scale;
                 }
                 config

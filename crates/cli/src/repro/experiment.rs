@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use diffprune::training::Progress;
-use diffprune::{CaptionData, DiffPrune, Method, PositionRule, TrainReport, train};
+use diffprune::{CaptionData, LearnedPruner, Method, PositionRule, TrainReport, train};
 use diffprune_eval::{
     Annotations, Arm, Format, Meta, Protocol, Question, Record, Report, ReportOptions, Run, RunOptions,
     RunTimes, RunTiming,
@@ -54,7 +54,7 @@ struct Names {
 
 /// Every training.
 struct Trained {
-    scorers: BTreeMap<String, DiffPrune>,
+    scorers: BTreeMap<String, LearnedPruner>,
     reports: BTreeMap<String, TrainReport>,
 }
 
@@ -253,7 +253,7 @@ impl Experiment<'_> {
         let config = serde_json::json!({
             "model": self.model.name(), "family": vlm.family(), "table": self.lineup.table, "d_vision": vlm.d_vision(),
             "d_model": vlm.d_model(), "prompts": asked.protocol, "positions": positions, "lineup": self.lineup,
-            "plan": self.plan, "train": self.plan.train(Method::Throttle, vlm.d_descriptor(), self.seed),
+            "plan": self.plan, "train": self.plan.train(Method::default(), vlm.d_descriptor(), self.seed),
             "trainings": trainings, "dtype": self.model.dtype.name(),
             "records": format!("{STAGES}/{}", names.records), "report": options,
         });

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use diffprune_scorer::ScorerCheckpoint;
 use diffprune_learned::HeadCheckpoint;
+use diffprune_scorer::ScorerCheckpoint;
 use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
 use diffprune_vlm_adapters::Vlm;
 use serde::{Deserialize, Serialize};

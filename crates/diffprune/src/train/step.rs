@@ -17,8 +17,8 @@ use super::model::StoredTrainee;
 use super::order::DataOrder;
 use super::text::count_targets;
 use crate::{
-    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, FeatureStore, LearnedPruner, TrainConfig,
-    TrainError, Trainee, TrainingLoss, training_loss,
+    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, FeatureStore, LearnedPruner,
+    TrainConfig, TrainError, Trainee, TrainingLoss, training_loss,
 };
 
 /// Everything that stays the same during a run.
@@ -132,9 +132,7 @@ impl Setting<'_> {
         let weights = shard.weights.over(shard.images);
         let penalty = shard.penalty.map(|sum| sum / shard.targets as f64);
         Ok((
-            optimizer
-                .step(lr, StoredTrainee::from(model), grads)
-                .into(),
+            optimizer.step(lr, StoredTrainee::from(model), grads).into(),
             StepMetrics {
                 nll,
                 penalty,

@@ -167,12 +167,7 @@ impl AtpSelector {
     ///
     /// # Shapes
     /// - output: `[layouts, n_tokens]`
-    pub fn spatial_rows(
-        &self,
-        layouts: &[Layout],
-        n_tokens: usize,
-        device: &Device,
-    ) -> Option<Tensor<2>> {
+    pub fn spatial_rows(&self, layouts: &[Layout], n_tokens: usize, device: &Device) -> Option<Tensor<2>> {
         let device = &device.clone().without_autodiff();
         let rows = layouts.iter().map(|layout| {
             let parts = layout.segments.iter().map(|segment| {
@@ -183,7 +178,8 @@ impl AtpSelector {
             parts.map(|parts| padded(Tensor::cat(parts, 1), n_tokens))
         });
         let rows: Option<Vec<_>> = rows.collect();
-        rows.filter(|rows| !rows.is_empty()).map(|rows| Tensor::cat(rows, 0))
+        rows.filter(|rows| !rows.is_empty())
+            .map(|rows| Tensor::cat(rows, 0))
     }
 
     /// Soft and hard mask of the tokens.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args;
 use diffprune::scorer::ScorerConfig;
-use diffprune::{Budget, DiffPrune};
+use diffprune::{Budget, LearnedPruner};
 use diffprune_eval::{
     BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Timing, TimingContext, peak_memory,
     stages,
@@ -92,7 +92,7 @@ impl BenchArgs {
         );
         let (d_token, group) = network.widths();
         let scorer_config = ScorerConfig::base(d_token / group);
-        let pruner = DiffPrune::new(scorer_config.init(&device)).with_name("untrained");
+        let pruner = LearnedPruner::new(scorer_config.init(&device)).with_name("untrained");
         let blocks = BlockShape::plain(
             scorer_config.d_model,
             scorer_config.ff_width(),

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use diffprune::pruning::{PruningContext, Space};
-use diffprune::{Budget, DiffPrune, Grid, Pruner};
+use diffprune::{Budget, Grid, LearnedPruner, Pruner};
 
 use super::network::Network;
 
 /// What a pass consists of.
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
-    pub(super) pruner: &'a DiffPrune,
+    pub(super) pruner: &'a LearnedPruner,
     /// Vectors in a token.
     pub(super) group: usize,
     pub(super) budget: &'a Budget,
