@@ -8,7 +8,7 @@ mod scorer;
 pub use block::{Activation, SelfAttention, TransformerBlock, TransformerBlockConfig};
 pub use checkpoint::{
     CheckpointError, FORMAT_VERSION, METADATA_FILE, Metadata, ModuleCheckpoint, ScorerCheckpoint,
-    TENSORS_FILE,
+    ScorerSizes, Sizes, TENSORS_FILE,
 };
 pub use config::{ScorerConfig, ScorerConfigError};
 pub use scorer::Scorer;

@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Device, Distribution, Gradients, Tensor, TensorData};
-use diffprune_selectors::{
+use diffprune_learned::{
     AtpInput, AtpLossConfig, AtpSelectorConfig, AtpStage, AtpThresholdConfig, DecisionInput,
-    DynamicLlavaPredictorConfig, DynamicVitPredictorConfig, SelectorConfigError, geometric_tau,
-    keep_decision, keep_scores, spatial_scores, stage_ratio_loss,
+    DynamicLlavaPredictorConfig, DynamicVitPredictorConfig, HeadConfigError, geometric_tau, keep_decision,
+    keep_scores, spatial_scores, stage_ratio_loss,
 };
 use diffprune_softtopk::gumbel_noise;
 use proptest::prelude::*;
@@ -378,7 +378,7 @@ fn unfit_sizes_are_named() {
         .with_n_heads(5);
     assert!(matches!(
         heads.check(),
-        Err(SelectorConfigError::Width {
+        Err(HeadConfigError::Width {
             field: "d_hidden",
             ..
         })
@@ -386,7 +386,7 @@ fn unfit_sizes_are_named() {
     let soft = AtpThresholdConfig::new().with_sharpness(0.0);
     assert!(matches!(
         soft.check(),
-        Err(SelectorConfigError::Number {
+        Err(HeadConfigError::Number {
             field: "sharpness",
             ..
         })

@@ -1,16 +1,72 @@
-//! The predictor of DynamicViT (Rao et al., NeurIPS 2021).
+//! DynamicViT (Rao et al., NeurIPS 2021): its predictor, and its gate before a frozen language model.
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
+use diffprune_pruner::Layout;
 use diffprune_softtopk::ratio_loss;
+use serde::{Deserialize, Serialize};
 
-use crate::decision::{DecisionInput, keep_decision, keep_scores};
-use crate::error::{SelectorConfigError, multiple_of};
+use crate::decision::{DecisionInput, decided, keep_decision, keep_scores};
+use crate::error::{HeadConfigError, multiple_of};
+use crate::gate::{ScoringHead, check_weight};
 use crate::layers::{Entry, LocalGlobalHead, present};
+use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, TauRange};
 
 /// Weight of [`stage_ratio_loss`] in the published training.
 pub const DYNAMICVIT_RATIO_WEIGHT: f64 = 2.0;
+
+/// DynamicViT-style: its predictor before the frozen language model. Tokens times hard decisions (two-class Gumbel-softmax,
+/// straight-through, at the first temperature all along) and a ratio loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicVit {
+    /// Weight of the ratio loss. Default: 2, as published.
+    pub ratio_weight: f64,
+}
+
+impl Default for DynamicVit {
+    fn default() -> Self {
+        Self {
+            ratio_weight: DYNAMICVIT_RATIO_WEIGHT,
+        }
+    }
+}
+
+/// The rows of the registry.
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("dynamic-vit", "hard keep decisions of a predictor", || {
+            DynamicVit::default().into()
+        })
+        .paper("DynamicViT (NeurIPS 2021)"),
+    ];
+
+impl Gate for DynamicVit {
+    type Head = DynamicVitPredictor;
+
+    fn name(&self) -> String {
+        "dynamic_vit".to_string()
+    }
+
+    fn head(&self, d_descriptor: usize) -> Option<DynamicVitPredictorConfig> {
+        Some(DynamicVitPredictorConfig::new(d_descriptor))
+    }
+
+    fn check(&self, _: &GateSettings) -> Result<(), ConfigError> {
+        check_weight("ratio_weight", self.ratio_weight, true)
+    }
+
+    fn tau_at(&self, tau: TauRange, _: usize, _: usize) -> f64 {
+        tau.start
+    }
+
+    fn gate(&self, predictor: &DynamicVitPredictor, input: &GateInput<'_>) -> Result<Gated, ConfigError> {
+        Ok(decided(input, self.ratio_weight, |decision| {
+            predictor.decide(decision)
+        }))
+    }
+}
 
 /// Configuration of a [`DynamicVitPredictor`].
 #[derive(Config, Debug, PartialEq)]
@@ -40,7 +96,7 @@ impl DynamicVitPredictorConfig {
     ///
     /// # Errors
     /// If `d_model` is not a positive multiple of 4.
-    pub fn check(&self) -> Result<(), SelectorConfigError> {
+    pub fn check(&self) -> Result<(), HeadConfigError> {
         multiple_of("d_model", self.d_model, 4)
     }
 
@@ -116,4 +172,28 @@ pub fn stage_ratio_loss(
     losses
         .reduce(|sum, loss| sum + loss)
         .map_or_else(|| Tensor::zeros([1], device), |sum| sum * share)
+}
+
+impl ScoringHead for DynamicVitPredictor {
+    type Config = DynamicVitPredictorConfig;
+
+    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
+        config.check()
+    }
+
+    fn d_model(config: &Self::Config) -> usize {
+        config.d_model
+    }
+
+    fn init(config: &Self::Config, device: &Device) -> Self {
+        config.init(device)
+    }
+
+    fn config(&self) -> Self::Config {
+        DynamicVitPredictor::config(self).clone()
+    }
+
+    fn scores(&self, tokens: Tensor<3>, _: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
+        self.forward(tokens, mask)
+    }
 }

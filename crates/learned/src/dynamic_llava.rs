@@ -1,18 +1,73 @@
-//! The vision predictor of Dynamic-LLaVA (ICLR 2025).
+//! Dynamic-LLaVA (ICLR 2025): its vision predictor, and its gate before a frozen language model.
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
+use diffprune_pruner::Layout;
 use diffprune_scorer::{TransformerBlock, TransformerBlockConfig};
+use serde::{Deserialize, Serialize};
 
-use crate::decision::{DecisionInput, keep_decision, keep_scores};
-use crate::error::{SelectorConfigError, multiple_of};
+use crate::decision::{DecisionInput, decided, keep_decision, keep_scores};
+use crate::error::{HeadConfigError, multiple_of};
+use crate::gate::{ScoringHead, check_weight};
 use crate::layers::{Entry, LocalGlobalHead, present};
+use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, TauRange};
 
 /// Share of the vision tokens that the published training aims at.
 pub const DYNAMIC_LLAVA_RATIO: f64 = 0.2;
 /// Weight of [`ratio_loss`](diffprune_softtopk::ratio_loss) in the published training.
 pub const DYNAMIC_LLAVA_RATIO_WEIGHT: f64 = 100.0;
+
+/// Dynamic-LLaVA-style: as [`DynamicVit`](crate::DynamicVit) with the predictor and the geometric temperature of Dynamic-LLaVA.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DynamicLlava {
+    /// Weight of the ratio loss. Default: 100, as published.
+    pub ratio_weight: f64,
+}
+
+impl Default for DynamicLlava {
+    fn default() -> Self {
+        Self {
+            ratio_weight: DYNAMIC_LLAVA_RATIO_WEIGHT,
+        }
+    }
+}
+
+/// The rows of the registry.
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("dynamic-llava", "hard keep decisions after two blocks", || {
+            DynamicLlava::default().into()
+        })
+        .paper("Dynamic-LLaVA (ICLR 2025)"),
+    ];
+
+impl Gate for DynamicLlava {
+    type Head = DynamicLlavaPredictor;
+
+    fn name(&self) -> String {
+        "dynamic_llava".to_string()
+    }
+
+    fn head(&self, d_descriptor: usize) -> Option<DynamicLlavaPredictorConfig> {
+        Some(DynamicLlavaPredictorConfig::for_width(d_descriptor))
+    }
+
+    fn check(&self, _: &GateSettings) -> Result<(), ConfigError> {
+        check_weight("ratio_weight", self.ratio_weight, true)
+    }
+
+    fn tau_at(&self, tau: TauRange, step: usize, steps: usize) -> f64 {
+        geometric_tau(tau.start, tau.end, step, steps)
+    }
+
+    fn gate(&self, predictor: &DynamicLlavaPredictor, input: &GateInput<'_>) -> Result<Gated, ConfigError> {
+        Ok(decided(input, self.ratio_weight, |decision| {
+            predictor.decide(decision)
+        }))
+    }
+}
 
 /// Configuration of a [`DynamicLlavaPredictor`].
 #[derive(Config, Debug, PartialEq)]
@@ -69,7 +124,7 @@ impl DynamicLlavaPredictorConfig {
     ///
     /// # Errors
     /// If a width is 0 or cannot be split into heads or quarters.
-    pub fn check(&self) -> Result<(), SelectorConfigError> {
+    pub fn check(&self) -> Result<(), HeadConfigError> {
         multiple_of("d_model", self.d_model, 1)?;
         multiple_of("n_heads", self.n_heads, 1)?;
         multiple_of("d_ff", self.d_ff, 1)?;
@@ -148,4 +203,28 @@ pub fn geometric_tau(start: f64, end: f64, step: usize, steps: usize) -> f64 {
         steps => (step as f64 / steps as f64).min(1.0),
     };
     start * (end / start).powf(done)
+}
+
+impl ScoringHead for DynamicLlavaPredictor {
+    type Config = DynamicLlavaPredictorConfig;
+
+    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
+        config.check()
+    }
+
+    fn d_model(config: &Self::Config) -> usize {
+        config.d_model
+    }
+
+    fn init(config: &Self::Config, device: &Device) -> Self {
+        config.init(device)
+    }
+
+    fn config(&self) -> Self::Config {
+        DynamicLlavaPredictor::config(self).clone()
+    }
+
+    fn scores(&self, tokens: Tensor<3>, _: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
+        self.forward(tokens, mask)
+    }
 }

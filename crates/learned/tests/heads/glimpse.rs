@@ -1,6 +1,6 @@
 //! GlimpsePrune's predictor and its loss.
 
-use diffprune_selectors::{GlimpseLossConfig, GlimpsePredictor, GlimpsePredictorConfig};
+use diffprune_learned::{GlimpseLossConfig, GlimpsePredictor, GlimpsePredictorConfig};
 
 use super::*;
 
@@ -118,7 +118,7 @@ fn impossible_sizes_and_weights_are_refused() {
         GlimpsePredictorConfig::new(0),
     ] {
         assert!(
-            matches!(bad.check(), Err(SelectorConfigError::Width { .. })),
+            matches!(bad.check(), Err(HeadConfigError::Width { .. })),
             "{bad:?}"
         );
     }

@@ -1,7 +1,9 @@
 //! From two logits per token to a decision in training, and to scores at inference.
 
 use burn::tensor::{Bool, Tensor, activation};
-use diffprune_softtopk::gumbel_softmax_ste;
+use diffprune_softtopk::{gumbel_noise, gumbel_softmax_ste};
+
+use crate::{GateInput, Gated};
 
 /// What a predictor decides on in training.
 #[derive(Debug, Clone)]
@@ -40,4 +42,26 @@ pub fn keep_scores(logits: Tensor<3>) -> Tensor<2> {
     let [batch, n_tokens, _] = logits.dims();
     let class = |i: usize| logits.clone().narrow(2, i, 1).reshape([batch, n_tokens]);
     activation::log_sigmoid(class(0) - class(1))
+}
+
+/// Tokens times hard decisions, with the ratio loss of this weight: the gate of both predictors.
+pub(crate) fn decided(
+    input: &GateInput<'_>,
+    ratio_weight: f64,
+    decide: impl FnOnce(DecisionInput) -> Tensor<2>,
+) -> Gated {
+    let [images, n_tokens, _] = input.descriptors.dims();
+    let device = input.device();
+    // Token by token, so that padding changes nothing.
+    let noise = (0..images)
+        .map(|row| gumbel_noise([1, 2 * n_tokens], input.draws.seed(row), &device).reshape([1, n_tokens, 2]));
+    let weights = decide(DecisionInput {
+        tokens: input.descriptors.clone(),
+        keep: None,
+        noise: Tensor::cat(noise.collect(), 0),
+        tau: input.tau,
+        mask: input.mask.clone(),
+    });
+    let penalty = input.ratio_penalty(&weights, ratio_weight);
+    input.scaled(weights, penalty)
 }

@@ -1,16 +1,104 @@
-//! The importance predictor of GlimpsePrune (2025), on tokens alone.
+//! GlimpsePrune (2025): its importance predictor on tokens alone, the loss against boxes, and the gate.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, Linear};
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor, activation};
 use diffprune_kernels::{AttentionOptions, attention, linear3, silu};
+use diffprune_pruner::Layout;
+use serde::{Deserialize, Serialize};
 
-use crate::error::{SelectorConfigError, multiple_of};
+use crate::error::{HeadConfigError, multiple_of, positive};
+use crate::gate::{ScoringHead, check_weight};
 use crate::layers::{apply_norm, linear, norm};
+use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod};
 
 /// Score of tokens that must not be glimpsed at.
 const HIDDEN: f64 = -1e9;
+
+/// GlimpsePrune-style: tokens times the importance that its predictor gives them, and a loss against the tokens that boxes
+/// cover. Samples must know these, see [`GateInput::relevance`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GlimpsePrune {
+    /// Weight of the Dice loss. Default: 1, as published.
+    pub dice_weight: f64,
+    /// Weight of the binary cross-entropy. Default: 0.1, as published.
+    pub bce_weight: f64,
+}
+
+impl Default for GlimpsePrune {
+    fn default() -> Self {
+        let GlimpseLossConfig {
+            dice_weight,
+            bce_weight,
+        } = GlimpseLossConfig::new();
+        Self {
+            dice_weight,
+            bce_weight,
+        }
+    }
+}
+
+/// The rows of the registry.
+pub const ENTRIES: &[LearnedMethod] =
+    &[
+        LearnedMethod::new("glimpse-prune", "importance learned from boxes", || {
+            GlimpsePrune::default().into()
+        })
+        .aliases(&["glimpse"])
+        .paper("GlimpsePrune (2025)"),
+    ];
+
+impl GlimpsePrune {
+    fn loss(&self) -> GlimpseLossConfig {
+        GlimpseLossConfig {
+            dice_weight: self.dice_weight,
+            bce_weight: self.bce_weight,
+        }
+    }
+}
+
+impl Gate for GlimpsePrune {
+    type Head = GlimpsePredictor;
+
+    fn name(&self) -> String {
+        "glimpse_prune".to_string()
+    }
+
+    fn head(&self, d_descriptor: usize) -> Option<GlimpsePredictorConfig> {
+        Some(GlimpsePredictorConfig::for_width(d_descriptor))
+    }
+
+    fn check(&self, _: &GateSettings) -> Result<(), ConfigError> {
+        // Boxes say what is kept; the budget is a limit at inference, and no weight is needed to hold it.
+        check_weight("dice_weight", self.dice_weight, false)?;
+        self.loss().check().map_err(|cause| {
+            let wanted = "weights that are not negative, and one above 0";
+            ConfigError::new("diffprune.method", cause, wanted)
+        })
+    }
+
+    fn needs_relevance(&self) -> bool {
+        true
+    }
+
+    fn gate(&self, predictor: &GlimpsePredictor, input: &GateInput<'_>) -> Result<Gated, ConfigError> {
+        let Some(relevance) = &input.relevance else {
+            let wanted = "a method without boxes, or samples that all have some";
+            return Err(ConfigError::new("diffprune.method", self.name(), wanted));
+        };
+        let logits = predictor.forward(input.descriptors.clone(), input.mask.clone());
+        let covered = relevance.clone().greater_elem(0.0).float();
+        let penalty = self.loss().loss(logits.clone(), covered, input.mask.as_ref());
+        let weights = activation::sigmoid(logits);
+        let weights = match &input.mask {
+            Some(mask) => weights.mask_fill(mask.clone().bool_not(), 0.0),
+            None => weights,
+        };
+        Ok(input.scaled(weights, Some(penalty)))
+    }
+}
 
 /// Configuration of a [`GlimpsePredictor`].
 #[derive(Config, Debug, PartialEq)]
@@ -92,7 +180,7 @@ impl GlimpsePredictorConfig {
     ///
     /// # Errors
     /// If a size is 0 or the state cannot be split into heads.
-    pub fn check(&self) -> Result<(), SelectorConfigError> {
+    pub fn check(&self) -> Result<(), HeadConfigError> {
         let sizes = [
             ("d_model", self.d_model),
             ("n_maps", self.n_maps),
@@ -225,5 +313,89 @@ impl GlimpseBlock {
         let state = state + linear3(&self.out_proj, mixed.reshape([batch, n_tokens, d_hidden]));
         let hidden = silu(linear3(&self.up, apply_norm(&self.norm2, state.clone())));
         state + linear3(&self.down, hidden)
+    }
+}
+
+impl ScoringHead for GlimpsePredictor {
+    type Config = GlimpsePredictorConfig;
+
+    const DECIDES_ON_THE_COUNT: bool = true;
+
+    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
+        config.check()
+    }
+
+    fn d_model(config: &Self::Config) -> usize {
+        config.d_model
+    }
+
+    fn init(config: &Self::Config, device: &Device) -> Self {
+        config.init(device)
+    }
+
+    fn config(&self) -> Self::Config {
+        GlimpsePredictor::config(self).clone()
+    }
+
+    fn scores(&self, tokens: Tensor<3>, _: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
+        self.forward(tokens, mask)
+    }
+}
+
+/// Added to both sides of the Dice ratio, so that pictures without boxes have one.
+const SMOOTH: f64 = 1.0;
+
+/// The box loss of GlimpsePrune: `dice_weight * Dice + bce_weight * BCE`.
+#[derive(Config, Debug, PartialEq)]
+pub struct GlimpseLossConfig {
+    /// Weight of the Dice loss. Default: 1, as published.
+    #[config(default = 1.0)]
+    pub dice_weight: f64,
+    /// Weight of the binary cross-entropy. Default: 0.1, as published.
+    #[config(default = 0.1)]
+    pub bce_weight: f64,
+}
+
+impl GlimpseLossConfig {
+    /// Checks the weights.
+    ///
+    /// # Errors
+    /// If one is negative or not finite, or both are 0.
+    pub fn check(&self) -> Result<(), HeadConfigError> {
+        for (field, found) in [("dice_weight", self.dice_weight), ("bce_weight", self.bce_weight)] {
+            if !(found.is_finite() && found >= 0.0) {
+                let wanted = "a finite number, not negative";
+                return Err(HeadConfigError::Number { field, found, wanted });
+            }
+        }
+        positive("dice_weight", self.dice_weight + self.bce_weight)
+    }
+
+    /// The loss as a mean over the images.
+    ///
+    /// ```text
+    /// Dice = 1 - (2 sum_i p_i y_i + 1) / (sum_i p_i + sum_i y_i + 1)      BCE = mean_i -[y_i log p_i + (1 - y_i) log(1 - p_i)]
+    /// ```
+    ///
+    /// # Shapes
+    /// - logits: `[batch, n_tokens]`, `p = sigmoid(logits)`; covered: `[batch, n_tokens]`, `y`, 1 = covered by a box
+    /// - mask: `[batch, n_tokens]`, true = real token
+    /// - output: `[1]`
+    pub fn loss(&self, logits: Tensor<2>, covered: Tensor<2>, mask: Option<&Tensor<2, Bool>>) -> Tensor<1> {
+        let covered = covered.cast(logits.dtype());
+        let real = match mask {
+            Some(mask) => mask.clone().float().cast(logits.dtype()),
+            None => covered.ones_like(),
+        };
+        let covered = covered * real.clone();
+        let p = activation::sigmoid(logits.clone()) * real.clone();
+        let both = (p.clone() * covered.clone()).sum_dim(1) * 2.0 + SMOOTH;
+        let either = p.sum_dim(1) + covered.clone().sum_dim(1) + SMOOTH;
+        let dice = (both / either).neg() + 1.0;
+        // -log p = softplus(-z), -log(1 - p) = softplus(z): softplus(z) - y z.
+        let softplus = activation::log_sigmoid(logits.clone().neg()).neg();
+        let bce = (softplus - logits * covered) * real.clone();
+        let bce = bce.sum_dim(1) / real.sum_dim(1).clamp_min(1.0);
+        (dice * self.dice_weight + bce * self.bce_weight).mean()
     }
 }

@@ -1,13 +1,12 @@
-//! Thresholds that an image sets for itself, after ATP-LLaVA (CVPR 2025).
+//! Two thresholds per image, and the soft mask that they make.
 
 use burn::config::Config;
 use burn::module::Module;
-use burn::nn::{LayerNorm, Linear};
+use burn::nn::Linear;
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation};
-use diffprune_kernels::linear3;
 
-use crate::error::{SelectorConfigError, multiple_of, positive};
-use crate::layers::{apply_norm, linear, norm};
+use crate::error::{HeadConfigError, multiple_of, positive};
+use crate::layers::linear;
 
 /// Configuration of an [`AtpThreshold`].
 #[derive(Config, Debug, PartialEq)]
@@ -77,7 +76,7 @@ impl AtpThresholdConfig {
     ///
     /// # Errors
     /// If a size is 0 or the sharpness is not a positive number.
-    pub fn check(&self) -> Result<(), SelectorConfigError> {
+    pub fn check(&self) -> Result<(), HeadConfigError> {
         multiple_of("n_features", self.n_features, 1)?;
         multiple_of("d_hidden", self.d_hidden, 1)?;
         positive("sharpness", self.sharpness)
@@ -166,122 +165,4 @@ pub fn spatial_scores(rows: usize, cols: usize, rate: f64, device: &Device) -> T
         .map(|place| if on_grid(place) { value } else { 0.0 })
         .collect();
     Tensor::from_data(TensorData::new(values, [1, rows * cols]), device)
-}
-
-/// Configuration of an [`AtpSelector`].
-#[derive(Config, Debug, PartialEq)]
-pub struct AtpSelectorConfig {
-    /// Width of the tokens.
-    pub d_model: usize,
-    /// The thresholds. Its `n_features` must be 2. Default: that of [`AtpThresholdConfig`].
-    #[config(default = "AtpThresholdConfig::new()")]
-    pub threshold: AtpThresholdConfig,
-    /// Share of the tokens in the uniform sample that the spatial threshold decides on ([`AtpSelector::spatial`]), at
-    /// most 1; 0 leaves importance alone. Default: 1/36, a quarter of a budget of 1/9.
-    #[config(default = "1.0 / 36.0")]
-    pub spatial_rate: f64,
-}
-
-/// [`AtpThreshold`] on tokens alone, for use before a frozen language model, which gives no attention.
-///
-/// Importance is `sigmoid(w LN(x) + b)`; the statistics are its mean and standard deviation over the image. The
-/// published method takes importance from the attention of the language model's layers instead: give that to
-/// [`AtpThreshold`].
-#[derive(Module, Debug)]
-pub struct AtpSelector {
-    norm: LayerNorm,
-    head: Linear,
-    threshold: AtpThreshold,
-    #[module(skip)]
-    config: AtpSelectorConfig,
-}
-
-impl AtpSelectorConfig {
-    /// Checks the sizes.
-    ///
-    /// # Errors
-    /// As [`AtpThresholdConfig::check`], or if a size is 0, the number of statistics is not 2 or the rate is no share.
-    pub fn check(&self) -> Result<(), SelectorConfigError> {
-        multiple_of("d_model", self.d_model, 1)?;
-        self.threshold.check()?;
-        if !(0.0..=1.0).contains(&self.spatial_rate) {
-            return Err(SelectorConfigError::Number {
-                field: "spatial_rate",
-                found: self.spatial_rate,
-                wanted: "a share from 0 to 1",
-            });
-        }
-        match self.threshold.n_features {
-            2 => Ok(()),
-            found => Err(SelectorConfigError::Number {
-                field: "threshold.n_features",
-                found: found as f64,
-                wanted: "2, the mean and the standard deviation of the scores",
-            }),
-        }
-    }
-
-    /// Creates the selector.
-    ///
-    /// # Panics
-    /// If [`check`](Self::check) finds a fault.
-    pub fn init(&self, device: &Device) -> AtpSelector {
-        if let Err(error) = self.check() {
-            panic!("{error}");
-        }
-        AtpSelector {
-            norm: norm(self.d_model, device),
-            head: linear(self.d_model, 1, device),
-            threshold: self.threshold.init(device),
-            config: self.clone(),
-        }
-    }
-}
-
-impl AtpSelector {
-    /// The configuration that this selector was made with.
-    pub fn config(&self) -> &AtpSelectorConfig {
-        &self.config
-    }
-
-    /// The spatial scores of a raster at the configured rate; `None` when that is 0.
-    ///
-    /// # Shapes
-    /// - output: `[1, rows * cols]`
-    pub fn spatial(&self, rows: usize, cols: usize, device: &Device) -> Option<Tensor<2>> {
-        let rate = self.config.spatial_rate;
-        (rate > 0.0).then(|| spatial_scores(rows, cols, rate, device))
-    }
-
-    /// Soft and hard mask of the tokens.
-    ///
-    /// # Shapes
-    /// - tokens: `[batch, n_tokens, d_model]`; mask: `[batch, n_tokens]`, true = real token
-    /// - spatial: `[batch, n_tokens]` or `[1, n_tokens]`
-    pub fn forward(
-        &self,
-        tokens: Tensor<3>,
-        spatial: Option<Tensor<2>>,
-        mask: Option<Tensor<2, Bool>>,
-    ) -> AtpOutput {
-        let [batch, n_tokens, _] = tokens.dims();
-        let logits = linear3(&self.head, apply_norm(&self.norm, tokens));
-        let scores = activation::sigmoid(logits.reshape([batch, n_tokens]));
-        let real = match &mask {
-            Some(mask) => mask.clone().float().cast(scores.dtype()),
-            None => scores.clone().without_autodiff().ones_like(),
-        };
-        let count = real.clone().sum_dim(1).clamp_min(1.0);
-        let mean = (scores.clone() * real.clone()).sum_dim(1) / count.clone();
-        let centred = (scores.clone() - mean.clone()) * real;
-        let variance = (centred.clone() * centred).sum_dim(1) / count;
-        // The root of 0 has no gradient.
-        let deviation = (variance + 1e-6).sqrt();
-        self.threshold.forward(AtpInput {
-            scores,
-            spatial,
-            features: Tensor::cat(vec![mean, deviation], 1),
-            mask,
-        })
-    }
 }
