@@ -14,7 +14,7 @@ use diffprune::scorer::ScorerConfig;
 use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, VisualInput, pruning_context};
 use diffprune::{Budget, DiffPrune, LoadOptions, Pruner, Signals, Vlm, load_vlm, prune};
 use diffprune_mini::{
-    Family, PretrainConfig, SceneDataset, Split, WorldConfig, render, untrained, write_processor_files,
+    Family, PretrainConfig, SceneDataset, Split, WorldConfig, model_name, render, untrained, write_processor_files,
 };
 
 /// New tokens after the first one.
@@ -22,7 +22,7 @@ const DECODED: usize = 16;
 
 /// A model of the family's shipped size with random weights.
 fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
-    let dir: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{}", family.folder()));
+    let dir: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{}", model_name(family)));
     std::fs::create_dir_all(&dir).expect("a writable target folder");
     untrained(&PretrainConfig::of(family), world, device)
         .and_then(|model| model.save_pretrained(&dir, DType::F16))

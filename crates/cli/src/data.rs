@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use diffprune::Vlm;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
 use serde::Serialize;
 
 use crate::annotations::Captions;
@@ -172,10 +172,7 @@ impl Sound {
 
 /// In whose words a model is asked when nothing else is wanted: those behind its published numbers.
 pub fn protocol(vlm: &dyn Vlm) -> Protocol {
-    match vlm.family() {
-        "qwen2.5-vl" => ModelFamily::Qwen.protocol(),
-        _ => ModelFamily::Llava.protocol(),
-    }
+    Protocol::of_family(vlm.family())
 }
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.

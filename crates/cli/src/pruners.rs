@@ -6,13 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
+use diffprune::vlm::Family;
 use diffprune::{
     DiffPrune, DiffPruneConfig, PositionRule, PruneError, Pruner, ScorerChoice, ScorerPreset,
     SelectorCheckpoint, Vlm,
 };
 use diffprune_baselines::{find, registry};
-
-use crate::family::QWEN;
 
 /// Help for arguments that name a method.
 pub const HELP: &str = "How tokens are chosen: cls, random, stratified, uniform-grid, average-pool, first-k, last-k, \
@@ -33,9 +32,9 @@ const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
 /// The method for models of a family when none is named: what the encoder looks at most, told by `[CLS]` where there is
 /// one and by the attention that tokens receive elsewhere.
-pub fn default_for(family: &str) -> &'static str {
+pub fn default_for(family: Family) -> &'static str {
     match family {
-        QWEN => "holov-qwen",
+        Family::Qwen25Vl => "holov-qwen",
         _ => "cls",
     }
 }
@@ -184,7 +183,7 @@ pub fn in_each_view(pruner: Box<dyn Pruner>) -> anyhow::Result<PerView> {
 
 /// Refuses, without reading weights, a text that names no method, or one that models of this family cannot run. Gives the
 /// method where it has no weights of its own.
-pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>> {
+pub fn check(text: &str, family: Family) -> anyhow::Result<Option<Arc<dyn Pruner>>> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
         SelectorCheckpoint::metadata(dir).with_context(|| format!("scorer {}", dir.display()))?;
@@ -195,7 +194,7 @@ pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>
     let pruner = fixed(name.base, name.per_view)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
-    let no_class = family == QWEN && !signals.received_attention;
+    let no_class = family == Family::Qwen25Vl && !signals.received_attention;
     let missing = [
         (signals.relevance, "the truth about the picture"),
         (signals.cls_attention && no_class, "[CLS] attention"),

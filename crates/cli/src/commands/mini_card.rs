@@ -9,7 +9,7 @@ use clap::Args;
 use diffprune::Budget;
 use diffprune::vlm::write_atomic;
 use diffprune_eval::{Annotations, Bootstrap, Meta, Report, ReportOptions, Run, RunOptions};
-use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
+use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use super::{eval, mini_data};
 use crate::annotations::SceneTruth;
@@ -159,7 +159,7 @@ pub fn bare(recipe: &str) -> anyhow::Result<String> {
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
          Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
          end. Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
-        name = config.family.folder(),
+        name = model_name(config.family),
         large = what.large,
         parts = what.parts,
         tokens = what.tokens,
@@ -205,7 +205,6 @@ impl Architecture {
             bridge: "Projector",
         };
         match family {
-            Family::Llava15 => llava,
             Family::LlavaNext => Self {
                 large: "LLaVA-NeXT",
                 parts: "CLIP tower with [CLS], layer -2, tiles on a canvas, newline vectors, two-layer projector, LLaMA",
@@ -226,6 +225,7 @@ impl Architecture {
                 lessons: "shape, colour, size, place and letter that cover each cell of four patches",
                 bridge: "Merger",
             },
+            _ => llava,
         }
     }
 }

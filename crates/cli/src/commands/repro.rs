@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffprune_mini::Family;
+use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
@@ -59,7 +59,7 @@ impl ReproArgs {
             return repro.one(&self.model);
         }
         let models = match self.models.as_slice() {
-            [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
+            [] => Family::ALL.map(model_name).to_vec(),
             given => given.iter().map(|name| name.trim().to_string()).collect(),
         };
         let args = |name: String| ModelArgs {

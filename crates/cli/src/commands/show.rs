@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use diffprune::pruning::Segment;
-use diffprune::vlm::{PruneOptions, load_image, write_atomic};
-use diffprune::{Budget, Grid, Layout, Vlm, prune};
+use diffprune::vlm::{PruneOptions, encode, load_image, prepare_encoded, write_atomic};
+use diffprune::{Budget, Grid, Layout, Vlm};
 use diffprune_eval::heat_map;
 use image::{ImageFormat, RgbImage};
 
@@ -116,16 +116,15 @@ pub fn draw(
             pruner.name()
         );
     }
-    let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
-    let encoded = vlm.encode(pixels, pruner.signals());
-    let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), options)?;
+    let encoded = encode(vlm, std::slice::from_ref(picture), pruner.signals())?;
+    let images = prepare_encoded(vlm, &encoded, pruner.as_ref(), options)?;
     let layout = &encoded.layouts[0];
     let scores = method.scores(&encoded, vlm.group());
-    let canvas = heat_map(picture, layout, &scores, selection.keep_indices(0));
+    let canvas = heat_map(picture, layout, &scores, images.keep_indices(0));
     let mut bytes = std::io::Cursor::new(Vec::new());
     canvas
         .write_to(&mut bytes, ImageFormat::Png)
         .with_context(|| format!("cannot encode {}", out.display()))?;
     write_atomic(out, bytes.get_ref())?;
-    Ok(Counts::new(layout, selection.keep_indices(0)))
+    Ok(Counts::new(layout, images.keep_indices(0)))
 }

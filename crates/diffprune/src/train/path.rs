@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::gates::{GateInput, gate};
 use super::text::count_targets;

@@ -343,7 +343,7 @@ fn checkpoints_of_every_head_give_the_same_choice() {
         let config = config.diffprune;
         let model = config.init(width, 5, &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let metadata = SelectorMetadata::new(config.method.name(), &model.scorer).with_vlm(vlm.family());
+        let metadata = SelectorMetadata::new(config.method.name(), &model.scorer).with_vlm(vlm.family().name());
         SelectorCheckpoint::save_with_denoiser(folder.path(), &model.scorer, &model.denoiser, &metadata)
             .unwrap();
         assert_eq!(SelectorCheckpoint::metadata(folder.path()).unwrap(), metadata);

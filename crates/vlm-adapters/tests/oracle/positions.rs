@@ -247,7 +247,7 @@ fn newline_policies_change_separators_and_nothing_else() {
             let layout = picture.layout("llava-next");
             let keep = picture.kept(&layout);
             let packed = |newlines, rule| {
-                diffprune_vlm_adapters::VisualSequence::packed(&layout, &keep, newlines, rule)
+                newlines.sequence(&layout, &keep, rule)
             };
             let [all, kept, none] = [Newlines::All, Newlines::KeptRows, Newlines::None]
                 .map(|newlines| packed(newlines, PositionRule::Keep));
