@@ -183,7 +183,9 @@ pub fn load(dir: &Path, device: &Device) -> anyhow::Result<Loaded> {
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
-    if let Some(family) = Family::ALL.into_iter().find(|&family| model_name(family) == model)
+    if let Some(family) = Family::ALL
+        .into_iter()
+        .find(|&family| model_name(family) == model)
         && !Path::new(model).is_dir()
     {
         return shipped(family);

@@ -5,7 +5,7 @@ mod answerer;
 use answerer::{meant, only, region, solve};
 use diffprune_mini::{
     Family, MiniError, Prompts, QuestionKind, Scene, SceneDataset, Split, Style, Turn, WorldConfig,
-    build_tokenizer, caption, render, turns,
+    build_tokenizer, caption, prompts_of, render, turns,
 };
 use std::collections::BTreeMap;
 

@@ -93,7 +93,11 @@ mod tests {
         let own = Family::Other("toy");
         assert_eq!(own.to_string(), "toy");
         let error = "toy".parse::<Family>().unwrap_err();
-        assert!(error.to_string().contains("found `toy`, wanted one of llava-1.5, "));
+        assert!(
+            error
+                .to_string()
+                .contains("found `toy`, wanted one of llava-1.5, ")
+        );
         assert!(serde_json::from_str::<Family>("\"toy\"").is_err());
     }
 }

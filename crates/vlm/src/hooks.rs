@@ -21,8 +21,10 @@ pub enum Stage {
     Preprocessed,
     /// The encoder has made visual tokens of them.
     Encoded,
-    /// The method has chosen, and the kept tokens are projected.
+    /// The method has chosen.
     Selected,
+    /// The kept tokens are gathered and projected: the language model can read them.
+    Projected,
 }
 
 /// What a caller wants to be told, or to decide, while a model works.

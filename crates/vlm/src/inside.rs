@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use diffprune_pruner::{
-    Budget, DecoderPruner, PositionRule, Pruner, counted_average, processed_average,
-};
+use diffprune_pruner::{Budget, DecoderPruner, PositionRule, Pruner, counted_average, processed_average};
 
 /// A method that acts inside the language model, and how much it may keep.
 #[derive(Clone, Copy)]

@@ -84,9 +84,7 @@ pub fn prepare_watched<'p>(
     on_stage(Stage::Preprocessed);
     let encoded = vlm.encode(pixels, pruner.signals());
     on_stage(Stage::Encoded);
-    let prepared = prepare_encoded(vlm, &encoded, pruner, options)?;
-    on_stage(Stage::Selected);
-    Ok(prepared)
+    finish(vlm, &encoded, pruner, options, on_stage)
 }
 
 /// As [`prepare`], from the encoder's output on: for callers that keep it, to try several methods on the same images.
@@ -101,8 +99,20 @@ pub fn prepare_encoded<'p>(
     pruner: &'p dyn Pruner,
     options: &PruneOptions,
 ) -> Result<PreparedImages<'p>, VlmError> {
+    finish(vlm, encoded, pruner, options, &mut |_| {})
+}
+
+/// From the encoder's output to the language model.
+fn finish<'p>(
+    vlm: &dyn Vlm,
+    encoded: &Encoded,
+    pruner: &'p dyn Pruner,
+    options: &PruneOptions,
+    on_stage: &mut dyn FnMut(Stage),
+) -> Result<PreparedImages<'p>, VlmError> {
     let context = pruning_context(vlm, encoded, pruner.signals(), options)?;
     let selection = pruner.select(&context)?;
+    on_stage(Stage::Selected);
     let features = match (selection.space(), &context.observed.projected) {
         (Space::Language, _) => selection.gather(encoded.tokens.clone()),
         (Space::Vision, Some(projected)) if !selection.is_merged() => selection.gather(projected.clone()),
@@ -114,12 +124,14 @@ pub fn prepare_encoded<'p>(
         Some(_) => PositionRule::Keep,
         None => options.positions.unwrap_or_else(|| pruner.positions()),
     };
-    Ok(PreparedImages {
+    let prepared = PreparedImages {
         visual: Some(vlm.visual_input(features, &encoded.layouts, selection.rows(), rule)),
         keep: selection.rows().to_vec(),
         layouts: encoded.layouts.clone(),
         inside,
-    })
+    };
+    on_stage(Stage::Projected);
+    Ok(prepared)
 }
 
 /// Encoded images with every token, as a model without a pruner takes them.

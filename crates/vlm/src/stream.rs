@@ -41,7 +41,10 @@ impl<'a> TextStream<'a> {
         if text.ends_with(char::REPLACEMENT_CHARACTER) || text.ends_with(char::is_whitespace) {
             return None;
         }
-        let new = text.strip_prefix(self.given.as_str()).filter(|new| !new.is_empty())?.to_string();
+        let new = text
+            .strip_prefix(self.given.as_str())
+            .filter(|new| !new.is_empty())?
+            .to_string();
         self.given.push_str(&new);
         Some(new)
     }

@@ -123,7 +123,7 @@ impl AskArgs {
         let (mut encoded, mut selected, mut read) = (None, None, None);
         let mut on_stage = |stage: Stage| match stage {
             Stage::Encoded => encoded = Some(waited()),
-            Stage::Selected => selected = Some(waited()),
+            Stage::Projected => selected = Some(waited()),
             _ => {}
         };
         let mut on_prefill = || read = Some(start.elapsed().as_secs_f64());

@@ -40,7 +40,7 @@ fn every_family_has_a_method_of_its_own() {
         model_of(family, &checkpoint, 32, 1);
         let method = match family {
             Family::Qwen25Vl => "holov-qwen",
-            Family::Llava15 | Family::LlavaNext => "cls",
+            _ => "cls",
         };
         for keep in ["all", "1/9", "5"] {
             let ask = format!("ask colour? --model {{}} --image {{}} --keep {keep} --max-new-tokens 1");

@@ -3,7 +3,6 @@
 use diffprune_vlm::Family;
 use serde::{Deserialize, Serialize};
 
-
 /// The whole recipe of a small model: two stages, one after the other.
 ///
 /// Stage one teaches the vision tower alone (dense labels); stage two teaches the bridge and the language model on the

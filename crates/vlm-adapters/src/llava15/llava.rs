@@ -211,7 +211,10 @@ impl Vlm for Llava {
         options: &GenerateOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts.model.reader().generate_with(prompts, visual, options, hooks)
+        self.parts
+            .model
+            .reader()
+            .generate_with(prompts, visual, options, hooks)
     }
 }
 

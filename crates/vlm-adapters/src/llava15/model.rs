@@ -212,12 +212,20 @@ mod tests {
     fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
         let model = tiny();
         let (batch, visual) = (batch(), visual(random([2, 3, 16])));
-        let together = model.reader().loss(&batch, Some(&visual)).unwrap().into_scalar::<f32>();
+        let together = model
+            .reader()
+            .loss(&batch, Some(&visual))
+            .unwrap()
+            .into_scalar::<f32>();
         let mut sum = 0.0;
         for i in 0..2 {
             let (text, image) = alone(&batch, &visual, i);
             let n = text.targets[0].iter().filter(|&&target| target).count() as f32;
-            sum += n * model.reader().loss(&text, Some(&image)).unwrap().into_scalar::<f32>();
+            sum += n * model
+                .reader()
+                .loss(&text, Some(&image))
+                .unwrap()
+                .into_scalar::<f32>();
         }
         assert!(
             (together - sum / 4.0).abs() < 1e-4,
@@ -257,7 +265,10 @@ mod tests {
     fn cached_decoding_equals_the_full_pass() {
         let model = tiny();
         let visual = visual(random([2, 3, 16]));
-        let spliced = model.reader().splice(&batch().ids, Some(&visual), Padding::Left).unwrap();
+        let spliced = model
+            .reader()
+            .splice(&batch().ids, Some(&visual), Padding::Left)
+            .unwrap();
         let (embeds, positions, mask) = (spliced.embeds, spliced.position_ids, spliced.mask.unwrap());
         let full = model
             .language
@@ -302,9 +313,15 @@ mod tests {
             ids: vec![vec![1, 2]],
             targets: vec![vec![true, false]],
         };
-        assert!(matches!(model.reader().loss(&text, None), Err(VlmError::Prompt { .. })));
+        assert!(matches!(
+            model.reader().loss(&text, None),
+            Err(VlmError::Prompt { .. })
+        ));
         text.targets[0].pop();
-        assert!(matches!(model.reader().loss(&text, None), Err(VlmError::Prompt { .. })));
+        assert!(matches!(
+            model.reader().loss(&text, None),
+            Err(VlmError::Prompt { .. })
+        ));
     }
 
     #[test]
@@ -354,7 +371,9 @@ mod tests {
                 on_scores: Some(&mut on_scores),
                 ..Hooks::default()
             };
-            let ids = model.reader().generate_with(&batch().ids, Some(&visual), options, &mut hooks);
+            let ids = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
             (ids.unwrap(), seen)
         };
         let mut options = GenerateOptions::default().with_max_new_tokens(3);

@@ -11,9 +11,9 @@ use super::{LlavaNextModel, NextOptions, Packing};
 use crate::llava15::{check_images, mismatch};
 use crate::vision::{Scattered, TokenRows};
 use crate::{
-    AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava, LlavaModel,
-    LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn, VisualInput,
-    VisualSequence, Vlm, VlmError,
+    AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava,
+    LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn,
+    VisualInput, VisualSequence, Vlm, VlmError,
 };
 
 /// LLaVA-NeXT: the frozen network, its image processor and its texts.

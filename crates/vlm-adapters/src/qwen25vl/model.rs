@@ -209,7 +209,9 @@ mod tests {
             let loss = model.reader().loss(&batch(), Some(&visual)).unwrap();
             let options = GenerateOptions::default().with_max_new_tokens(3);
             let hooks = &mut Hooks::default();
-            let answers = model.reader().generate_with(&batch().ids, Some(&visual), &options, hooks);
+            let answers = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), &options, hooks);
             assert_eq!(answers.unwrap().iter().map(Vec::len).sum::<usize>(), 6);
             loss.cast(DType::F32).into_scalar::<f32>()
         };
@@ -231,7 +233,9 @@ mod tests {
                 on_scores: Some(&mut on_scores),
                 ..Hooks::default()
             };
-            let ids = model.reader().generate_with(&batch().ids, Some(&visual), options, &mut hooks);
+            let ids = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
             (ids.unwrap(), seen)
         };
         let mut options = GenerateOptions::default().with_max_new_tokens(3);

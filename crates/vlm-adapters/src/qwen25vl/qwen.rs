@@ -12,9 +12,9 @@ use super::vision::cells;
 use crate::llava15::{check_images, mismatch};
 use crate::text::render_template;
 use crate::{
-    ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError, LoadOptions,
-    Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn, VisualInput,
-    VisualSequence, Vlm, VlmError,
+    ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
+    LoadOptions, Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn,
+    VisualInput, VisualSequence, Vlm, VlmError,
 };
 
 /// Where visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -287,7 +287,10 @@ impl Vlm for Qwen25Vl {
         options: &GenerateOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts.model.reader().generate_with(prompts, visual, options, hooks)
+        self.parts
+            .model
+            .reader()
+            .generate_with(prompts, visual, options, hooks)
     }
 }
 

@@ -52,7 +52,10 @@ impl Reading {
 
     /// The visual vectors.
     pub(super) fn visual(&self) -> Vec<Vec<f32>> {
-        self.places().iter().map(|&place| self.vectors[place].clone()).collect()
+        self.places()
+            .iter()
+            .map(|&place| self.vectors[place].clone())
+            .collect()
     }
 
     /// Scores of the next id after `last`: its embedding and the mean of the visual vectors, against every embedding.
@@ -69,7 +72,9 @@ impl Reading {
     }
 
     fn places(&self) -> Vec<usize> {
-        (0..self.vectors.len()).filter(|&place| self.is_visual[place]).collect()
+        (0..self.vectors.len())
+            .filter(|&place| self.is_visual[place])
+            .collect()
     }
 
     fn width(&self) -> usize {

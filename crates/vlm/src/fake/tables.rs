@@ -24,7 +24,9 @@ fn matrix(n: usize, width: usize, value: impl Fn(usize, usize) -> f32) -> Tensor
 
 /// Rows that all differ, `[n, width]`, from -1 to 1.
 pub(super) fn waves(n: usize, width: usize) -> Tensor<2> {
-    matrix(n, width, |row, column| ((row + 1) as f32 * (0.7 + 0.31 * column as f32)).sin())
+    matrix(n, width, |row, column| {
+        ((row + 1) as f32 * (0.7 + 0.31 * column as f32)).sin()
+    })
 }
 
 /// A linear map whose first three outputs are the mean of the colours of a token's vectors, `[d_vision, d_model]`.
@@ -44,7 +46,9 @@ pub(super) fn projection(d_descriptor: usize, group: usize, d_model: usize) -> T
 /// One 1 in each row, `[ids, n]`.
 pub(super) fn one_hot(ids: impl Iterator<Item = u32>, n: usize) -> Tensor<2> {
     let ids: Vec<u32> = ids.collect();
-    matrix(ids.len(), n, |row, column| f32::from(u8::from(ids[row] as usize == column)))
+    matrix(ids.len(), n, |row, column| {
+        f32::from(u8::from(ids[row] as usize == column))
+    })
 }
 
 /// The rows of a matrix on the host.

@@ -90,8 +90,7 @@ impl BenchArgs {
             start.elapsed().as_secs_f64(),
             memory()
         );
-        let (d_token, group) = network.widths();
-        let scorer_config = ScorerConfig::base(d_token / group);
+        let scorer_config = ScorerConfig::base(network.d_descriptor());
         let pruner = DiffPrune::new(scorer_config.init(&device)).with_name("untrained");
         let blocks = BlockShape::plain(
             scorer_config.d_model,
@@ -115,10 +114,8 @@ impl BenchArgs {
             let pass = Pass {
                 network: &network,
                 pruner: &pruner,
-                group,
                 budget,
                 text: self.text,
-                device: &device,
             };
             let timings = self.time(&pass, &context)?;
             let flops = stages(&shape, Some(&blocks), kept, self.text, Counting::FULL);
@@ -150,10 +147,9 @@ impl BenchArgs {
 
     /// Times of every stage for one picture at one budget.
     fn time(&self, pass: &Pass<'_>, context: &TimingContext) -> anyhow::Result<Vec<Timing>> {
-        let pixels = pass.network.pixels(1, pass.device);
         let mut seconds: [Vec<f64>; Pass::STAGES.len()] = Default::default();
         for number in 0..self.warm_up + self.runs {
-            let laps = pass.run(pixels.clone(), 1, 2)?;
+            let laps = pass.run(1, 2)?;
             if number >= self.warm_up {
                 seconds.iter_mut().zip(laps).for_each(|(all, lap)| all.push(lap));
             }
@@ -176,8 +172,7 @@ impl BenchArgs {
             context: context.clone(),
         };
         sweep.measure(&self.concurrency, |batch| {
-            let pixels = pass.network.pixels(batch, pass.device);
-            Ok(move || pass.run(pixels.clone(), batch, self.answer).map(drop))
+            Ok(move || pass.run(batch, self.answer).map(drop))
         })
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
-use diffprune::pruning::{PruningContext, Space};
-use diffprune::{Budget, DiffPrune, Grid, Pruner};
+use anyhow::bail;
+use diffprune::vlm::{GenerateOptions, Hooks, PruneOptions, Stage, prepare_watched};
+use diffprune::{Budget, DiffPrune, Vlm, respond};
+use image::RgbImage;
 
 use super::network::Network;
 
@@ -12,12 +13,9 @@ use super::network::Network;
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
     pub(super) pruner: &'a DiffPrune,
-    /// Vectors in a token.
-    pub(super) group: usize,
     pub(super) budget: &'a Budget,
     /// Tokens of the prompt beside the picture.
     pub(super) text: usize,
-    pub(super) device: &'a Device,
 }
 
 impl Pass<'_> {
@@ -26,31 +24,51 @@ impl Pass<'_> {
 
     /// Seconds of every stage for `batch` pictures with a prompt each, answered together with `n_new` tokens each; the
     /// last stage has every step after the prefill, so the first one only when `n_new` is 2.
-    pub(super) fn run(&self, pixels: Tensor<4>, batch: usize, n_new: usize) -> anyhow::Result<[f64; 5]> {
+    pub(super) fn run(&self, batch: usize, n_new: usize) -> anyhow::Result<[f64; 5]> {
         let network = self.network;
         let prompt = network.prompt(self.text);
+        let room = network
+            .max_positions()
+            .saturating_sub(network.n_tokens() + prompt.len());
+        if n_new > room {
+            bail!(
+                "answer: found {n_new} new tokens, wanted at most {room}; ask for a shorter answer or text"
+            );
+        }
+        let device = network.device();
         let mut clock = Instant::now();
         let mut lap = || -> anyhow::Result<f64> {
-            self.device.sync()?;
+            device.sync()?;
             Ok(std::mem::replace(&mut clock, Instant::now())
                 .elapsed()
                 .as_secs_f64())
         };
-        let tokens = network.encode(pixels, batch);
-        let encode = lap()?;
-        let grid = Grid {
-            rows: 1,
-            cols: tokens.dims()[1],
+        let mut laps = Vec::new();
+        let mut on_stage = |stage: Stage| laps.push((stage, lap()));
+        let pictures = vec![RgbImage::new(1, 1); batch];
+        let options = PruneOptions::new(*self.budget);
+        let images = prepare_watched(network, &pictures, self.pruner, &options, &mut on_stage)?;
+        let mut seconds = [0.0; 5];
+        for (stage, lap) in laps {
+            match stage {
+                Stage::Encoded => seconds[0] = lap?,
+                Stage::Selected => seconds[1] = lap?,
+                Stage::Projected => seconds[2] = lap?,
+                _ => {}
+            }
+        }
+        let generate = GenerateOptions::default().with_max_new_tokens(n_new);
+        let start = Instant::now();
+        let mut read = 0.0;
+        let mut on_prefill = || read = start.elapsed().as_secs_f64();
+        let mut hooks = Hooks {
+            on_prefill: Some(&mut on_prefill),
+            ..Hooks::default()
         };
-        let mut seen = PruningContext::new(tokens.clone(), grid, self.budget)?;
-        seen.group = self.group;
-        let selection = self.pruner.select(&seen)?;
-        debug_assert_eq!(selection.space(), Space::Vision);
-        let kept = selection.gather(tokens);
-        let select = lap()?;
-        let visual = network.visual(network.project(kept), &selection);
-        let project = lap()?;
-        let [prefill, decode] = network.answer(&prompt, &visual, n_new)?;
-        Ok([encode, select, project, prefill, decode])
+        respond(network, &vec![prompt; batch], &images, &generate, &mut hooks)?;
+        let end = start.elapsed().as_secs_f64();
+        drop(hooks);
+        (seconds[3], seconds[4]) = (read, end - read);
+        Ok(seconds)
     }
 }
