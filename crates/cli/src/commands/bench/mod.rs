@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args;
 use diffprune::scorer::ScorerConfig;
-use diffprune::{Budget, DiffPrune};
+use diffprune::{Budget, DiffPrune, Vlm};
 use diffprune_eval::{
     BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Timing, TimingContext, peak_memory,
     stages,
