@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diffprune::scorer::ScorerConfig;
 use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, pruning_context};
 use diffprune::{
-    Budget, DiffPrune, LoadOptions, PreparedImages, Pruner, Signals, Vlm, load_vlm, prepare_encoded, respond,
+    Budget, LearnedPruner, LoadOptions, PreparedImages, Pruner, Signals, Vlm, load_vlm, prepare_encoded, respond,
 };
 use diffprune_mini::{
     Family, PretrainConfig, SceneDataset, Split, WorldConfig, model_name, render, untrained,
@@ -31,14 +31,14 @@ fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
         .and_then(|model| model.save_pretrained(&dir, DType::F16))
         .expect("a writable target folder");
     write_processor_files(&dir, family, world).expect("a writable target folder");
-    load_vlm(&dir, device, LoadOptions::default()).expect("the checkpoint just written")
+    load_vlm(&dir, device, LoadOptions::f32()).expect("the checkpoint just written")
 }
 
 /// The visual tokens that a budget leaves.
 fn prepared<'p>(
     vlm: &dyn Vlm,
     encoded: &Encoded,
-    pruner: &'p DiffPrune,
+    pruner: &'p LearnedPruner,
     budget: Budget,
 ) -> PreparedImages<'p> {
     let prepared = prepare_encoded(vlm, encoded, pruner, &PruneOptions::new(budget));
@@ -97,7 +97,7 @@ fn stages(criterion: &mut Criterion) {
         }
 
         let encoded = vlm.encode(pixels.clone(), Signals::default());
-        let pruner = DiffPrune::new(ScorerConfig::mini(vlm.d_descriptor()).init(&device));
+        let pruner = LearnedPruner::new(ScorerConfig::mini(vlm.d_descriptor()).init(&device));
         let context = pruning_context(vlm, &encoded, pruner.signals(), &PruneOptions::new(few));
         let context = context.expect("a budget that keeps something");
         group.bench_function("select", |b| b.iter(|| black_box(pruner.select(&context))));

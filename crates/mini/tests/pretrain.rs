@@ -105,7 +105,7 @@ fn every_family_trains_resumes_and_loads() -> Outcome {
         let vlm = load_vlm(
             whole.path().join("model"),
             &Device::flex(),
-            LoadOptions::default(),
+            LoadOptions::f32(),
         )?;
         assert_eq!(vlm.family(), family);
         let scenes = SceneDataset::new(WorldConfig::default(), 1, Split::Val)?;

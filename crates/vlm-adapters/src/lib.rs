@@ -36,7 +36,7 @@ pub use language::{
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
-pub use load::{LoadOptions, load_vlm};
+pub use load::{LoadOptions, checkpoint_dtype, load_vlm};
 pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
 pub use qwen25vl::{

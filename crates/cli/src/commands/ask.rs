@@ -11,10 +11,11 @@ use diffprune::vlm::{
     Conversation, Hooks, PreparedImages, PruneOptions, Question, Stage, TextStream, load_image,
 };
 use diffprune::{Budget, Vlm};
+use diffprune_lab::{LoadedModel, Method, default_method};
 
 use crate::arithmetic::{self, Request};
-use crate::model::{Loaded, ModelArgs};
-use crate::pruners::{HELP, Method, Positions, default_for};
+use crate::method::{HELP, Positions};
+use crate::model::ModelArgs;
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -82,7 +83,7 @@ impl AskArgs {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
-        let name = self.pruner.as_deref().unwrap_or(default_for(vlm.family()));
+        let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
         let options = PruneOptions {
             seed: self.seed,
@@ -164,7 +165,7 @@ impl AskArgs {
     /// The line of counts and times.
     fn print_counts(
         &self,
-        model: &Loaded,
+        model: &LoadedModel,
         pruner: &str,
         images: &PreparedImages<'_>,
         kept: usize,

@@ -18,7 +18,7 @@ fn load(manifest: &Value) -> Llava {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
     let options = LoadOptions {
         image_mode: ImageMode::CenterCrop,
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     Llava::load_with(dir, &Device::flex(), options).unwrap()
 }

@@ -20,7 +20,7 @@ const FAMILY: &str = "llava_next";
 
 fn load(manifest: &Value) -> LlavaNext {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-    LlavaNext::load(dir, &Device::flex()).unwrap()
+    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn sizes(json: &Value) -> Vec<usize> {
@@ -376,7 +376,7 @@ fn folders_open_by_their_model_type() {
         for dtype in [DType::F32, DType::BF16] {
             let options = LoadOptions {
                 dtype,
-                ..LoadOptions::default()
+                ..LoadOptions::f32()
             };
             let vlm = load_vlm(&dir, &Device::flex(), options).unwrap();
             assert_eq!(vlm.family(), Family::LlavaNext, "{name}");

@@ -221,7 +221,7 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
     let mut families = Vec::new();
     for name in entries("checkpoints", |_| true).unwrap() {
         let dir = fixture("checkpoints").join(name);
-        let vlm = load_vlm(&dir, &Device::flex(), LoadOptions::default()).unwrap();
+        let vlm = load_vlm(&dir, &Device::flex(), LoadOptions::f32()).unwrap();
         if families.contains(&vlm.family()) {
             continue;
         }

@@ -153,7 +153,7 @@ fn newer_names_and_saved_files_load_to_the_same_weights() {
 fn the_family_is_found_by_its_configuration() {
     for (_, manifest) in manifests(FAMILY) {
         let dir = fixture(manifest["checkpoint"].as_str().unwrap());
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default()).unwrap();
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32()).unwrap();
         assert_eq!(vlm.family(), Family::Qwen25Vl);
         assert_eq!(vlm.d_descriptor() * vlm.group(), vlm.d_vision());
         let prompt = vlm.prompt_ids(&[Turn::ask("Which?").with_images(3)]).unwrap();

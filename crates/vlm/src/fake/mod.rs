@@ -33,6 +33,7 @@ use reading::{Reading, check_flags, images_of};
 ///   a softmax over the red of what is there.
 #[derive(Clone)]
 pub struct FakeVlm {
+    device: Device,
     family: Family,
     grid: Grid,
     d_descriptor: usize,
@@ -56,10 +57,18 @@ pub struct FakeInput<'a> {
     pub visual: &'a [Vec<f32>],
 }
 
-impl Default for FakeVlm {
+impl FakeVlm {
+    /// The id that stands for an image.
+    pub const IMAGE_ID: u32 = 1;
+    /// The id that ends an answer.
+    pub const END_ID: u32 = 2;
+    /// Number of ids: three marks and the 256 bytes.
+    pub const VOCAB: usize = 259;
+
     /// 4 by 4 tokens of 8 numbers, a language model of width 6 with 4 layers and 512 positions.
-    fn default() -> Self {
+    pub fn new(device: &Device) -> Self {
         Self {
+            device: device.clone(),
             family: Family::Other("fake"),
             grid: Grid { rows: 4, cols: 4 },
             d_descriptor: 8,
@@ -71,20 +80,6 @@ impl Default for FakeVlm {
             answer: None,
             encoded: Arc::default(),
         }
-    }
-}
-
-impl FakeVlm {
-    /// The id that stands for an image.
-    pub const IMAGE_ID: u32 = 1;
-    /// The id that ends an answer.
-    pub const END_ID: u32 = 2;
-    /// Number of ids: three marks and the 256 bytes.
-    pub const VOCAB: usize = 259;
-
-    /// The default model.
-    pub fn new() -> Self {
-        Self::default()
     }
 
     /// The same with this raster of tokens for every image.
@@ -181,7 +176,7 @@ impl FakeVlm {
             }
             let logits = hidden.matmul(table.clone().transpose());
             let wanted = places.iter().map(|&place| ids[place]);
-            let wanted = tables::one_hot(wanted, Self::VOCAB);
+            let wanted = tables::one_hot(wanted, Self::VOCAB, &self.device);
             let picked = activation::log_softmax(logits, 1) * wanted;
             Ok(picked.sum_dim(1).squeeze_dim::<1>(1).neg())
         };
@@ -200,7 +195,7 @@ impl FakeVlm {
 
     /// The embeddings of all ids, `[vocab, d_model]`.
     fn table(&self) -> Tensor<2> {
-        tables::waves(Self::VOCAB, self.d_model)
+        tables::waves(Self::VOCAB, self.d_model, &self.device)
     }
 
     /// The answer's ids where the test decides them, the stop mark left out.
@@ -232,7 +227,7 @@ impl Vlm for FakeVlm {
     }
 
     fn device(&self) -> Device {
-        Device::flex()
+        self.device.clone()
     }
 
     fn clone_box(&self) -> Box<dyn Vlm> {
@@ -310,7 +305,7 @@ impl Vlm for FakeVlm {
             grid: Grid { rows: 1, cols: 1 },
         };
         Ok(Pixels {
-            values: Tensor::from_data(data, &self.device()),
+            values: Tensor::from_data(data, &self.device),
             images: images.iter().map(shape).collect(),
         })
     }
@@ -342,12 +337,12 @@ impl Vlm for FakeVlm {
     }
 
     fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
-        let weights = tables::projection(self.d_descriptor, self.group, self.d_model);
+        let weights = tables::projection(self.d_descriptor, self.group, self.d_model, &self.device);
         tokens.matmul(weights.unsqueeze_dim(0))
     }
 
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
-        tables::one_hot(ids.iter().copied(), Self::VOCAB).matmul(self.table())
+        tables::one_hot(ids.iter().copied(), Self::VOCAB, &self.device).matmul(self.table())
     }
 
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
@@ -379,7 +374,7 @@ impl Vlm for FakeVlm {
         let mut readings: Vec<Reading> = prompts
             .iter()
             .zip(images)
-            .map(|(prompt, (first, _))| Reading::new(prompt, visual, first, Self::IMAGE_ID, &table))
+            .map(|(prompt, (first, _))| Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device))
             .collect();
         if let Some(decoder) = hooks.decoder {
             hooks.report = Some(reading::prune(&mut readings, &decoder, self.n_layers)?);

@@ -9,11 +9,11 @@ use diffprune_vlm::{
 };
 use image::RgbImage;
 
-use super::methods::{First, Fitting, Inside, picture};
+use super::methods::{First, Fitting, Inside, picture, fake};
 
 /// A model that repeats what it was asked, with the number of visual tokens that it read.
 fn repeating() -> FakeVlm {
-    FakeVlm::new().answering(|input| {
+    fake().answering(|input| {
         let last = input.text.trim_end().lines().last().unwrap_or_default();
         format!("{last} {}", input.visual.len())
     })

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::tensor::Device;
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
     Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
+use diffprune_vlm::FakeVlm;
 use image::{Rgb, RgbImage};
 
 /// Keeps the first tokens, and counts the images that it saw.
@@ -113,4 +115,9 @@ pub fn picture(red: &[usize]) -> RgbImage {
         let cell = (y / 6 * 4 + x / 10) as usize;
         Rgb([if red.contains(&cell) { 255 } else { 0 }, 40, 80])
     })
+}
+
+/// The model on the CPU.
+pub fn fake() -> FakeVlm {
+    FakeVlm::new(&Device::flex())
 }
