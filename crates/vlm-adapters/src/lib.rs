@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+#[cfg(feature = "hub")]
 mod hub;
 mod image;
 mod language;
@@ -26,6 +27,7 @@ pub use config::{
     Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
 pub use error::LoadError;
+#[cfg(feature = "hub")]
 pub use hub::{
     HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
     resolve_settings_with,

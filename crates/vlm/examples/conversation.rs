@@ -44,10 +44,19 @@ fn main() -> Result<(), VlmError> {
             ..Hooks::default()
         };
         println!("{text}");
-        conversation.ask(&vlm, Question { text, images }, &vlm.generate_options(), &mut hooks)?;
+        conversation.ask(
+            &vlm,
+            Question { text, images },
+            &vlm.generate_options(),
+            &mut hooks,
+        )?;
         println!();
     }
     let images = conversation.images();
-    println!("{} of {} tokens kept, encoded once", images.kept(0), images.total(0));
+    println!(
+        "{} of {} tokens kept, encoded once",
+        images.kept(0),
+        images.total(0)
+    );
     Ok(())
 }

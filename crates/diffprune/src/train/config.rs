@@ -305,6 +305,8 @@ mod tests {
     use super::*;
     use diffprune_vlm::FakeVlm;
 
+    use crate::SETTINGS_FILE;
+
     #[test]
     fn a_run_of_an_earlier_version_is_known_again() {
         let folder = tempfile::tempdir().unwrap();

@@ -40,7 +40,9 @@ impl Pass<'_> {
         let device = network.device();
         let mut clock = Instant::now();
         let mut lap = || -> Result<f64, LabError> {
-            device.sync().map_err(|error| LabError::Device(error.to_string()))?;
+            device
+                .sync()
+                .map_err(|error| LabError::Device(error.to_string()))?;
             Ok(std::mem::replace(&mut clock, Instant::now())
                 .elapsed()
                 .as_secs_f64())

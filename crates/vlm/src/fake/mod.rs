@@ -264,7 +264,9 @@ impl Vlm for FakeVlm {
 
     fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         if turns.is_empty() {
-            return Err(VlmError::Text("found no turns, wanted at least one question".into()));
+            return Err(VlmError::Text(
+                "found no turns, wanted at least one question".into(),
+            ));
         }
         let mut ids = Vec::new();
         for turn in turns {
@@ -296,7 +298,9 @@ impl Vlm for FakeVlm {
             });
         }
         let (rows, cols) = (self.grid.rows, self.grid.cols * self.group);
-        let colours = images.iter().flat_map(|image| tables::mean_colours(image, rows, cols));
+        let colours = images
+            .iter()
+            .flat_map(|image| tables::mean_colours(image, rows, cols));
         let data = TensorData::new(colours.collect::<Vec<f32>>(), [images.len(), 3, rows, cols]);
         let shape = |image: &RgbImage| ImageShape {
             width: image.width(),
@@ -374,7 +378,9 @@ impl Vlm for FakeVlm {
         let mut readings: Vec<Reading> = prompts
             .iter()
             .zip(images)
-            .map(|(prompt, (first, _))| Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device))
+            .map(|(prompt, (first, _))| {
+                Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device)
+            })
             .collect();
         if let Some(decoder) = hooks.decoder {
             hooks.report = Some(reading::prune(&mut readings, &decoder, self.n_layers)?);

@@ -30,12 +30,7 @@ pub(super) fn waves(n: usize, width: usize, device: &Device) -> Tensor<2> {
 }
 
 /// A linear map whose first three outputs are the mean of the colours of a token's vectors, `[d_vision, d_model]`.
-pub(super) fn projection(
-    d_descriptor: usize,
-    group: usize,
-    d_model: usize,
-    device: &Device,
-) -> Tensor<2> {
+pub(super) fn projection(d_descriptor: usize, group: usize, d_model: usize, device: &Device) -> Tensor<2> {
     let rest = waves(d_descriptor * group, d_model, device);
     let rest = rows(rest);
     let scale = 1.0 / ((d_descriptor * group) as f32).sqrt();

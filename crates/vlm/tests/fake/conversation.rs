@@ -9,7 +9,7 @@ use diffprune_vlm::{
 };
 use image::RgbImage;
 
-use super::methods::{First, Fitting, Inside, picture, fake};
+use super::methods::{First, Fitting, Inside, fake, picture};
 
 /// A model that repeats what it was asked, with the number of visual tokens that it read.
 fn repeating() -> FakeVlm {

@@ -8,7 +8,7 @@ use diffprune_vlm::{
     Vlm, VlmError, answer, encode, loss, prepare, prepare_encoded, prepare_watched, respond, unpruned,
 };
 
-use super::methods::{First, Inside, picture, fake};
+use super::methods::{First, Inside, fake, picture};
 
 /// A model that says how many visual tokens it read, and how many of them are red.
 fn counting() -> FakeVlm {
