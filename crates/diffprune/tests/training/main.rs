@@ -14,6 +14,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor};
 use diffprune::training::{Progress, TrainingError};
+use diffprune::LoadOptions;
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, ConfigError, DataError,
     FeatureStore, GateKind, GumbelBackward, GumbelSte, Head, Layout, LearnedPruner, Llava, Pruner,

@@ -149,7 +149,6 @@ impl ShapeNetwork<'_> {
             pruner: &self.pruner,
             budget,
             text,
-            device: self.device,
         };
         let flops = stages(&self.shape, Some(&self.blocks), kept, text, Counting::FULL);
         Ok(BudgetTimes {

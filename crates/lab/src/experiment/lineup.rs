@@ -184,7 +184,7 @@ mod tests {
         ] {
             assert!(lineup.arms.iter().any(|name| name == arm), "{arm}");
         }
-        assert_eq!(Lineup::of("some-other"), lineup);
+        assert_eq!(Lineup::of(Family::Other("some-other")), lineup);
     }
 
     #[test]

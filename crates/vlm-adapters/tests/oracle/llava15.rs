@@ -41,7 +41,7 @@ fn every_tensor_agrees() {
         let llava = load(&manifest);
         for json in cases(&manifest) {
             let tensors = Tensors::open(&root().join(json["file"].as_str().unwrap()));
-            let case = Case::new(&llava, llava.model(), json, &tensors);
+            let case = Case::new(&llava, llava.model(), json, &tensors, llava.tokenizer());
             let pixels = pixels(&llava, json, &tensors);
             case.check_vision(&pixels.values);
             let encoded = llava.encode(pixels, Signals::default());

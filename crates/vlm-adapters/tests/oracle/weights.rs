@@ -42,6 +42,26 @@ fn is_llava(name: &str, on_disk: &BTreeSet<String>) -> bool {
 }
 
 #[test]
+fn weights_are_held_in_the_type_of_their_files() -> Outcome {
+    for name in entries("checkpoints", |_| true)? {
+        let dir = fixture("checkpoints").join(&name);
+        let bytes = |options: LoadOptions| -> Result<u64, LoadError> {
+            let vlm = load_vlm(&dir, &Device::flex(), options)?;
+            let plan = plan_vlm(&dir, options)?;
+            assert_eq!(vlm.kv_bytes_per_token(), plan.kv_bytes_per_token(), "{name}");
+            Ok(vlm.kv_bytes_per_token())
+        };
+        let stored = checkpoint_dtype(&dir)?.size() as u64;
+        assert_eq!(
+            4 * bytes(LoadOptions::default())?,
+            stored * bytes(LoadOptions::f32())?,
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn newer_names_become_the_older_ones() -> Outcome {
     let mut n_layouts = 0;
     for (name, layout) in json("key_layouts.json")?
