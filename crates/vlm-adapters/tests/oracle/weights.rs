@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use diffprune_vlm_adapters::{
-    GenerationConfig, ImageProcessor, LlavaConfig, Qwen25VlConfig, QwenImageProcessor, WeightFiles,
-    canonical_llava_name, canonical_qwen_name, save_safetensors,
+    GenerationConfig, ImageProcessor, LlavaConfig, LoadError, LoadOptions, Qwen25VlConfig,
+    QwenImageProcessor, WeightFiles, canonical_llava_name, canonical_qwen_name, checkpoint_dtype, load_vlm,
+    plan_vlm, save_safetensors,
 };
 use serde_json::Value;
 
