@@ -225,7 +225,7 @@ fn very_long_pictures_are_drawn_small_or_refused() {
         image::RgbImage::new(width, height).save(at(name)).unwrap();
     }
     for family in Family::ALL {
-        let checkpoint = at(model_name(family));
+        let checkpoint = at(&model_name(family));
         model_of(family, &checkpoint, 32, 1);
         for name in ["wide.png", "high.png"] {
             let photo = at(name);

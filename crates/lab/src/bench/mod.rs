@@ -49,7 +49,6 @@ pub struct ShapeNetwork<'a> {
     pruner: LearnedPruner,
     blocks: BlockShape,
     context: TimingContext,
-    device: &'a Device,
 }
 
 /// The measurements at one budget.
@@ -130,7 +129,6 @@ impl ShapeBench {
             pruner: LearnedPruner::new(scorer.init(device)).with_name("untrained"),
             blocks,
             context: timing_context(self.dtype, *device == Device::flex(), name, 1),
-            device,
         })
     }
 }
