@@ -98,6 +98,25 @@ fn a_turn_that_fails_changes_nothing() {
 }
 
 #[test]
+fn a_turn_that_fails_inside_the_language_model_leaves_the_decision() {
+    let vlm = repeating();
+    let inside = Inside {
+        fails_at: Some(1),
+        ..Inside::default()
+    };
+    let mut conversation = Conversation::new(&inside, PruneOptions::new(Budget::Tokens(3)));
+    ask(&mut conversation, &vlm, "this?", &[picture(&[3])]).unwrap();
+    let refused = ask(&mut conversation, &vlm, "and?", &[picture(&[1])]);
+    assert!(matches!(refused, Err(VlmError::Prune(_))));
+    assert_eq!(ask(&mut conversation, &vlm, "why?", &[]).unwrap(), "why? 3");
+    assert_eq!(
+        inside.calls.load(Ordering::Relaxed),
+        2,
+        "the first decision is repeated"
+    );
+}
+
+#[test]
 fn methods_that_read_the_question_get_the_turn_that_brings_the_images() {
     let vlm = repeating();
     let images = [picture(&[2, 5]), picture(&[11])];

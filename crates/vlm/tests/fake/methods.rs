@@ -66,6 +66,8 @@ impl Pruner for Fitting {
 #[derive(Default)]
 pub struct Inside {
     pub calls: AtomicUsize,
+    /// The call that fails, counted from 0.
+    pub fails_at: Option<usize>,
 }
 
 impl Pruner for Inside {
@@ -99,7 +101,9 @@ impl DecoderPruner for Inside {
         stage: &DecoderStage,
         context: &DecoderContext,
     ) -> Result<DecoderSelection, PruneError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        if Some(self.calls.fetch_add(1, Ordering::Relaxed)) == self.fails_at {
+            return Err(PruneError::missing("inside", "patience"));
+        }
         let rows = context.require(|observed| &observed.attention, "inside", "attention")?;
         let rows = rows.to_data().try_to_vec::<f32>().expect("numbers");
         let mut order: Vec<usize> = (0..context.visual.len()).collect();
