@@ -4,6 +4,8 @@
 mod calibration;
 #[path = "properties/inputs.rs"]
 mod inputs;
+#[path = "properties/inside.rs"]
+mod inside;
 #[path = "properties/leaving_out.rs"]
 mod leaving_out;
 #[path = "properties/reports.rs"]

@@ -221,8 +221,8 @@ pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<LearnedPruner, LabEr
 }
 
 /// The default scorer for descriptors of this width.
-pub fn default_scorer(d_vision: usize) -> ScorerChoice {
-    let preset = if d_vision <= SMALL {
+pub fn default_scorer(d_descriptor: usize) -> ScorerChoice {
+    let preset = if d_descriptor <= SMALL {
         ScorerPreset::Mini
     } else {
         ScorerPreset::Base
@@ -231,8 +231,8 @@ pub fn default_scorer(d_vision: usize) -> ScorerChoice {
 }
 
 /// The default peak learning rate for descriptors of this width.
-pub fn default_learning_rate(d_vision: usize) -> f64 {
-    if d_vision <= SMALL { 1e-3 } else { 1e-4 }
+pub fn default_learning_rate(d_descriptor: usize) -> f64 {
+    if d_descriptor <= SMALL { 1e-3 } else { 1e-4 }
 }
 
 /// The names of all methods that need no training.

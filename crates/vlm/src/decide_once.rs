@@ -24,8 +24,8 @@ pub struct DecideOnce<'a> {
 }
 
 /// What was chosen in a pass, and what the pass under way does with it.
-#[derive(Default)]
-struct Decision {
+#[derive(Default, Clone)]
+pub(crate) struct Decision {
     /// Layers, visual tokens and budget of the pass; `None` when nothing of it may be repeated.
     about: Option<(usize, usize, Budget)>,
     n_stages: usize,
@@ -69,6 +69,16 @@ impl<'a> DecideOnce<'a> {
             inner,
             decision: Mutex::default(),
         }
+    }
+
+    /// The decision as it stands, to return to after a pass that fails.
+    pub(crate) fn decided(&self) -> Decision {
+        self.decision().clone()
+    }
+
+    /// Returns to an earlier decision.
+    pub(crate) fn return_to(&self, decision: Decision) {
+        *self.decision() = decision;
     }
 
     /// A panic of the method between two stages leaves an unfinished decision, which is not repeated.

@@ -84,9 +84,9 @@ fn gradients_of_every_method_reach_every_parameter() {
     let device = Device::flex().autodiff();
     for mut config in rivals() {
         // A denoiser that starts as the identity hides its inner layers in the first step.
-        let denoiser = DenoiserConfig::new(vlm.d_vision()).with_zero_init_residual(false);
+        let denoiser = DenoiserConfig::new(vlm.d_descriptor()).with_zero_init_residual(false);
         config.diffprune.denoiser = Some(denoiser);
-        let model = config.diffprune.init(vlm.d_vision(), 1, &device).unwrap();
+        let model = config.diffprune.init(vlm.d_descriptor(), 1, &device).unwrap();
         let gradients = loss_at(&model, &vlm, &config, &[0, 4, 5]).objective().backward();
         let mut visitor = Untrained {
             gradients: &gradients,
@@ -110,7 +110,10 @@ fn the_batch_of_a_sample_does_not_matter_to_any_method() {
     let _guard = alone();
     let vlm = tiny();
     for config in rivals() {
-        let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
+        let model = config
+            .diffprune
+            .init(vlm.d_descriptor(), 1, &Device::flex())
+            .unwrap();
         let sum = |indices: &[usize]| {
             let loss = loss_at(&model, &vlm, &config, indices);
             let weights: Vec<f32> = loss.weights.into_data().iter::<f32>().collect();
@@ -284,7 +287,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
     let (first, last) = (mean(&penalty[..5]), mean(&penalty[195..]));
     println!("penalty {first} -> {last}");
     assert!(last < 0.5 * first, "{first} {last}");
-    let pruner = LearnedPruner::load(&run, vlm.d_vision(), &Device::flex()).unwrap();
+    let pruner = LearnedPruner::load(&run, vlm.d_descriptor(), &Device::flex()).unwrap();
     let sample = Stripes(12).sample(3).unwrap();
     let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
     let relevance = Stripes(12).relevance(3, &encoded.layouts[0]).unwrap().unwrap();
@@ -325,7 +328,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
             dice_weight,
             bce_weight,
         });
-        config.diffprune.resolve(vlm.d_vision()).is_ok()
+        config.diffprune.resolve(vlm.d_descriptor()).is_ok()
     };
     assert!(weights(1.0, 0.0) && weights(0.0, 0.1));
     assert!(!weights(0.0, 0.0) && !weights(-1.0, 2.0) && !weights(1.0, f64::NAN));
@@ -335,7 +338,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
 fn checkpoints_of_every_head_give_the_same_choice() {
     let _guard = alone();
     let vlm = tiny();
-    let width = vlm.d_vision();
+    let width = vlm.d_descriptor();
     let device = Device::flex();
     for config in [vec![settings()], heads()].concat() {
         let config = config.diffprune;
@@ -388,7 +391,7 @@ fn checkpoints_of_every_head_give_the_same_choice() {
 #[test]
 fn heads_and_tensors_that_do_not_belong_together_are_refused() {
     let _guard = alone();
-    let (width, device) = (tiny().d_vision(), Device::flex());
+    let (width, device) = (tiny().d_descriptor(), Device::flex());
     let save = |method: Method, dir: &std::path::Path| {
         let config = with(method).diffprune;
         let model = config.init(width, 5, &device).unwrap();
@@ -410,7 +413,7 @@ fn heads_and_tensors_that_do_not_belong_together_are_refused() {
 #[test]
 fn all_methods_start_from_the_same_scorer_and_denoiser() {
     let _guard = alone();
-    let (width, device) = (tiny().d_vision(), Device::flex());
+    let (width, device) = (tiny().d_descriptor(), Device::flex());
     let own = settings().diffprune.init(width, 9, &device).unwrap();
     for config in rivals() {
         let config = config.diffprune;
@@ -460,26 +463,29 @@ fn unusable_methods_are_refused_before_anything_is_written() {
     };
     let (vit, llava): (Method, Method) = (DynamicVit::default().into(), DynamicLlava::default().into());
     assert_eq!(
-        refused(head(vit, llava.head(vlm.d_vision()))),
+        refused(head(vit, llava.head(vlm.d_descriptor()))),
         "diffprune.selector"
     );
     assert_eq!(
-        refused(head(Method::default(), vit.head(vlm.d_vision()))),
+        refused(head(Method::default(), vit.head(vlm.d_descriptor()))),
         "diffprune.selector"
     );
     assert_eq!(
-        refused(head(vit, vit.head(vlm.d_vision() + 4))),
+        refused(head(vit, vit.head(vlm.d_descriptor() + 4))),
         "diffprune.selector.d_model"
     );
     assert_eq!(
-        refused(head(vit, vit.head(vlm.d_vision() + 1))),
+        refused(head(vit, vit.head(vlm.d_descriptor() + 1))),
         "diffprune.selector"
     );
     assert!(!out.exists());
 
     // And where nobody has checked: a module that the method does not train.
     let mut config = with(vit);
-    let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
+    let model = config
+        .diffprune
+        .init(vlm.d_descriptor(), 1, &Device::flex())
+        .unwrap();
     config.diffprune.method = Method::default();
     let error = super::try_loss_at(&model, &vlm, &config, &[0]).err().unwrap();
     assert!(error.to_string().contains("diffprune.method"), "{error}");

@@ -28,7 +28,7 @@ fn counts(checkpoint: &str, [width, height]: [u32; 2], budgets: &[Budget]) -> Ve
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/hf/checkpoints"
     ));
-    let vlm = load_vlm(dir.join(checkpoint), &Device::flex(), LoadOptions::default()).unwrap();
+    let vlm = load_vlm(dir.join(checkpoint), &Device::flex(), LoadOptions::f32()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let questions = one_question(folder.path(), width, height);
     let run = Run {

@@ -11,7 +11,7 @@ fn checkpoint(name: &str) -> Box<dyn Vlm> {
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/hf/checkpoints"
     ));
-    load_vlm(dir.join(name), &Device::flex(), LoadOptions::default()).unwrap()
+    load_vlm(dir.join(name), &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 /// A picture of its own colours, encoded.
