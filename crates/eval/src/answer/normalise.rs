@@ -125,7 +125,7 @@ fn number(word: &str) -> Option<&'static str> {
 }
 
 /// White space as the published programs see it: Unicode's, and the four separators of ASCII.
-pub(super) fn is_space(letter: char) -> bool {
+pub(crate) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
 }
 

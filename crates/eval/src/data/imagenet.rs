@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::json::TextFile;
 use super::problems::Problems;
-use super::table::{Ids, first_existing, picture};
+use super::readers::{Ids, first_existing, picture};
 use crate::EvalError;
 
 /// Where the pictures of the flat layout are.

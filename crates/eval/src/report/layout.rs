@@ -29,13 +29,10 @@ const SHARED: usize = 3;
 const MOST_KINDS: usize = 24;
 
 /// How many numbers a cell has in a part: summed score and groups right; of POPE also answers "yes", right answers "yes",
-/// answers "no" and wrong answers "no"; of VQAv2 also the summed score by lmms-eval's program.
+/// answers "no" and wrong answers "no"; of VQAv2 also the summed score by lmms-eval's program, which is the last.
 fn per_cell(benchmark: Benchmark) -> usize {
-    match benchmark {
-        Benchmark::Pope => 6,
-        Benchmark::VqaV2 => 3,
-        _ => 2,
-    }
+    let spec = benchmark.spec();
+    2 + 4 * usize::from(spec.counts_yes_and_no()) + usize::from(spec.scored_by_both_protocols())
 }
 
 /// The matrix and what its columns mean.
@@ -201,15 +198,17 @@ impl Layout {
                     tally.false_negatives,
                 ];
                 let by_lmms = [weight * by_lmms];
-                let others: &[f64] = match benchmark {
-                    Benchmark::Pope => &yes_no,
-                    Benchmark::VqaV2 => &by_lmms,
-                    _ => &[],
+                let spec = benchmark.spec();
+                let yes_no: &[f64] = if spec.counts_yes_and_no() { &yes_no } else { &[] };
+                let by_lmms: &[f64] = if spec.scored_by_both_protocols() {
+                    &by_lmms
+                } else {
+                    &[]
                 };
                 let values = [tally.score, tally.groups_right];
                 sums[own..own + per_cell]
                     .iter_mut()
-                    .zip(values.iter().chain(others))
+                    .zip(values.iter().chain(yes_no).chain(by_lmms))
                     .for_each(|(sum, value)| *sum += value);
             }
             let mut strata: BTreeMap<BTreeSet<&str>, Vec<f64>> = BTreeMap::new();
@@ -229,10 +228,8 @@ impl Layout {
     pub(super) fn tally(&self, cell: usize, part: usize, totals: &[f64]) -> Tally {
         let block = &totals[self.starts[part]..];
         let own = self.own(cell, part, totals);
-        let yes_no = |place: usize| match self.parts[part].benchmark {
-            Benchmark::Pope => own[2 + place],
-            _ => 0.0,
-        };
+        let counted = self.parts[part].benchmark.spec().counts_yes_and_no();
+        let yes_no = |place: usize| if counted { own[2 + place] } else { 0.0 };
         Tally {
             questions: block[0],
             groups: block[1],
@@ -246,18 +243,15 @@ impl Layout {
         }
     }
 
-    /// Summed score of a cell in a part of VQAv2 by lmms-eval's program; NaN where it was not computed.
-    fn by_lmms(&self, cell: usize, part: usize, totals: &[f64]) -> f64 {
-        self.own(cell, part, totals).get(2).copied().unwrap_or(f64::NAN)
-    }
-
-    /// Accuracy of a cell by lmms-eval's program for VQAv2, percent; NaN where it was not computed.
-    pub(crate) fn vqav2_by_lmms(&self, cell: usize, totals: &[f64]) -> f64 {
-        let parts = self.parts(Benchmark::VqaV2);
-        if parts.is_empty() || !self.has[cell].contains(&Benchmark::VqaV2) {
+    /// Mean score of a cell by the other protocol's program, percent; NaN where it was not computed.
+    pub(crate) fn by_other_protocol(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
+        let parts = self.parts(benchmark);
+        let scored = benchmark.spec().scored_by_both_protocols();
+        if !scored || parts.is_empty() || !self.has[cell].contains(&benchmark) {
             return f64::NAN;
         }
-        let sum: f64 = parts.iter().map(|&part| self.by_lmms(cell, part, totals)).sum();
+        let score = |&part: &usize| self.own(cell, part, totals).last().copied().unwrap_or(f64::NAN);
+        let sum: f64 = parts.iter().map(score).sum();
         100.0 * sum / self.count(parts, totals)
     }
 
@@ -300,12 +294,12 @@ fn starts(parts: &[Part], n_cells: usize) -> Vec<usize> {
 fn guessed(records: &[&Record]) -> BTreeMap<Benchmark, f64> {
     let mut questions: BTreeMap<Benchmark, BTreeMap<&str, Guess<'_>>> = BTreeMap::new();
     for record in records {
-        // Yes or no, also in records that do not say it.
-        let yes_no = matches!(record.benchmark, Benchmark::Pope | Benchmark::Mme).then_some(2);
+        // Records of earlier versions do not say it.
+        let offered = record.benchmark.spec().answers_offered();
         let guess = Guess {
             subset: &record.subset,
             group: record.group.as_deref(),
-            answers: record.options.or(yes_no),
+            answers: record.options.or(offered),
             label: record.label,
         };
         let of_benchmark = questions.entry(record.benchmark).or_default();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::Layout;
-use crate::answer::{Metric, Tally};
+use crate::answer::{Aggregate, Tally};
 use crate::data::Benchmark;
 use crate::stats::{ChanceLevels, chance_corrected_retention, mean, retention};
 
@@ -99,7 +99,7 @@ impl Layout {
     /// The headline number in percent of the most that can be had, so that points and percents can be averaged.
     pub(crate) fn percent(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
         let most = match benchmark.aggregate() {
-            Metric::AccuracyPlus => 2.0 * self.subsets_of.get(&benchmark).map_or(0, Vec::len) as f64,
+            Aggregate::AccuracyPlus => 2.0 * self.subsets_of.get(&benchmark).map_or(0, Vec::len) as f64,
             _ => 1.0,
         };
         self.headline(cell, benchmark, totals) / most

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::answered::{Answered, key};
 use super::layout::{Cell, cell_of};
-use crate::answer::Metric;
+use crate::answer::Aggregate;
 use crate::data::Benchmark;
 use crate::run::Record;
 use crate::stats::{
@@ -96,7 +96,7 @@ impl<'a> Paired<'a> {
             let Some(of_b) = self.by_cell[b].get(key) else {
                 continue;
             };
-            let whole = key.0.aggregate() == Metric::Groups;
+            let whole = key.0.aggregate() == Aggregate::Groups;
             let group = of_a[0].group.as_deref().filter(|_| whole);
             let unit = (key.0, group.is_some(), group.unwrap_or(key.1));
             let outcome = outcomes.entry(unit).or_insert((true, true));

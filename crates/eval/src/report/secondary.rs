@@ -3,8 +3,7 @@
 use super::build::blank;
 use super::layout::{Cell, Layout};
 use super::result::{Report, Row};
-use crate::answer::{MME_COGNITION, MME_PERCEPTION, Metric, Tally};
-use crate::data::Benchmark;
+use crate::data::{Benchmark, SecondaryNumber, SecondaryValue};
 use crate::stats::Statistic;
 
 impl Report {
@@ -29,17 +28,6 @@ const ABLATION: [(&str, &[Benchmark]); 2] = [
     ),
 ];
 
-/// A number of one split.
-type OfSplit = fn(&Tally) -> f64;
-
-/// What POPE's program prints of a split beside F1.
-const POPE: [(&str, OfSplit); 4] = [
-    ("accuracy", Tally::accuracy),
-    ("precision", |split| split.confusion().precision()),
-    ("recall", |split| split.confusion().recall()),
-    ("yes ratio", |split| split.confusion().yes_ratio()),
-];
-
 /// Every secondary number of a cell, without the number. `full` is the unpruned cell.
 pub(crate) fn numbers<'a>(
     layout: &'a Layout,
@@ -56,30 +44,8 @@ pub(crate) fn numbers<'a>(
         rows: Vec::new(),
     };
     for benchmark in layout.benchmarks() {
-        match benchmark {
-            Benchmark::Pope => numbers.pope(),
-            Benchmark::MmBench | Benchmark::MmBenchCn => {
-                let name = format!("{benchmark} plain accuracy");
-                numbers.of_subsets(benchmark, &name, |_| true, Metric::MeanScore);
-            }
-            Benchmark::Mme => {
-                for (name, parts) in [("perception", &MME_PERCEPTION[..]), ("cognition", &MME_COGNITION)] {
-                    let fits = move |subset: &str| parts.contains(&subset);
-                    let name = format!("mme {name} points");
-                    numbers.of_subsets(benchmark, &name, fits, Metric::AccuracyPlus);
-                }
-            }
-            Benchmark::SeedBench => {
-                for kind in ["image", "video"] {
-                    let name = format!("seed_bench {kind} accuracy");
-                    numbers.of_subsets(benchmark, &name, move |subset| subset == kind, Metric::MeanScore);
-                }
-            }
-            Benchmark::VqaV2 => {
-                let by_lmms = move |totals: &[f64]| layout.vqav2_by_lmms(cell, totals);
-                numbers.add(benchmark, "vqav2 accuracy by lmms-eval".into(), Box::new(by_lmms));
-            }
-            Benchmark::Gqa | Benchmark::TextVqa | Benchmark::ScienceQa | Benchmark::VizWiz => {}
+        for number in benchmark.spec().secondary() {
+            numbers.add(benchmark, number);
         }
     }
     if let Some(full) = full {
@@ -97,52 +63,21 @@ struct Numbers<'a, 'd> {
 }
 
 impl<'a> Numbers<'a, '_> {
-    fn add(&mut self, benchmark: Benchmark, metric: String, statistic: Statistic<'a>) {
-        let n = self.layout.count(self.layout.parts(benchmark), self.data) as usize;
-        self.rows.push((blank(self.own, &metric, n), statistic));
-    }
-
-    /// A metric over some subsets.
-    fn of_subsets(
-        &mut self,
-        benchmark: Benchmark,
-        name: &str,
-        fits: impl Fn(&str) -> bool + Send + Sync + 'a,
-        metric: Metric,
-    ) {
+    fn add(&mut self, benchmark: Benchmark, number: &SecondaryNumber) {
         let (layout, cell) = (self.layout, self.cell);
-        let count = layout.tallies(cell, benchmark, &fits, self.data);
-        let n = count.iter().map(|tally| tally.questions).sum::<f64>() as usize;
-        let statistic = move |totals: &[f64]| metric.value(&layout.tallies(cell, benchmark, &fits, totals));
-        self.rows.push((blank(self.own, name, n), Box::new(statistic)));
-    }
-
-    /// What POPE's program prints, as means over the splits like the F1 that tables print, and lmms-eval's numbers over all
-    /// questions.
-    fn pope(&mut self) {
-        let (layout, cell) = (self.layout, self.cell);
-        let tallies = move |totals: &[f64]| layout.tallies(cell, Benchmark::Pope, &|_| true, totals);
-        for (name, of) in POPE {
-            let mean = move |totals: &[f64]| {
-                let mut splits = tallies(totals);
-                splits.retain(|split| split.questions > 0.0);
-                100.0 * splits.iter().map(of).sum::<f64>() / splits.len() as f64
-            };
-            self.add(Benchmark::Pope, format!("pope {name}"), Box::new(mean));
-        }
-        let pooled = move |totals: &[f64]| {
-            let mut sum = Tally::default();
-            tallies(totals).into_iter().for_each(|tally| sum += tally);
-            sum
+        let name = format!("{benchmark} {}", number.name);
+        let (n, statistic): (f64, Statistic<'a>) = match number.value {
+            SecondaryValue::OfParts { belongs, value } => {
+                let tallies = move |totals: &[f64]| layout.tallies(cell, benchmark, &belongs, totals);
+                let n = tallies(self.data).iter().map(|tally| tally.questions).sum();
+                (n, Box::new(move |totals| value(&tallies(totals))))
+            }
+            SecondaryValue::OtherProtocol => (
+                layout.count(layout.parts(benchmark), self.data),
+                Box::new(move |totals| layout.by_other_protocol(cell, benchmark, totals)),
+            ),
         };
-        let f1 = move |totals: &[f64]| 100.0 * pooled(totals).confusion().f1();
-        self.add(Benchmark::Pope, "pope pooled F1".into(), Box::new(f1));
-        let labels = move |totals: &[f64]| 100.0 * pooled(totals).label_ratio();
-        self.add(
-            Benchmark::Pope,
-            "pope yes ratio of the labels".into(),
-            Box::new(labels),
-        );
+        self.rows.push((blank(self.own, &name, n as usize), statistic));
     }
 
     /// Retention over the benchmarks of the papers' ablation, where every cell has them all.

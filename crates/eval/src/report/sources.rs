@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use super::options::ReportOptions;
 use super::sheet::distinct;
-use crate::data::{Benchmark, Protocols, Question};
+use crate::data::{Benchmark, Protocols, Question, prompts_hold_ocr};
 
 /// Whose rules a run follows, and what its prompts hold: runs that differ here answer other questions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,24 +24,15 @@ pub struct Asked {
 impl Asked {
     /// What questions and protocols say.
     pub fn of(questions: &[Question], protocols: &Protocols) -> Self {
-        let textvqa = || {
-            questions
-                .iter()
-                .filter(|question| question.benchmark == Benchmark::TextVqa)
-        };
-        let holds = |question: &Question| question.text.contains("Reference OCR token:");
         Self {
             protocol: Some(protocols.clone()),
-            ocr: textvqa().next().is_some().then(|| textvqa().all(holds)),
+            ocr: prompts_hold_ocr(questions),
         }
     }
 
     /// The data that a benchmark's questions are, with these prompts.
     pub fn here(&self, benchmark: Benchmark) -> &'static str {
-        match (benchmark, self.ocr) {
-            (Benchmark::TextVqa, Some(false)) => "0.5.1 val, no OCR tokens in the prompt",
-            _ => benchmark.splits().here,
-        }
+        benchmark.spec().data_here(self.ocr, &BTreeSet::new())
     }
 
     /// Name of [`Self::protocol`] among the [values](Self::value).
@@ -94,10 +85,7 @@ pub(crate) fn sources(layout: &Layout, options: &ReportOptions) -> Vec<Source> {
             .iter()
             .map(|&part| layout.parts[part].subset.as_str())
             .collect();
-        let here = match benchmark {
-            Benchmark::SeedBench if subsets.iter().eq([&"image"]) => "version 1, pictures only",
-            _ => options.asked.here(benchmark),
-        };
+        let here = benchmark.spec().data_here(options.asked.ocr, &subsets);
         Source {
             run: None,
             benchmark,

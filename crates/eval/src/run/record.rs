@@ -9,7 +9,7 @@ use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::answer::{Said, Scored};
+use crate::answer::{Scored, YesNoAnswer};
 use crate::data::Benchmark;
 
 /// One answer of one arm to one question.
@@ -47,7 +47,7 @@ pub struct Record {
     pub label: Option<bool>,
     /// What the answer to a yes/no question said by the rule that scored it; in records of earlier versions unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub said: Option<Said>,
+    pub said: Option<YesNoAnswer>,
     /// Answers that the question offers: its options, two for yes or no; `None` for open questions, and in records of
     /// earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

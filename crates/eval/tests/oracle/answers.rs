@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use diffprune_eval::{
-    Benchmark, CommaRule, Confusion, Metric, Protocol, Reference, Scored, digits_and_articles,
+    Aggregate, Benchmark, CommaRule, Confusion, Protocol, Reference, Scored, digits_and_articles,
     evalai_normalise, evalai_tokenise, gqa_correct, gqa_prediction, lmms_vqav2_accuracy, pope_label,
     pope_label_lmms, punctuation, retention, score, tallies, textvqa_accuracy, vqa_clean, vqa_normalise,
     vqa_official_accuracy,
@@ -138,7 +138,7 @@ fn check_lmms(answers: &[String], labels: &[bool], wanted: &Value, what: &str) {
     close(counts.precision(), &wanted["precision"], what);
     close(counts.recall(), &wanted["recall"], what);
     close(counts.f1(), &wanted["f1"], what);
-    close(Metric::MeanF1.value(&[tally]) / 100.0, &wanted["f1"], what);
+    close(Aggregate::MeanF1.value(&[tally]) / 100.0, &wanted["f1"], what);
     close(tally.label_ratio(), &wanted["yes_ratio"], what);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diffprune_eval::{
-    Benchmark, MME_COGNITION, MME_PERCEPTION, Metric, Protocol, Reference, Scored, extract_letter,
+    Aggregate, Benchmark, MME_COGNITION, MME_PERCEPTION, Protocol, Reference, Scored, extract_letter,
     mmbench_letter_lmms, mmbench_letter_vlmevalkit, mme_label, mme_label_lmms, scienceqa_correct_lmms,
     scienceqa_letter, seed_letter_lmms, tallies,
 };
@@ -74,7 +74,7 @@ fn mme_pairs_have_the_stored_points() {
             });
         let tallies = tallies(scored);
         (
-            Metric::AccuracyPlus.value(&tallies.values().copied().collect::<Vec<_>>()),
+            Aggregate::AccuracyPlus.value(&tallies.values().copied().collect::<Vec<_>>()),
             tallies.into_values().next(),
         )
     };
@@ -146,7 +146,7 @@ fn circular_evaluation_gives_the_stored_numbers() {
             label: None,
             said: None,
         });
-        let value = |(name, tally): (&str, _)| (name.to_string(), Metric::Groups.value(&[tally]) / 100.0);
+        let value = |(name, tally): (&str, _)| (name.to_string(), Aggregate::Groups.value(&[tally]) / 100.0);
         tallies(scored).into_iter().map(value).collect()
     };
     for (protocol, overall, hits) in [

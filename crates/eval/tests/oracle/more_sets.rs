@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use diffprune_eval::{
-    Benchmark, Metric, Protocol, Question, ReadOptions, Reference, Scored, Split, retention,
+    Aggregate, Benchmark, Protocol, Question, ReadOptions, Reference, Scored, Split, retention,
     scienceqa_letter, seed_upload, vizwiz_upload, vqa_official_accuracy, vqav2_upload, vqav2_upload_ids,
 };
 use serde_json::Value;
@@ -45,7 +45,7 @@ fn scienceqa() -> f64 {
         questions.iter().map(|q| q.score(&answer(q), protocol)).collect()
     };
     let percent = |questions: &[Question], protocol| {
-        Metric::MeanScore.of(scored(questions, &score(questions, protocol)))
+        Aggregate::MeanScore.of(scored(questions, &score(questions, protocol)))
     };
     close(percent(&questions, Protocol::Llava), &expected["accuracy"], "all");
     let lmms = percent(&questions, Protocol::LmmsEval) / 100.0;
@@ -123,7 +123,7 @@ fn vqav2() -> f64 {
             let kept = scored(&questions, scores)
                 .zip(&questions)
                 .filter(|(_, question)| keep(question));
-            two_decimals(Metric::MeanScore.of(kept.map(|(scored, _)| scored)))
+            two_decimals(Aggregate::MeanScore.of(kept.map(|(scored, _)| scored)))
         };
         close(percent(&|_| true), &stored["overall"], "overall");
         for (kind, wanted) in stored["perQuestionType"].as_object().unwrap() {
@@ -136,7 +136,7 @@ fn vqav2() -> f64 {
             close(percent(&|q| q.id == *id), wanted, id);
         }
     }
-    let lmms = Metric::MeanScore.of(scored(&questions, &score(Protocol::LmmsEval))) / 100.0;
+    let lmms = Aggregate::MeanScore.of(scored(&questions, &score(Protocol::LmmsEval))) / 100.0;
     close(lmms, &expected["lmms_val_exact_match"], "lmms");
     let upload = ReadOptions {
         split: Split::Upload,
@@ -153,7 +153,7 @@ fn vqav2() -> f64 {
         file,
         json("datasets/vqav2/expected_answers_upload_test-dev2015.json")
     );
-    let headline = Metric::MeanScore.of(scored(&questions, &processed));
+    let headline = Aggregate::MeanScore.of(scored(&questions, &processed));
     close(headline, &expected["headline"], "headline");
     headline
 }
@@ -171,11 +171,11 @@ fn seed_bench() -> f64 {
             .iter()
             .map(|q| q.score(text(said[&q.id], "text"), protocol))
             .collect();
-        let all = Metric::MeanScore.of(scored(&questions, &scores));
+        let all = Aggregate::MeanScore.of(scored(&questions, &scores));
         close(all, &expected[key]["all"], key);
         for subset in ["image", "video"] {
             let part = scored(&questions, &scores).filter(|scored| scored.subset == subset);
-            close(Metric::MeanScore.of(part), &expected[key][subset], subset);
+            close(Aggregate::MeanScore.of(part), &expected[key][subset], subset);
         }
         for line in texts(&expected["printed"]) {
             let (name, percent) = line.split_once(": ").unwrap();
@@ -186,7 +186,7 @@ fn seed_bench() -> f64 {
                 .collect();
             if key == "llava" && !of_kind.is_empty() {
                 assert_eq!(
-                    format!("{:.2}%", Metric::MeanScore.of(of_kind)),
+                    format!("{:.2}%", Aggregate::MeanScore.of(of_kind)),
                     percent,
                     "{name}"
                 );
@@ -215,7 +215,7 @@ fn seed_bench() -> f64 {
             .iter()
             .map(|q| q.score(text(said[&q.id], "text"), Protocol::LmmsEval))
             .collect();
-        let found = Metric::MeanScore.of(scored(&images, &scores));
+        let found = Aggregate::MeanScore.of(scored(&images, &scores));
         close(found, &expected["headline_image_only"], "image only");
     }
     assert_eq!(
@@ -267,7 +267,7 @@ fn vizwiz() -> f64 {
         content(&with(upload, Benchmark::VizWiz, bare.path())),
         content(&asked)
     );
-    let headline = Metric::MeanScore.of(scored(&questions, &scores));
+    let headline = Aggregate::MeanScore.of(scored(&questions, &scores));
     close(headline, &expected["headline"], "headline");
     headline
 }

@@ -40,6 +40,7 @@ fn parquet_copies_unpack_to_the_same_questions() {
             Benchmark::VqaV2 => ("vqav2", "VQAv2"),
             Benchmark::SeedBench => ("seed_bench", "SEED-Bench"),
             Benchmark::VizWiz => ("vizwiz", "VizWiz-VQA"),
+            other => panic!("no parquet copy of {other} is stored"),
         };
         let folder = tempfile::tempdir().unwrap();
         let from = dataset("parquet").join(copy);

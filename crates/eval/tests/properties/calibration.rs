@@ -3,7 +3,8 @@
 use std::fs;
 
 use diffprune_eval::{
-    Arm, Benchmark, ECE_BINS, Protocol, Question, Record, RecordFile, Reference, Run, RunTimes, Said, ece,
+    Arm, Benchmark, ECE_BINS, Protocol, Question, Record, RecordFile, Reference, Run, RunTimes, YesNoAnswer,
+    ece,
 };
 
 use super::{BUDGETS, Eye, arms, options, red_cells, relevance, report, world};
@@ -165,12 +166,19 @@ fn records_hold_what_was_said_and_what_was_offered() {
             assert_eq!(record.lmms.is_some(), !is_pope && llava, "{record:?}");
             assert_eq!((record.said.is_some(), &record.layers), (is_pope, &None));
         }
-        let said: Vec<Option<Said>> = records
+        let said: Vec<Option<YesNoAnswer>> = records
             .iter()
             .filter_map(|record| record.said.map(Some))
             .collect();
-        let first = if llava { Said::Yes } else { Said::Other };
-        assert_eq!(said, [first, Said::Yes, Said::Yes, Said::Yes].map(Some));
+        let first = if llava {
+            YesNoAnswer::Yes
+        } else {
+            YesNoAnswer::Other
+        };
+        assert_eq!(
+            said,
+            [first, YesNoAnswer::Yes, YesNoAnswer::Yes, YesNoAnswer::Yes].map(Some)
+        );
         // Who asks for times gets them; a run that is complete has none.
         let medians = times.medians();
         assert_eq!(

@@ -4,7 +4,7 @@ use std::fs;
 
 use diffprune_eval::{
     Benchmark, Bootstrap, CostOptions, Counting, EvalError, Figure, Figures, Format, Meta, ModelShape,
-    Record, Report, ReportOptions, Said, Schedule, StageTimer, TimingContext, Verdict, kv_bytes,
+    Record, Report, ReportOptions, Schedule, StageTimer, TimingContext, Verdict, YesNoAnswer, kv_bytes,
     prefill_flops,
 };
 use serde_json::Value;
@@ -670,7 +670,7 @@ fn no_resample_misses_a_part() {
 
 #[test]
 fn answers_that_say_neither_are_left_out_of_precision_and_recall() {
-    use Said::{No, Other, Yes};
+    use YesNoAnswer::{No, Other, Yes};
     // Two splits: 2 right of 2 said yes, one no wrong, one other; 1 right of 2 said yes, two others.
     let answers = [
         ("random", true, Yes),
@@ -682,7 +682,7 @@ fn answers_that_say_neither_are_left_out_of_precision_and_recall() {
         ("popular", true, Other),
         ("popular", false, Other),
     ];
-    let answer = |(id, (subset, label, said)): (usize, (&str, bool, Said))| Record {
+    let answer = |(id, (subset, label, said)): (usize, (&str, bool, YesNoAnswer))| Record {
         subset: subset.into(),
         label: Some(label),
         said: Some(said),

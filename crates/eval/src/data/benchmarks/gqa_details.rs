@@ -1,13 +1,13 @@
-//! GQA: the tables that its program prints beside the accuracy.
+//! GQA's tables that its program prints beside the accuracy.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::gqa::{gqa_correct, gqa_prediction};
+use super::gqa::{gqa_annotations, gqa_correct, gqa_prediction};
 use crate::EvalError;
-use crate::data::{Protocol, gqa_annotations};
+use crate::data::question::Protocol;
 
 /// Operations that GQA's program does not count as steps.
 const NO_STEPS: [&str; 3] = ["exist", "query: name", "choose name"];
@@ -37,7 +37,7 @@ pub struct GqaDetails {
     pub words: BTreeMap<usize, GqaShare>,
 }
 
-/// What the tables need of an entry of `testdev_balanced_questions.json`.
+/// The part that the tables need of an entry of `testdev_balanced_questions.json`.
 #[derive(Deserialize)]
 struct Entry {
     question: String,

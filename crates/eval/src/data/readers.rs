@@ -1,4 +1,4 @@
-//! What the readers share: LLaVA's question rows, unique ids, files that may stand in two places.
+//! Parts that the readers share: LLaVA's question rows, unique ids, files that may stand in two places.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -112,5 +112,21 @@ pub(crate) fn picture(path: &Path, line: usize, folder: &Path, name: &str) -> Re
         path: path.into(),
         line,
         image: folder.join(name),
+    })
+}
+
+/// The first parquet file below a folder, folders and files in alphabetical order.
+pub(crate) fn parquet_copy(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let is_copy =
+        |path: &&PathBuf| path.is_file() && path.extension().is_some_and(|ending| ending == "parquet");
+    let here = paths.iter().find(is_copy).cloned();
+    here.or_else(|| {
+        paths
+            .iter()
+            .filter(|path| path.is_dir())
+            .find_map(|dir| parquet_copy(dir))
     })
 }

@@ -10,22 +10,56 @@ use serde_json::{Map, Value, json};
 
 use diffprune_vlm_adapters::write_atomic;
 
-use super::table::id_text;
+use super::readers::id_text;
 use crate::EvalError;
 
-/// One row: its pictures apart from the rest. Names of columns are in lower case.
-pub(crate) struct Record {
-    pub(crate) fields: Map<String, Value>,
-    pub(crate) pictures: Vec<Vec<u8>>,
+/// One row of a parquet file: its pictures apart from the rest.
+#[derive(Debug)]
+pub struct ParquetRow<'a> {
+    path: &'a Path,
+    number: usize,
+    fields: Map<String, Value>,
+    pictures: Vec<Vec<u8>>,
 }
 
-impl Record {
-    /// A field as text, or the error that names file and row.
-    pub(crate) fn text(&self, path: &Path, row: usize, name: &str) -> Result<String, EvalError> {
-        match self.fields.get(name) {
+impl ParquetRow<'_> {
+    /// A field as text.
+    ///
+    /// # Errors
+    /// When the row has no such field or it is empty; file and row are named.
+    pub fn text(&self, column: &str) -> Result<String, EvalError> {
+        match self.fields.get(column) {
             Some(value) if !value.is_null() => Ok(id_text(value)),
-            _ => Err(unfit(path, row, &format!("no {name}"))),
+            _ => Err(self.unfit(&format!("no {column}"))),
         }
+    }
+
+    /// A field as a whole number.
+    ///
+    /// # Errors
+    /// When the row has no such field or it holds no whole number; file and row are named.
+    pub fn number(&self, column: &str) -> Result<u64, EvalError> {
+        self.text(column)?.parse().map_err(|error| self.unfit(&error))
+    }
+
+    /// The columns that hold no picture; names are in lower case.
+    pub fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// The columns, to be changed or taken.
+    pub fn fields_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.fields
+    }
+
+    /// The first encoded picture of the row.
+    pub fn picture(&self) -> Option<&[u8]> {
+        self.pictures.first().map(Vec::as_slice)
+    }
+
+    /// The error that names file and row.
+    pub fn unfit(&self, problem: &dyn std::fmt::Display) -> EvalError {
+        unfit(self.path, self.number, problem)
     }
 }
 
@@ -86,8 +120,8 @@ impl SplitFiles {
         usize::try_from(rows).unwrap_or(0)
     }
 
-    /// The rows of each file, with the number of the row in its file, counted from 1.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<(&Path, usize, Record), EvalError>> {
+    /// The rows of all files.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Result<ParquetRow<'_>, EvalError>> {
         self.files.iter().flat_map(|(path, reader)| {
             let (rows, broken): (Option<RowIter<'_>>, _) = match reader.get_row_iter(None) {
                 Ok(rows) => (Some(rows), None),
@@ -95,7 +129,7 @@ impl SplitFiles {
             };
             let rows = rows.into_iter().flatten().zip(1..);
             let rows = rows.map(move |(row, number)| match row {
-                Ok(row) => Ok((path.as_path(), number, record(row))),
+                Ok(row) => Ok(parquet_row(path, number, row)),
                 Err(error) => Err(unfit(path, number, &error)),
             });
             broken.into_iter().chain(rows)
@@ -124,7 +158,7 @@ pub(crate) fn place(to: &Path, name: &str, bytes: &[u8]) -> Result<(), EvalError
 }
 
 /// The error about a row.
-pub(crate) fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
+fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
     EvalError::line(
         path,
         row,
@@ -147,14 +181,19 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
     Ok(())
 }
 
-fn record(row: Row) -> Record {
+fn parquet_row(path: &Path, number: usize, row: Row) -> ParquetRow<'_> {
     let mut pictures = Vec::new();
     let fields = row
         .into_columns()
         .into_iter()
         .map(|(name, field)| (name.to_lowercase(), value(&field, &mut pictures)))
         .collect();
-    Record { fields, pictures }
+    ParquetRow {
+        path,
+        number,
+        fields,
+        pictures,
+    }
 }
 
 /// A field as JSON; bytes go to the pictures.

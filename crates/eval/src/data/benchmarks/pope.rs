@@ -5,15 +5,128 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::SHORT_ANSWER;
-use super::json::{Element, TextFile};
-use super::problems::Problems;
-use super::question::{Benchmark, Question, ReadOptions, Reference};
-use super::table::{Ids, LlavaRow, first_existing, image_folder, llava_file, picture};
 use crate::EvalError;
+use crate::answer::{Aggregate, Tally};
+use crate::data::benchmark::{Benchmark, score};
+use crate::data::json::{Element, TextFile};
+use crate::data::problems::Problems;
+use crate::data::question::{Protocol, Question, ReadOptions, Reference};
+use crate::data::readers::{Ids, LlavaRow, first_existing, image_folder, llava_file, picture};
+use crate::data::template::SHORT_ANSWER;
+
+/// POPE.
+pub(crate) struct Pope;
+
+impl BenchmarkSpec for Pope {
+    fn name(&self) -> &'static str {
+        "pope"
+    }
+
+    fn metric(&self) -> &'static str {
+        "pope mean F1"
+    }
+
+    fn aggregate(&self) -> Aggregate {
+        Aggregate::MeanF1
+    }
+
+    fn splits(&self) -> Splits {
+        Splits::same("COCO val2014, random + popular + adversarial", 9_000)
+    }
+
+    /// Half of the questions are yes: precision and recall of a coin are 1/2, and so is F1.
+    fn chance(&self) -> f64 {
+        50.0
+    }
+
+    fn max_new_tokens(&self, _: Protocol) -> usize {
+        128
+    }
+
+    fn read(
+        &self,
+        _: Benchmark,
+        root: &Path,
+        options: &ReadOptions,
+        problems: &mut Problems,
+    ) -> Result<Vec<Question>, EvalError> {
+        read(root, options, problems)
+    }
+
+    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
+        match reference {
+            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
+            _ => score(answer, reference, protocol),
+        }
+    }
+
+    fn yes_or_no(&self, answer: &str, protocol: Protocol) -> Option<bool> {
+        match protocol {
+            Protocol::Llava => Some(pope_label(answer)),
+            Protocol::LmmsEval => pope_label_lmms(answer),
+        }
+    }
+
+    fn counts_yes_and_no(&self) -> bool {
+        true
+    }
+
+    fn answers_offered(&self) -> Option<usize> {
+        Some(2)
+    }
+
+    fn secondary(&self) -> &'static [SecondaryNumber] {
+        &SECONDARY
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(&self) -> Option<ParquetCopy> {
+        Some(ParquetCopy {
+            split: "test",
+            pictures_apart: false,
+            add: unpack,
+        })
+    }
+}
+
+/// The numbers that POPE's program prints beside F1, as means over the splits like the F1 that tables print, and
+/// lmms-eval's numbers over all questions.
+const SECONDARY: [SecondaryNumber; 6] = [
+    SecondaryNumber::of_all("accuracy", |splits| mean_over(splits, Tally::accuracy)),
+    SecondaryNumber::of_all("precision", |splits| {
+        mean_over(splits, |split| split.confusion().precision())
+    }),
+    SecondaryNumber::of_all("recall", |splits| {
+        mean_over(splits, |split| split.confusion().recall())
+    }),
+    SecondaryNumber::of_all("yes ratio", |splits| {
+        mean_over(splits, |split| split.confusion().yes_ratio())
+    }),
+    SecondaryNumber::of_all("pooled F1", |splits| 100.0 * pooled(splits).confusion().f1()),
+    SecondaryNumber::of_all("yes ratio of the labels", |splits| {
+        100.0 * pooled(splits).label_ratio()
+    }),
+];
+
+/// Mean over the splits that have questions, percent; NaN without any.
+fn mean_over(splits: &[Tally], of: fn(&Tally) -> f64) -> f64 {
+    let asked: Vec<&Tally> = splits.iter().filter(|split| split.questions > 0.0).collect();
+    100.0 * asked.iter().map(|split| of(split)).sum::<f64>() / asked.len() as f64
+}
+
+fn pooled(splits: &[Tally]) -> Tally {
+    let mut sum = Tally::default();
+    splits.iter().for_each(|split| sum += *split);
+    sum
+}
+#[cfg(feature = "parquet")]
+use crate::data::parquet_rows::ParquetRow;
+use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+#[cfg(feature = "parquet")]
+use crate::data::unpack::{OfficialFiles, ParquetCopy};
 
 /// The three ways in which absent objects are drawn.
-pub(crate) const SPLITS: [&str; 3] = ["random", "popular", "adversarial"];
+const SPLITS: [&str; 3] = ["random", "popular", "adversarial"];
 
 /// One line of `coco_pope_<split>.json`.
 #[derive(Deserialize)]
@@ -31,11 +144,7 @@ struct Split {
 }
 
 /// Questions of `llava_pope_test.jsonl` matched by order to `coco/coco_pope_<split>.json`, or of the latter alone.
-pub(crate) fn read(
-    root: &Path,
-    options: &ReadOptions,
-    problems: &mut Problems,
-) -> Result<Vec<Question>, EvalError> {
+fn read(root: &Path, options: &ReadOptions, problems: &mut Problems) -> Result<Vec<Question>, EvalError> {
     let images = image_folder(root, options, &["val2014"]);
     let mut splits = HashMap::new();
     for name in SPLITS {
@@ -179,4 +288,33 @@ fn question(id: String, split: &str, image: PathBuf, text: String, reference: Re
         text,
         reference,
     }
+}
+
+/// POPE's label of an answer: no when `No`, `not` or `no` is a word before the first period, otherwise yes.
+///
+/// Words are separated by single spaces after commas are deleted, so that a newline or another case hides them.
+pub fn pope_label(answer: &str) -> bool {
+    let before = answer.split('.').next().unwrap_or_default().replace(',', "");
+    !before.split(' ').any(|word| matches!(word, "No" | "not" | "no"))
+}
+
+/// lmms-eval's label: the trimmed lower-case answer, which must be `yes` or `no`; anything else is no label.
+pub fn pope_label_lmms(answer: &str) -> Option<bool> {
+    match answer.trim().to_lowercase().as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
+    official.next_question();
+    let image = format!("{}.jpg", row.text("image_source")?);
+    let line = serde_json::json!({"question_id": row.number("question_id")?, "image": image,
+        "text": row.text("question")?, "label": row.text("answer")?});
+    let file = format!("coco/coco_pope_{}.json", row.text("category")?);
+    official.picture(&format!("val2014/{image}"), row.picture())?;
+    official.line(&file, &line.to_string());
+    Ok(())
 }

@@ -1,20 +1,126 @@
 //! SEED-Bench (version 1): multiple choice about pictures and videos (Li et al. 2023).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::json::{Element, TextFile};
-use super::problems::Problems;
-use super::prompt::{Template, lettered};
-use super::question::{Benchmark, Question, ReadOptions, Reference};
-use super::table::{Ids, LlavaRow, id_text, llava_file, picture, require};
 use crate::EvalError;
+use crate::answer::{Aggregate, is_space};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::benchmark::{Benchmark, score};
+use crate::data::json::{Element, TextFile};
+#[cfg(feature = "parquet")]
+use crate::data::parquet_rows::ParquetRow;
+use crate::data::problems::Problems;
+use crate::data::question::{Protocol, Question, ReadOptions, Reference};
+use crate::data::readers::{Ids, LlavaRow, id_text, llava_file, picture, require};
+use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::template::{Template, lettered};
+#[cfg(feature = "parquet")]
+use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
 
 /// Folders of pictures and of the middle frames of videos.
 const IMAGES: &str = "SEED-Bench-image";
 const FRAMES: &str = "SEED-Bench-video-image";
+
+/// The official file.
+const QUESTIONS: &str = "SEED-Bench.json";
+
+/// SEED-Bench.
+pub(crate) struct SeedBench;
+
+impl BenchmarkSpec for SeedBench {
+    fn name(&self) -> &'static str {
+        "seed_bench"
+    }
+
+    fn metric(&self) -> &'static str {
+        "seed_bench accuracy"
+    }
+
+    fn splits(&self) -> Splits {
+        Splits::same("version 1, pictures and one frame of each video", 17_990)
+    }
+
+    fn chance(&self) -> f64 {
+        25.0
+    }
+
+    fn template(&self, _: Protocol) -> Template {
+        Template::LETTER
+    }
+
+    fn max_new_tokens(&self, protocol: Protocol) -> usize {
+        match protocol {
+            Protocol::Llava => 128,
+            Protocol::LmmsEval => 1024,
+        }
+    }
+
+    fn protocol_of_the_papers(&self) -> Protocol {
+        Protocol::LmmsEval
+    }
+
+    fn read(
+        &self,
+        _: Benchmark,
+        root: &Path,
+        options: &ReadOptions,
+        problems: &mut Problems,
+    ) -> Result<Vec<Question>, EvalError> {
+        read(root, options, problems)
+    }
+
+    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
+        let Reference::Letter { letter, .. } = reference else {
+            return score(answer, reference, protocol);
+        };
+        f64::from(match protocol {
+            Protocol::Llava => answer == letter.to_string(),
+            Protocol::LmmsEval => {
+                seed_letter_lmms(answer).is_some_and(|found| found.eq_ignore_ascii_case(letter))
+            }
+        })
+    }
+
+    fn data_here(&self, _: Option<bool>, subsets: &BTreeSet<&str>) -> &'static str {
+        if subsets.iter().eq([&"image"]) {
+            "version 1, pictures only"
+        } else {
+            self.splits().here
+        }
+    }
+
+    fn secondary(&self) -> &'static [SecondaryNumber] {
+        const BY_KIND: [SecondaryNumber; 2] = [
+            SecondaryNumber::of_parts(
+                "image accuracy",
+                |kind| kind == "image",
+                |parts| Aggregate::MeanScore.value(parts),
+            ),
+            SecondaryNumber::of_parts(
+                "video accuracy",
+                |kind| kind == "video",
+                |parts| Aggregate::MeanScore.value(parts),
+            ),
+        ];
+        &BY_KIND
+    }
+
+    fn answer_files(&self, answered: &AnsweredQuestions<'_>) -> Result<Vec<AnswerFile>, EvalError> {
+        Ok(vec![("upload.jsonl".into(), seed_upload(answered.by_id()))])
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(&self) -> Option<ParquetCopy> {
+        Some(ParquetCopy {
+            split: "test",
+            pictures_apart: false,
+            add: unpack,
+        })
+    }
+}
 
 /// One entry of `SEED-Bench.json`.
 #[derive(Deserialize)]
@@ -55,12 +161,8 @@ impl Entry {
 }
 
 /// Questions of `llava-seed-bench.jsonl` joined by id with `SEED-Bench.json`, or of the latter alone.
-pub(crate) fn read(
-    root: &Path,
-    options: &ReadOptions,
-    problems: &mut Problems,
-) -> Result<Vec<Question>, EvalError> {
-    let path = require(root, &["SEED-Bench.json"])?;
+fn read(root: &Path, options: &ReadOptions, problems: &mut Problems) -> Result<Vec<Question>, EvalError> {
+    let path = require(root, &[QUESTIONS])?;
     let images = options.images.clone().unwrap_or_else(|| root.to_path_buf());
     let file = TextFile::read(&path)?;
     let types = types(&file)?;
@@ -156,4 +258,49 @@ fn question(
         text,
         reference: Reference::Letter { letter, options },
     })
+}
+
+/// lmms-eval's reading of a SEED-Bench answer: the first character of the trimmed text.
+pub fn seed_letter_lmms(answer: &str) -> Option<char> {
+    answer.trim_matches(is_space).chars().next()
+}
+
+/// SEED-Bench's upload: JSON lines of `question_id` and `prediction`.
+pub fn seed_upload<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    /// One line of the file.
+    #[derive(Serialize)]
+    struct Row<'a> {
+        question_id: &'a str,
+        prediction: &'a str,
+    }
+    let row = |(question_id, prediction)| {
+        let row = Row {
+            question_id,
+            prediction,
+        };
+        serde_json::to_string(&row).unwrap_or_default() + "\n"
+    };
+    answers.into_iter().map(row).collect()
+}
+
+#[cfg(feature = "parquet")]
+fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
+    official.next_question();
+    let picture = if row.text("data_type")? == "video" {
+        format!(
+            "{FRAMES}/{}_{}.png",
+            row.text("question_type_id")?,
+            row.text("question_id")?
+        )
+    } else {
+        format!("{IMAGES}/{}", row.text("data_id")?)
+    };
+    row.fields_mut().remove("image");
+    official.picture(&picture, row.picture())?;
+    official.element(
+        QUESTIONS,
+        JsonList::Below("questions"),
+        &row.fields().clone().into(),
+    );
+    Ok(())
 }

@@ -3,14 +3,155 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::json::{Element, TextFile};
-use super::picture::find_picture;
-use super::problems::Problems;
-use super::prompt::mme_text;
-use super::question::{Benchmark, Protocol, Question, ReadOptions, Reference};
-use super::table::{LlavaRow, first_existing, llava_file, picture};
+use serde_json::{Value, json};
+
 use crate::EvalError;
-use crate::answer::{MME_COGNITION, MME_PERCEPTION};
+use crate::answer::{Aggregate, is_space};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::benchmark::{Benchmark, score};
+use crate::data::json::{Element, TextFile};
+use crate::data::picture::find_picture;
+use crate::data::problems::Problems;
+use crate::data::question::{Protocol, Question, ReadOptions, Reference};
+use crate::data::readers::{LlavaRow, first_existing, llava_file, picture};
+
+/// The subtasks of perception, in the order of MME's program.
+pub const MME_PERCEPTION: [&str; 10] = [
+    "existence",
+    "count",
+    "position",
+    "color",
+    "posters",
+    "celebrity",
+    "scene",
+    "landmark",
+    "artwork",
+    "OCR",
+];
+/// The subtasks of cognition.
+pub const MME_COGNITION: [&str; 4] = [
+    "commonsense_reasoning",
+    "numerical_calculation",
+    "text_translation",
+    "code_reasoning",
+];
+/// The end of the questions in MME's files; prompts replace it by [`SHORT_ANSWER`].
+const YES_OR_NO: &str = "Please answer yes or no.";
+
+/// MME.
+pub(crate) struct Mme;
+
+impl BenchmarkSpec for Mme {
+    fn name(&self) -> &'static str {
+        "mme"
+    }
+
+    fn metric(&self) -> &'static str {
+        "mme points"
+    }
+
+    fn aggregate(&self) -> Aggregate {
+        Aggregate::AccuracyPlus
+    }
+
+    fn splits(&self) -> Splits {
+        Splits::same("all 14 subtasks", 2_374)
+    }
+
+    /// 14 parts, each 50 for single answers and 25 for both answers about a picture.
+    fn chance(&self) -> f64 {
+        1050.0
+    }
+
+    fn read(
+        &self,
+        _: Benchmark,
+        root: &Path,
+        options: &ReadOptions,
+        problems: &mut Problems,
+    ) -> Result<Vec<Question>, EvalError> {
+        read(root, options, problems)
+    }
+
+    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
+        match reference {
+            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
+            _ => score(answer, reference, protocol),
+        }
+    }
+
+    fn yes_or_no(&self, answer: &str, protocol: Protocol) -> Option<bool> {
+        match protocol {
+            Protocol::Llava => mme_label(answer),
+            Protocol::LmmsEval => mme_label_lmms(answer),
+        }
+    }
+
+    fn answers_offered(&self) -> Option<usize> {
+        Some(2)
+    }
+
+    fn names_pictures_by_folder(&self) -> bool {
+        true
+    }
+
+    fn secondary(&self) -> &'static [SecondaryNumber] {
+        const PARTS: [SecondaryNumber; 2] = [
+            SecondaryNumber::of_parts(
+                "perception points",
+                |subtask| MME_PERCEPTION.contains(&subtask),
+                |parts| Aggregate::AccuracyPlus.value(parts),
+            ),
+            SecondaryNumber::of_parts(
+                "cognition points",
+                |subtask| MME_COGNITION.contains(&subtask),
+                |parts| Aggregate::AccuracyPlus.value(parts),
+            ),
+        ];
+        &PARTS
+    }
+
+    fn llava_id(&self, question: &Question) -> Value {
+        json!(question.id.split('#').next())
+    }
+
+    /// Its program reads whole subtasks only: no file unless every question has an answer.
+    fn answer_files(&self, answered: &AnsweredQuestions<'_>) -> Result<Vec<AnswerFile>, EvalError> {
+        let all = answered
+            .by_id()
+            .map(|(id, answer)| (id.to_string(), answer.to_string()))
+            .collect();
+        let texts = mme_results(answered.root(), &all).unwrap_or_default();
+        let file = |(subtask, text)| (format!("{subtask}.txt"), text);
+        Ok(texts.into_iter().map(file).collect())
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(&self) -> Option<ParquetCopy> {
+        Some(ParquetCopy {
+            split: "test",
+            pictures_apart: false,
+            add: unpack,
+        })
+    }
+}
+
+/// MME's text from a question of its files: the request for yes or no gives way to the suffix.
+///
+/// LLaVA's file has no space before the suffix; lmms-eval removes one space only, and some questions have two.
+pub fn mme_text(question: &str, protocol: Protocol) -> String {
+    let bare = match protocol {
+        Protocol::Llava => question.trim().replace(YES_OR_NO, "").trim().to_string(),
+        Protocol::LmmsEval => question.trim().replace(&format!(" {YES_OR_NO}"), ""),
+    };
+    bare + SHORT_ANSWER
+}
+#[cfg(feature = "parquet")]
+use crate::data::parquet_rows::ParquetRow;
+use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::template::SHORT_ANSWER;
+#[cfg(feature = "parquet")]
+use crate::data::unpack::{OfficialFiles, ParquetCopy};
 
 /// Where the subtasks' folders are.
 const PLACES: [&str; 3] = ["MME_Benchmark_release_version", "MME_Benchmark", "."];
@@ -35,11 +176,7 @@ impl Entry {
 }
 
 /// Questions of `llava_mme.jsonl` joined with the subtasks' text files, or of the latter alone.
-pub(crate) fn read(
-    root: &Path,
-    options: &ReadOptions,
-    problems: &mut Problems,
-) -> Result<Vec<Question>, EvalError> {
+fn read(root: &Path, options: &ReadOptions, problems: &mut Problems) -> Result<Vec<Question>, EvalError> {
     let (base, entries) = entries(root, problems)?;
     let images = options.images.clone().unwrap_or(base);
     let questions = match llava_file(root, options, "llava_mme.jsonl") {
@@ -262,4 +399,48 @@ fn pairs_only(
         problems.keep_member::<()>(group, Err(error))?;
     }
     Ok(questions)
+}
+
+/// MME's label of an answer: exactly `yes` or `no` in any case, else what the first four characters contain, `yes`
+/// before `no`; `None` is "other", which is wrong.
+pub fn mme_label(answer: &str) -> Option<bool> {
+    label(&answer.to_lowercase())
+}
+
+/// lmms-eval's label: the same after trimming and without periods; the single letters `y` and `n` count too.
+pub fn mme_label_lmms(answer: &str) -> Option<bool> {
+    match answer
+        .to_lowercase()
+        .trim_matches(is_space)
+        .replace('.', "")
+        .as_str()
+    {
+        "y" => Some(true),
+        "n" => Some(false),
+        bare => label(bare),
+    }
+}
+
+fn label(lower: &str) -> Option<bool> {
+    let start: String = lower.chars().take(4).collect();
+    if start.contains("yes") {
+        Some(true)
+    } else if start.contains("no") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
+    official.next_question();
+    let id = row.text("question_id")?;
+    let name = last_part(&id);
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let folder = format!("{}/{}", PLACES[0], row.text("category")?);
+    let line = format!("{}\t{}", row.text("question")?, row.text("answer")?);
+    official.picture(&format!("{folder}/{name}"), row.picture())?;
+    official.line(&format!("{folder}/{stem}.txt"), &line);
+    Ok(())
 }

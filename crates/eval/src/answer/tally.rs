@@ -5,9 +5,9 @@ use std::ops::{AddAssign, Mul};
 
 use serde::{Deserialize, Serialize};
 
-use super::yes_no::Confusion;
+use super::confusion::Confusion;
 
-/// What a [`Metric`] needs to know about a set of questions.
+/// What a [`Aggregate`] needs to know about a set of questions.
 ///
 /// Every field is a sum over questions or groups, so tallies of disjoint sets add up, and the tally of resampled pictures
 /// is the sum of the pictures' tallies: all questions of a group are about one picture. Seeds are averaged by scaling.
@@ -36,7 +36,7 @@ pub struct Tally {
 /// What an answer to a yes/no question says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Said {
+pub enum YesNoAnswer {
     /// Yes.
     Yes,
     /// No.
@@ -45,7 +45,7 @@ pub enum Said {
     Other,
 }
 
-impl From<Option<bool>> for Said {
+impl From<Option<bool>> for YesNoAnswer {
     /// A label as the scorers give it, `None` for neither.
     fn from(label: Option<bool>) -> Self {
         match label {
@@ -56,7 +56,7 @@ impl From<Option<bool>> for Said {
     }
 }
 
-/// One answered question, as a [`Metric`] sees it.
+/// One answered question, as a [`Aggregate`] sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored<'a> {
     /// The benchmark's part.
@@ -68,12 +68,12 @@ pub struct Scored<'a> {
     /// The truth of a yes/no question whose answers are counted as such (POPE).
     pub label: Option<bool>,
     /// What the answer to such a question said; where it is not known, a wrong answer is taken for the opposite.
-    pub said: Option<Said>,
+    pub said: Option<YesNoAnswer>,
 }
 
 impl Scored<'_> {
     /// What the answer said, for a question with a label.
-    fn counted(&self) -> Option<(bool, Said)> {
+    fn counted(&self) -> Option<(bool, YesNoAnswer)> {
         let label = self.label?;
         let right = self.score > 0.5;
         Some((label, self.said.unwrap_or_else(|| Some(right == label).into())))
@@ -83,7 +83,7 @@ impl Scored<'_> {
 /// How a benchmark's number follows from the tallies of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Metric {
+pub enum Aggregate {
     /// Mean score over all questions, percent.
     MeanScore,
     /// Mean over the parts of their F1, percent (POPE).
@@ -110,10 +110,10 @@ impl Tally {
             }
             if let Some((label, said)) = member.counted() {
                 tally.positive += f64::from(label);
-                tally.said_yes += f64::from(said == Said::Yes);
-                tally.true_positives += f64::from(said == Said::Yes && label);
-                tally.said_no += f64::from(said == Said::No);
-                tally.false_negatives += f64::from(said == Said::No && label);
+                tally.said_yes += f64::from(said == YesNoAnswer::Yes);
+                tally.true_positives += f64::from(said == YesNoAnswer::Yes && label);
+                tally.said_no += f64::from(said == YesNoAnswer::No);
+                tally.false_negatives += f64::from(said == YesNoAnswer::No && label);
             }
         }
         tally
@@ -173,7 +173,7 @@ impl Mul<f64> for Tally {
     }
 }
 
-impl Metric {
+impl Aggregate {
     /// Whether the number is a sum or mean over parts, to which a part adds the same whatever its size.
     pub(crate) fn is_over_parts(self) -> bool {
         matches!(self, Self::MeanF1 | Self::AccuracyPlus)
@@ -242,10 +242,10 @@ mod tests {
             scored("a", Some("2"), 0.0),
             scored("b", None, 0.0),
         ];
-        assert_eq!(Metric::MeanScore.of(answers), 60.0);
-        assert_eq!(Metric::Groups.of(answers), 100.0 / 3.0);
-        assert_eq!(Metric::AccuracyPlus.of(answers), 75.0 + 50.0);
-        assert!(Metric::Groups.of([]).is_nan() && Metric::AccuracyPlus.of([]).is_nan());
+        assert_eq!(Aggregate::MeanScore.of(answers), 60.0);
+        assert_eq!(Aggregate::Groups.of(answers), 100.0 / 3.0);
+        assert_eq!(Aggregate::AccuracyPlus.of(answers), 75.0 + 50.0);
+        assert!(Aggregate::Groups.of([]).is_nan() && Aggregate::AccuracyPlus.of([]).is_nan());
     }
 
     #[test]
@@ -270,25 +270,25 @@ mod tests {
         let counts = sum.confusion();
         assert_eq!((counts.true_positives, counts.false_positives), (1.0, 1.0));
         assert_eq!((counts.true_negatives, counts.false_negatives), (1.0, 1.0));
-        assert_eq!(Metric::MeanF1.value(&[sum, Tally::default()]), 50.0);
+        assert_eq!(Aggregate::MeanF1.value(&[sum, Tally::default()]), 50.0);
     }
 
     #[test]
     fn an_answer_that_says_neither_is_wrong_and_not_counted() {
-        let said = |label: bool, said: Said| Scored {
+        let said = |label: bool, said: YesNoAnswer| Scored {
             label: Some(label),
             said: Some(said),
             ..scored("a", None, f64::from(said == Some(label).into()))
         };
         let answers = [
-            said(true, Said::Yes),
-            said(true, Said::Other),
-            said(true, Said::No),
-            said(false, Said::Yes),
-            said(false, Said::Other),
-            said(false, Said::No),
-            said(false, Said::No),
-            said(true, Said::Yes),
+            said(true, YesNoAnswer::Yes),
+            said(true, YesNoAnswer::Other),
+            said(true, YesNoAnswer::No),
+            said(false, YesNoAnswer::Yes),
+            said(false, YesNoAnswer::Other),
+            said(false, YesNoAnswer::No),
+            said(false, YesNoAnswer::No),
+            said(true, YesNoAnswer::Yes),
         ];
         let tally = tallies(answers)["a"];
         let counts = tally.confusion();

@@ -3,61 +3,186 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::picture::InlineImage;
-use super::problems::Problems;
-use super::prompt::Template;
-use super::question::{Benchmark, Question, ReadOptions, Reference, Split};
-use super::table::{Ids, require};
-use super::tsv::{Row, Table};
 use crate::EvalError;
+use crate::answer::{Aggregate, extract_letter, mmbench_letter_lmms, mmbench_letter_vlmevalkit};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::benchmark::{Benchmark, score};
+#[cfg(feature = "parquet")]
+use crate::data::parquet_rows::ParquetRow;
+use crate::data::picture::InlineImage;
+use crate::data::problems::Problems;
+use crate::data::question::{Protocol, Question, ReadOptions, Reference, Split};
+use crate::data::readers::{Ids, require};
+use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::template::{OPTION_LETTER, Template};
+use crate::data::tsv::{Row, Table};
+#[cfg(feature = "parquet")]
+use crate::data::unpack::{OfficialFiles, ParquetCopy};
 
 /// Rotations of a question have ids that differ by this.
-pub(crate) const ROTATION: u64 = 1_000_000;
+const ROTATION: u64 = 1_000_000;
 /// An image field of at most this many letters is the index of the row that has the picture.
 const MAX_POINTER: usize = 64;
 /// The columns of options.
 const OPTIONS: [char; 4] = ['A', 'B', 'C', 'D'];
-/// The files that will do, LLaVA's first.
-const EN_DEV: [&str; 3] = [
-    "mmbench_dev_20230712.tsv",
-    "mmbench_dev_en_20231003.tsv",
-    "MMBench_DEV_EN.tsv",
-];
-const EN_TEST: [&str; 3] = [
-    "mmbench_test_20230712.tsv",
-    "mmbench_test_en_20231003.tsv",
-    "MMBench_TEST_EN.tsv",
-];
-const CN_DEV: [&str; 2] = ["mmbench_dev_cn_20231003.tsv", "MMBench_DEV_CN.tsv"];
-const CN_TEST: [&str; 2] = ["mmbench_test_cn_20231003.tsv", "MMBench_TEST_CN.tsv"];
+/// The tables that parquet copies become.
+const DEV_EN: &str = "MMBench_DEV_EN.tsv";
+const DEV_CN: &str = "MMBench_DEV_CN.tsv";
 
-/// The table of a language and split.
-fn table_path(benchmark: Benchmark, root: &Path, split: Split) -> Result<PathBuf, EvalError> {
-    let names: &[&str] = match (benchmark, split) {
-        (Benchmark::MmBenchCn, Split::Scored) => &CN_DEV,
-        (Benchmark::MmBenchCn, Split::Upload) => &CN_TEST,
-        (_, Split::Scored) => &EN_DEV,
-        (_, Split::Upload) => &EN_TEST,
+/// MMBench in one of its languages.
+pub(crate) struct MmBench {
+    name: &'static str,
+    metric: &'static str,
+    /// Tables with answers that will do, LLaVA's first, the one that parquet copies become last.
+    scored: &'static [&'static str],
+    /// Tables without answers.
+    hidden: &'static [&'static str],
+    suffix_llava: &'static str,
+    suffix_lmms: &'static str,
+    max_new_tokens_lmms: usize,
+    #[cfg(feature = "parquet")]
+    unpack: fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>,
+}
+
+impl MmBench {
+    /// MMBench.
+    pub(crate) const ENGLISH: Self = Self {
+        name: "mmbench",
+        metric: "mmbench circular accuracy",
+        scored: &["mmbench_dev_20230712.tsv", "mmbench_dev_en_20231003.tsv", DEV_EN],
+        hidden: &[
+            "mmbench_test_20230712.tsv",
+            "mmbench_test_en_20231003.tsv",
+            "MMBench_TEST_EN.tsv",
+        ],
+        suffix_llava: OPTION_LETTER,
+        suffix_lmms: "\n\nAnswer with the option's letter from the given choices directly.",
+        max_new_tokens_lmms: 1024,
+        #[cfg(feature = "parquet")]
+        unpack: |row, official| unpack(DEV_EN, row, official),
     };
-    require(root, names)
+    /// MMBench-CN.
+    pub(crate) const CHINESE: Self = Self {
+        name: "mmbench_cn",
+        metric: "mmbench_cn circular accuracy",
+        scored: &["mmbench_dev_cn_20231003.tsv", DEV_CN],
+        hidden: &["mmbench_test_cn_20231003.tsv", "MMBench_TEST_CN.tsv"],
+        suffix_llava: "\n请直接回答选项字母。",
+        suffix_lmms: "\n\n请直接使用所提供的选项字母作为答案回答。",
+        max_new_tokens_lmms: 256,
+        #[cfg(feature = "parquet")]
+        unpack: |row, official| unpack(DEV_CN, row, official),
+    };
+
+    /// The table of a split.
+    fn table(&self, root: &Path, split: Split) -> Result<PathBuf, EvalError> {
+        require(
+            root,
+            match split {
+                Split::Scored => self.scored,
+                Split::Upload => self.hidden,
+            },
+        )
+    }
 }
 
-/// The English rows.
-pub(crate) fn read_en(
-    root: &Path,
-    options: &ReadOptions,
-    problems: &mut Problems,
-) -> Result<Vec<Question>, EvalError> {
-    read(Benchmark::MmBench, root, options, problems)
-}
+impl BenchmarkSpec for MmBench {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 
-/// The Chinese rows.
-pub(crate) fn read_cn(
-    root: &Path,
-    options: &ReadOptions,
-    problems: &mut Problems,
-) -> Result<Vec<Question>, EvalError> {
-    read(Benchmark::MmBenchCn, root, options, problems)
+    fn metric(&self) -> &'static str {
+        self.metric
+    }
+
+    fn aggregate(&self) -> Aggregate {
+        Aggregate::Groups
+    }
+
+    fn splits(&self) -> Splits {
+        Splits::same("dev, 1164 questions in all rotations", 4_377)
+    }
+
+    /// A question counts when all rotations of its (mostly four) options are right: 4^-4.
+    fn chance(&self) -> f64 {
+        0.390_625
+    }
+
+    fn template(&self, protocol: Protocol) -> Template {
+        match protocol {
+            Protocol::Llava => Template {
+                suffix: self.suffix_llava,
+                ..Template::LETTER
+            },
+            Protocol::LmmsEval => Template {
+                hint: ("", " "),
+                lead: " There are several options:",
+                suffix: self.suffix_lmms,
+                ..Template::LETTER
+            },
+        }
+    }
+
+    fn max_new_tokens(&self, protocol: Protocol) -> usize {
+        match protocol {
+            Protocol::Llava => 1024,
+            Protocol::LmmsEval => self.max_new_tokens_lmms,
+        }
+    }
+
+    fn read(
+        &self,
+        benchmark: Benchmark,
+        root: &Path,
+        options: &ReadOptions,
+        problems: &mut Problems,
+    ) -> Result<Vec<Question>, EvalError> {
+        read(benchmark, &self.table(root, options.split)?, options, problems)
+    }
+
+    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
+        let Reference::Letter { letter, options } = reference else {
+            return score(answer, reference, protocol);
+        };
+        let found = match protocol {
+            Protocol::Llava => mmbench_letter_vlmevalkit(answer, options),
+            Protocol::LmmsEval => {
+                let letters: Vec<char> = options.iter().map(|&(letter, _)| letter).collect();
+                mmbench_letter_lmms(answer, options).or_else(|| extract_letter(answer, &letters))
+            }
+        };
+        f64::from(found == Some(*letter))
+    }
+
+    fn has_upload_split(&self) -> bool {
+        true
+    }
+
+    fn secondary(&self) -> &'static [SecondaryNumber] {
+        const PLAIN: [SecondaryNumber; 1] = [SecondaryNumber::of_all("plain accuracy", |parts| {
+            Aggregate::MeanScore.value(parts)
+        })];
+        &PLAIN
+    }
+
+    fn answer_files(&self, answered: &AnsweredQuestions<'_>) -> Result<Vec<AnswerFile>, EvalError> {
+        let split = if answered.is_hidden() {
+            Split::Upload
+        } else {
+            Split::Scored
+        };
+        let text = upload(self, answered.root(), split, &answered.by_id().collect())?;
+        Ok(vec![("upload.tsv".into(), text)])
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(&self) -> Option<ParquetCopy> {
+        Some(ParquetCopy {
+            split: "dev",
+            pictures_apart: false,
+            add: self.unpack,
+        })
+    }
 }
 
 /// The table that MMBench's server takes, with tabs between columns: of the published one the columns `index`, `question`, `A`
@@ -66,13 +191,13 @@ pub(crate) fn read_cn(
 ///
 /// # Errors
 /// When the table is missing or a row of it is damaged.
-pub(crate) fn mmbench_upload(
-    benchmark: Benchmark,
+fn upload(
+    language: &MmBench,
     root: &Path,
     split: Split,
     answers: &HashMap<&str, &str>,
 ) -> Result<String, EvalError> {
-    let mut table = Table::read(&table_path(benchmark, root, split)?, &["index"])?;
+    let mut table = Table::read(&language.table(root, split)?, &["index"])?;
     let mut text = String::from("index\tquestion\tA\tB\tC\tD\tprediction\tanswer\tsplit\n");
     for row in std::mem::take(&mut table.rows) {
         let row = row?;
@@ -80,9 +205,9 @@ pub(crate) fn mmbench_upload(
         let cell = |column: &str| table.get(&row, column).map(plain).unwrap_or_default();
         let index = cell("index");
         if let Some(answer) = answers.get(index.trim()) {
-            let asked = ["question", "A", "B", "C", "D"].map(cell).join("\t");
+            let question = ["question", "A", "B", "C", "D"].map(cell).join("\t");
             text += &format!(
-                "{index}\t{asked}\t{}\t{}\t{}\n",
+                "{index}\t{question}\t{}\t{}\t{}\n",
                 plain(answer),
                 cell("answer"),
                 cell("split")
@@ -102,11 +227,10 @@ struct Entry {
 
 fn read(
     benchmark: Benchmark,
-    root: &Path,
+    path: &Path,
     options: &ReadOptions,
     problems: &mut Problems,
 ) -> Result<Vec<Question>, EvalError> {
-    let path = &table_path(benchmark, root, options.split)?;
     let mut table = Table::read(path, &["index", "question", "A", "B", "image"])?;
     let mut ids = Ids::default();
     let mut entries = Vec::new();
@@ -145,7 +269,7 @@ fn entry(
         })
         .collect();
     // The prompt stops at the first missing option, the matchers do not.
-    let asked: Vec<(char, String)> = OPTIONS
+    let offered: Vec<(char, String)> = OPTIONS
         .iter()
         .zip(&texts)
         .take_while(|(letter, (found, _))| *letter == found)
@@ -172,7 +296,7 @@ fn entry(
             group: Some((index % ROTATION).to_string()),
             image: path.into(),
             inline: None,
-            text: template.render(hint.as_deref(), &question, None, &asked),
+            text: template.render(hint.as_deref(), &question, None, &offered),
             reference,
         },
     })
@@ -264,4 +388,53 @@ fn leave_out_incomplete(entries: &[Entry], problems: &mut Problems) {
     }
     let incomplete = missing.iter().filter(|&(_, &missing)| missing > 0);
     incomplete.for_each(|(group, _)| problems.leave_out(group));
+}
+
+/// The columns of MMBench's table.
+#[cfg(feature = "parquet")]
+const COLUMNS: [&str; 14] = [
+    "index",
+    "question",
+    "hint",
+    "A",
+    "B",
+    "C",
+    "D",
+    "answer",
+    "category",
+    "image",
+    "source",
+    "l2-category",
+    "comment",
+    "split",
+];
+
+/// Adds a row to the table `file`.
+#[cfg(feature = "parquet")]
+fn unpack(file: &str, row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
+    use base64::Engine;
+    official.next_question();
+    let cell = |name: &&str| match *name {
+        "image" => row
+            .picture()
+            .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes))
+            .unwrap_or_default(),
+        name => quoted(&row.text(&name.to_lowercase()).unwrap_or_default()),
+    };
+    let line = COLUMNS.iter().map(cell).collect::<Vec<_>>().join("\t");
+    if !official.has_line(file) {
+        official.line(file, &COLUMNS.join("\t"));
+    }
+    official.line(file, &line);
+    Ok(())
+}
+
+/// A field of a table, in quotes where it needs them.
+#[cfg(feature = "parquet")]
+fn quoted(text: &str) -> String {
+    if text.contains(['\t', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
 }

@@ -1,23 +1,6 @@
-//! POPE: yes or no, and what is counted.
+//! Counts of yes and no.
 
 use serde::{Deserialize, Serialize};
-
-/// POPE's label of an answer: no when `No`, `not` or `no` is a word before the first period, otherwise yes.
-///
-/// Words are separated by single spaces after commas are deleted, so that a newline or another case hides them.
-pub fn pope_label(answer: &str) -> bool {
-    let before = answer.split('.').next().unwrap_or_default().replace(',', "");
-    !before.split(' ').any(|word| matches!(word, "No" | "not" | "no"))
-}
-
-/// lmms-eval's label: the trimmed lower-case answer, which must be `yes` or `no`; anything else is no label.
-pub fn pope_label_lmms(answer: &str) -> Option<bool> {
-    match answer.trim().to_lowercase().as_str() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
-    }
-}
 
 /// Counts of a yes/no set; yes is positive. Fractions occur when several seeds are averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
