@@ -16,9 +16,7 @@ pub use answer::{
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
-    SweepPoint, Timing, TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops,
-    fastv_reduction, kv_bytes, peak_memory, prefill_flops, projector_flops, reset_peak_memory, scorer_flops,
-    stages, vision_flops,
+    Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
 pub use data::{
     AnswerFile, AnsweredQuestions, Benchmark, BenchmarkSpec, Caption, Captions, CustomBenchmark, Difference,
@@ -35,8 +33,8 @@ pub use data::{
 };
 pub use error::EvalError;
 pub use report::{
-    Absent, Asked, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report,
-    ReportOptions, Row, RunTiming, Source, Table, heat_map,
+    Absent, Claim, CostOptions, Figure, Figures, Format, Meta, Metric, PairedTest, Plot, PromptRule,
+    PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId, heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
@@ -44,6 +42,5 @@ pub use run::{
 };
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
-    Stratum, Verdict, chance_corrected_retention, chance_level, common_columns, common_means, ece, holm,
-    is_right, mcnemar, ragged_mean, retention, same_answer,
+    Stratum, Verdict, chance_corrected_retention, chance_level, common_means, ece, holm, mcnemar, ragged_mean, retention,
 };

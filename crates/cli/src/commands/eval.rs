@@ -9,7 +9,7 @@ use clap::Args;
 use diffprune::vlm::Turn;
 use diffprune::{Budget, DiffPrune};
 use diffprune_eval::{
-    Annotations, Arm, Asked, CostOptions, Figures, Format, Meta, ModelShape, Question, Replica, Report,
+    Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Question, Replica, Report,
     ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
 };
 
@@ -154,7 +154,7 @@ impl EvalArgs {
         let mut options = report_options(&names);
         options.bootstrap.seed = self.seed;
         options.cost = cost(&model, &questions)?;
-        options.asked = Asked::of(&questions, &reading.protocols);
+        options.prompt_rules = PromptRules::of(&questions, &reading.protocols);
         let meta = Meta {
             revision: repro::revision(),
             device: self.model.device.clone(),

@@ -8,7 +8,9 @@ use burn::tensor::Device;
 use clap::Args;
 use diffprune::Budget;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Annotations, Bootstrap, Meta, Report, ReportOptions, Run, RunOptions};
+use diffprune_eval::{
+    Annotations, Bootstrap, Meta, Metric, Report, ReportOptions, Run, RunOptions, TableId,
+};
 use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
 
 use super::{eval, mini_data};
@@ -233,10 +235,10 @@ impl Architecture {
 /// The table of scores.
 fn scores(report: &Report) -> String {
     let kinds = report
-        .table("kinds")
+        .table(TableId::Kinds)
         .map(|table| table.rows.as_slice())
         .unwrap_or_default();
-    let mut metrics: Vec<(&str, usize)> = Vec::new();
+    let mut metrics: Vec<(&Metric, usize)> = Vec::new();
     for row in kinds {
         if !metrics.iter().any(|(metric, _)| *metric == row.metric) {
             metrics.push((&row.metric, row.n));
@@ -250,16 +252,16 @@ fn scores(report: &Report) -> String {
         "---|".repeat(titles.len())
     );
     for (metric, n) in metrics {
-        text += &line(report, "kinds", metric, n);
+        text += &line(report, TableId::Kinds, metric, n);
     }
     let n = report
-        .table("main")
+        .table(TableId::Main)
         .and_then(|table| table.rows.first())
         .map_or(0, |row| row.n);
-    text + &line(report, "main", "average", n)
+    text + &line(report, TableId::Main, &Metric::Average, n)
 }
 
-fn line(report: &Report, table: &str, metric: &str, n: usize) -> String {
+fn line(report: &Report, table: TableId, metric: &Metric, n: usize) -> String {
     let cell = |(arm, budget, _): &(&str, &str, &str)| match report.row(table, arm, budget, metric) {
         Some(row) => format!("{:.0} [{:.0}, {:.0}]", row.value, row.lo, row.hi),
         None => "-".to_string(),

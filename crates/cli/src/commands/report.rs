@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use diffprune_eval::{Asked, Benchmark, Figures, Format, Meta, Record, RecordFile, Report, ReportOptions};
+use diffprune_eval::{
+    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions,
+};
 
 use super::eval::RECORDS;
 use crate::repro;
@@ -105,10 +107,10 @@ impl Stored {
         let options = meta.config.get("report").cloned();
         let options: Option<ReportOptions> = options.map(serde_json::from_value).transpose()?;
         let mut options = options.unwrap_or_default();
-        if options.asked.protocol.is_none() {
+        if options.prompt_rules.protocol.is_none() {
             // Reports of earlier versions have it elsewhere.
             let prompts = meta.config.get("prompts").cloned();
-            options.asked.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
+            options.prompt_rules.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
         }
         Ok(Self {
             name: name(dir),
@@ -189,14 +191,14 @@ fn leaderboard(runs: &[Stored]) -> anyhow::Result<Report> {
             .iter()
             .position(|(name, _)| source.run.as_ref() == Some(name));
         if let (Some(run), Benchmark::TextVqa) = (own, source.benchmark) {
-            source.here = runs[run].options.asked.here(source.benchmark).into();
+            source.here = runs[run].options.prompt_rules.here(source.benchmark).into();
         }
     }
     Ok(report)
 }
 
 /// Of what is asked, what does not keep two runs from being compared.
-const OCR: &str = Asked::OCR;
+const OCR: &str = PromptRule::Ocr.name();
 
 /// In what runs differ: each with the runs by their value.
 fn differences(runs: &[Stored]) -> Vec<(&'static str, String)> {
@@ -212,10 +214,12 @@ fn differences(runs: &[Stored]) -> Vec<(&'static str, String)> {
     };
     let tier = |run: &Stored| Some(run.meta.tier.clone()).filter(|tier| !tier.is_empty());
     differ("tier", runs.iter().map(tier).collect());
-    for what in [Asked::PROTOCOL, OCR] {
+    for rule in PromptRule::ALL {
         differ(
-            what,
-            runs.iter().map(|run| run.options.asked.value(what)).collect(),
+            rule.name(),
+            runs.iter()
+                .map(|run| run.options.prompt_rules.value(rule))
+                .collect(),
         );
     }
     told

@@ -234,7 +234,7 @@ impl Experiment<'_> {
         options.bootstrap.seed = self.seed;
         options.bootstrap.resamples = self.plan.resamples;
         options.cost = eval::cost(self.model, &asked.questions)?;
-        options.asked = diffprune_eval::Asked::of(&asked.questions, &asked.protocol.into());
+        options.prompt_rules = diffprune_eval::PromptRules::of(&asked.questions, &asked.protocol.into());
         options.absent = asked.cast.absent.clone();
         let stages: Vec<&str> = std::iter::once(self.world.name.as_str())
             .chain(names.trainings.iter().map(String::as_str))

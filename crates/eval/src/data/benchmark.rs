@@ -116,7 +116,7 @@ impl Benchmark {
         })
     }
 
-    /// The benchmark whose name is the first word of a text, and the rest of the text.
+    /// The benchmark whose name is the first word of a text, and the rest of it.
     pub(crate) fn named_first(text: &str) -> Option<(Self, &str)> {
         let (name, rest) = text.split_once(' ')?;
         Some((Self::named(name)?, rest))

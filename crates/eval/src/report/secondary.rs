@@ -1,24 +1,19 @@
 //! Numbers beside the one that a benchmark is known by.
 
-use super::build::blank;
-use super::layout::{Cell, Layout};
-use super::result::{Report, Row};
+use super::cell::RowHead;
+use super::matrix::Matrix;
+use super::metric::Metric;
 use crate::data::{Benchmark, SecondaryNumber, SecondaryValue};
 use crate::stats::Statistic;
 
-impl Report {
-    /// Name of the papers' ablation number among the metrics of the table `secondary`: the mean that its unablated row is.
-    pub const ABLATION: &'static str = "retention of MMB, MME, POPE";
-}
-
 /// The benchmarks of the papers' ablation: those that its unablated row is the mean of, and those that it names.
-const ABLATION: [(&str, &[Benchmark]); 2] = [
+const ABLATION: [(Metric, &[Benchmark]); 2] = [
     (
-        Report::ABLATION,
+        Metric::Ablation,
         &[Benchmark::MmBench, Benchmark::Mme, Benchmark::Pope],
     ),
     (
-        "retention of GQA, MMB, MME, POPE",
+        Metric::AblationWithGqa,
         &[
             Benchmark::Gqa,
             Benchmark::MmBench,
@@ -28,72 +23,63 @@ const ABLATION: [(&str, &[Benchmark]); 2] = [
     ),
 ];
 
-/// Every secondary number of a cell, without the number. `full` is the unpruned cell.
-pub(crate) fn numbers<'a>(
-    layout: &'a Layout,
+/// Every secondary number of a cell. `full` is the unpruned cell, `data` are the column sums.
+pub(crate) fn secondary<'a>(
+    matrix: &'a Matrix,
     cell: usize,
     full: Option<usize>,
     data: &[f64],
-) -> Vec<(Row, Statistic<'a>)> {
-    let own = &layout.cells[cell];
-    let mut numbers = Numbers {
-        layout,
-        cell,
-        own,
-        data,
-        rows: Vec::new(),
-    };
-    for benchmark in layout.benchmarks() {
-        for number in benchmark.spec().secondary() {
-            numbers.add(benchmark, number);
-        }
+) -> Vec<(RowHead, Statistic<'a>)> {
+    let mut numbers = Vec::new();
+    for benchmark in matrix.benchmarks() {
+        let own = benchmark.spec().secondary().iter();
+        numbers.extend(own.map(|number| of_benchmark(matrix, cell, benchmark, number, data)));
     }
     if let Some(full) = full {
-        numbers.ablation(full);
+        numbers.extend(ablation(matrix, cell, full, data));
     }
-    numbers.rows
+    numbers
 }
 
-struct Numbers<'a, 'd> {
-    layout: &'a Layout,
+fn of_benchmark<'a>(
+    matrix: &'a Matrix,
     cell: usize,
-    own: &'a Cell,
-    data: &'d [f64],
-    rows: Vec<(Row, Statistic<'a>)>,
+    benchmark: Benchmark,
+    number: &SecondaryNumber,
+    data: &[f64],
+) -> (RowHead, Statistic<'a>) {
+    let (n, statistic): (f64, Statistic<'a>) = match number.value {
+        SecondaryValue::OfParts { belongs, value } => {
+            let tallies = move |totals: &[f64]| matrix.tallies(cell, benchmark, &belongs, totals);
+            let n = tallies(data).iter().map(|tally| tally.questions).sum();
+            (n, Box::new(move |totals| value(&tallies(totals))))
+        }
+        SecondaryValue::OtherProtocol => (
+            matrix.count(matrix.parts(benchmark), data),
+            Box::new(move |totals| matrix.by_other_protocol(cell, benchmark, totals)),
+        ),
+    };
+    let metric = Metric::Secondary(benchmark, number.name.into());
+    (RowHead::new(&matrix.cells[cell], metric, n as usize), statistic)
 }
 
-impl<'a> Numbers<'a, '_> {
-    fn add(&mut self, benchmark: Benchmark, number: &SecondaryNumber) {
-        let (layout, cell) = (self.layout, self.cell);
-        let name = format!("{benchmark} {}", number.name);
-        let (n, statistic): (f64, Statistic<'a>) = match number.value {
-            SecondaryValue::OfParts { belongs, value } => {
-                let tallies = move |totals: &[f64]| layout.tallies(cell, benchmark, &belongs, totals);
-                let n = tallies(self.data).iter().map(|tally| tally.questions).sum();
-                (n, Box::new(move |totals| value(&tallies(totals))))
-            }
-            SecondaryValue::OtherProtocol => (
-                layout.count(layout.parts(benchmark), self.data),
-                Box::new(move |totals| layout.by_other_protocol(cell, benchmark, totals)),
-            ),
-        };
-        self.rows.push((blank(self.own, &name, n as usize), statistic));
-    }
-
-    /// Retention over the benchmarks of the papers' ablation, where every cell has them all.
-    fn ablation(&mut self, full: usize) {
-        let (layout, cell) = (self.layout, self.cell);
-        for (name, benchmarks) in ABLATION {
-            if !benchmarks
-                .iter()
-                .all(|benchmark| layout.common.contains(benchmark))
-            {
-                continue;
-            }
-            let count = |&benchmark: &Benchmark| layout.count(layout.parts(benchmark), self.data);
-            let n = benchmarks.iter().map(count).sum::<f64>() as usize;
-            let statistic = move |totals: &[f64]| layout.retention_over(benchmarks, cell, full, totals);
-            self.rows.push((blank(self.own, name, n), Box::new(statistic)));
+/// Retention over the benchmarks of the papers' ablation, where every cell has them all.
+fn ablation<'a>(
+    matrix: &'a Matrix,
+    cell: usize,
+    full: usize,
+    data: &[f64],
+) -> Vec<(RowHead, Statistic<'a>)> {
+    let number = |(metric, benchmarks): (Metric, &'static [Benchmark])| {
+        let is_common = |benchmark: &Benchmark| matrix.common.contains(benchmark);
+        if !benchmarks.iter().all(is_common) {
+            return None;
         }
-    }
+        let count = |&benchmark: &Benchmark| matrix.count(matrix.parts(benchmark), data);
+        let n = benchmarks.iter().map(count).sum::<f64>() as usize;
+        let statistic: Statistic<'a> =
+            Box::new(move |totals| matrix.retention_over(benchmarks, cell, full, totals));
+        Some((RowHead::new(&matrix.cells[cell], metric, n), statistic))
+    };
+    ABLATION.into_iter().filter_map(number).collect()
 }

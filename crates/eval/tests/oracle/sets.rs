@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use diffprune_eval::{
-    Benchmark, Confusion, GqaShare, Meta, Protocol, Question, ReadOptions, Record, Reference, Report,
-    ReportOptions, gqa_details, gqa_predictions, pope_label, score,
+    Benchmark, Confusion, GqaShare, Meta, Metric, Protocol, Question, ReadOptions, Record, Reference, Report,
+    ReportOptions, TableId, gqa_details, gqa_predictions, pope_label, score,
 };
 use serde_json::Value;
 
@@ -179,14 +179,15 @@ fn in_the_report(questions: &[Question], answers: &HashMap<String, Value>, expec
     };
     let records: Vec<Record> = questions.iter().map(record).collect();
     let report = Report::from_records(&records, Meta::default(), &ReportOptions::default()).unwrap();
-    let value = |table: &str, metric: &str| report.row(table, "full", "all", metric).unwrap().value;
+    let value = |table, metric: &Metric| report.row(table, "full", "all", metric).unwrap().value;
+    let secondary = |name: &str| value(TableId::Secondary, &Metric::Secondary(Benchmark::Pope, name.into()));
     close(
-        value("benchmarks", "pope mean F1"),
+        value(TableId::Benchmarks, &Metric::Benchmark(Benchmark::Pope)),
         &expected["mean_f1_x100"],
         "F1",
     );
     close(
-        value("secondary", "pope accuracy"),
+        secondary("accuracy"),
         &expected["mean_accuracy_x100"],
         "accuracy",
     );
@@ -198,7 +199,7 @@ fn in_the_report(questions: &[Question], answers: &HashMap<String, Value>, expec
     ] {
         let mean = official.values().map(|split| number(&split[key])).sum::<f64>() / official.len() as f64;
         close(
-            value("secondary", &format!("pope {metric}")),
+            secondary(metric),
             &(100.0 * mean).into(),
             metric,
         );

@@ -7,6 +7,7 @@ use diffprune_eval::{
     ece,
 };
 
+use super::by_name::ByName;
 use super::{BUDGETS, Eye, arms, options, red_cells, relevance, report, world};
 
 /// The world with every question of POPE asked by MME too, alone in its group.
@@ -78,7 +79,7 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
         .execute(&Eye::new(), &folder.path().join("records.jsonl"))
         .unwrap();
     let shown = report(&records);
-    let table = shown.table("calibration").unwrap();
+    let table = shown.table_named("calibration").unwrap();
     for (benchmark, metric) in [
         (Benchmark::Pope, "pope calibration error"),
         (Benchmark::Mme, "mme calibration error"),
@@ -91,13 +92,13 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
                 .map(|record| (record.probability.unwrap(), record.score == 1.0))
                 .collect();
             let wanted = 100.0 * ece(pairs.iter().copied(), ECE_BINS);
-            let row = shown.row("calibration", arm, budget, metric).unwrap();
+            let row = shown.row_named("calibration", arm, budget, metric).unwrap();
             assert!((row.value - wanted).abs() < 1e-9, "{row:?} {wanted}");
             assert!(wanted > 1.0 && row.lo <= row.value && row.value <= row.hi && row.lo < row.hi);
             assert_eq!((row.n, pairs.len()), (12, 12));
         }
     }
-    assert!(table.rows.iter().all(|row| !row.metric.starts_with("gqa")));
+    assert!(table.rows.iter().all(|row| row.metric.benchmark() != Some(Benchmark::Gqa)));
     assert!(shown.to_markdown().contains("mme calibration error"));
 }
 
@@ -131,7 +132,7 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
     let wanted: Vec<Record> = records.iter().map(bare).collect();
     assert_eq!(run.execute(&Eye::new(), &file).unwrap(), wanted);
     assert_eq!(RecordFile::read(&file).unwrap().len(), wanted.len());
-    assert!(report(&wanted).table("calibration").is_none());
+    assert!(report(&wanted).table_named("calibration").is_none());
 }
 
 #[test]

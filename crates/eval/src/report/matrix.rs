@@ -3,17 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::answered::Answered;
+use super::cell::Cell;
 use crate::answer::Tally;
 use crate::data::Benchmark;
 use crate::run::Record;
 use crate::stats::{Guess, Stratum, chance_level};
-
-/// One arm at one budget.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Cell {
-    pub(crate) arm: String,
-    pub(crate) budget: String,
-}
 
 /// Questions of one class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,15 +22,15 @@ const SHARED: usize = 3;
 /// A benchmark with more kinds than this is shown by its subsets.
 const MOST_KINDS: usize = 24;
 
-/// How many numbers a cell has in a part: summed score and groups right; of POPE also answers "yes", right answers "yes",
+/// Numbers that a cell has in a part: summed score and groups right; of POPE also answers "yes", right answers "yes",
 /// answers "no" and wrong answers "no"; of VQAv2 also the summed score by lmms-eval's program, which is the last.
 fn per_cell(benchmark: Benchmark) -> usize {
     let spec = benchmark.spec();
     2 + 4 * usize::from(spec.counts_yes_and_no()) + usize::from(spec.scored_by_both_protocols())
 }
 
-/// The matrix and what its columns mean.
-pub(crate) struct Layout {
+/// The matrix and the meaning of its columns.
+pub(crate) struct Matrix {
     pub(crate) cells: Vec<Cell>,
     pub(crate) parts: Vec<Part>,
     /// First column of each part, and the number of columns.
@@ -53,13 +47,13 @@ pub(crate) struct Layout {
     pub(super) has: Vec<BTreeSet<Benchmark>>,
     /// Benchmarks of every cell.
     pub(crate) common: BTreeSet<Benchmark>,
-    /// What guessing earns on the questions of a benchmark, where the records tell how many answers they offer.
+    /// The number that guessing earns on the questions of a benchmark, where the records tell how many answers they offer.
     pub(super) guessed: BTreeMap<Benchmark, f64>,
     /// Pictures of a benchmark.
     pub(super) pictures: BTreeMap<Benchmark, usize>,
 }
 
-impl Layout {
+impl Matrix {
     /// Sorts records into columns; `order` gives the order of arms.
     pub(crate) fn new(answered: &Answered<'_>, order: &[String]) -> Self {
         let records = answered.records.as_slice();
@@ -98,7 +92,7 @@ impl Layout {
             holders
                 .entry(record.benchmark)
                 .or_default()
-                .insert(cell_of(record));
+                .insert(Cell::of(record));
         }
         let has = |cell: &Cell| {
             let held = holders.iter().filter(|(_, cells)| cells.contains(cell));
@@ -110,7 +104,7 @@ impl Layout {
             .filter(|(_, holders)| holders.len() == cells.len())
             .map(|(&benchmark, _)| benchmark)
             .collect();
-        let mut layout = Self {
+        let mut matrix = Self {
             kept: kept(records, &cells),
             strata: Vec::new(),
             starts: starts(&parts, cells.len()),
@@ -124,14 +118,14 @@ impl Layout {
             guessed: guessed(records),
             pictures: pictures(records),
         };
-        layout.strata = layout.fill(records, part);
-        let data = layout.totals();
-        let counts = layout
+        matrix.strata = matrix.fill(records, part);
+        let data = matrix.totals();
+        let counts = matrix
             .common
             .iter()
-            .map(|&benchmark| layout.count(layout.parts(benchmark), &data));
-        layout.n_questions = counts.sum::<f64>() as usize;
-        layout
+            .map(|&benchmark| matrix.count(matrix.parts(benchmark), &data));
+        matrix.n_questions = counts.sum::<f64>() as usize;
+        matrix
     }
 
     /// Number of columns.
@@ -181,7 +175,7 @@ impl Layout {
                 if counted.1.insert((record.group.is_some(), group)) {
                     shared[1] += 1.0;
                 }
-                let cell = cell_of(record);
+                let cell = Cell::of(record);
                 let own = first + SHARED + per_cell * cell_index[&cell];
                 weights.insert(own, 1.0 / seeds[&(benchmark, cell)].len() as f64);
                 let key = (own, record.seed, record.group.is_some(), group);
@@ -224,7 +218,7 @@ impl Layout {
         self.parts_of.iter().flat_map(strata).collect()
     }
 
-    /// What a metric needs to know of a cell in a part.
+    /// The tally of a cell in a part.
     pub(super) fn tally(&self, cell: usize, part: usize, totals: &[f64]) -> Tally {
         let block = &totals[self.starts[part]..];
         let own = self.own(cell, part, totals);
@@ -290,7 +284,7 @@ fn starts(parts: &[Part], n_cells: usize) -> Vec<usize> {
     std::iter::once(0).chain(ends).collect()
 }
 
-/// What guessing earns on the questions of each benchmark; none where some question is open or of unknown options.
+/// The number that guessing earns on the questions of each benchmark; none where some question is open or of unknown options.
 fn guessed(records: &[&Record]) -> BTreeMap<Benchmark, f64> {
     let mut questions: BTreeMap<Benchmark, BTreeMap<&str, Guess<'_>>> = BTreeMap::new();
     for record in records {
@@ -314,19 +308,11 @@ fn guessed(records: &[&Record]) -> BTreeMap<Benchmark, f64> {
     questions.into_iter().filter_map(level).collect()
 }
 
-/// The cell of a record.
-pub(crate) fn cell_of(record: &Record) -> Cell {
-    Cell {
-        arm: record.arm.clone(),
-        budget: record.budget.clone(),
-    }
-}
-
 /// The seeds of each cell in each benchmark.
 fn seeds(records: &[&Record]) -> HashMap<(Benchmark, Cell), BTreeSet<u64>> {
     let mut seeds: HashMap<_, BTreeSet<u64>> = HashMap::new();
     for record in records {
-        let key = (record.benchmark, cell_of(record));
+        let key = (record.benchmark, Cell::of(record));
         seeds.entry(key).or_default().insert(record.seed);
     }
     seeds
@@ -347,7 +333,7 @@ fn many_kinds(records: &[&Record]) -> BTreeSet<Benchmark> {
 
 /// The cells: arms in the given order, then by name; each from its largest budget to its smallest.
 fn cells(records: &[&Record], order: &[String]) -> Vec<Cell> {
-    let cells: BTreeSet<Cell> = records.iter().map(|record| cell_of(record)).collect();
+    let cells: BTreeSet<Cell> = records.iter().map(|record| Cell::of(record)).collect();
     let mut cells: Vec<Cell> = cells.into_iter().collect();
     let means = kept(records, &cells);
     let size: HashMap<Cell, f64> = cells
@@ -376,7 +362,7 @@ fn kept(records: &[&Record], cells: &[Cell]) -> Vec<(f64, f64, f64)> {
     let mut counts: HashMap<Cell, (f64, usize, f64, f64)> = HashMap::new();
     for record in records {
         let kept = record.kept as f64;
-        let entry = counts.entry(cell_of(record)).or_insert((0.0, 0, kept, kept));
+        let entry = counts.entry(Cell::of(record)).or_insert((0.0, 0, kept, kept));
         *entry = (entry.0 + kept, entry.1 + 1, entry.2.min(kept), entry.3.max(kept));
     }
     let of_cell = |cell: &Cell| {
