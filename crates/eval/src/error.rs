@@ -143,12 +143,7 @@ impl EvalError {
     }
 
     /// A line that cannot be used.
-    pub fn line(
-        path: &Path,
-        line: usize,
-        found: impl Into<String>,
-        wanted: impl Into<String>,
-    ) -> Self {
+    pub fn line(path: &Path, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self::Line {
             path: path.into(),
             line,

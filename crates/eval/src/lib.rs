@@ -42,5 +42,6 @@ pub use run::{
 };
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
-    Stratum, Verdict, chance_corrected_retention, chance_level, common_means, ece, holm, mcnemar, ragged_mean, retention,
+    Stratum, Verdict, chance_corrected_retention, chance_level, common_means, ece, holm, mcnemar,
+    ragged_mean, retention,
 };

@@ -18,8 +18,8 @@ mod statistics;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use by_name::ByName;
 use burn::tensor::{Device, Tensor, TensorData};
+use by_name::ByName;
 use diffprune_baselines::{ClsAttention, OracleDrop, OracleKeep, Random, UniformGrid};
 use diffprune_eval::{
     Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,

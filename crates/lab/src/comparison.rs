@@ -7,8 +7,8 @@ use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Protocols, Question,
-    Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
+    Absent, Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Protocols,
+    Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
 };
 use serde_json::Value;
 

@@ -78,7 +78,7 @@ fn without_periods(text: &str) -> String {
     kept
 }
 
-/// Whether commas stand between two digits.
+/// True when commas stand between two digits.
 fn has_number_comma(text: &str, rule: CommaRule) -> bool {
     let (mut after_digit, mut n_commas) = (false, 0);
     for letter in text.chars() {

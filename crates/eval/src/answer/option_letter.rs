@@ -1,8 +1,8 @@
-//! Which option an answer means: the matchers of MMBench's programs.
+//! The option that an answer means: the matchers of MMBench's programs.
 
 use super::normalise::is_space;
 
-/// What stands before and after a letter in the decorations that lmms-eval knows, in its order.
+/// The marks before and after a letter in the decorations that lmms-eval knows, in its order.
 const DECORATIONS: [(&str, &str); 12] = [
     ("", "."),
     ("", ","),
@@ -26,11 +26,11 @@ const REFUSALS: [&str; 4] = [
     "I'm sorry, but without the image provided",
     "Cannot determine the answer",
 ];
-/// What programs write instead of an answer when a remote model fails; no matcher reads it.
+/// The text that programs write instead of an answer when a remote model fails; no matcher reads it.
 const NO_ANSWER: &str = "Failed to obtain answer via API";
 /// A letter this far from the end of an answer is not what it chooses.
 const LAST_WORDS: usize = 4;
-/// What VLMEvalKit calls no option at all.
+/// VLMEvalKit's letter for no option at all.
 const NONE_OF_THEM: char = 'Z';
 
 /// lmms-eval's matcher. `None` when it cannot tell; the letter may be `E`, which is no option.

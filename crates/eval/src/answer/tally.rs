@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confusion::Confusion;
 
-/// What a [`Aggregate`] needs to know about a set of questions.
+/// The sums over a set of questions from which an [`Aggregate`] is computed.
 ///
 /// Every field is a sum over questions or groups, so tallies of disjoint sets add up, and the tally of resampled pictures
 /// is the sum of the pictures' tallies: all questions of a group are about one picture. Seeds are averaged by scaling.
@@ -33,7 +33,7 @@ pub struct Tally {
     pub false_negatives: f64,
 }
 
-/// What an answer to a yes/no question says.
+/// An answer to a yes/no question, as the rule that scores it reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum YesNoAnswer {
@@ -56,7 +56,7 @@ impl From<Option<bool>> for YesNoAnswer {
     }
 }
 
-/// One answered question, as a [`Aggregate`] sees it.
+/// One answered question, as an [`Aggregate`] sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored<'a> {
     /// The benchmark's part.
@@ -67,12 +67,12 @@ pub struct Scored<'a> {
     pub score: f64,
     /// The truth of a yes/no question whose answers are counted as such (POPE).
     pub label: Option<bool>,
-    /// What the answer to such a question said; where it is not known, a wrong answer is taken for the opposite.
+    /// The answer to such a question; where it is not known, a wrong answer is taken for the opposite.
     pub said: Option<YesNoAnswer>,
 }
 
 impl Scored<'_> {
-    /// What the answer said, for a question with a label.
+    /// Label and answer, for a question with a label.
     fn counted(&self) -> Option<(bool, YesNoAnswer)> {
         let label = self.label?;
         let right = self.score > 0.5;
@@ -80,7 +80,7 @@ impl Scored<'_> {
     }
 }
 
-/// How a benchmark's number follows from the tallies of its parts.
+/// The way from the tallies of a benchmark's parts to its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Aggregate {
@@ -174,7 +174,7 @@ impl Mul<f64> for Tally {
 }
 
 impl Aggregate {
-    /// Whether the number is a sum or mean over parts, to which a part adds the same whatever its size.
+    /// True when the number is a sum or mean over parts, to which a part adds the same whatever its size.
     pub(crate) fn is_over_parts(self) -> bool {
         matches!(self, Self::MeanF1 | Self::AccuracyPlus)
     }

@@ -35,7 +35,7 @@ impl Counting {
         products: true,
         logits: Logits::Last,
     };
-    /// What PyTorch's profiler counts with a fused attention kernel: 2 per multiply-add, no products between tokens,
+    /// The operations that PyTorch's profiler counts with a fused attention kernel: 2 per multiply-add, no products between tokens,
     /// logits of the whole prompt.
     pub const PROFILER: Self = Self {
         per_multiply_add: 2,

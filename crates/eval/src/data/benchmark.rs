@@ -168,7 +168,7 @@ impl Benchmark {
         self.spec().metric()
     }
 
-    /// How that number follows from the scores of single questions.
+    /// The way from the scores of single questions to that number.
     pub fn aggregate(self) -> Aggregate {
         self.spec().aggregate()
     }

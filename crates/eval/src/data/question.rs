@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::benchmark::Benchmark;
 use super::picture::InlineImage;
 
-/// Whose texts questions are asked with ([`ReadOptions::prompts`]), or whose program scores answers.
+/// The source of prompts ([`ReadOptions::prompts`]) or of the program that scores answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -57,7 +57,7 @@ impl Reference {
 pub struct Question {
     /// Unique within the benchmark.
     pub id: String,
-    /// Where it comes from.
+    /// Its benchmark.
     pub benchmark: Benchmark,
     /// Part of the benchmark that its program reports apart: POPE's split, GQA's structural type, TextVQA's set, MME's
     /// subtask, MMBench's coarse category, VQAv2's answer type, SEED-Bench's kind of data.
@@ -75,7 +75,7 @@ pub struct Question {
     pub inline: Option<InlineImage>,
     /// User text without the image tag, suffix included.
     pub text: String,
-    /// What an answer is compared with.
+    /// The truth that an answer is compared with.
     pub reference: Reference,
 }
 
@@ -147,9 +147,9 @@ pub struct ReadOptions {
     pub ocr: bool,
     /// Folder of the pictures; by default the official place below the root.
     pub images: Option<PathBuf>,
-    /// Whose texts are used. LLaVA's question files are read under [`Protocol::Llava`] only.
+    /// The protocol whose texts are used. LLaVA's question files are read under [`Protocol::Llava`] only.
     pub prompts: Protocol,
-    /// Which questions are read.
+    /// The questions that are read.
     pub split: Split,
     /// SEED-Bench: whether questions about videos are read too.
     pub video: bool,

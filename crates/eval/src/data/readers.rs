@@ -78,7 +78,7 @@ pub(crate) fn llava_file(root: &Path, options: &ReadOptions, name: &str) -> Opti
     first_existing(root, &[name]).filter(|_| wanted)
 }
 
-/// Where the pictures are: as the options say, or in the first of these folders that exists.
+/// The folder of the pictures: as the options say, or in the first of these folders that exists.
 pub(crate) fn image_folder(root: &Path, options: &ReadOptions, places: &[&str]) -> PathBuf {
     let official =
         || first_existing(root, places).unwrap_or_else(|| root.join(places.first().unwrap_or(&"")));

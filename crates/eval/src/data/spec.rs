@@ -45,7 +45,7 @@ pub trait BenchmarkSpec: Sync {
         problems: &mut Problems,
     ) -> Result<Vec<Question>, EvalError>;
 
-    /// How the number that tables print follows from the scores of single questions.
+    /// The way from the scores of single questions to the number that tables print.
     fn aggregate(&self) -> Aggregate {
         Aggregate::MeanScore
     }
@@ -69,7 +69,7 @@ pub trait BenchmarkSpec: Sync {
         }
     }
 
-    /// Whose texts and rules stand behind the LLaVA-1.5 rows of the papers' tables.
+    /// The protocol behind the LLaVA-1.5 rows of the papers' tables.
     fn protocol_of_the_papers(&self) -> Protocol {
         Protocol::Llava
     }

@@ -10,7 +10,7 @@ use crate::EvalError;
 
 /// The splits of ImageNet-1K-VL-Enriched, and the folders that training looks for.
 const SPLITS: [(&str, &str); 2] = [("train", "train"), ("validation", "val")];
-/// What the enriched caption may be called; the first that a row has is taken.
+/// Names of the enriched caption; the first that a row has is taken.
 const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
 
 /// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and

@@ -75,7 +75,12 @@ pub(crate) fn claims<'a>(matrix: &'a Matrix, options: &ReportOptions) -> Vec<Une
     claims
 }
 
-fn push<'a>(claims: &mut Vec<Unestimated<'a, Draft>>, id: String, statement: String, statistic: Statistic<'a>) {
+fn push<'a>(
+    claims: &mut Vec<Unestimated<'a, Draft>>,
+    id: String,
+    statement: String,
+    statistic: Statistic<'a>,
+) {
     claims.push(Unestimated {
         target: Draft { id, statement },
         statistic,

@@ -50,7 +50,10 @@ fn pictures(figures: &Figures) -> String {
         format!("<p>{title}<br><img src=\"data:image/png;base64,{data}\" alt=\"{title}\"></p>\n")
     };
     let pictures: String = figures.figures.iter().map(picture).collect();
-    format!("<h2>Pictures</h2>\n<p>{}</p>\n{pictures}", escape(&figures.legend))
+    format!(
+        "<h2>Pictures</h2>\n<p>{}</p>\n{pictures}",
+        escape(&figures.legend)
+    )
 }
 
 fn section(table: &TextTable, note: &str) -> String {

@@ -100,7 +100,10 @@ impl Metric {
 
     /// The number of that text in a table.
     pub(crate) fn of_text(table: TableId, text: &str) -> Result<Self, String> {
-        if let Some(general) = GENERAL.iter().find(|general| general.general_text() == Some(text)) {
+        if let Some(general) = GENERAL
+            .iter()
+            .find(|general| general.general_text() == Some(text))
+        {
             return Ok(general.clone());
         }
         let (benchmark, rest) = Benchmark::named_first(text)
@@ -110,7 +113,12 @@ impl Metric {
             TableId::Secondary => Self::Secondary(benchmark, rest.into()),
             _ if text == benchmark.metric() => Self::Benchmark(benchmark),
             TableId::Calibration if rest == CALIBRATION_ERROR => Self::CalibrationError(benchmark),
-            _ => return Err(format!("found `{text}` in table {table}, wanted `{}`", benchmark.metric())),
+            _ => {
+                return Err(format!(
+                    "found `{text}` in table {table}, wanted `{}`",
+                    benchmark.metric()
+                ));
+            }
         })
     }
 
@@ -137,7 +145,9 @@ impl Metric {
             Self::PrefillGflops => "prefill GFLOPs",
             Self::ProfilerGflops => "profiler GFLOPs",
             Self::CacheMegabytes => "cache MB",
-            Self::Benchmark(_) | Self::Kind(..) | Self::Secondary(..) | Self::CalibrationError(_) => return None,
+            Self::Benchmark(_) | Self::Kind(..) | Self::Secondary(..) | Self::CalibrationError(_) => {
+                return None;
+            }
         })
     }
 }
@@ -172,7 +182,10 @@ mod tests {
             same(TableId::Comparison, Metric::Benchmark(benchmark));
             same(TableId::Calibration, Metric::CalibrationError(benchmark));
             for number in benchmark.spec().secondary() {
-                same(TableId::Secondary, Metric::Secondary(benchmark, number.name.into()));
+                same(
+                    TableId::Secondary,
+                    Metric::Secondary(benchmark, number.name.into()),
+                );
             }
             // A kind may be called like a number of its benchmark.
             let name = benchmark.metric().split_once(' ').unwrap().1;

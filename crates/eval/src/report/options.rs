@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::result::Absent;
 use super::prompt_rules::PromptRules;
+use super::result::Absent;
 use crate::cost::ModelShape;
 use crate::stats::{Bootstrap, ChanceLevels};
 

@@ -47,7 +47,13 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// Every plot of the report.
 pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
     let mut plots = Vec::new();
-    let kept = |row: &Row| Some(report.row(TableId::Tokens, &row.arm, &row.budget, &Metric::KeptTokens)?.value);
+    let kept = |row: &Row| {
+        Some(
+            report
+                .row(TableId::Tokens, &row.arm, &row.budget, &Metric::KeptTokens)?
+                .value,
+        )
+    };
     let curves = curves(report, &Metric::Retention, 2, kept);
     if !curves.is_empty() {
         let title = "Retention against visual tokens kept (bands: 95 % intervals)";
@@ -58,7 +64,13 @@ pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
         };
         plots.push(plot("retention", title, |svg| draw_curves(svg, &curves, &axes))?);
     }
-    let cost = |row: &Row| Some(report.row(TableId::Cost, &row.arm, &row.budget, &Metric::PrefillGflops)?.value);
+    let cost = |row: &Row| {
+        Some(
+            report
+                .row(TableId::Cost, &row.arm, &row.budget, &Metric::PrefillGflops)?
+                .value,
+        )
+    };
     let curves = self::curves(report, &Metric::Average, 1, cost);
     if !curves.is_empty() {
         let title = "Average score against the cost of the prefill (bands: 95 % intervals)";
@@ -227,7 +239,10 @@ fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
     let label = |x: &f64| {
         let middle = (x.fract() - 0.5).abs() < 0.01;
         if middle {
-            kinds.get(x.floor() as usize).map(ToString::to_string).unwrap_or_default()
+            kinds
+                .get(x.floor() as usize)
+                .map(ToString::to_string)
+                .unwrap_or_default()
         } else {
             String::new()
         }

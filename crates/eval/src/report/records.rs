@@ -159,18 +159,24 @@ fn numbers<'a>(matrix: &'a Matrix, options: &'a ReportOptions) -> Vec<Unestimate
         of_cell.means(matrix, c, full, &data, options);
         for benchmark in matrix.benchmarks() {
             let count = matrix.count(matrix.parts(benchmark), &data) as usize;
-            of_cell.add(TableId::Benchmarks, Metric::Benchmark(benchmark), count, move |totals| {
-                matrix.headline(c, benchmark, totals)
-            });
+            of_cell.add(
+                TableId::Benchmarks,
+                Metric::Benchmark(benchmark),
+                count,
+                move |totals| matrix.headline(c, benchmark, totals),
+            );
         }
         for (head, statistic) in secondary(matrix, c, full, &data) {
             of_cell.push(TableId::Secondary, head, statistic);
         }
         for ((benchmark, kind), parts) in matrix.kinds() {
             let count = matrix.count(&parts, &data) as usize;
-            of_cell.add(TableId::Kinds, Metric::Kind(benchmark, kind), count, move |totals| {
-                matrix.accuracy(c, &parts, totals)
-            });
+            of_cell.add(
+                TableId::Kinds,
+                Metric::Kind(benchmark, kind),
+                count,
+                move |totals| matrix.accuracy(c, &parts, totals),
+            );
         }
     }
     differences(matrix, options, &mut numbers);
@@ -243,11 +249,7 @@ impl<'a> OfCell<'_, 'a> {
 }
 
 /// The method beside every other arm at the same budget, or at none.
-fn differences<'a>(
-    matrix: &'a Matrix,
-    options: &ReportOptions,
-    numbers: &mut Vec<Unestimated<'a, Draft>>,
-) {
+fn differences<'a>(matrix: &'a Matrix, options: &ReportOptions, numbers: &mut Vec<Unestimated<'a, Draft>>) {
     let cells = || matrix.cells.iter().enumerate();
     for (m, method) in cells().filter(|(_, cell)| cell.arm == options.method) {
         for (o, other) in cells().filter(|(_, cell)| cell.arm != options.method) {

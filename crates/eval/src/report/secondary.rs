@@ -64,12 +64,7 @@ fn of_benchmark<'a>(
 }
 
 /// Retention over the benchmarks of the papers' ablation, where every cell has them all.
-fn ablation<'a>(
-    matrix: &'a Matrix,
-    cell: usize,
-    full: usize,
-    data: &[f64],
-) -> Vec<(RowHead, Statistic<'a>)> {
+fn ablation<'a>(matrix: &'a Matrix, cell: usize, full: usize, data: &[f64]) -> Vec<(RowHead, Statistic<'a>)> {
     let number = |(metric, benchmarks): (Metric, &'static [Benchmark])| {
         let is_common = |benchmark: &Benchmark| matrix.common.contains(benchmark);
         if !benchmarks.iter().all(is_common) {

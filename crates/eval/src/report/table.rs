@@ -90,7 +90,11 @@ impl Table {
 
     /// The arms with their budgets, in the order of first mention.
     pub(crate) fn arms(&self) -> Vec<(&str, &str)> {
-        distinct(self.rows.iter().map(|row| (row.arm.as_str(), row.budget.as_str())))
+        distinct(
+            self.rows
+                .iter()
+                .map(|row| (row.arm.as_str(), row.budget.as_str())),
+        )
     }
 }
 

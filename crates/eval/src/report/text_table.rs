@@ -82,9 +82,16 @@ fn of_table(table: &Table, report: &Report) -> Vec<TextTable> {
 fn by_benchmark(table: &Table) -> Vec<Table> {
     let benchmarks = distinct(table.rows.iter().map(|row| row.metric.benchmark()));
     let of_benchmark = |benchmark: Option<Benchmark>| {
-        let own = table.rows.iter().filter(|row| row.metric.benchmark() == benchmark);
+        let own = table
+            .rows
+            .iter()
+            .filter(|row| row.metric.benchmark() == benchmark);
         let name = benchmark.map_or("retention", Benchmark::name);
-        Table::new(table.id, format!("{}: {name}", table.title), own.cloned().collect())
+        Table::new(
+            table.id,
+            format!("{}: {name}", table.title),
+            own.cloned().collect(),
+        )
     };
     benchmarks.into_iter().map(of_benchmark).collect()
 }
@@ -213,7 +220,10 @@ fn wide(table: &Table, data: &[Source]) -> TextTable {
     };
     let line = |&(arm, budget): &(&str, &str)| {
         let values = metrics.iter().map(|metric| value(arm, budget, metric));
-        [arm.to_string(), budget.to_string()].into_iter().chain(values).collect()
+        [arm.to_string(), budget.to_string()]
+            .into_iter()
+            .chain(values)
+            .collect()
     };
     let shown = |source: &&Source| {
         let mut benchmarks = metrics.iter().filter_map(|metric| metric.benchmark());

@@ -98,7 +98,12 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
             assert_eq!((row.n, pairs.len()), (12, 12));
         }
     }
-    assert!(table.rows.iter().all(|row| row.metric.benchmark() != Some(Benchmark::Gqa)));
+    assert!(
+        table
+            .rows
+            .iter()
+            .all(|row| row.metric.benchmark() != Some(Benchmark::Gqa))
+    );
     assert!(shown.to_markdown().contains("mme calibration error"));
 }
 

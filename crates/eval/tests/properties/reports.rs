@@ -148,7 +148,11 @@ fn easy_questions_are_those_of_the_downsampled_picture() {
     near(row("diffprune", "hard").value, 100.0 * 11.0 / 15.0);
     near(row("full", "easy").value, 80.0);
     assert_eq!((row("random", "easy").n, row("random", "hard").n), (5, 15));
-    assert!(report.row_named("vtc", "downsampled-image", "64", "easy").is_none());
+    assert!(
+        report
+            .row_named("vtc", "downsampled-image", "64", "easy")
+            .is_none()
+    );
 }
 
 #[test]
@@ -198,8 +202,20 @@ fn holes_leave_common_means_alone() {
         50.0 * (75.0 / 80.0 + 0.5),
     );
     near(value(&holed, "main", "random", "64", "ragged retention"), 50.0);
-    assert_eq!(holed.row_named("main", "random", "64", "ragged average").unwrap().n, 20);
-    assert_eq!(holed.row_named("main", "full", "all", "ragged average").unwrap().n, 30);
+    assert_eq!(
+        holed
+            .row_named("main", "random", "64", "ragged average")
+            .unwrap()
+            .n,
+        20
+    );
+    assert_eq!(
+        holed
+            .row_named("main", "full", "all", "ragged average")
+            .unwrap()
+            .n,
+        30
+    );
     assert!(
         holed
             .row_named("benchmarks", "random", "64", "textvqa accuracy")
@@ -465,7 +481,10 @@ fn two_runs_are_paired_over_what_both_asked() {
     assert!(report.to_text().contains("A minus B") && report.to_markdown().contains("| better |"));
     let swapped = compare(&b, &a).unwrap();
     near(
-        swapped.row_named("comparison", "full", "all", "average").unwrap().value,
+        swapped
+            .row_named("comparison", "full", "all", "average")
+            .unwrap()
+            .value,
         -50.0,
     );
     // What cannot be compared is refused.
@@ -666,7 +685,9 @@ fn no_resample_misses_a_part() {
     };
     let records: Vec<Record> = (0..20).map(pope).collect();
     let shown = report(&records, &options());
-    let row = shown.row_named("benchmarks", "full", "all", "pope mean F1").unwrap();
+    let row = shown
+        .row_named("benchmarks", "full", "all", "pope mean F1")
+        .unwrap();
     assert_eq!((row.value, row.lo, row.hi), (50.0, 50.0, 50.0));
 }
 

@@ -124,7 +124,9 @@ fn sums_over_small_parts_are_covered_too() {
             ..ReportOptions::default()
         };
         let report = Report::from_records(&subtasks(seed), Meta::default(), &options).unwrap();
-        let row = report.row_named("benchmarks", "full", "all", "mme points").unwrap();
+        let row = report
+            .row_named("benchmarks", "full", "all", "mme points")
+            .unwrap();
         let covered = f64::from(row.lo <= truth && truth <= row.hi);
         (covered, (row.lo + row.hi) / 2.0 - row.value)
     };

@@ -97,7 +97,8 @@ fn section(shown: &ModelReport) -> String {
     for budget in &budgets {
         let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
         header.extend(benchmarks.iter().map(|metric| report.heading(metric)));
-        header.extend([Metric::Average, Metric::Retention, Metric::Ablation].map(|metric| metric.to_string()));
+        header
+            .extend([Metric::Average, Metric::Retention, Metric::Ablation].map(|metric| metric.to_string()));
         page += &format!(
             "\n### {} at {budget} of the tokens ({n} questions)\n\n{}",
             text(report, "model"),
@@ -123,7 +124,11 @@ fn section(shown: &ModelReport) -> String {
                 positions[arm].as_str().unwrap_or(NOTHING).to_string(),
                 value(row(TableId::Tokens, &Metric::KeptTokens)),
             ];
-            cells.extend(benchmarks.iter().map(|metric| value(row(TableId::Benchmarks, metric))));
+            cells.extend(
+                benchmarks
+                    .iter()
+                    .map(|metric| value(row(TableId::Benchmarks, metric))),
+            );
             cells.extend([average, interval(row(TableId::Main, &Metric::Retention))]);
             cells.push(interval(row(TableId::Secondary, &Metric::Ablation)));
             page += &line(&cells);

@@ -18,7 +18,7 @@ use crate::data::readers::{Ids, LlavaRow, image_folder, llava_file, picture, req
 use crate::data::spec::{BenchmarkSpec, Splits};
 use crate::data::template::SHORT_ANSWER;
 
-/// Where the official archive has the questions and annotations.
+/// Path of questions and annotations in the official archive.
 const OFFICIAL: &str = "data/questions1.2/testdev_balanced_questions.json";
 
 /// GQA.

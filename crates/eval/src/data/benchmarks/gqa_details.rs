@@ -24,7 +24,7 @@ pub struct GqaShare {
 /// GQA's detailed tables and its distribution score; validity and plausibility need scene graphs, which testdev lacks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct GqaDetails {
-    /// How far the answers of a global group are spread like the true ones: chi-square, mean over groups by their size, over
+    /// Distance between the spread of the answers of a global group and that of the true ones: chi-square, mean over groups by their size, over
     /// 100; 0 is best. NaN without a question in a group.
     pub distribution: f64,
     /// By structural type.
@@ -180,4 +180,44 @@ fn entries(root: &Path) -> Result<(PathBuf, BTreeMap<String, Entry>), EvalError>
         EvalError::line(&path, error.line(), found, "the published fields")
     })?;
     Ok((path, entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distribution_is_chi_square_over_groups_by_their_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let questions = [
+            ("1", "a", "red"),
+            ("2", "a", "blue"),
+            ("3", "b", "red"),
+            ("4", "b", "red"),
+            ("5", "b", "blue"),
+        ];
+        let entry = |(id, group, answer): (&str, &str, &str)| {
+            let entry = serde_json::json!({"question": "what colour is it", "answer": answer,
+                "groups": {"global": group}});
+            (id.to_string(), entry)
+        };
+        let entries: serde_json::Map<_, _> = questions.into_iter().map(entry).collect();
+        let file = folder.path().join("testdev_balanced_questions.json");
+        std::fs::write(file, serde_json::to_string(&entries).unwrap()).unwrap();
+        let answer = |(id, _, answer): (&str, &str, &str)| {
+            let given = if id == "1" { "green" } else { answer };
+            (id.to_string(), given.to_string())
+        };
+        let answers = questions.into_iter().map(answer).collect();
+        let found = gqa_details(folder.path(), &answers).unwrap();
+        // Group a has none of one red answer: (0 - 1)^2 / 1 over two questions; group b is as it should be.
+        assert!((found.distribution - (1.0 * 2.0 + 0.0 * 3.0) / 5.0 / 100.0).abs() < 1e-12);
+        assert_eq!(
+            found.words[&4],
+            GqaShare {
+                percent: 80.0,
+                questions: 5
+            }
+        );
+    }
 }

@@ -153,7 +153,7 @@ use crate::data::template::SHORT_ANSWER;
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{OfficialFiles, ParquetCopy};
 
-/// Where the subtasks' folders are.
+/// Folders that may hold the subtasks' folders.
 const PLACES: [&str; 3] = ["MME_Benchmark_release_version", "MME_Benchmark", "."];
 
 /// One line of a subtask's text file.
@@ -162,7 +162,7 @@ struct Entry {
     line: usize,
     subtask: &'static str,
     stem: String,
-    /// Which line about the picture, from 1.
+    /// Number of the line about the picture, from 1.
     nth: usize,
     question: String,
     answer: bool,

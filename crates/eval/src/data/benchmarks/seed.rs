@@ -146,7 +146,7 @@ impl Entry {
         lettered([&self.choice_a, &self.choice_b, &self.choice_c, &self.choice_d].map(String::clone))
     }
 
-    /// Where LLaVA's scripts put the picture or frame.
+    /// The picture or frame in the layout of LLaVA's scripts.
     fn image(&self) -> String {
         if self.is_video() {
             format!(
