@@ -12,6 +12,10 @@ mod readme {}
 mod add_a_backbone {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-benchmark.md")]
+mod add_a_benchmark {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/baselines.md")]
 mod baselines {}
 

@@ -19,7 +19,7 @@ use super::runner::{Setting, Shared};
 use super::times::Laps;
 use super::yes_no::YesNoIds;
 use crate::EvalError;
-use crate::data::{Benchmark, Protocol, Question, Reference};
+use crate::data::{Protocol, Question, Reference};
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -428,7 +428,7 @@ impl Worker<'_> {
                 None => (None, kept),
             };
             let protocol = protocols.of(question.benchmark);
-            let said = question.benchmark.yes_or_no(&answer, protocol);
+            let said = question.benchmark.spec().yes_or_no(&answer, protocol);
             let of_said = |(yes, said): (f64, bool)| if said { yes } else { 1.0 - yes };
             Record {
                 arm: setting.arm.name.clone(),
@@ -446,7 +446,7 @@ impl Worker<'_> {
                 label: question.label(),
                 said: matches!(question.reference, Reference::YesNo(_)).then(|| said.into()),
                 options: question.reference.n_answers(),
-                lmms: (question.benchmark == Benchmark::VqaV2 && protocol == Protocol::Llava)
+                lmms: (question.benchmark.spec().scored_by_both_protocols() && protocol == Protocol::Llava)
                     .then(|| question.score(&answer, Protocol::LmmsEval)),
                 layers,
                 answer,

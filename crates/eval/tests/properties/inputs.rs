@@ -103,6 +103,9 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
             .all(|record| (record.kept, record.total) == (16, 16))
     );
     let report = report(&records);
-    assert!(report.row("vtc", "full", "1", "hard").is_some());
-    assert_eq!(report.row("vtc", "full", "16", "easy").unwrap().value, 100.0);
+    assert!(report.row_named("vtc", "full", "1", "hard").is_some());
+    assert_eq!(
+        report.row_named("vtc", "full", "16", "easy").unwrap().value,
+        100.0
+    );
 }
