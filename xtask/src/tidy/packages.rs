@@ -9,7 +9,7 @@ use super::{Manifest, read};
 
 /// Files that every published package brings along.
 const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
-/// Longest description and most keywords that the registry takes.
+/// Most keywords that the registry takes.
 const MOST_KEYWORDS: usize = 5;
 
 /// Fails when a published package lacks a field, a file, or a README that says how to depend on it.
