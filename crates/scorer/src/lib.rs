@@ -10,7 +10,7 @@ pub use block::{Activation, SelfAttention, TransformerBlock, TransformerBlockCon
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{
     CheckpointError, FORMAT_VERSION, METADATA_FILE, Metadata, ModuleCheckpoint, ScorerCheckpoint,
-    TENSORS_FILE,
+    ScorerSizes, Sizes, TENSORS_FILE,
 };
 pub use config::{ScorerConfig, ScorerConfigError};
 pub use scorer::Scorer;
