@@ -8,13 +8,29 @@ use xshell::{Shell, cmd};
 /// # Errors
 /// When a check fails.
 pub fn run(shell: &Shell) -> anyhow::Result<()> {
-    if cmd!(shell, "cargo deny --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        eprintln!("deny: NOT CHECKED, cargo-deny is not installed; install it with `cargo install --locked cargo-deny`");
+    if cmd!(shell, "cargo deny --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_err()
+    {
+        eprintln!(
+            "deny: NOT CHECKED, cargo-deny is not installed; install it with `cargo install --locked cargo-deny`"
+        );
         return Ok(());
     }
     cmd!(shell, "cargo deny check bans licenses sources").run()?;
-    if cmd!(shell, "cargo deny fetch db").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        eprintln!("deny: bans, licences and sources are in order; advisories NOT CHECKED, their list cannot be fetched");
+    if cmd!(shell, "cargo deny fetch db")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_err()
+    {
+        eprintln!(
+            "deny: bans, licences and sources are in order; advisories NOT CHECKED, their list cannot be fetched"
+        );
         return Ok(());
     }
     cmd!(shell, "cargo deny check --disable-fetch advisories").run()?;
