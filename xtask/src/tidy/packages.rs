@@ -12,7 +12,8 @@ const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 /// Most keywords that the registry takes.
 const MOST_KEYWORDS: usize = 5;
 
-/// Fails when a published package lacks a field, a file, or a README that says how to depend on it.
+/// Fails when a published package lacks a field, a file, or a README that says how to depend on it and how to run its
+/// examples.
 pub fn all_can_be_published(root: &Path, members: &[Manifest]) -> anyhow::Result<()> {
     for member in members.iter().filter(|member| member.is_published()) {
         let folder = root.join(&member.folder);
@@ -25,7 +26,13 @@ pub fn all_can_be_published(root: &Path, members: &[Manifest]) -> anyhow::Result
             );
         }
         let readme = folder.join("README.md");
-        how_to_depend(&read(&readme)?, member, members).with_context(|| readme.display().to_string())?;
+        let text = read(&readme)?;
+        how_to_depend(&text, member, members).with_context(|| readme.display().to_string())?;
+        ensure!(
+            !folder.join("examples").is_dir() || text.contains("--example "),
+            "{}: found no `--example`, expected the command that runs an example",
+            readme.display()
+        );
     }
     Ok(())
 }
