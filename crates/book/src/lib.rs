@@ -8,6 +8,10 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
+mod add_a_learned_rival {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/baselines.md")]
 mod baselines {}
 
