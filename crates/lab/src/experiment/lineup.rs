@@ -103,6 +103,15 @@ impl Lineup {
 }
 
 impl Learned {
+    /// A method under the name of its arm, trained once, with the seed of the experiment.
+    pub fn new(arm: impl Into<String>, method: Method) -> Self {
+        Self {
+            arm: arm.into(),
+            method,
+            seeds: Vec::new(),
+        }
+    }
+
     /// The seeds of its trainings in an experiment of that seed.
     pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
         match self.seeds.is_empty() {
@@ -138,11 +147,7 @@ fn all_learned() -> Vec<Learned> {
 }
 
 fn learned((arm, method): (&str, Method)) -> Learned {
-    Learned {
-        arm: arm.into(),
-        method,
-        seeds: Vec::new(),
-    }
+    Learned::new(arm, method)
 }
 
 /// Whether the method keeps fewer tokens than the budget where its thresholds say so.

@@ -288,15 +288,18 @@ impl Experiment<'_> {
                 reindexed.push(&arm.name);
             }
         }
+        let exceptions = match reindexed.is_empty() {
+            true => String::new(),
+            false => format!("; those of {} are numbered anew", reindexed.join(", ")),
+        };
         format!(
             "Model {}; the small world of seed {}: {} questions about {} pictures, asked and scored by the protocol `{}`. \
-             Kept tokens keep their position ids; those of {} are numbered anew.",
+             Kept tokens keep their position ids{exceptions}.",
             self.model.name(),
             self.seed,
             comparison.questions.len(),
             comparison.n_pictures(),
             self.protocol().name(),
-            reindexed.join(", "),
         )
     }
 
