@@ -27,7 +27,7 @@ pub fn run(model: &Path, out: &Path) -> Result<Report, LabError> {
     let lineup = Lineup {
         table: "DiffPrune beside attention and chance".into(),
         budgets: vec![Budget::rate(1, 3), Budget::rate(1, 9)],
-        learned: vec![Learned::new("diffprune", Method::Throttle)],
+        learned: vec![Learned::new("diffprune", Method::default())],
         arms: ["full", "diffprune", "cls-attention", "random"]
             .map(String::from)
             .into(),

@@ -16,7 +16,7 @@ use crate::files::make_folder;
 /// Name of the list of samples that were left out, in the folder of the results.
 pub const PROBLEMS: &str = "data.problems.jsonl";
 
-/// How benchmarks are read.
+/// The wording of the questions, and which of them are read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
     /// Whose words the prompts have, and whose rules score.
@@ -153,12 +153,12 @@ pub fn protocol(vlm: &dyn Vlm) -> Protocol {
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.
 pub fn thinned(questions: Vec<Question>, per_image: usize) -> Vec<Question> {
-    let mut seen: HashMap<(String, String), usize> = HashMap::new();
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut keep = |question: &Question| {
         if question.benchmark != Benchmark::Pope {
             return true;
         }
-        let count = seen
+        let count = counts
             .entry((question.subset.clone(), question.image_name()))
             .or_default();
         *count += 1;

@@ -27,7 +27,7 @@ pub const RECORDS: &str = "records.jsonl";
 pub struct Evaluation {
     /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
     pub data: PathBuf,
-    /// How they are read.
+    /// The wording of the questions, and which of them are read.
     pub reading: Reading,
     /// At most so many questions of each benchmark.
     pub limit: Option<usize>,
@@ -43,9 +43,9 @@ pub struct Evaluation {
     pub oracle_questions: usize,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
-    /// Whether the first unusable sample and the first failure end the evaluation.
+    /// End at the first unusable sample and at the first failure, in place of leaving them out.
     pub strict: bool,
-    /// Whether the answers are also written for official programs, below [`ANSWERS`].
+    /// Also write the answers for official programs, below [`ANSWERS`].
     pub answer_files: bool,
     /// Pictures of kept tokens in the report.
     pub pictures: usize,
@@ -74,7 +74,7 @@ pub enum Evaluated {
 }
 
 impl Evaluation {
-    /// Every arm that needs no training of the defaults, at the papers' budgets, on all questions of a folder.
+    /// The default arms that need no training, at the papers' budgets, on all questions of a folder.
     pub fn new(data: impl Into<PathBuf>, reading: Reading) -> Self {
         Self {
             data: data.into(),

@@ -1,4 +1,4 @@
-//! A model that was read, with everything that tells its results from those of others.
+//! A model read from a folder, and its identity.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the model computes on the CPU.
+    /// True when the model computes on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         self.vlm.device() == Device::flex()
     }

@@ -45,7 +45,7 @@ impl ReportArgs {
         }
     }
 
-    /// Prints a report about several runs, and writes it where that was asked.
+    /// Prints a report about several runs, and writes it where `--out` says so.
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),

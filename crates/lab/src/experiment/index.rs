@@ -159,7 +159,7 @@ fn absent(report: &Report) -> String {
     )
 }
 
-/// The leave-one-out oracle beside others on the questions that it was asked.
+/// The leave-one-out oracle beside others on its own questions.
 fn partial(report: &Report, budgets: &[String]) -> String {
     let Some(table) = report.table("partial") else {
         return String::new();

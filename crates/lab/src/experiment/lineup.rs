@@ -152,12 +152,12 @@ fn is_before_the_model(baseline: &Baseline) -> bool {
     (baseline.init)().decoder().is_none()
 }
 
-/// Whether the method is as its authors' code has it; variants as the papers describe them are compared on the first model.
+/// True for a method as its authors' code has it; variants as the papers describe them are compared on the first model.
 fn is_default(name: &str) -> bool {
     !name.contains("-corrected")
 }
 
-/// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
+/// True for the variant of a method that the family gets: Qwen2.5-VL its own where there is one, the others the plain one.
 fn is_for(family: &str, name: &str) -> bool {
     match name.strip_suffix(FOR_QWEN) {
         Some(_) => family == QWEN,

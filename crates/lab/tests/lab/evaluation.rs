@@ -1,6 +1,6 @@
 //! Data, scorers and arms of an evaluation.
 
-use diffprune::{DiffPrune, Metadata, ScorerCheckpoint, ScorerConfig};
+use diffprune::{LearnedPruner, Metadata, ScorerCheckpoint, ScorerConfig};
 use diffprune_lab::{
     ArmSource, Evaluated, Evaluation, LabError, Reading, Scorers, StoredRun, Trained, difference, protocol,
 };
@@ -87,7 +87,7 @@ fn trainings_of_several_seeds_are_arms_of_one_name() {
     let device = burn::tensor::Device::flex();
     let trained = |seed: u64| Trained {
         seed,
-        scorer: DiffPrune::new(ScorerConfig::mini(32).init(&device)),
+        scorer: LearnedPruner::new(ScorerConfig::mini(32).init(&device)),
     };
     let scorers = Scorers::from([("diffprune".to_string(), vec![trained(7), trained(8)])]);
     let source = ArmSource {

@@ -62,7 +62,7 @@ fn lineup() -> Lineup {
         budgets: vec![Budget::rate(1, 9)],
         learned: vec![Learned {
             seeds: vec![1, 2],
-            ..Learned::new("diffprune", Method::Throttle)
+            ..Learned::new("diffprune", Method::default())
         }],
         arms: ["full", "diffprune"].map(String::from).to_vec(),
     }
