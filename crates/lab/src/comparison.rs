@@ -273,7 +273,7 @@ impl Comparison<'_> {
         } = wanted;
         let vlm = self.model.vlm.as_ref();
         pictures::draw_some(vlm, &self.questions, *count, methods, *budget, out)?;
-        pictures::collect(out)
+        pictures::drawn_pictures(out)
     }
 }
 

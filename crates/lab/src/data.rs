@@ -57,7 +57,7 @@ impl Reading {
 ///
 /// # Errors
 /// When there are none, and at the first unusable sample.
-pub fn questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
+pub fn read_questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
     Ok(QuestionSet::read(root, &prompts.into(), true)?.questions)
 }
 
@@ -186,7 +186,7 @@ pub fn limited(questions: Vec<Question>, limit: Option<usize>) -> Vec<Question> 
 }
 
 /// A hash of questions and references; folders do not matter.
-pub fn fingerprint(questions: &[Question]) -> String {
+pub fn question_digest(questions: &[Question]) -> String {
     let add = |digest: Digest, question: &Question| {
         let reference = format!("{:?}", question.reference);
         let texts = [&question.id, &question.image_name(), &question.text, &reference];
@@ -204,7 +204,7 @@ pub fn fingerprint(questions: &[Question]) -> String {
 ///
 /// # Errors
 /// When a list of captions or of boxes is missing or damaged.
-pub fn captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
+pub fn read_captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
         return Ok((Captions::open(dir, boxes)?, None));
     }

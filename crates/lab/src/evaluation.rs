@@ -10,7 +10,7 @@ use crate::answers::{ANSWERS, write_answers};
 use crate::arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::data::{self, QuestionSet, Reading};
-use crate::digest::{self, Digest};
+use crate::digest::Digest;
 use crate::methods::{Method, default_method, load_scorer};
 use crate::model::LoadedModel;
 use crate::{LabError, Observer};
@@ -108,7 +108,7 @@ impl Evaluation {
         let (names, arms) = self.arms(model, &scorers)?;
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
-            .text(&data::fingerprint(&questions))
+            .text(&data::question_digest(&questions))
             .text(&format!(
                 "{:?} {:?} {hashes:?}",
                 self.reading, self.max_new_tokens
@@ -171,7 +171,7 @@ impl Evaluation {
     /// A hash of the files of each scorer.
     fn scorer_hashes(&self) -> Result<Vec<String>, LabError> {
         let hash = |(name, dir): &(String, PathBuf)| {
-            let digest = digest::of_folder(dir, &["diffprune.json"])?;
+            let digest = Digest::of_folder(dir, &["diffprune.json"])?;
             Ok(format!("{name}={}", digest.hex()))
         };
         let mut hashes = self

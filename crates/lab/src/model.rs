@@ -7,8 +7,9 @@ use std::str::FromStr;
 use burn::tensor::{DType, Device};
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
+use crate::LabError;
+use crate::digest::Digest;
 use crate::files::folder_name;
-use crate::{LabError, digest};
 
 /// Types that weights can be held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl LoadedModel {
             "preprocessor_config.json",
             "generation_config.json",
         ];
-        let digest = digest::of_folder(&self.dir, &names)?;
+        let digest = Digest::of_folder(&self.dir, &names)?;
         // Without options the hash is that of the folder.
         Ok(match self.options.as_str() {
             "" => digest.hex(),

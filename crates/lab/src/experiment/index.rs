@@ -14,7 +14,7 @@ pub struct ModelReport {
 const NOTHING: &str = "–";
 
 /// The page, in Markdown: claims side by side, then the main table of each model.
-pub fn page(reports: &[ModelReport]) -> String {
+pub fn index_page(reports: &[ModelReport]) -> String {
     let mut page = "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the \
                     official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
                     covers zero is a tie. Nothing here is a number of the papers.\n"

@@ -4,7 +4,7 @@ use std::fs;
 
 use diffprune::Budget;
 use diffprune_eval::{Arm, EvalError, Replica};
-use diffprune_lab::{Comparison, Heading, LabError, LoadedModel, RunSettings, protocol, questions};
+use diffprune_lab::{Comparison, Heading, LabError, LoadedModel, RunSettings, protocol, read_questions};
 
 use crate::Setup;
 
@@ -21,7 +21,7 @@ fn comparison<'a>(setup: &Setup, model: &'a LoadedModel) -> Comparison<'a> {
         model,
         device: "cpu".into(),
         copies: Vec::new(),
-        questions: questions(&setup.world.folder, protocol).unwrap(),
+        questions: read_questions(&setup.world.folder, protocol).unwrap(),
         names: ["full", "random"].map(String::from).to_vec(),
         arms: arms(),
         absent: Vec::new(),
