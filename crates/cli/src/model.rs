@@ -1,4 +1,4 @@
-//! Which model, and reading it.
+//! The model of a command: its arguments, its folder, its weights.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
 /// The folder of the shipped models in the repository.
 const ASSETS: &str = "assets";
 
-/// Which model runs where.
+/// A model, its number format and its device.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Checkpoint in Hugging Face layout: a folder, a shipped small model (mini-llava-1.5, mini-llava-next,
@@ -41,7 +41,7 @@ pub struct ModelArgs {
     /// The same as --dtype f16.
     #[arg(long, conflicts_with = "dtype")]
     pub half: bool,
-    /// What only one family has.
+    /// Options of one family.
     #[command(flatten)]
     pub family: FamilyArgs,
 }
@@ -93,7 +93,7 @@ impl ModelArgs {
         self
     }
 
-    /// How the checkpoint in `dir` is read.
+    /// The options with which the checkpoint in `dir` is read.
     ///
     /// # Errors
     /// When options were given that its family does not have, or that contradict each other.
@@ -142,7 +142,7 @@ fn small_model(model: &str) -> Option<Family> {
     named.filter(|_| !Path::new(model).is_dir())
 }
 
-/// Where the small model of a family is shipped, in the repository.
+/// The folder of a family's shipped small model, from the root of the repository.
 pub fn shipped_folder(family: Family) -> PathBuf {
     Path::new(ASSETS).join(model_name(family))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
 use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, train};
-use diffprune_lab::{captions, default_learning_rate, default_scorer, training_summary};
+use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
 
@@ -58,7 +58,7 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (data, held_out) = captions(&self.data, config.diffprune.method.needs_relevance())?;
+        let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);
         let report = train(
