@@ -31,6 +31,9 @@ pub use diffprune_softtopk::{
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
 pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};
 
+/// The tensor library that all of this is written in.
+pub use burn;
+
 /// All of `diffprune-denoiser`.
 pub use diffprune_denoiser as denoiser;
 /// All of `diffprune-learned`.
