@@ -7,8 +7,8 @@ use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, Asked, CostOptions, Figures, Format, Meta, ModelShape, Protocols, Question,
-    Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
+    Absent, Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Protocols,
+    Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
 };
 use serde_json::Value;
 
@@ -148,7 +148,7 @@ impl Comparison<'_> {
         let mut options = ReportOptions {
             order: self.names.clone(),
             cost: self.cost()?,
-            asked: Asked::of(&self.questions, &self.run.protocols),
+            prompt_rules: PromptRules::of(&self.questions, &self.run.protocols),
             absent: self.absent.clone(),
             ..ReportOptions::default()
         };
