@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
-use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, train};
+use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, Variant, train};
 use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
@@ -25,10 +25,14 @@ pub struct TrainArgs {
     /// Settings; what the file does not name has its default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
-    /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
-    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
+    /// What is trained: throttle (DiffPrune), gumbel-noise, gumbel-gathered or gumbel-ste (hard Gumbel masks, with -soft behind
+    /// the name for the soft Jacobian), operator:NAME (DiffPrune with another soft top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
     #[arg(long)]
     method: Option<Method>,
+    /// DiffPrune with one thing changed: diffprune-scale, -global, -no-denoiser, -no-z-score, -fixed-tau, -unit-noise,
+    /// -centred-noise or -sigmoid.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["method", "gate"])]
+    variant: Option<String>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
     /// operator:NAME, else vp-noise].
     #[arg(long, value_enum)]
@@ -96,6 +100,9 @@ impl TrainArgs {
             Some(GateName::VpNoise) => GateKind::VpNoise,
             Some(GateName::Scale) => GateKind::Scale,
         };
+        if let Some(name) = &self.variant {
+            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_vision);
+        }
         config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = self.seed.unwrap_or(config.seed);

@@ -360,5 +360,8 @@ pub fn training_summary(report: &TrainReport) -> String {
     if report.stopped_early {
         text += ", stopped early";
     }
+    for warning in &report.warnings {
+        text += &format!("\nwarning: {warning}");
+    }
     text
 }
