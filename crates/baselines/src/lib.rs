@@ -36,8 +36,3 @@ pub use tools::encoder::Encoder;
 pub use tools::host::Matrix;
 pub use tools::merged::{CropTokens, pack_crops};
 pub use tools::top::{highest, host_scores};
-
-/// The code in the book compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/baselines.md")]
-mod book {}

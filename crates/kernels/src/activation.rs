@@ -1,9 +1,11 @@
 //! Activations, one pass over memory each.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::config::Config;
 use burn::tensor::{Tensor, activation};
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedActivation, FusedOps};
 use crate::reference;
 
@@ -35,13 +37,11 @@ impl Activation {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::gelu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), FusedActivation::Gelu));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(
-        x.into_dispatch(),
-        FusedActivation::Gelu,
-    ))
+    reference::gelu(x)
 }
 
 /// The sigmoid approximation of [`gelu`] that CLIP uses: `x * sigmoid(1.702 x)`.
@@ -49,13 +49,14 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::quick_gelu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            FusedActivation::QuickGelu,
+        ));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(
-        x.into_dispatch(),
-        FusedActivation::QuickGelu,
-    ))
+    reference::quick_gelu(x)
 }
 
 /// Sigmoid linear unit: `x * sigmoid(x)`.
@@ -63,13 +64,11 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::silu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), FusedActivation::Silu));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(
-        x.into_dispatch(),
-        FusedActivation::Silu,
-    ))
+    reference::silu(x)
 }
 
 /// Gated unit of the Llama family: `silu(gate) * up`, without keeping `silu(gate)`.
@@ -77,8 +76,9 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `gate`, `up` and output: any, the same (no broadcasting)
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    if !(fused::serves(&gate) && fused::serves(&up) && gate.dims() == up.dims()) {
-        return reference::swiglu(gate, up);
+    #[cfg(feature = "fused")]
+    if fused::serves(&gate) && fused::serves(&up) && gate.dims() == up.dims() {
+        return Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()));
     }
-    Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()))
+    reference::swiglu(gate, up)
 }

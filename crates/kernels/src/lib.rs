@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+#[cfg(feature = "fused")]
 mod fused;
 mod layers;
 mod loss;

@@ -1,8 +1,10 @@
 //! Softmax of the last axis.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
 use crate::reference::in_statistics_dtype;
 
@@ -11,10 +13,11 @@ use crate::reference::in_statistics_dtype;
 /// # Shapes
 /// - `x` and output: `[.., d]`
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return composed(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()));
     }
-    Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()))
+    composed(x)
 }
 
 /// See [`softmax`].

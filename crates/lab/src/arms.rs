@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use diffprune::pruning::PerView;
-use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
+use diffprune::{LearnedPruner, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
 use crate::LabError;
@@ -26,7 +26,7 @@ pub struct Trained {
     /// Seed of the training; the arm's records carry it.
     pub seed: u64,
     /// The trained method.
-    pub scorer: DiffPrune,
+    pub scorer: LearnedPruner,
 }
 
 /// Trained methods by the name of their arm, one for each training seed.
@@ -116,7 +116,7 @@ impl ArmSource<'_> {
         &self,
         scorer: &str,
         name: &str,
-        variant: impl Fn(DiffPrune) -> Arc<dyn Pruner>,
+        variant: impl Fn(LearnedPruner) -> Arc<dyn Pruner>,
     ) -> Result<Vec<Arm>, LabError> {
         let Some(trained) = self.scorers.get(scorer) else {
             return Err(LabError::UnknownScorer { name: scorer.into() });
@@ -171,6 +171,6 @@ impl ArmSource<'_> {
     }
 }
 
-fn shared(scorer: DiffPrune) -> Arc<dyn Pruner> {
+fn shared(scorer: LearnedPruner) -> Arc<dyn Pruner> {
     Arc::new(scorer)
 }

@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
+use diffprune::vlm::Family;
 use diffprune::{
-    CheckpointError, DiffPrune, DiffPruneConfig, PruneError, Pruner, ScorerChoice, ScorerPreset,
-    SelectorCheckpoint, Vlm,
+    CheckpointError, DiffPruneConfig, HeadCheckpoint, LearnedPruner, PruneError, Pruner, ScorerChoice,
+    ScorerPreset, Vlm,
 };
 use diffprune_baselines::{Encoder, find_for, registry};
 
 use crate::LabError;
-
-/// The family whose encoder has no `[CLS]`.
-pub(crate) const QWEN: &str = "qwen2.5-vl";
 
 /// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \
@@ -28,9 +26,9 @@ const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
 /// The name of the method for models of a family when none is given: the tokens that the encoder attends to most, by `[CLS]`
 /// where there is one and by the attention that tokens receive elsewhere.
-pub fn default_method(family: &str) -> &'static str {
+pub fn default_method(family: Family) -> &'static str {
     match family {
-        QWEN => "holov-qwen",
+        Family::Qwen25Vl => "holov-qwen",
         _ => "cls",
     }
 }
@@ -41,7 +39,7 @@ const SMALL: usize = 256;
 /// A method as [`Method::parse`] finds it: one that needs no training, or a trained scorer.
 pub struct Method {
     pruner: Arc<dyn Pruner>,
-    scorer: Option<DiffPrune>,
+    scorer: Option<LearnedPruner>,
 }
 
 impl Method {
@@ -73,7 +71,7 @@ impl Method {
     }
 
     /// A trained method.
-    pub fn learned(scorer: DiffPrune) -> Self {
+    pub fn learned(scorer: LearnedPruner) -> Self {
         Self {
             pruner: Arc::new(scorer.clone()),
             scorer: Some(scorer),
@@ -114,7 +112,7 @@ struct Name<'a> {
     base: &'a str,
     /// The folder of a scorer.
     dir: Option<&'a Path>,
-    /// Whether each view chooses by itself.
+    /// True when each view chooses by itself.
     per_view: bool,
 }
 
@@ -141,9 +139,9 @@ impl<'a> Name<'a> {
 }
 
 /// A method that needs no training, in its form for a family.
-fn fixed(name: &str, per_view: bool, family: &str) -> Result<Arc<dyn Pruner>, LabError> {
+fn fixed(name: &str, per_view: bool, family: Family) -> Result<Arc<dyn Pruner>, LabError> {
     let encoder = match family {
-        QWEN => Encoder::WithoutClass,
+        Family::Qwen25Vl => Encoder::WithoutClass,
         _ => Encoder::WithClass,
     };
     match find_for(name, encoder) {
@@ -179,10 +177,10 @@ pub(crate) fn in_each_view(pruner: Box<dyn Pruner>) -> Result<PerView, LabError>
 ///
 /// # Errors
 /// When the text names no method, or one that models of this family cannot run.
-pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>, LabError> {
+pub fn check_method(text: &str, family: Family) -> Result<Option<Arc<dyn Pruner>>, LabError> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
-        SelectorCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
+        HeadCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
     }
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
@@ -190,7 +188,7 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
     let pruner = fixed(name.base, name.per_view, family)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
-    let no_class = family == QWEN && !signals.received_attention;
+    let no_class = family == Family::Qwen25Vl && !signals.received_attention;
     let missing = [
         (signals.relevance, "the truth about the picture"),
         (signals.cls_attention && no_class, "[CLS] attention"),
@@ -206,8 +204,8 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
 ///
 /// # Errors
 /// When the folder holds none, or one for another width.
-pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<DiffPrune, LabError> {
-    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
+pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError> {
+    LearnedPruner::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
 }
 
 fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
@@ -218,22 +216,17 @@ fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
 }
 
 /// The scorer that a training of this seed starts from.
-pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<DiffPrune, LabError> {
+pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<LearnedPruner, LabError> {
     let config = DiffPruneConfig {
         scorer: default_scorer(vlm.d_descriptor()),
         ..DiffPruneConfig::default()
     };
-    Ok(DiffPrune::untrained(
-        &config,
-        vlm.d_descriptor(),
-        seed,
-        &vlm.device(),
-    )?)
+    Ok(config.untrained(vlm.d_descriptor(), seed, &vlm.device())?)
 }
 
 /// The default scorer for descriptors of this width.
-pub fn default_scorer(d_vision: usize) -> ScorerChoice {
-    let preset = if d_vision <= SMALL {
+pub fn default_scorer(d_descriptor: usize) -> ScorerChoice {
+    let preset = if d_descriptor <= SMALL {
         ScorerPreset::Mini
     } else {
         ScorerPreset::Base
@@ -242,8 +235,8 @@ pub fn default_scorer(d_vision: usize) -> ScorerChoice {
 }
 
 /// The default peak learning rate for descriptors of this width.
-pub fn default_learning_rate(d_vision: usize) -> f64 {
-    if d_vision <= SMALL { 1e-3 } else { 1e-4 }
+pub fn default_learning_rate(d_descriptor: usize) -> f64 {
+    if d_descriptor <= SMALL { 1e-3 } else { 1e-4 }
 }
 
 /// The names of all methods that need no training.

@@ -59,6 +59,7 @@ pub type PruneResult<T> = Result<T, PruneError>;
 
 /// Why a method could not choose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PruneError {
     /// The budget keeps no token.
     #[error(

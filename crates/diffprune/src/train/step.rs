@@ -10,14 +10,15 @@ use diffprune_pruner::{Grid, Layout};
 use diffprune_training::{
     Optimizer, Workers, clip_global_norm, scale_gradients, shard_ranges, sum_gradients,
 };
-use diffprune_vlm_adapters::{PruneOptions, Vlm, prune};
+use diffprune_vlm::{PruneOptions, Vlm, loss, prepare_encoded};
 
 use super::metrics::{StepMetrics, WeightStats};
+use super::model::StoredTrainee;
 use super::order::DataOrder;
 use super::text::count_targets;
 use crate::{
-    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, DiffPrune, FeatureStore, TrainConfig,
-    TrainError, Trainee, TrainingLoss, training_loss,
+    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, FeatureStore, LearnedPruner,
+    TrainConfig, TrainError, Trainee, TrainingLoss, training_loss,
 };
 
 /// Everything that stays the same during a run.
@@ -39,6 +40,7 @@ struct Shard {
     targets: usize,
     weights: WeightStats,
     images: usize,
+    budget: usize,
 }
 
 impl<'a> Setting<'a> {
@@ -131,7 +133,7 @@ impl Setting<'_> {
         let weights = shard.weights.over(shard.images);
         let penalty = shard.penalty.map(|sum| sum / shard.targets as f64);
         Ok((
-            optimizer.step(lr, model, grads),
+            optimizer.step(lr, StoredTrainee::from(model), grads).into(),
             StepMetrics {
                 nll,
                 penalty,
@@ -139,6 +141,7 @@ impl Setting<'_> {
                 lr,
                 tau,
                 weights,
+                budget: shard.budget as f64 / shard.images.max(1) as f64,
             },
         ))
     }
@@ -181,16 +184,16 @@ impl Setting<'_> {
         let Some((store, size)) = &self.validation else {
             return Ok(None);
         };
-        let pruner = DiffPrune::new(model.scorer.clone());
+        let pruner = LearnedPruner::new(model.head.clone());
         let options = PruneOptions::new(self.config.diffprune.budget);
         let ranges = shard_ranges(*size, size.div_ceil(self.config.micro_batch.unwrap_or(*size)));
         let parts = self.workers.run(ranges.len(), |i| {
             let indices: Vec<usize> = ranges[i].clone().collect();
             self.with_vlm(|vlm| {
                 let (encoded, captions) = store.encode(vlm, &indices)?;
-                let (visual, _) = prune(vlm, &encoded, &pruner, &options)?;
+                let images = prepare_encoded(vlm, &encoded, &pruner, &options)?;
                 let text = self.prompt.batch(vlm, &captions)?;
-                let nll = f64::from(vlm.loss(&text, Some(&visual))?.into_scalar::<f32>());
+                let nll = f64::from(loss(vlm, &text, &images)?.into_scalar::<f32>());
                 Ok((nll * count_targets(&text) as f64, count_targets(&text)))
             })
         });
@@ -206,6 +209,7 @@ impl Shard {
     /// Walks backward from the sum over the targets.
     fn of(loss: TrainingLoss, model: &Trainee) -> Self {
         let (weights, images) = WeightStats::of(&loss.weights, loss.mask.as_ref());
+        let budget = loss.budgets.iter().sum();
         let over_targets = |mean: &Tensor<1>| {
             let sum = mean.clone().without_autodiff() * loss.n_targets as f64;
             f64::from(sum.into_scalar::<f32>())
@@ -220,12 +224,14 @@ impl Shard {
             targets: loss.n_targets,
             weights,
             images,
+            budget,
         }
     }
 
     /// Adds in the order given.
     fn sum(shards: Vec<Self>, model: &Trainee) -> Self {
-        let (mut nll, mut targets, mut weights, mut images) = (0.0, 0, WeightStats::default(), 0);
+        let (mut nll, mut targets, mut weights) = (0.0, 0, WeightStats::default());
+        let (mut images, mut budget) = (0, 0);
         let penalty = shards
             .iter()
             .filter_map(|shard| shard.penalty)
@@ -235,6 +241,7 @@ impl Shard {
             targets += shard.targets;
             weights = weights.plus(&shard.weights);
             images += shard.images;
+            budget += shard.budget;
         }
         let grads = sum_gradients(shards.into_iter().map(|shard| shard.grads).collect(), model);
         Self {
@@ -244,6 +251,7 @@ impl Shard {
             targets,
             weights,
             images,
+            budget,
         }
     }
 }

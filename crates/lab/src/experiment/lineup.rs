@@ -1,12 +1,9 @@
 //! The methods that are compared on a model.
 
-use diffprune::{Budget, GumbelBackward, Method};
+use diffprune::vlm::Family;
+use diffprune::{Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method};
 use diffprune_baselines::{Baseline, Encoder, Fidelity, registry};
 use serde::{Deserialize, Serialize};
-
-/// Families with a table of their own; every other one is shown as the first.
-const NEXT: &str = "llava-next";
-const QWEN: &str = "qwen2.5-vl";
 
 /// The comparison on one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,11 +36,11 @@ impl Lineup {
     /// LLaVA-1.5 and unknown families: every method of the registry and every learned rival at three budgets (Table 1).
     /// LLaVA-NeXT (Table 2, one budget) and Qwen2.5-VL (Table 3): the published methods before the language model, as their
     /// authors' code has them.
-    pub fn of(family: &str) -> Self {
-        let every = !matches!(family, NEXT | QWEN);
+    pub fn of(family: Family) -> Self {
+        let every = !matches!(family, Family::LlavaNext | Family::Qwen25Vl);
         let (table, budgets) = match family {
-            NEXT => ("Table 2", vec![Budget::rate(1, 9)]),
-            QWEN => ("Table 3", thirds()),
+            Family::LlavaNext => ("Table 2", vec![Budget::rate(1, 9)]),
+            Family::Qwen25Vl => ("Table 3", thirds()),
             _ => ("Table 1", thirds()),
         };
         let learned = if every { all_learned() } else { core() };
@@ -52,12 +49,12 @@ impl Lineup {
             .to_vec();
         for rival in &learned[1..] {
             arms.push(rival.arm.clone());
-            if decides_on_the_count(&rival.method) {
+            if rival.method.decides_on_the_count() {
                 arms.push(format!("{}-at-budget", rival.arm));
             }
         }
         let encoder = match family {
-            QWEN => Encoder::WithoutClass,
+            Family::Qwen25Vl => Encoder::WithoutClass,
             _ => Encoder::WithClass,
         };
         let chosen = |baseline: &&Baseline| {
@@ -103,6 +100,15 @@ impl Lineup {
 }
 
 impl Learned {
+    /// A method under the name of its arm, trained once, with the seed of the experiment.
+    pub fn new(arm: impl Into<String>, method: Method) -> Self {
+        Self {
+            arm: arm.into(),
+            method,
+            seeds: Vec::new(),
+        }
+    }
+
     /// The seeds of its trainings in an experiment of that seed.
     pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
         match self.seeds.is_empty() {
@@ -119,42 +125,31 @@ fn thirds() -> Vec<Budget> {
 
 /// DiffPrune and the controlled contrast.
 fn core() -> Vec<Learned> {
-    let contrast = Method::GumbelSte {
-        backward: GumbelBackward::Identity,
-    };
-    [("diffprune", Method::Throttle), ("gumbel-ste", contrast)]
+    let contrast = GumbelSte::new(GumbelBackward::Identity).into();
+    [("diffprune", Method::default()), ("gumbel-ste", contrast)]
         .map(learned)
         .to_vec()
 }
 
 fn all_learned() -> Vec<Learned> {
     let rivals = [
-        ("dynamic-vit", Method::dynamic_vit()),
-        ("dynamic-llava", Method::dynamic_llava()),
-        ("atp", Method::atp()),
-        ("glimpse-prune", Method::glimpse_prune()),
+        ("dynamic-vit", DynamicVit::default().into()),
+        ("dynamic-llava", DynamicLlava::default().into()),
+        ("atp", Atp::default().into()),
+        ("glimpse-prune", GlimpsePrune::default().into()),
     ];
     core().into_iter().chain(rivals.map(learned)).collect()
 }
 
 fn learned((arm, method): (&str, Method)) -> Learned {
-    Learned {
-        arm: arm.into(),
-        method,
-        seeds: Vec::new(),
-    }
-}
-
-/// Whether the method keeps fewer tokens than the budget where its thresholds say so.
-fn decides_on_the_count(method: &Method) -> bool {
-    matches!(method, Method::Atp { .. } | Method::GlimpsePrune { .. })
+    Learned::new(arm, method)
 }
 
 fn is_before_the_model(baseline: &Baseline) -> bool {
     (baseline.init)().decoder().is_none()
 }
 
-/// Whether the method is as its authors' code has it: variants as the papers describe them are compared on the first model.
+/// True for a method as its authors' code has it; variants as the papers describe them are compared on the first model.
 fn is_default(baseline: &Baseline) -> bool {
     baseline
         .differs
@@ -167,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_first_table_has_every_method() {
-        let lineup = Lineup::of("llava-1.5");
+        let lineup = Lineup::of(Family::Llava15);
         for baseline in registry() {
             assert!(
                 lineup.arms.iter().any(|arm| arm == baseline.name),
@@ -184,12 +179,12 @@ mod tests {
         ] {
             assert!(lineup.arms.iter().any(|name| name == arm), "{arm}");
         }
-        assert_eq!(Lineup::of("some-other"), lineup);
+        assert_eq!(Lineup::of(Family::Other("some-other")), lineup);
     }
 
     #[test]
     fn the_other_tables_have_the_methods_before_the_model() {
-        let (next, qwen) = (Lineup::of(NEXT), Lineup::of(QWEN));
+        let (next, qwen) = (Lineup::of(Family::LlavaNext), Lineup::of(Family::Qwen25Vl));
         assert_eq!(next.budgets, [Budget::rate(1, 9)]);
         assert_eq!(qwen.budgets, thirds());
         let has = |lineup: &Lineup, arm: &str| lineup.arms.iter().any(|name| name == arm);
@@ -211,7 +206,7 @@ mod tests {
 
     #[test]
     fn no_arm_stands_twice() {
-        for family in ["llava-1.5", NEXT, QWEN] {
+        for family in Family::ALL {
             let mut arms = Lineup::of(family).arms;
             let count = arms.len();
             arms.sort();
