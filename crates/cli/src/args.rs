@@ -44,6 +44,8 @@ enum Mini {
     Data(commands::mini_data::DataArgs),
     /// Train the small model from scratch and write it as a checkpoint.
     Train(commands::mini_train::MiniTrainArgs),
+    /// Train the small classifier of the pilot studies and write it as a checkpoint.
+    Deit(commands::mini_deit::MiniDeitArgs),
     /// Measure the small model and write its card.
     Card(commands::mini_card::CardArgs),
 }
@@ -60,6 +62,7 @@ impl Cli {
         match self.command {
             Command::Mini(Mini::Data(args)) => args.run(),
             Command::Mini(Mini::Train(args)) => args.run(),
+            Command::Mini(Mini::Deit(args)) => args.run(),
             Command::Mini(Mini::Card(args)) => args.run(),
             Command::Train(args) => args.run(),
             Command::Eval(args) => args.run(),

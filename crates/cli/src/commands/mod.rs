@@ -6,6 +6,7 @@ pub mod check;
 pub mod eval;
 pub mod mini_card;
 pub mod mini_data;
+pub mod mini_deit;
 pub mod mini_train;
 pub mod report;
 pub mod repro;

@@ -18,4 +18,6 @@ pub use body::Pretrained;
 pub(crate) use body::{TILES, qwen_processor};
 pub use config::{PretrainConfig, StageConfig};
 pub use family::Family;
+pub(crate) use init::rescale;
 pub use run::{pretrain, untrained};
+pub(crate) use stage::Stage;
