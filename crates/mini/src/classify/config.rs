@@ -36,7 +36,7 @@ pub struct DeitRecipe {
 }
 
 impl Default for DeitRecipe {
-    /// Width 128, six blocks, 40,000 pictures.
+    /// Width 128, six blocks, 80,000 pictures.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -47,13 +47,13 @@ impl Default for DeitRecipe {
             drop_share: 0.5,
             drop_max: 0.95,
             training: StageConfig {
-                steps: 1250,
-                lr: 1.5e-3,
-                warmup: 60,
+                steps: 2500,
+                lr: 2e-3,
+                warmup: 100,
                 weight_decay: 0.02,
                 clip: 1.0,
             },
-            checkpoint_every: 125,
+            checkpoint_every: 250,
             log_every: 25,
         }
     }

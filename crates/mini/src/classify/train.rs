@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::nn::{Initializer, LinearConfig};
+use burn::module::Module;
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use diffprune_kernels::cross_entropy;
+use diffprune_kernels::{cross_entropy, layer_norm};
 use diffprune_training::{Workers, rng};
 use diffprune_vlm_adapters::{VitConfig, VitLayout, VitModel};
 use rand::seq::index::sample;
@@ -14,7 +15,7 @@ use rayon::prelude::*;
 
 use super::config::DeitRecipe;
 use super::scenes::{ClassScene, ClassScenes, class_names};
-use crate::pretrain::{Stage, rescale};
+use crate::pretrain::{N_ANSWERS, SceneLabels, Stage, rescale, token_loss};
 use crate::{MiniError, Split, WorldConfig, render};
 
 /// Pictures on which a checkpoint is checked.
@@ -52,8 +53,19 @@ impl TrainedDeit {
     }
 }
 
+/// The classifier with the head that only training needs: what lies in each patch, which a network of this size learns
+/// much sooner than the class alone.
+#[derive(Module, Debug)]
+struct Pupil {
+    model: VitModel,
+    patch_norm: LayerNorm,
+    patch_head: Linear,
+}
+
 /// The pictures of a shard.
 struct Batch {
+    /// What lies in each patch that stays.
+    labels: Vec<SceneLabels>,
     pixels: TensorData,
     classes: Vec<i64>,
     /// The patches that stay, ascending, one list per picture; `None` keeps all.
@@ -79,7 +91,11 @@ pub fn train_deit(
     config.validate()?;
     check(recipe)?;
     device.seed(recipe.seed);
-    let model = init(&config, device);
+    let pupil = Pupil {
+        model: init(&config, device),
+        patch_norm: LayerNormConfig::new(config.blocks.hidden_size).init(device),
+        patch_head: LinearConfig::new(config.blocks.hidden_size, N_ANSWERS).init(device),
+    };
     let pictures = |split| ClassScenes::new(world.clone(), recipe.seed, split);
     let (train, val) = (pictures(Split::Train)?, pictures(Split::Val)?);
     let n_patches = config.blocks.n_patches();
@@ -104,8 +120,9 @@ pub fn train_deit(
         let keep = kept.map(|count| subsets(n, n_patches, count, &mut rng));
         Ok(Batch::draw(&train, job * n as u64, n as u64, keep))
     };
-    let loss = |model: &VitModel, batch: &Batch| Ok(batch.loss(model, device));
-    let check = |model: &VitModel| {
+    let autodiff = device.clone().autodiff();
+    let loss = |pupil: &Pupil, batch: &Batch| Ok(batch.loss(pupil, &autodiff));
+    let check = |pupil: &Pupil| {
         let mut figures = BTreeMap::new();
         for (name, share) in CHECK_KEPT {
             let mut right = 0;
@@ -114,14 +131,17 @@ pub fn train_deit(
                 let count = kept_of(share, n_patches);
                 let keep =
                     (count < n_patches).then(|| subsets(CHECK_BATCH as usize, n_patches, count, &mut rng));
-                right += Batch::draw(&val, first, CHECK_BATCH, keep).n_right(model, device);
+                right += Batch::draw(&val, first, CHECK_BATCH, keep).n_right(&pupil.model, device);
             }
             figures.insert(name.to_string(), right as f64 / CHECK_IMAGES as f64);
         }
         Ok(figures)
     };
-    let model = stage.run(model, draw, loss, check)?;
-    Ok(TrainedDeit { model, config })
+    let pupil = stage.run(pupil, draw, loss, check)?;
+    Ok(TrainedDeit {
+        model: pupil.model,
+        config,
+    })
 }
 
 fn check(recipe: &DeitRecipe) -> Result<(), MiniError> {
@@ -183,17 +203,27 @@ fn subsets(n: usize, n_patches: usize, count: usize, rng: &mut impl Rng) -> Vec<
 
 impl Batch {
     fn draw(scenes: &ClassScenes, first: u64, n: u64, keep: Option<Vec<Vec<usize>>>) -> Self {
-        let drawn: Vec<(Vec<f32>, i64)> = (first..first + n)
+        let drawn: Vec<(Vec<f32>, i64, SceneLabels)> = (first..first + n)
             .into_par_iter()
             .map(|index| {
                 let ClassScene { scene, class } = scenes.get(index);
-                (planes(&render(&scene)), class as i64)
+                let labels = SceneLabels::whole(&scene);
+                let labels = match keep.as_ref().map(|keep| &keep[(index - first) as usize]) {
+                    Some(kept) => labels.of_tokens(kept),
+                    None => labels,
+                };
+                (planes(&render(&scene)), class as i64, labels)
             })
             .collect();
         let side = scenes.image_size() as usize;
-        let classes = drawn.iter().map(|(_, class)| *class).collect();
-        let values: Vec<f32> = drawn.into_iter().flat_map(|(planes, _)| planes).collect();
+        let (mut values, mut classes, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        for (planes, class, of_patches) in drawn {
+            values.extend(planes);
+            classes.push(class);
+            labels.push(of_patches);
+        }
         Self {
+            labels,
             pixels: TensorData::new(values, [n as usize, 3, side, side]),
             classes,
             keep,
@@ -209,12 +239,23 @@ impl Batch {
         })
     }
 
-    /// Mean cross entropy, summed over both heads.
-    fn loss(&self, model: &VitModel, device: &Device) -> Tensor<1> {
-        let n = self.classes.len();
+    /// Mean cross entropy, summed over both heads and the questions about patches.
+    fn loss(&self, pupil: &Pupil, device: &Device) -> Tensor<1> {
+        let (n, model) = (self.classes.len(), &pupil.model);
         let targets = Tensor::<1, Int>::from_data(TensorData::new(self.classes.clone(), [n]), device);
-        let (logits, distilled) = model.head_logits(self.hidden(model, device));
-        let loss = cross_entropy(logits, targets.clone()).mean();
+        let hidden = self.hidden(model, device);
+        let patches = model.patches(hidden.clone());
+        let [images, n_kept, width] = patches.dims();
+        let patches = patches.reshape([images * n_kept, width]);
+        let (gamma, beta) = (&pupil.patch_norm.gamma, &pupil.patch_norm.beta);
+        let patches = match beta {
+            Some(beta) => layer_norm(patches, gamma.val(), beta.val(), 1e-5),
+            None => pupil.patch_norm.forward(patches),
+        };
+        let answers = pupil.patch_head.forward(patches);
+        let (about_patches, _) = token_loss(answers, &self.labels, device, false);
+        let (logits, distilled) = model.head_logits(hidden);
+        let loss = cross_entropy(logits, targets.clone()).mean() + about_patches;
         match distilled {
             Some(logits) => loss + cross_entropy(logits, targets).mean(),
             None => loss,

@@ -19,5 +19,7 @@ pub(crate) use body::{TILES, qwen_processor};
 pub use config::{PretrainConfig, StageConfig};
 pub use family::Family;
 pub(crate) use init::rescale;
+pub(crate) use labels::{N_ANSWERS, SceneLabels};
 pub use run::{pretrain, untrained};
 pub(crate) use stage::Stage;
+pub(crate) use tower::token_loss;
