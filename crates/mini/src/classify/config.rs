@@ -36,7 +36,7 @@ pub struct DeitRecipe {
 }
 
 impl Default for DeitRecipe {
-    /// Width 128, six blocks, 80,000 pictures.
+    /// Width 128, six blocks, 192,000 pictures.
     fn default() -> Self {
         Self {
             seed: 1,
@@ -47,13 +47,13 @@ impl Default for DeitRecipe {
             drop_share: 0.5,
             drop_max: 0.95,
             training: StageConfig {
-                steps: 2500,
+                steps: 6000,
                 lr: 2e-3,
                 warmup: 100,
                 weight_decay: 0.02,
                 clip: 1.0,
             },
-            checkpoint_every: 250,
+            checkpoint_every: 500,
             log_every: 25,
         }
     }
