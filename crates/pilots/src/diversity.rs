@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use diffprune_eval::{Bootstrap, top_k};
 use diffprune_pruner::{Budget, Signals, descriptors};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::{Encoded, Vlm, encode};
 use image::RgbImage;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::study::number;
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
 /// Scores of encoded pictures, `[b, n]`, higher first.
-pub type ScoreFn<'a> = dyn Fn(&diffprune_vlm_adapters::Encoded) -> Result<Tensor<2>, PilotError> + 'a;
+pub type ScoreFn<'a> = dyn Fn(&Encoded) -> Result<Tensor<2>, PilotError> + 'a;
 
 /// A method that scores tokens.
 pub struct DiversityArm<'a> {
@@ -89,7 +89,7 @@ pub fn diversity(
             cls_attention: true,
             ..Signals::default()
         };
-        let encoded = vlm.encode(vlm.preprocess(chunk)?, signals);
+        let encoded = encode(vlm, chunk, signals)?;
         let looked_at = descriptors(encoded.tokens.clone(), vlm.group());
         let [_, n, width] = looked_at.dims();
         let values: Vec<f32> = looked_at.into_data().iter::<f32>().collect();

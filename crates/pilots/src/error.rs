@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
 use diffprune_pruner::PruneError;
-use diffprune_vlm_adapters::{LoadError, VlmError};
+use diffprune_vlm::VlmError;
+use diffprune_vlm_adapters::LoadError;
 
 /// Reasons for which a study cannot be carried out.
 #[derive(Debug, thiserror::Error)]

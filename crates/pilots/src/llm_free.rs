@@ -2,7 +2,8 @@
 
 use diffprune_eval::{Bootstrap, resize_bilinear, top_k};
 use diffprune_pruner::{Budget, Grid, Pruner};
-use diffprune_vlm_adapters::{PruneOptions, Vit, Vlm, prune};
+use diffprune_vlm::{PruneOptions, Vlm, encode, prepare_encoded};
+use diffprune_vlm_adapters::Vit;
 use serde::{Deserialize, Serialize};
 
 use crate::plot::{Chart, Line, lines};
@@ -78,17 +79,18 @@ pub fn llm_free(
         let mut hits = vec![(vec![0.0; n_conditions], vec![0.0; n_conditions]); rows.len()];
         for (a, arm) in arms.iter().enumerate() {
             for (seed, pruner) in arm.pruners.iter().enumerate() {
-                let encoded = vlm.encode(vlm.preprocess(images)?, pruner.signals());
+                let encoded = encode(vlm, images, pruner.signals())?;
                 for (place, &kept) in plan.kept.iter().enumerate() {
                     let mut options = PruneOptions::new(Budget::rate(kept, to.n_tokens()));
                     options.seed = plan.seed + seed as u64;
                     options.sample_ids = Some(rows.clone().map(|row| row as u64).collect());
-                    let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), &options)?;
+                    let prepared = prepare_encoded(vlm, &encoded, pruner.as_ref(), &options)?;
                     let keep: Vec<Vec<usize>> = encoded
                         .layouts
                         .iter()
-                        .zip(selection.rows())
-                        .map(|(layout, tokens)| {
+                        .enumerate()
+                        .map(|(row, layout)| {
+                            let tokens = prepared.keep_indices(row);
                             let from = layout.segments[0].grid;
                             let mut mask = vec![0.0; from.n_tokens()];
                             tokens.iter().for_each(|&token| mask[token] = 1.0);

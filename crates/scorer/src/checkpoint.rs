@@ -13,7 +13,7 @@ use burn::tensor::Device;
 
 pub use self::error::CheckpointError;
 use self::file::read;
-pub use self::metadata::Metadata;
+pub use self::metadata::{Metadata, ScorerSizes, Sizes};
 pub use self::module::ModuleCheckpoint;
 use self::state::StateDict;
 use crate::scorer::Scorer;
@@ -85,8 +85,7 @@ impl ScorerCheckpoint {
     ///
     /// If the file is missing, unreadable, not of this format or contradicts itself.
     pub fn metadata(dir: impl AsRef<Path>) -> Result<Metadata, CheckpointError> {
-        let path = dir.as_ref().join(METADATA_FILE);
-        Metadata::parse(&read(&path)?, &path)
+        Metadata::read(dir)
     }
 
     /// Reads a scorer onto `device`. Tensors of a denoiser are passed over.
@@ -99,11 +98,11 @@ impl ScorerCheckpoint {
         let metadata = Self::metadata(dir)?;
         let path = dir.join(TENSORS_FILE);
         let state = StateDict::from_bytes(&read(&path)?, &path, |name| !name.starts_with(DENOISER_PREFIX))?;
-        let scorer = state.into_module("", metadata.scorer.init_lazy(device), &path)?;
+        let scorer = state.into_module("", metadata.sizes.scorer.init_lazy(device), &path)?;
         Ok((scorer, metadata))
     }
 
-    /// As [`load`](Self::load), for tokens of width `d_vision`; the width is checked before the tensors
+    /// As [`load`](Self::load), for descriptors of width `d_descriptor`; the width is checked before the tensors
     /// are read.
     ///
     /// # Errors
@@ -111,10 +110,10 @@ impl ScorerCheckpoint {
     /// As for [`load`](Self::load), and [`CheckpointError::Width`].
     pub fn load_for_width(
         dir: impl AsRef<Path>,
-        d_vision: usize,
+        d_descriptor: usize,
         device: &Device,
     ) -> Result<(Scorer, Metadata), CheckpointError> {
-        Self::metadata(&dir)?.expect_width(d_vision)?;
+        Self::metadata(&dir)?.expect_width(d_descriptor)?;
         Self::load(dir, device)
     }
 

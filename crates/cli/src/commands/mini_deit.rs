@@ -7,10 +7,9 @@ use anyhow::Context;
 use burn::tensor::DType;
 use clap::{Args, ValueEnum};
 use diffprune::vlm::VitLayout;
+use diffprune_lab::{RECIPE, make_folder};
 use diffprune_mini::{DeitRecipe, WorldConfig, train_deit};
 
-use super::eval::make_folder;
-use super::mini_card::RECIPE;
 use super::mini_train::{replace, settle, threads, unfinished, write_file};
 use crate::device;
 

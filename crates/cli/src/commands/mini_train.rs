@@ -7,11 +7,10 @@ use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune::vlm::write_atomic;
+use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
-use super::eval::make_folder;
-use super::mini_card::{CARD, RECIPE, write_card};
-use crate::digest::Digest;
+use super::mini_card::measure;
 use crate::{device, model};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
@@ -20,7 +19,7 @@ use crate::{device, model};
 #[derive(Debug, Args)]
 pub struct MiniTrainArgs {
     /// Which one: llava-1.5, llava-next or qwen2.5-vl.
-    #[arg(long, default_value_t = Family::default())]
+    #[arg(long, default_value_t = Family::default(), value_parser = small_model)]
     model: Family,
     /// Folder of the run: settings, checkpoints, measurements.
     #[arg(long, value_name = "DIR")]
@@ -66,9 +65,9 @@ impl MiniTrainArgs {
         let folder = unfinished(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
-            write_atomic(folder.join(CARD), super::mini_card::bare(&recipe)?.as_bytes())?;
+            write_atomic(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
-            write_card(&folder, &self.out.join("card"), &device)?;
+            measure(&folder, &self.out.join("card"), &device)?;
         }
         replace(&folder, &assets)?;
         println!("{}", assets.display());
@@ -100,6 +99,15 @@ impl MiniTrainArgs {
         }
         Ok(recipe)
     }
+}
+
+/// The family of a small model by its name, with `mini-` in front or without.
+fn small_model(text: &str) -> Result<Family, String> {
+    let family = text.strip_prefix("mini-").unwrap_or(text);
+    family.parse().map_err(|_| {
+        let known = Family::ALL.map(Family::name).join(", ");
+        format!("found `{text}`, wanted one of {known}")
+    })
 }
 
 /// Hash of a checkpoint's weights.

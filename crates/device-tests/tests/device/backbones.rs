@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
-use diffprune::vlm::{LoadOptions, PruneOptions, Vlm, load_vlm, prune};
+use diffprune::vlm::{LoadOptions, PruneOptions, Vlm, load_vlm, prepare_encoded};
 use diffprune::{
-    Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError, DiffPrune,
-    DiffPruneConfig, FeatureStore, ScorerChoice, ScorerPreset, Signals, Trainee, training_loss,
+    Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
+    DiffPruneConfig, FeatureStore, LearnedPruner, ScorerChoice, ScorerPreset, Signals, Trainee,
+    training_loss,
 };
 use image::{Rgb, RgbImage};
 
@@ -49,7 +50,7 @@ pub fn checks(root: &Path) -> Result<Vec<Check>, String> {
 
 fn load(dir: &Path, device: &Device, dtype: DType) -> Result<Box<dyn Vlm>, String> {
     let options = LoadOptions {
-        dtype,
+        dtype: Some(dtype),
         ..LoadOptions::default()
     };
     load_vlm(dir, device, options).map_err(|error| error.to_string())
@@ -80,11 +81,12 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         let scorer = config
             .init(vlm.d_descriptor(), 3, &Device::flex())
             .map_err(|e| text(&e))?
-            .scorer;
+            .head;
         let scorer = burn::module::Module::to_device(scorer, device);
         let options = PruneOptions::new(Budget::rate(1, 3));
-        let (visual, selection) =
-            prune(vlm.as_ref(), &encoded, &DiffPrune::new(scorer), &options).map_err(|e| text(&e))?;
+        let pruner = LearnedPruner::new(scorer);
+        let prepared = prepare_encoded(vlm.as_ref(), &encoded, &pruner, &options).map_err(|e| text(&e))?;
+        let visual = prepared.visual().ok_or("no visual tokens")?;
         let features = visual.features.clone().autodiff().require_grad();
         let tracked = diffprune::vlm::VisualInput {
             features: features.clone(),
@@ -94,8 +96,8 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         let gradient = features
             .grad(&loss.backward())
             .ok_or("no gradient of the features")?;
-        let loss = vlm.loss(&batch, Some(&visual)).map_err(|e| text(&e))?;
-        let kept = selection.rows().iter().flatten().map(|&i| i as f32).collect();
+        let loss = vlm.loss(&batch, Some(visual)).map_err(|e| text(&e))?;
+        let kept = prepared.keep().iter().flatten().map(|&i| i as f32).collect();
         let prompts = vec![
             vlm.prompt_ids(&[diffprune::vlm::Turn::ask("what is it")])
                 .map_err(|e| text(&e))?;
@@ -103,7 +105,7 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         ];
         let options = vlm.generate_options().with_max_new_tokens(4);
         let ids = vlm
-            .generate(&prompts, Some(&visual), &options)
+            .generate(&prompts, Some(visual), &options)
             .map_err(|e| text(&e))?;
         Ok((
             vec![
@@ -162,7 +164,7 @@ fn training(dir: &Path, target: &Target) -> Result<f32, String> {
         let plain = config
             .init(vlm.d_descriptor(), 1, &Device::flex())
             .map_err(|e| text(&e))?;
-        let model = Trainee::new(plain.scorer, plain.denoiser, &device.clone().autodiff());
+        let model = Trainee::new(plain.head, plain.denoiser, &device.clone().autodiff());
         let store = FeatureStore::new(&Pair, CachePrecision::F32, 0);
         let prompt = CaptionPrompt::new(vlm.as_ref(), "what is it", 8).map_err(|e| text(&e))?;
         let batch = CaptionBatch {
