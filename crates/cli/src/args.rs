@@ -33,6 +33,9 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     /// Compute reports again from their records.
     Report(commands::report::ReportArgs),
+    /// Run a pilot study of the papers.
+    #[command(subcommand)]
+    Pilot(commands::pilot::Pilot),
     /// Run a whole experiment.
     #[command(subcommand)]
     Run(Run),
@@ -72,6 +75,7 @@ impl Cli {
             Command::Ask(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Pilot(pilot) => pilot.run(),
             Command::Run(Run::Repro(args)) => args.run(),
         }
     }

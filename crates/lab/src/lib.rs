@@ -18,6 +18,7 @@ mod methods;
 mod model;
 mod observer;
 mod pictures;
+mod pilots;
 mod revision;
 mod stored;
 
@@ -46,5 +47,6 @@ pub use methods::{
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
 pub use pictures::collect;
+pub use pilots::PilotModel;
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};

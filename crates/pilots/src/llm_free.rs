@@ -1,8 +1,10 @@
 //! Selection judged without a language model: a classifier that sees the kept patches only.
 
+use std::sync::Arc;
+
 use diffprune_eval::{Bootstrap, resize_bilinear, top_k};
 use diffprune_pruner::{Budget, Grid, Pruner};
-use diffprune_vlm::{PruneOptions, Vlm, encode, prepare_encoded};
+use diffprune_vlm::{Encoded, Hooks, PruneOptions, Turn, Vlm, encode, prepare_encoded, respond};
 use diffprune_vlm_adapters::Vit;
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +13,11 @@ use crate::study::number;
 use crate::{Advance, Finding, LabelledImages, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
 /// A method that chooses tokens on the model's grid.
-pub struct LlmFreeArm<'a> {
+pub struct LlmFreeArm {
     /// Its name in tables.
     pub name: String,
     /// The method, once for each seed.
-    pub pruners: Vec<Box<dyn Pruner + 'a>>,
+    pub pruners: Vec<Arc<dyn Pruner>>,
 }
 
 /// How much of everything.
@@ -59,7 +61,7 @@ pub fn llm_free(
     vit: &Vit,
     names: (&str, &str),
     data: &LabelledImages,
-    arms: &[LlmFreeArm<'_>],
+    arms: &[LlmFreeArm],
     rivals: &[&str],
     plan: &LlmFreePlan,
     advance: &mut Advance<'_>,
@@ -84,13 +86,13 @@ pub fn llm_free(
                     let mut options = PruneOptions::new(Budget::rate(kept, to.n_tokens()));
                     options.seed = plan.seed + seed as u64;
                     options.sample_ids = Some(rows.clone().map(|row| row as u64).collect());
-                    let prepared = prepare_encoded(vlm, &encoded, pruner.as_ref(), &options)?;
+                    let chosen = chosen(vlm, &encoded, pruner.as_ref(), &options)?;
                     let keep: Vec<Vec<usize>> = encoded
                         .layouts
                         .iter()
                         .enumerate()
                         .map(|(row, layout)| {
-                            let tokens = prepared.keep_indices(row);
+                            let tokens = &chosen[row];
                             let from = layout.segments[0].grid;
                             let mut mask = vec![0.0; from.n_tokens()];
                             tokens.iter().for_each(|&token| mask[token] = 1.0);
@@ -124,12 +126,34 @@ pub fn llm_free(
     result(names, data, arms, rivals, plan, to, &best, &five)
 }
 
-fn check(
-    plan: &LlmFreePlan,
-    data: &LabelledImages,
-    arms: &[LlmFreeArm<'_>],
-    to: Grid,
-) -> Result<(), PilotError> {
+/// The prompt under which methods inside the language model choose.
+const PROMPT: &str = "Describe the image.";
+
+/// The tokens of each picture that stay: before the language model, or at the first drop inside it.
+fn chosen(
+    vlm: &dyn Vlm,
+    encoded: &Encoded,
+    pruner: &dyn Pruner,
+    options: &PruneOptions,
+) -> Result<Vec<Vec<usize>>, PilotError> {
+    let prepared = prepare_encoded(vlm, encoded, pruner, options)?;
+    if pruner.decoder().is_none() {
+        return Ok(prepared.keep().to_vec());
+    }
+    let prompt = vlm.prompt_ids(&[Turn::ask(PROMPT).with_images(1)])?;
+    let prompts = vec![prompt; encoded.layouts.len()];
+    let mut hooks = Hooks::default();
+    let generate = vlm.generate_options().with_max_new_tokens(1);
+    respond(vlm, &prompts, &prepared, &generate, &mut hooks)?;
+    let sequences = hooks.report.map(|report| report.sequences).unwrap_or_default();
+    let kept = |(row, all): (usize, Vec<usize>)| {
+        let stage = sequences.get(row).and_then(|sequence| sequence.stages.first());
+        stage.map_or(all, |stage| stage.keep.clone())
+    };
+    Ok(encoded.all_indices().into_iter().enumerate().map(kept).collect())
+}
+
+fn check(plan: &LlmFreePlan, data: &LabelledImages, arms: &[LlmFreeArm], to: Grid) -> Result<(), PilotError> {
     let refuse = |field, found: String, expected: String| {
         Err(PilotError::Plan {
             field,
@@ -166,7 +190,7 @@ fn check(
 fn result(
     (model, classifier): (&str, &str),
     data: &LabelledImages,
-    arms: &[LlmFreeArm<'_>],
+    arms: &[LlmFreeArm],
     rivals: &[&str],
     plan: &LlmFreePlan,
     to: Grid,
@@ -243,7 +267,7 @@ fn result(
             ]);
         }
     }
-    let curve = |(a, arm): (usize, &LlmFreeArm<'_>)| Line {
+    let curve = |(a, arm): (usize, &LlmFreeArm)| Line {
         label: arm.name.clone(),
         points: plan
             .kept

@@ -8,6 +8,7 @@ pub mod mini_card;
 pub mod mini_data;
 pub mod mini_deit;
 pub mod mini_train;
+pub mod pilot;
 pub mod report;
 pub mod repro;
 pub mod show;
