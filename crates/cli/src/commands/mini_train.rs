@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
-use diffprune::vlm::write_atomic;
+use diffprune_files::write_whole;
 use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
@@ -65,7 +65,7 @@ impl MiniTrainArgs {
         let folder = unfinished(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
-            write_atomic(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
+            write_whole(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
             measure(&folder, &self.out.join("card"), &device)?;
         }
@@ -148,7 +148,7 @@ pub(super) fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
             "{}: found another recipe, wanted that of this run; choose another folder with --out or remove it",
             path.display()
         ),
-        Err(_) => Ok(write_atomic(path, recipe.as_bytes())?),
+        Err(_) => Ok(write_whole(path, recipe.as_bytes())?),
     }
 }
 
@@ -166,7 +166,7 @@ fn write_checkpoint(
 ) -> anyhow::Result<()> {
     trained.save_pretrained(dir, DType::F16)?;
     write_processor_files(dir, family, world)?;
-    write_atomic(dir.join(RECIPE), recipe.as_bytes())?;
+    write_whole(dir.join(RECIPE), recipe.as_bytes())?;
     Ok(())
 }
 

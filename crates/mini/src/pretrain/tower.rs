@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffprune_kernels::{cross_entropy, layer_norm};
+use diffprune_kernels::{apply_layer_norm, cross_entropy};
 
 use super::body::{Body, Seen};
 use super::labels::{N_ANSWERS, NOT_ASKED, QUESTIONS, SceneLabels};
@@ -72,10 +72,7 @@ impl TowerPupil {
 }
 
 fn norm(layer: &LayerNorm, x: Tensor<2>) -> Tensor<2> {
-    match &layer.beta {
-        Some(beta) => layer_norm(x, layer.gamma.val(), beta.val(), 1e-5),
-        None => layer.forward(x),
-    }
+    apply_layer_norm(layer, x, 1e-5)
 }
 
 /// Weighted cross entropy of every question over every token, summed over the questions.
