@@ -8,6 +8,10 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-backbone.md")]
+mod add_a_backbone {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/add-a-benchmark.md")]
 mod add_a_benchmark {}
 

@@ -43,7 +43,7 @@ pub use problems::{LoadedQuestions, Problems};
 pub use protocols::Protocols;
 pub use question::{Protocol, Question, ReadOptions, Reference, Split};
 pub use spec::{BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
-pub use template::{ModelFamily, OPTION_LETTER, SHORT_ANSWER, Template};
+pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
 #[cfg(feature = "parquet")]
 pub use unpack::{JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
 #[cfg(feature = "parquet")]

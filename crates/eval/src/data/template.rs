@@ -7,6 +7,7 @@ use super::question::Protocol;
 pub const SHORT_ANSWER: &str = "\nAnswer the question using a single word or phrase.";
 /// Suffix of questions whose answer is the letter of an option.
 pub const OPTION_LETTER: &str = "\nAnswer with the option's letter from the given choices directly.";
+
 /// The parts of a user text, in their order: hint, question, OCR tokens, options, suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
@@ -20,25 +21,6 @@ pub struct Template {
     pub lead: &'static str,
     /// Text at the end.
     pub suffix: &'static str,
-}
-
-/// The families of models whose published numbers follow one way of asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ModelFamily {
-    /// LLaVA-1.5 and LLaVA-NeXT: the texts of LLaVA's question files.
-    Llava,
-    /// Qwen2.5-VL: the default texts of lmms-eval, with which pruning papers evaluate it.
-    Qwen,
-}
-
-impl ModelFamily {
-    /// The protocol whose texts the family is asked with.
-    pub fn protocol(self) -> Protocol {
-        match self {
-            Self::Llava => Protocol::Llava,
-            Self::Qwen => Protocol::LmmsEval,
-        }
-    }
 }
 
 impl Template {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage,
-    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
 };
 
 /// Lets a method inside the language model choose for the first prompt of a conversation, and repeats its choice for
@@ -24,8 +24,8 @@ pub struct DecideOnce<'a> {
 }
 
 /// What was chosen in a pass, and what the pass under way does with it.
-#[derive(Default)]
-struct Decision {
+#[derive(Default, Clone)]
+pub(crate) struct Decision {
     /// Layers, visual tokens and budget of the pass; `None` when nothing of it may be repeated.
     about: Option<(usize, usize, Budget)>,
     n_stages: usize,
@@ -71,6 +71,16 @@ impl<'a> DecideOnce<'a> {
         }
     }
 
+    /// The decision as it stands, to return to after a pass that fails.
+    pub(crate) fn decided(&self) -> Decision {
+        self.decision().clone()
+    }
+
+    /// Returns to an earlier decision.
+    pub(crate) fn return_to(&self, decision: Decision) {
+        *self.decision() = decision;
+    }
+
     /// A panic of the method between two stages leaves an unfinished decision, which is not repeated.
     fn decision(&self) -> MutexGuard<'_, Decision> {
         self.decision.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,10 +99,6 @@ impl fmt::Debug for DecideOnce<'_> {
 impl Pruner for DecideOnce<'_> {
     fn name(&self) -> &str {
         self.inner.name()
-    }
-
-    fn stage(&self) -> Stage {
-        self.inner.stage()
     }
 
     fn signals(&self) -> Signals {
