@@ -16,6 +16,10 @@ mod add_a_backbone {}
 mod add_a_benchmark {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
+mod add_a_learned_rival {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/baselines.md")]
 mod baselines {}
 

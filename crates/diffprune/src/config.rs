@@ -54,10 +54,17 @@ pub struct DiffPruneConfig {
     pub selector: Option<HeadConfig>,
     /// The denoiser. Default: as wide as the tokens, diagonal attention.
     pub denoiser: Option<DenoiserConfig>,
+    /// Send gated tokens on as they are, without the denoiser: an ablation. Default: false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub without_denoiser: bool,
     /// The soft top-k operator. Default: Laplace on z-scored scores.
     pub softtopk: SoftTopKConfig,
     /// The throttler. Default: variance-preserving noise as strong as the tokens.
     pub throttler: ThrottlerConfig,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for DiffPruneConfig {
@@ -70,6 +77,7 @@ impl Default for DiffPruneConfig {
             scorer: ScorerChoice::Preset(ScorerPreset::Base),
             selector: None,
             denoiser: None,
+            without_denoiser: false,
             softtopk: SoftTopKConfig::new(),
             throttler: ThrottlerConfig::new(),
         }

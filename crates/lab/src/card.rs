@@ -62,7 +62,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     write_world(&world, &folder, observer)?;
     let vlm = model.vlm.as_ref();
     let protocol = data::protocol(vlm);
-    let questions = data::thinned(data::questions(&folder, protocol)?, 2);
+    let questions = data::thinned(data::read_questions(&folder, protocol)?, 2);
     let truth = SceneTruth::open(&folder)?;
     let source = ArmSource {
         vlm,
@@ -74,7 +74,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     let names = ["full", "text-only", "random", "oracle-keep", "oracle-drop"].map(String::from);
     let fingerprint = Digest::new()
         .text(&model.fingerprint()?)
-        .text(&data::fingerprint(&questions))
+        .text(&data::question_digest(&questions))
         .hex();
     let records = out.join(format!("records-{}.jsonl", &fingerprint[..8]));
     let comparison = Comparison {
@@ -221,7 +221,7 @@ fn scores(report: &Report) -> String {
         .unwrap_or_default();
     let mut metrics: Vec<(&Metric, usize)> = Vec::new();
     for row in kinds {
-        if !metrics.iter().any(|(metric, _)| *metric == row.metric) {
+        if !metrics.iter().any(|(metric, _)| **metric == row.metric) {
             metrics.push((&row.metric, row.n));
         }
     }

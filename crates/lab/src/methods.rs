@@ -112,7 +112,7 @@ struct Name<'a> {
     base: &'a str,
     /// The folder of a scorer.
     dir: Option<&'a Path>,
-    /// Whether each view chooses by itself.
+    /// True when each view chooses by itself.
     per_view: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A model that was read, with everything that tells its results from those of others.
+//! A model read from a folder, and its identity.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use burn::tensor::{DType, Device};
 use diffprune::vlm::checkpoint_dtype;
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
+use crate::LabError;
+use crate::digest::Digest;
 use crate::files::folder_name;
-use crate::{LabError, digest};
 
 /// Types that weights can be held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the model computes on the CPU.
+    /// True when the model computes on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         self.vlm.device() == Device::flex()
     }
@@ -126,7 +127,7 @@ impl LoadedModel {
             "preprocessor_config.json",
             "generation_config.json",
         ];
-        let digest = digest::of_folder(&self.dir, &names)?;
+        let digest = Digest::of_folder(&self.dir, &names)?;
         // Without options the hash is that of the folder.
         Ok(match self.options.as_str() {
             "" => digest.hex(),

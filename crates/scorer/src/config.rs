@@ -31,6 +31,7 @@ pub struct ScorerConfig {
 
 /// Sizes that do not fit one another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScorerConfigError {
     /// A size is zero or too large to be meant.
     #[error("{field} is {found}, wanted 1 to {max}")]

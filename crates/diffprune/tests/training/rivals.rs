@@ -8,9 +8,9 @@ use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, prepare_encoded};
 use diffprune::{
     Atp, Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig,
-    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, HeadCheckpoint, HeadConfig, Layout,
-    LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals, SoftTopKKind, ThresholdKind,
-    TrainConfig, Trainer, Vlm, train,
+    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, GumbelBackward, GumbelSte,
+    HeadCheckpoint, HeadConfig, Layout, LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals,
+    SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
 };
 use image::RgbImage;
 
@@ -41,7 +41,7 @@ fn heads() -> Vec<TrainConfig> {
     ]
 }
 
-/// Every operator with the scale gate, three with noise, every head.
+/// Every operator with the scale gate, three with noise, the hard mask in the noise gate, every head.
 fn rivals() -> Vec<TrainConfig> {
     let scaled = SoftTopKKind::ALL.map(|kind| with(Operator::new(kind)));
     let noisy = [
@@ -50,7 +50,9 @@ fn rivals() -> Vec<TrainConfig> {
         SoftTopKKind::DfTopK,
     ];
     let noisy = noisy.map(with_noise);
-    [scaled.to_vec(), noisy.to_vec(), heads()].concat()
+    let hard =
+        [GumbelBackward::Identity, GumbelBackward::Soft].map(|backward| with(GumbelSte::noise(backward)));
+    [scaled.to_vec(), noisy.to_vec(), hard.to_vec(), heads()].concat()
 }
 
 /// Paths of parameters without a gradient, or with one that is 0 everywhere.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use diffprune_vlm::Family;
 use serde::{Deserialize, Serialize};
 
 use super::benchmark::Benchmark;
@@ -56,15 +55,6 @@ impl Protocols {
 }
 
 impl Protocol {
-    /// The protocol behind a family's published numbers, by which it is asked when nothing else is wanted: lmms-eval's
-    /// default texts for Qwen2.5-VL, those of LLaVA's question files for all others.
-    pub fn of_family(family: Family) -> Self {
-        match family {
-            Family::Qwen25Vl => Self::LmmsEval,
-            _ => Self::Llava,
-        }
-    }
-
     /// Name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! The texts around a question, as data.
 
+use diffprune_vlm::Family;
+
 use super::benchmark::Benchmark;
 use super::question::Protocol;
 
@@ -21,6 +23,17 @@ pub struct Template {
     pub lead: &'static str,
     /// Text at the end.
     pub suffix: &'static str,
+}
+
+impl Protocol {
+    /// The protocol whose texts a family of models is asked with when nothing else is wanted: those behind its published
+    /// numbers, which are lmms-eval's default texts for Qwen2.5-VL and LLaVA's question files for all others.
+    pub fn of_family(family: Family) -> Self {
+        match family {
+            Family::Qwen25Vl => Self::LmmsEval,
+            _ => Self::Llava,
+        }
+    }
 }
 
 impl Template {

@@ -101,6 +101,15 @@ impl Lineup {
 }
 
 impl Learned {
+    /// A method under the name of its arm, trained once, with the seed of the experiment.
+    pub fn new(arm: impl Into<String>, method: Method) -> Self {
+        Self {
+            arm: arm.into(),
+            method,
+            seeds: Vec::new(),
+        }
+    }
+
     /// The seeds of its trainings in an experiment of that seed.
     pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
         match self.seeds.is_empty() {
@@ -134,23 +143,19 @@ fn all_learned() -> Vec<Learned> {
 }
 
 fn learned((arm, method): (&str, Method)) -> Learned {
-    Learned {
-        arm: arm.into(),
-        method,
-        seeds: Vec::new(),
-    }
+    Learned::new(arm, method)
 }
 
 fn is_before_the_model(baseline: &Baseline) -> bool {
     (baseline.init)().decoder().is_none()
 }
 
-/// Whether the method is as its authors' code has it; variants as the papers describe them are compared on the first model.
+/// True for a method as its authors' code has it; variants as the papers describe them are compared on the first model.
 fn is_default(name: &str) -> bool {
     !name.contains("-corrected")
 }
 
-/// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
+/// True for the variant of a method that the family gets: Qwen2.5-VL its own where there is one, the others the plain one.
 fn is_for(family: Family, name: &str) -> bool {
     match name.strip_suffix(FOR_QWEN) {
         Some(_) => family == Family::Qwen25Vl,

@@ -10,6 +10,7 @@ use crate::config::ScorerConfigError;
 
 /// Why a checkpoint could not be written or read. Every variant names the file and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// A file of the checkpoint is not there.
     #[error("{} does not exist; a checkpoint is a folder with diffprune.json and model.safetensors", path.display())]
