@@ -8,6 +8,14 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-backbone.md")]
+mod add_a_backbone {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-benchmark.md")]
+mod add_a_benchmark {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/add-a-learned-rival.md")]
 mod add_a_learned_rival {}
 
@@ -18,3 +26,7 @@ mod baselines {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/in-llm.md")]
 mod in_llm {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
+mod add_a_learned_rival {}

@@ -2,13 +2,15 @@
 
 mod config;
 mod train;
+mod variants;
 
 pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
-    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, TrainConfig, TrainError, TrainReport, Trainee,
-    Trainer, TrainingLoss, ValidationConfig, train, training_loss,
+    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, TrainConfig, TrainError, TrainReport, TrainWarning,
+    Trainee, Trainer, TrainingLoss, ValidationConfig, train, training_loss,
 };
+pub use variants::{Variant, variants};
 
 // The family, so that one dependency is enough.
 pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
@@ -16,7 +18,7 @@ pub use diffprune_learned::{
     Atp, ConfigError, DiffPrune, Draws, DynamicLlava, DynamicVit, Gate, GateInput, GateSettings, Gated,
     GlimpsePrune, GumbelBackward, GumbelSte, Head, HeadCheckpoint, HeadConfig, HeadMetadata, LearnedMethod,
     LearnedPruner, Method, Operator, ScoringHead, TauRange, ThrottledGate, ThrottledInput, UnknownMethod,
-    methods, throttled_gate,
+    Unselected, methods, throttled_gate,
 };
 pub use diffprune_pruner::{
     Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
@@ -27,7 +29,10 @@ pub use diffprune_softtopk::{
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
 };
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
-pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};
+pub use diffprune_vlm::{
+    Family, PreparedImages, PruneOptions, Vlm, VlmError, answer, prepare, prepare_encoded, respond,
+};
+pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, load_vlm};
 
 /// The tensor library that all of this is written in.
 pub use burn;
@@ -46,5 +51,5 @@ pub use diffprune_softtopk as softtopk;
 pub use diffprune_throttler as throttler;
 /// All of `diffprune-training`.
 pub use diffprune_training as training;
-/// All of `diffprune-vlm-adapters`.
+/// All of `diffprune-vlm` and of `diffprune-vlm-adapters`.
 pub use diffprune_vlm_adapters as vlm;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use diffprune::Vlm;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
 use serde::Serialize;
 
 use crate::LabError;
@@ -16,7 +16,7 @@ use crate::files::make_folder;
 /// Name of the list of samples that were left out, in the folder of the results.
 pub const PROBLEMS: &str = "data.problems.jsonl";
 
-/// How benchmarks are read.
+/// The wording of the questions, and which of them are read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
     /// Whose words the prompts have, and whose rules score.
@@ -57,7 +57,7 @@ impl Reading {
 ///
 /// # Errors
 /// When there are none, and at the first unusable sample.
-pub fn questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
+pub fn read_questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
     Ok(QuestionSet::read(root, &prompts.into(), true)?.questions)
 }
 
@@ -145,20 +145,17 @@ impl QuestionSet {
 
 /// The protocol behind the published numbers of a model.
 pub fn protocol(vlm: &dyn Vlm) -> Protocol {
-    match vlm.family() {
-        "qwen2.5-vl" => ModelFamily::Qwen.protocol(),
-        _ => ModelFamily::Llava.protocol(),
-    }
+    Protocol::of_family(vlm.family())
 }
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.
 pub fn thinned(questions: Vec<Question>, per_image: usize) -> Vec<Question> {
-    let mut seen: HashMap<(String, String), usize> = HashMap::new();
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut keep = |question: &Question| {
         if question.benchmark != Benchmark::Pope {
             return true;
         }
-        let count = seen
+        let count = counts
             .entry((question.subset.clone(), question.image_name()))
             .or_default();
         *count += 1;
@@ -186,7 +183,7 @@ pub fn limited(questions: Vec<Question>, limit: Option<usize>) -> Vec<Question> 
 }
 
 /// A hash of questions and references; folders do not matter.
-pub fn fingerprint(questions: &[Question]) -> String {
+pub fn question_digest(questions: &[Question]) -> String {
     let add = |digest: Digest, question: &Question| {
         let reference = format!("{:?}", question.reference);
         let texts = [&question.id, &question.image_name(), &question.text, &reference];
@@ -204,7 +201,7 @@ pub fn fingerprint(questions: &[Question]) -> String {
 ///
 /// # Errors
 /// When a list of captions or of boxes is missing or damaged.
-pub fn captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
+pub fn read_captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
         return Ok((Captions::open(dir, boxes)?, None));
     }

@@ -27,6 +27,36 @@ impl Digest {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
+    /// The digest of settings.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON.
+    pub fn of_settings<T: Serialize>(settings: &T) -> Result<Self, LabError> {
+        Ok(Self::new().text(&serde_json::to_string(settings)?))
+    }
+
+    /// The digest of a folder's files of these names, and of every safetensors file in it.
+    ///
+    /// # Errors
+    /// When the folder or a file cannot be read.
+    pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Self, LabError> {
+        let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+        let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
+        for entry in entries {
+            let path = entry.map_err(LabError::io(dir, "read"))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
+                files.push(path);
+            }
+        }
+        files.sort();
+        files
+            .iter()
+            .try_fold(Self::new(), |digest, file| digest.file(file))
+    }
+
     /// The hash with these bytes behind what was there.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
@@ -66,36 +96,6 @@ impl Digest {
     }
 }
 
-/// The digest of settings.
-///
-/// # Errors
-/// When they cannot be written as JSON.
-pub fn of_settings<T: Serialize>(settings: &T) -> Result<Digest, LabError> {
-    Ok(Digest::new().text(&serde_json::to_string(settings)?))
-}
-
-/// The digest of a folder's files of these names, and of every safetensors file in it.
-///
-/// # Errors
-/// When the folder or a file cannot be read.
-pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Digest, LabError> {
-    let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
-    let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
-    for entry in entries {
-        let path = entry.map_err(LabError::io(dir, "read"))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-        .iter()
-        .try_fold(Digest::new(), |digest, file| digest.file(file))
-}
-
 fn ends(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -118,7 +118,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("a.safetensors", "one");
         write("config.json", "{}");
-        let digest = || of_folder(dir.path(), &["config.json"]).unwrap().hex();
+        let digest = || Digest::of_folder(dir.path(), &["config.json"]).unwrap().hex();
         let first = digest();
         write("other.txt", "not looked at");
         assert_eq!(digest(), first);

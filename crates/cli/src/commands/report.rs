@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report};
-use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard};
+use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
@@ -39,13 +39,13 @@ impl ReportArgs {
             (false, [run]) => {
                 let dir = &self.dirs[0];
                 let out = self.out.as_deref().unwrap_or(dir);
-                self.write(&run.report()?, out, &collect(dir)?)
+                self.write(&run.report()?, out, &drawn_pictures(dir)?)
             }
             (false, runs) => self.show(&difference(runs)?),
         }
     }
 
-    /// Prints a report about several runs, and writes it where that was asked.
+    /// Prints a report about several runs, and writes it where `--out` says so.
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
