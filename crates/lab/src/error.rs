@@ -32,6 +32,10 @@ pub enum LabError {
         source: std::io::Error,
     },
 
+    /// A pilot study could not be carried out.
+    #[error(transparent)]
+    Pilot(#[from] diffprune_pilots::PilotError),
+
     /// A JSON file that an earlier run wrote cannot be read.
     #[error("{}: {wanted}", path.display())]
     Json {

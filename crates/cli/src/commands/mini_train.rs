@@ -135,13 +135,13 @@ fn lay_over(recipe: &mut toml::Table, given: toml::Table) {
 }
 
 /// Shards run on as many threads as a CPU has; a GPU takes them one after the other.
-fn threads(device: &Device) -> Option<usize> {
+pub(super) fn threads(device: &Device) -> Option<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, |count| count.get());
     device::is_cpu(device).then(cores)
 }
 
 /// Writes the resolved recipe before the first step; a run with another one is refused.
-fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
+pub(super) fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
     match fs::read_to_string(path) {
         Ok(found) if found == recipe => Ok(()),
         Ok(_) => bail!(
@@ -150,6 +150,11 @@ fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
         ),
         Err(_) => Ok(write_whole(path, recipe.as_bytes())?),
     }
+}
+
+/// Writes a file of a run or a checkpoint.
+pub(super) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    Ok(write_atomic(path, text.as_bytes())?)
 }
 
 fn write_checkpoint(
@@ -166,7 +171,7 @@ fn write_checkpoint(
 }
 
 /// An empty hidden folder beside the one that is wanted.
-fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
     let folder = sibling(dir, "unfinished")?;
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -176,7 +181,7 @@ fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Renames the finished folder to its place; one that was there goes, and so does what a crash in here left.
-fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(super) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     let old = sibling(to, "old")?;
     let moved = |from: &Path, to: &Path| {
         fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
