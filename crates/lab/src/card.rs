@@ -5,8 +5,8 @@ use std::path::Path;
 
 use diffprune::Budget;
 use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
-use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 use diffprune_files::write_whole;
+use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
