@@ -39,7 +39,10 @@ impl Activation {
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "fused")]
     if fused::serves(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), FusedActivation::Gelu));
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            FusedActivation::Gelu,
+        ));
     }
     reference::gelu(x)
 }
@@ -66,7 +69,10 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "fused")]
     if fused::serves(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), FusedActivation::Silu));
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            FusedActivation::Silu,
+        ));
     }
     reference::silu(x)
 }

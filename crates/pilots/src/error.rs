@@ -34,6 +34,9 @@ pub enum PilotError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of the study could not be put in its place.
+    #[error(transparent)]
+    File(#[from] diffprune_files::WriteError),
     /// A figure could not be drawn.
     #[error("figure `{name}` could not be drawn: {problem}")]
     Figure {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::Estimate;
+use diffprune_files::write_whole;
 use serde::{Deserialize, Serialize};
 
 use crate::PilotError;
@@ -168,15 +169,15 @@ impl Study {
         fs::create_dir_all(dir).map_err(at(dir))?;
         for figure in &self.figures {
             let path = dir.join(&figure.file);
-            diffprune_vlm_adapters::write_atomic(&path, &figure.bytes)?;
+            write_whole(&path, &figure.bytes)?;
         }
         let data = serde_json::to_vec_pretty(&self.to_json()).map_err(|error| PilotError::Write {
             path: dir.join(format!("{}.json", self.id)),
             source: error.into(),
         })?;
-        diffprune_vlm_adapters::write_atomic(dir.join(format!("{}.json", self.id)), &data)?;
+        write_whole(dir.join(format!("{}.json", self.id)), &data)?;
         let page = dir.join(format!("{}.md", self.id));
-        diffprune_vlm_adapters::write_atomic(&page, self.to_markdown().as_bytes())?;
+        write_whole(&page, self.to_markdown().as_bytes())?;
         Ok(page)
     }
 }

@@ -7,10 +7,11 @@ use anyhow::Context;
 use burn::tensor::DType;
 use clap::{Args, ValueEnum};
 use diffprune::vlm::VitLayout;
+use diffprune_files::write_whole;
 use diffprune_lab::{RECIPE, make_folder};
 use diffprune_mini::{DeitRecipe, WorldConfig, train_deit};
 
-use super::mini_train::{replace, settle, threads, unfinished, write_file};
+use super::mini_train::{replace, settle, threads, unfinished};
 use crate::device;
 
 /// Trains the small classifier of the pilot studies, and writes it as a checkpoint.
@@ -67,7 +68,7 @@ impl MiniDeitArgs {
             Layout::Timm => VitLayout::Timm,
         };
         trained.save_pretrained(&folder, layout, DType::F16)?;
-        write_file(&folder.join(RECIPE), &text)?;
+        write_whole(folder.join(RECIPE), text.as_bytes())?;
         replace(&folder, &self.assets)?;
         println!("{}", self.assets.display());
         Ok(())

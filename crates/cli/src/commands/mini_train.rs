@@ -152,11 +152,6 @@ pub(super) fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes a file of a run or a checkpoint.
-pub(super) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    Ok(write_atomic(path, text.as_bytes())?)
-}
-
 fn write_checkpoint(
     trained: &Pretrained,
     family: Family,
