@@ -8,7 +8,7 @@ use diffprune::{Grid, Layout, Vlm};
 use diffprune_eval::heat_map;
 use image::{ImageFormat, RgbImage};
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::methods::Method;
 
 /// Numbers of kept tokens.
