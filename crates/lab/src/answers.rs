@@ -6,7 +6,7 @@ use std::path::Path;
 use diffprune_eval::{Benchmark, Question, Record, answer_files};
 use diffprune_files::write_whole;
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::files::make_folder;
 
 /// Name of the folder of answer files in an output folder.

@@ -11,11 +11,13 @@ use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
 use crate::comparison::{Comparison, RunSettings};
+use crate::data;
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::experiment::write_world;
 use crate::files::make_folder;
 use crate::model::LoadedModel;
-use crate::{LabError, Observer, data};
+use crate::observer::Observer;
 
 /// Name of a card.
 pub const CARD: &str = "README.md";

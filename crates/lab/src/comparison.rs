@@ -13,9 +13,11 @@ use diffprune_eval::{
 use serde_json::Value;
 
 use crate::clock::timed;
+use crate::error::LabError;
 use crate::methods::Method;
 use crate::model::{LoadedModel, WeightType};
-use crate::{LabError, Observer, pictures};
+use crate::observer::Observer;
+use crate::pictures;
 
 /// Questions, arms and budgets on one model. Every front end that compares methods builds one of these: the records of a
 /// comparison, its report, its times and its pictures follow from it alone.

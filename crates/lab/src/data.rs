@@ -8,9 +8,9 @@ use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOp
 use diffprune_files::write_whole;
 use serde::Serialize;
 
-use crate::LabError;
 use crate::annotations::Captions;
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::make_folder;
 
 /// Name of the list of samples that were left out, in the folder of the results.

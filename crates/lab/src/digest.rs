@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use diffprune_files::Fnv64;
 use serde::Serialize;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
 const WINDOW: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use diffprune_eval::heat_map;
 use diffprune_files::write_whole;
 use image::{ImageFormat, RgbImage};
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::methods::Method;
 
 /// Numbers of kept tokens.

@@ -11,9 +11,10 @@ use crate::arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::data::{self, QuestionSet, Reading};
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::methods::{Method, default_method, load_scorer};
 use crate::model::LoadedModel;
-use crate::{LabError, Observer};
+use crate::observer::Observer;
 
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";

@@ -6,7 +6,7 @@ use diffprune_files::write_whole;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// Makes a folder and those above it.
 ///

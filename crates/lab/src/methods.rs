@@ -12,7 +12,7 @@ use diffprune::{
 };
 use diffprune_baselines::{Encoder, find_for, registry};
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \

@@ -8,8 +8,8 @@ use burn::tensor::{DType, Device};
 use diffprune::vlm::checkpoint_dtype;
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
-use crate::LabError;
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::folder_name;
 
 /// Types that weights can be held in.

@@ -8,8 +8,8 @@ use diffprune::vlm::{PruneOptions, load_image};
 use diffprune::{Budget, Vlm};
 use diffprune_eval::{Benchmark, Figure, Figures, Question};
 
-use crate::LabError;
 use crate::drawing::draw;
+use crate::error::LabError;
 use crate::files::make_folder;
 use crate::methods::Method;
 

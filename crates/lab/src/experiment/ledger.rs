@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::LabError;
 use crate::clock::timed;
+use crate::error::LabError;
 use crate::files::{read_json, write_json};
 
 /// The file `stages.json`: an entry for each stage, under the name of its folder or file.

@@ -26,10 +26,12 @@ use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers, Trained};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::evaluation::MINI;
 use crate::files::{make_folder, read_json, write_json};
 use crate::model::{LoadedModel, WeightType};
-use crate::{LabError, Observer, data, methods};
+use crate::observer::Observer;
+use crate::{data, methods};
 
 /// Folder of data, trainings and records below that of the report. The names in it follow the parameters, so that runs
 /// with others stand beside each other.

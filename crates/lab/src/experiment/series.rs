@@ -7,9 +7,10 @@ use diffprune_eval::Report;
 use diffprune_files::write_whole;
 
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, index_page};
+use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
-use crate::{LabError, Observer};
+use crate::observer::Observer;
 
 /// One experiment for each model, all with the same sizes, seed and data.
 #[derive(Debug, Clone)]

@@ -8,8 +8,9 @@ use diffprune_mini::{MiniWorld, Written};
 use super::Plan;
 use super::ledger::{Ledger, Stage};
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::make_folder;
-use crate::{LabError, Observer};
+use crate::observer::Observer;
 
 /// The small world on disk.
 #[derive(Debug, Clone)]
