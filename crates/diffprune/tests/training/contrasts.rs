@@ -61,7 +61,7 @@ fn gradients_in_the_noise_gate_are_of_the_size_of_diffprunes() {
         assert!((0.02..50.0).contains(&ratio), "{name}: {ratio} times {own}");
     }
     assert!(
-        of("gumbel_ste") > 5.0 * of("gumbel_noise"),
+        of("gumbel_ste") > 1000.0 * of("gumbel_noise"),
         "zeroed tokens have the steeper loss: {norms:?}"
     );
 }
