@@ -26,7 +26,3 @@ mod baselines {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/in-llm.md")]
 mod in_llm {}
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
-mod add_a_learned_rival {}
