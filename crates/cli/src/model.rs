@@ -147,11 +147,17 @@ pub fn shipped_folder(family: Family) -> PathBuf {
     Path::new(ASSETS).join(model_name(family))
 }
 
-/// A shipped model: below the current folder, above it, or above the program's own file.
+/// A shipped model of a family.
 fn shipped(family: Family) -> anyhow::Result<PathBuf> {
+    shipped_as(&model_name(family), &family.to_string())
+}
+
+/// A folder below the shipped models: below the current folder, above it, or above the program's own file. `model` is its
+/// name for `cargo xtask mini`.
+pub fn shipped_as(name: &str, model: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
     let program = std::env::current_exe().unwrap_or_default();
-    let folder = shipped_folder(family);
+    let folder = Path::new(ASSETS).join(name);
     let found = here
         .ancestors()
         .chain(program.ancestors())
@@ -159,8 +165,7 @@ fn shipped(family: Family) -> anyhow::Result<PathBuf> {
         .find(|dir| dir.is_dir());
     found.with_context(|| {
         format!(
-            "{}: not found in {} or above; train it with `cargo xtask mini --model {family}` or name a checkpoint with \
-             --model",
+            "{}: not found in {} or above; train it with `cargo xtask mini --model {model}` or name a checkpoint",
             folder.display(),
             here.display()
         )

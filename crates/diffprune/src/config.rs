@@ -1,8 +1,8 @@
 //! What DiffPrune is made of, as a configuration.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+use diffprune_kernels::draw_parameters;
 use diffprune_learned::{ConfigError, GateSettings, Head, HeadConfig, LearnedPruner, Method, TauRange};
 use diffprune_pruner::Budget;
 use diffprune_scorer::ScorerConfig;
@@ -262,17 +262,8 @@ fn draw(
         None => Head::Scorer(scorer),
         Some(head) => head.init(&cpu),
     };
-    head.visit(&mut Draw);
+    draw_parameters(&head);
     (head, denoiser)
-}
-
-/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the seed.
-struct Draw;
-
-impl ModuleVisitor for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
-    }
 }
 
 #[cfg(test)]

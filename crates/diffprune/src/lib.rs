@@ -21,7 +21,7 @@ pub use diffprune_learned::{
     Unselected, methods, throttled_gate,
 };
 pub use diffprune_pruner::{
-    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_softtopk::{

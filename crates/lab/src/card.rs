@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::Budget;
-use diffprune::vlm::write_atomic;
 use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
 use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
+use diffprune_files::write_whole;
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
@@ -42,7 +42,7 @@ pub fn write_card(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) 
     let path = model.dir.join(RECIPE);
     let recipe = fs::read_to_string(&path).map_err(LabError::io(&path, "read"))?;
     let text = card_without_scores(&recipe)? + &scores(&report);
-    write_atomic(model.dir.join(CARD), text.as_bytes())?;
+    write_whole(model.dir.join(CARD), text.as_bytes())?;
     Ok(report)
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use diffprune::Vlm;
-use diffprune::vlm::write_atomic;
 use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_files::write_whole;
 use serde::Serialize;
 
 use crate::LabError;
@@ -120,7 +120,7 @@ impl QuestionSet {
             lines += &format!("{line}\n");
         }
         make_folder(out)?;
-        Ok(write_atomic(&path, lines.as_bytes())?)
+        Ok(write_whole(&path, lines.as_bytes())?)
     }
 
     /// The number of samples left out of each benchmark, as the end of a note; empty when there are none.

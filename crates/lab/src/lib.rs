@@ -18,6 +18,7 @@ mod methods;
 mod model;
 mod observer;
 mod pictures;
+mod pilots;
 mod revision;
 mod stored;
 
@@ -47,5 +48,6 @@ pub use methods::{
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
 pub use pictures::drawn_pictures;
+pub use pilots::PilotModel;
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};

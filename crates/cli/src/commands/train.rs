@@ -101,7 +101,7 @@ impl TrainArgs {
             Some(GateName::Scale) => GateKind::Scale,
         };
         if let Some(name) = &self.variant {
-            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_vision);
+            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_descriptor);
         }
         config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
         config.steps = self.steps.unwrap_or(config.steps);

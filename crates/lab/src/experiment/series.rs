@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use diffprune::vlm::write_atomic;
 use diffprune_eval::Report;
+use diffprune_files::write_whole;
 
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, index_page};
 use crate::files::folder_name;
@@ -64,7 +64,7 @@ impl Series {
             reports.push(ModelReport { folder: name, report });
         }
         let path = self.out.join(Self::PAGE);
-        write_atomic(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
+        write_whole(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
         Ok(path)
     }
 

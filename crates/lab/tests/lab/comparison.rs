@@ -3,7 +3,7 @@
 use std::fs;
 
 use diffprune::Budget;
-use diffprune_eval::{Arm, EvalError, Replica};
+use diffprune_eval::{Arm, EvalError, Metric, Replica, TableId};
 use diffprune_lab::{Comparison, Heading, LabError, LoadedModel, RunSettings, protocol, read_questions};
 
 use crate::Setup;
@@ -66,8 +66,16 @@ fn an_interrupted_comparison_ends_with_the_same_records_and_report() {
     assert_eq!(config["model"], "model");
     assert_eq!(config["report"]["bootstrap"]["seed"], 5);
     assert_eq!(config["report"]["bootstrap"]["resamples"], 20);
-    assert!(report.row("main", "full", "all", "average").is_some());
-    assert!(report.row("main", "random", "1/9", "average").is_some());
+    assert!(
+        report
+            .row(TableId::Main, "full", "all", &Metric::Average)
+            .is_some()
+    );
+    assert!(
+        report
+            .row(TableId::Main, "random", "1/9", &Metric::Average)
+            .is_some()
+    );
     // A complete record file leaves nothing to answer, and so nothing to time.
     let idle = comparison.answer(&whole, &()).unwrap();
     assert!(comparison.timing(&idle).arms.is_empty() && !comparison.timing(&answers).arms.is_empty());

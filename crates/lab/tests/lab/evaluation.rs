@@ -1,6 +1,7 @@
 //! Data, scorers and arms of an evaluation.
 
 use diffprune::{LearnedPruner, Metadata, ScorerCheckpoint, ScorerConfig};
+use diffprune_eval::{Metric, TableId};
 use diffprune_lab::{
     ArmSource, Evaluated, Evaluation, LabError, Reading, Scorers, StoredRun, Trained, difference, protocol,
 };
@@ -35,7 +36,7 @@ fn a_report_can_be_made_again_from_its_folder() {
     let run = StoredRun::read(&out).unwrap();
     assert_eq!(run.report().unwrap(), *report);
     let same = difference(&[run.clone(), run.clone()]).unwrap();
-    let row = same.row("main", "full", "all", "average");
+    let row = same.row(TableId::Main, "full", "all", &Metric::Average);
     assert!(row.is_none_or(|row| row.value == 0.0));
     assert!(difference(&[run]).is_err());
 }

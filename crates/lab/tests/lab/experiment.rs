@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::{Budget, Method};
-use diffprune_eval::Report;
+use diffprune_eval::{Metric, Report, TableId};
 use diffprune_lab::{Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series};
 
 use crate::Setup;
@@ -33,7 +33,10 @@ fn the_example_compares_its_arms_on_the_shipped_model() {
         ("cls-attention", "1/9"),
         ("random", "1/9"),
     ] {
-        assert!(report.row("main", arm, budget, "average").is_some(), "{arm}");
+        assert!(
+            report.row(TableId::Main, arm, budget, &Metric::Average).is_some(),
+            "{arm}"
+        );
     }
     assert!(
         !report.meta.note.contains("numbered anew"),

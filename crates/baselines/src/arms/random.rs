@@ -2,8 +2,8 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::draw::{shuffled, stream};
 use crate::registry::Baseline;
+use crate::tools::draw::{shuffled, stream};
 
 /// Keeps K tokens drawn without replacement, from the context's seed and the image's sample id alone.
 ///

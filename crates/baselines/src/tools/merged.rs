@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use diffprune_pruner::{PruneError, PruningContext, Selection, Space};
 
-use crate::host::{Matrix, matrices};
+use crate::tools::host::{Matrix, matrices};
 
 /// The tokens that one image is left with, each with its place.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,26 +1,27 @@
-//! The two kinds of model that a method is set up for.
+//! What an encoder has, and what methods read of it.
 
 use burn::tensor::Tensor;
 use diffprune_pruner::{PositionRule, PruneError, PruningContext, Signals, Space};
 
-use crate::host::{Matrix, token_matrices};
-use crate::saliency::received;
+use crate::tools::host::{Matrix, token_matrices};
+use crate::tools::saliency::received;
 
-/// For which kind of model a method is set up.
+/// The kind of encoder that a form of a method is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// LLaVA, whose encoder has `[CLS]`.
-    Llava,
-    /// Qwen2-VL and Qwen2.5-VL, whose encoder has none.
-    Qwen,
+pub enum Encoder {
+    /// One with `[CLS]`, as CLIP's.
+    WithClass,
+    /// One without `[CLS]`, as that of Qwen2.5-VL.
+    WithoutClass,
 }
 
-impl Variant {
-    /// Position ids of the kept tokens: counted anew in published code for LLaVA, kept in that for Qwen.
+impl Encoder {
+    /// Position ids of the kept tokens in the published code for models with such an encoder: re-indexed with `[CLS]`,
+    /// kept without.
     pub fn positions(self) -> PositionRule {
         match self {
-            Self::Llava => PositionRule::Reindex,
-            Self::Qwen => PositionRule::Keep,
+            Self::WithClass => PositionRule::Reindex,
+            Self::WithoutClass => PositionRule::Keep,
         }
     }
 }

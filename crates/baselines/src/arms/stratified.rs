@@ -2,9 +2,9 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::layout_cells;
-use crate::draw::{one_of, stream};
 use crate::registry::Baseline;
+use crate::tools::cells::layout_cells;
+use crate::tools::draw::{one_of, stream};
 
 /// Keeps one random token of each of K compact cells of the grid.
 #[derive(Debug, Clone, Copy, Default)]

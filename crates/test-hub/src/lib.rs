@@ -3,42 +3,49 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use sha2::{Digest, Sha256};
 
-pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-pub(super) const MODEL: &str = "owner/model-1.5";
+/// The only commit there is.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+/// The only model there is.
+pub const MODEL: &str = "owner/model-1.5";
 
 /// What the server does wrong.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Trouble {
+pub struct Trouble {
     /// For the next answers with large contents: after how many bytes the connection ends.
-    pub(super) cuts: Vec<usize>,
+    pub cuts: Vec<usize>,
     /// Contents always start at the beginning.
-    pub(super) ignores_ranges: bool,
+    pub ignores_ranges: bool,
     /// Contents differ from what was announced.
-    pub(super) damages: bool,
+    pub damages: bool,
     /// Contents are longer than announced.
-    pub(super) lengthens: bool,
+    pub lengthens: bool,
     /// Every answer has this status.
-    pub(super) status: Option<u16>,
+    pub status: Option<u16>,
     /// The model has moved here from this name.
-    pub(super) old_name: Option<&'static str>,
+    pub old_name: Option<&'static str>,
 }
 
 /// One request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) headers: BTreeMap<String, String>,
+pub struct Request {
+    /// `GET` or `HEAD`.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Header lines by their names in lower case.
+    pub headers: BTreeMap<String, String>,
 }
 
+/// A hub that serves one model until the test program ends.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) endpoint: String,
+pub struct Server {
+    /// Its address, as the client wants it.
+    pub endpoint: String,
     state: Arc<Mutex<State>>,
 }
 
@@ -46,13 +53,16 @@ pub(super) struct Server {
 struct State {
     files: BTreeMap<String, Vec<u8>>,
     trouble: Trouble,
-    seen: Vec<Seen>,
+    requests: Vec<Request>,
     connections: usize,
 }
 
 impl Server {
     /// Serves these files as [`MODEL`]. The thread ends with the test program.
-    pub(super) fn start(files: BTreeMap<String, Vec<u8>>) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start(files: BTreeMap<String, Vec<u8>>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let state = Arc::new(Mutex::new(State {
@@ -66,29 +76,37 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (state, endpoint) = (state.clone(), endpoint.clone());
-                state.lock().unwrap().connections += 1;
+                lock(&state).connections += 1;
                 thread::spawn(move || answer(stream, &state, &endpoint));
             }
         });
         Ok(server)
     }
 
-    pub(super) fn trouble(&self, trouble: Trouble) {
-        self.state.lock().unwrap().trouble = trouble;
+    /// From now on things go wrong in this way.
+    pub fn trouble(&self, trouble: Trouble) {
+        lock(&self.state).trouble = trouble;
     }
 
-    pub(super) fn connections(&self) -> usize {
-        self.state.lock().unwrap().connections
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).connections
     }
 
     /// The requests since the last call.
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.state.lock().unwrap().seen)
+    pub fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.state).requests)
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits, as the hub announces it.
+pub fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
+}
+
+/// A test that panicked leaves the state as good as it was.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Weights are stored apart, as large files are.
@@ -115,24 +133,24 @@ fn answer(stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
         Some((name.to_lowercase(), value.trim().to_string()))
     };
     let headers: BTreeMap<_, _> = lines[1..].iter().filter_map(header).collect();
-    let seen = Seen {
+    let request = Request {
         method,
         path,
         headers,
     };
     let reply = {
-        let mut state = state.lock().unwrap();
-        state.seen.push(seen.clone());
-        reply(&seen, &mut state, endpoint)
+        let mut state = lock(state);
+        state.requests.push(request.clone());
+        reply(&request, &mut state, endpoint)
     };
     let _ = reader.into_inner().write_all(&reply);
 }
 
-fn reply(seen: &Seen, state: &mut State, endpoint: &str) -> Vec<u8> {
+fn reply(request: &Request, state: &mut State, endpoint: &str) -> Vec<u8> {
     if let Some(status) = state.trouble.status {
         return head(status, &[], 0);
     }
-    let mut path = seen.path.clone();
+    let mut path = request.path.clone();
     if let Some(old) = state.trouble.old_name
         && path.contains(old)
     {
@@ -170,7 +188,7 @@ fn reply(seen: &Seen, state: &mut State, endpoint: &str) -> Vec<u8> {
         }
         let etag = format!("W/\"{}\"", &sha256(&content)[..40]);
         let head = head(200, &[("ETag", &etag)], content.len());
-        return if seen.method == "HEAD" {
+        return if request.method == "HEAD" {
             head
         } else {
             [head, content].concat()
@@ -180,12 +198,12 @@ fn reply(seen: &Seen, state: &mut State, endpoint: &str) -> Vec<u8> {
         .strip_prefix("/store/")
         .and_then(|name| name.strip_suffix("?signed"))
     {
-        Some(name) if state.files.contains_key(name) => contents(seen, state, name),
+        Some(name) if state.files.contains_key(name) => contents(request, state, name),
         _ => head(404, &[], 0),
     }
 }
 
-fn contents(seen: &Seen, state: &mut State, name: &str) -> Vec<u8> {
+fn contents(request: &Request, state: &mut State, name: &str) -> Vec<u8> {
     let mut content = state.files[name].clone();
     let trouble = &mut state.trouble;
     if trouble.damages {
@@ -194,7 +212,7 @@ fn contents(seen: &Seen, state: &mut State, name: &str) -> Vec<u8> {
     if trouble.lengthens {
         content.push(0);
     }
-    let from = seen
+    let from = request
         .headers
         .get("range")
         .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));

@@ -3,8 +3,8 @@
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::{LayoutCell, layout_cells};
 use crate::registry::Baseline;
+use crate::tools::cells::{LayoutCell, layout_cells};
 
 /// Replaces each of K compact cells of the grid by the mean of its tokens, standing at the cell's middle.
 ///

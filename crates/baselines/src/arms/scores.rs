@@ -6,8 +6,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::draw::{shuffled, stream};
-use crate::top::{highest, host_scores};
+use crate::tools::draw::{shuffled, stream};
+use crate::tools::top::{highest, host_scores};
 
 /// Gives each token a score, `[b, n]`; higher is better.
 pub type ScoreFn = dyn Fn(&PruningContext) -> Result<Tensor<2>, PruneError> + Send + Sync;

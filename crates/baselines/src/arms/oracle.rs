@@ -2,9 +2,9 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::draw::{shuffled, stream};
 use crate::registry::Baseline;
-use crate::top::{highest, host_scores};
+use crate::tools::draw::{shuffled, stream};
+use crate::tools::top::{highest, host_scores};
 
 /// Keeps the K most relevant tokens of an annotated picture; ties are drawn at random.
 ///

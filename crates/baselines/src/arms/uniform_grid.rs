@@ -2,8 +2,8 @@
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
 
-use crate::cells::{LayoutCell, layout_cells};
 use crate::registry::Baseline;
+use crate::tools::cells::{LayoutCell, layout_cells};
 
 /// Keeps the middle token of each of K compact cells of the grid.
 #[derive(Debug, Clone, Copy, Default)]

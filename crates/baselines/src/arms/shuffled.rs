@@ -3,10 +3,10 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    PruneError, PruneResult, Pruner, PruningContext, Selection, Signals,
 };
 
-use crate::draw::{shuffled, stream};
+use crate::tools::draw::{shuffled, stream};
 
 /// Runs a method with its scores shuffled over the tokens of each image: attention rows, relevance to the question and
 /// relevance by annotation. Tokens, keys and projected tokens stay where they are.
@@ -64,10 +64,6 @@ impl<P: Pruner> Pruner for Shuffled<P> {
         &self.name
     }
 
-    fn stage(&self) -> Stage {
-        self.inner.stage()
-    }
-
     fn signals(&self) -> Signals {
         self.inner.signals()
     }
@@ -115,12 +111,7 @@ impl<P: Pruner> Pruner for Shuffled<P> {
 
 /// A method without a part inside the language model has no stages and drops nothing there.
 impl<P: Pruner> DecoderPruner for Shuffled<P> {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         match self.inner.decoder() {
             Some(inner) => inner.stages(n_layers, n_visual, budget),
             None => Ok(Vec::new()),
@@ -134,11 +125,7 @@ impl<P: Pruner> DecoderPruner for Shuffled<P> {
         }
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let Some(inner) = self.inner.decoder() else {
             return Ok(DecoderSelection::keep((0..context.visual.len()).collect()));
         };

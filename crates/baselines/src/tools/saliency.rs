@@ -3,7 +3,7 @@
 use burn::tensor::FloatDType;
 use diffprune_pruner::{PruneError, PruningContext, Signals};
 
-use crate::top::host_scores;
+use crate::tools::top::host_scores;
 
 /// What [`saliency`] reads. A model with `[CLS]` gives the first, one without the second.
 pub(crate) fn saliency_signals() -> Signals {

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::host::Matrix;
+use crate::tools::host::Matrix;
 
 /// Residual of an eigenvector, as a share of the largest eigenvalue, at which it counts as found.
 const TOLERANCE: f64 = 1e-7;
@@ -230,7 +230,7 @@ mod tests {
         let device = Device::flex();
         for (n, d, q) in [(5, 9, 5), (60, 90, 7), (120, 10, 16), (200, 300, 16)] {
             let x = Tensor::<2>::random([n, d], Distribution::Normal(0.0, 1.0), &device);
-            let gram = crate::host::inner_products(x.clone(), x);
+            let gram = crate::tools::host::inner_products(x.clone(), x);
             let values = check(&gram, q);
             // No eigenvalue is left out: the rest of the trace is what the others can hold.
             let trace: f64 = (0..n).map(|i| f64::from(gram.row(i)[i])).sum();

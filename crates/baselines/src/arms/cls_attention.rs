@@ -5,7 +5,7 @@ use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::Shuffled;
 use crate::registry::Baseline;
-use crate::top::{highest, host_scores};
+use crate::tools::top::{highest, host_scores};
 
 /// Keeps the K tokens with the highest `[CLS]` attention, averaged over the heads; ties go to the lower index.
 #[derive(Debug, Clone, Copy, Default)]
