@@ -4,6 +4,7 @@ mod answer;
 mod cost;
 mod data;
 mod error;
+mod evidence;
 mod report;
 mod run;
 mod stats;
@@ -33,6 +34,11 @@ pub use data::{
 #[cfg(feature = "parquet")]
 pub use data::{unpack_captions, unpack_imagenet, unpack_parquet};
 pub use error::EvalError;
+pub use evidence::{
+    ClaimVerdict, Claims, Estimand, Ledger, Number, PaperClaim, Published, PublishedCell, Reading, Role,
+    RowArms, Tier, TierVerdict, judge_published, judge_shape, published_json, published_ledger,
+    published_page,
+};
 pub use report::{
     Absent, Asked, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report,
     ReportOptions, Row, RunTiming, Source, Table, heat_map,
@@ -42,7 +48,8 @@ pub use run::{
     leave_one_out,
 };
 pub use stats::{
-    Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
-    Stratum, Verdict, chance_corrected_retention, chance_level, common_columns, common_means, ece, holm,
-    is_right, mcnemar, ragged_mean, retention, same_answer,
+    Agreement, Bootstrap, ChanceLevels, Compared, Contrast, ECE_BINS, Equivalence, Estimate, Family, Guess,
+    McNemar, McNemarMethod, Replicated, Statistic, Stratum, TwoLevel, Variance, Verdict,
+    chance_corrected_retention, chance_level, common_columns, common_means, ece, equivalence, holm, is_right,
+    mcnemar, ragged_mean, retention, same_answer,
 };
