@@ -40,8 +40,8 @@ pub use evidence::{
     published_page,
 };
 pub use report::{
-    Absent, Asked, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report,
-    ReportOptions, Row, RunTiming, Source, Table, heat_map,
+    Absent, Asked, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta,
+    PairedTest, Plot, Report, ReportOptions, Row, RunTiming, Source, Table, heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

@@ -63,11 +63,7 @@ fn claims(shown: &[Shown]) -> String {
         let verdict = |shown: &Shown| {
             let claim = shown.report.claims.iter().find(|claim| claim.id == id);
             claim.map_or(NOTHING.to_string(), |claim| {
-                format!(
-                    "{}: {}",
-                    claim.verdict,
-                    number(claim.estimate, claim.lo, claim.hi)
-                )
+                format!("{}: {}", claim.verdict, claim.number())
             })
         };
         let verdicts = shown.iter().map(verdict).collect();

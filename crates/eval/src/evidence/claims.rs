@@ -64,7 +64,7 @@ pub enum Number {
 }
 
 /// The one number that decides a claim: it holds above zero (of kinds with a bound: within it). Budgets are shares of the
-/// tokens, as [`Budget`](diffprune_pruner::Budget) writes them.
+/// tokens, as [`Budget`](diffprune_pruner::Budget) writes them; an empty list means every budget of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Estimand {
@@ -268,9 +268,16 @@ pub struct RowArms {
     /// What to know beside a verdict.
     #[serde(default)]
     pub note: Option<String>,
+    /// Numbers of the tables that have the row.
+    pub tables: Vec<usize>,
 }
 
 impl RowArms {
+    /// Whether a table has the row.
+    pub fn stands_in(&self, table: usize) -> bool {
+        self.tables.contains(&table)
+    }
+
     /// Whether the row has this name.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.also.iter().any(|other| other == name)
@@ -424,6 +431,28 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    #[test]
+    fn rows_stand_in_the_tables_that_print_them() {
+        let claims = Claims::builtin().unwrap();
+        let published = super::super::Published::builtin().unwrap();
+        let mut printed: BTreeSet<(usize, &str)> = BTreeSet::new();
+        for cell in published
+            .cells
+            .iter()
+            .filter(|cell| cell.table < 5 && !cell.is_ours() && !cell.is_unpruned())
+        {
+            let row = claims
+                .row(&cell.method)
+                .unwrap_or_else(|| panic!("no row {}", cell.method));
+            printed.insert((cell.table, &row.name));
+        }
+        let named = claims
+            .rows
+            .iter()
+            .flat_map(|row| row.tables.iter().map(|&table| (table, row.name.as_str())));
+        assert_eq!(named.collect::<BTreeSet<_>>(), printed);
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! From records to a report.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::answered::Answered;
 use super::claims::claims;
+use super::counted;
 use super::extras;
+use super::judge;
 use super::layout::{Cell, Layout};
 use super::options::ReportOptions;
 use super::paired::Paired;
-use super::result::{Meta, PairedTest, Report, Row, Table};
+use super::result::{Claim, Meta, PairedTest, Report, Row, Table};
 use super::secondary;
 use super::sources::sources;
 use crate::EvalError;
+use crate::data::Benchmark;
+use crate::evidence::{ClaimVerdict, Claims, Tier, TierVerdict};
 use crate::run::Record;
 use crate::stats::{Estimate, Statistic, Verdict, holm};
 
@@ -56,7 +62,9 @@ impl Report {
     pub fn from_records(records: &[Record], meta: Meta, options: &ReportOptions) -> Result<Self, EvalError> {
         let (partial, whole) = extras::partial(records, options);
         let answered = Answered::new(whole)?;
-        let layout = Layout::new(&answered, &options.order);
+        let mut layout = Layout::new(&answered, &options.order);
+        let counted = counted::count(&mut layout, options);
+        let layout = layout;
         let paired = Paired::new(&answered, &layout.cells);
         let mut tables = TABLES.map(|(id, title)| Table {
             id: id.into(),
@@ -86,12 +94,13 @@ impl Report {
         }
         correct(&mut tables[3].rows, |row| row.budget.clone());
         tables[5].rows = tokens(&layout);
-        let claims = drafts
+        let of_papers = of_papers(&answered, &layout, &meta, options)?;
+        let of_instrument = drafts
             .into_iter()
             .zip(of_claims)
             .filter(|(_, estimate)| estimate.value.is_finite())
-            .map(|(draft, estimate)| draft.judge(estimate))
-            .collect();
+            .map(|(draft, estimate)| draft.judge(estimate));
+        let claims = of_papers.into_iter().chain(of_instrument).collect();
         let mut meta = meta;
         meta.note += &answered.note();
         let mut tables = tables.to_vec();
@@ -99,15 +108,74 @@ impl Report {
         tables.retain(|table| !may_be_empty.contains(&table.id.as_str()) || !table.rows.is_empty());
         tables.extend(extras::tables(&layout, &paired, options));
         tables.extend(extras::beside_partial(records, &partial, options));
+        train_seeds(&mut tables, &answered, options)?;
         Ok(Self {
             meta,
             tables,
             claims,
+            counted,
             data: sources(&layout, options),
             absent: options.absent.clone(),
             timings: Vec::new(),
         })
     }
+}
+
+/// The claims of the papers and our own; none where the method or the unpruned model did not run.
+fn of_papers(
+    answered: &Answered<'_>,
+    layout: &Layout,
+    meta: &Meta,
+    options: &ReportOptions,
+) -> Result<Vec<Claim>, EvalError> {
+    let ran = |arm: &str| layout.cells.iter().any(|cell| cell.arm == arm);
+    if !ran(&options.method) || !ran(&options.full) {
+        return Ok(Vec::new());
+    }
+    let tier = Tier::of(&meta.tier).unwrap_or(Tier::Mini);
+    let claim = |entry: ClaimVerdict| {
+        let own = entry.tiers.get(&tier).cloned();
+        let own = own.unwrap_or_else(|| TierVerdict::untestable("not judged at this tier"));
+        Claim {
+            id: entry.id,
+            statement: entry.says,
+            verdict: own.verdict,
+            estimate: own.estimate,
+            lo: own.lo,
+            hi: own.hi,
+            tiers: entry.tiers,
+            reason: own.reason,
+        }
+    };
+    let ledger = judge::ledger(answered, layout, meta, options)?;
+    Ok(ledger.claims.into_iter().map(claim).collect())
+}
+
+/// Notes the seeds of trainings beside every number of a trained arm.
+fn train_seeds(
+    tables: &mut [Table],
+    answered: &Answered<'_>,
+    options: &ReportOptions,
+) -> Result<(), EvalError> {
+    let claims = Claims::builtin()?;
+    let mut seeds: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
+    for record in answered
+        .records
+        .iter()
+        .filter(|record| judge::is_trained(&record.arm, &claims, options))
+    {
+        seeds
+            .entry((&record.arm, &record.budget))
+            .or_default()
+            .insert(record.seed);
+    }
+    for row in tables.iter_mut().flat_map(|table| &mut table.rows) {
+        let arm = row.arm.split(" - ").next().unwrap_or_default();
+        if let Some(own) = seeds.get(&(arm, row.budget.as_str())) {
+            row.train_seeds = own.iter().copied().collect();
+        }
+    }
+    Ok(())
 }
 
 /// Holm's correction of the tests of rows within each family.
@@ -145,6 +213,7 @@ pub(crate) fn blank(cell: &Cell, metric: &str, n: usize) -> Row {
         lo: 0.0,
         hi: 0.0,
         n,
+        train_seeds: Vec::new(),
         verdict: None,
         test: None,
     }
@@ -172,6 +241,34 @@ fn rows<'a>(layout: &'a Layout, options: &'a ReportOptions) -> Vec<Pending<'a, P
             blank(cell, "average", n),
             Box::new(move |totals| layout.average(c, totals)),
         );
+        if layout.counted != layout.common {
+            add(
+                0,
+                blank(cell, "average of all benchmarks", n),
+                Box::new(move |totals| layout.average_over(layout.common.iter().copied(), c, totals)),
+            );
+        }
+        let but_textvqa = || {
+            layout
+                .counted
+                .iter()
+                .copied()
+                .filter(|&other| other != Benchmark::TextVqa)
+        };
+        if (1..layout.counted.len()).contains(&but_textvqa().count()) {
+            add(
+                0,
+                blank(cell, "average without TextVQA", n),
+                Box::new(move |totals| {
+                    let rest = layout
+                        .counted
+                        .iter()
+                        .copied()
+                        .filter(|&other| other != Benchmark::TextVqa);
+                    layout.average_over(rest, c, totals)
+                }),
+            );
+        }
         if let Some(full) = full {
             add(
                 0,

@@ -70,6 +70,7 @@ impl Report {
             tables: tables(names, &shared, &layout, &paired, options),
             claims: Vec::new(),
             data: sources(&layout, options),
+            counted: None,
             absent: Vec::new(),
             timings: Vec::new(),
         })

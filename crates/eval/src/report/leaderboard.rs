@@ -86,6 +86,7 @@ impl Report {
             }],
             claims: Vec::new(),
             data,
+            counted: None,
             absent: Vec::new(),
             timings: Vec::new(),
         })

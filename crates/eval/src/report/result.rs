@@ -1,10 +1,12 @@
 //! The one result type.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use super::counted::Counted;
 use super::figures::Figures;
 use super::format::Format;
 use super::plots::Plot;
@@ -12,6 +14,7 @@ use super::sources::{Source, heading};
 use super::{csv, html, json, latex, markdown, plots};
 use crate::EvalError;
 use crate::cost::Timing;
+use crate::evidence::{Claims, Ledger, Tier, TierVerdict};
 use crate::stats::{McNemar, Verdict};
 
 /// Under which circumstances a report was made. Nothing here depends on the clock: a run that was interrupted ends with the
@@ -53,6 +56,9 @@ pub struct Row {
     pub hi: f64,
     /// Questions behind the number.
     pub n: usize,
+    /// Seeds of the trainings behind the number; empty for arms that are not trained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train_seeds: Vec<u64>,
     /// Verdict about "above zero", in tables of differences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -98,16 +104,33 @@ pub struct Table {
 pub struct Claim {
     /// Stable id.
     pub id: String,
-    /// What is claimed; it holds when the estimate is above zero.
+    /// What is claimed; it holds when the estimate is above zero, or lies within a bound.
     pub statement: String,
-    /// Outcome.
+    /// Outcome at the tier of the report.
     pub verdict: Verdict,
-    /// The number that the claim says is above zero.
-    pub estimate: f64,
+    /// The number that the claim says is above zero; `None` where nothing was measured.
+    pub estimate: Option<f64>,
     /// Lower end of its interval.
-    pub lo: f64,
+    pub lo: Option<f64>,
     /// Upper end of its interval.
-    pub hi: f64,
+    pub hi: Option<f64>,
+    /// What each tier says of a claim of the papers, or of ours; empty for checks of the instrument.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tiers: BTreeMap<Tier, TierVerdict>,
+    /// Why there is no verdict, or what to know beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Claim {
+    /// `estimate [lo, hi]`, or a dash where nothing was measured.
+    pub fn number(&self) -> String {
+        match (self.estimate, self.lo, self.hi) {
+            (Some(value), Some(lo), Some(hi)) => super::sheet::interval(value, lo, hi),
+            (Some(value), ..) => format!("{value:.1}"),
+            _ => "–".into(),
+        }
+    }
 }
 
 /// An arm that has no number at a budget, and why.
@@ -133,6 +156,9 @@ pub struct Report {
     /// What the numbers of each benchmark were computed from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<Source>,
+    /// The rule by which benchmarks entered averages; `None` where all did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// Arms that could not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
@@ -152,6 +178,20 @@ impl Report {
         let rows = &self.table(table)?.rows;
         rows.iter()
             .find(|row| row.arm == arm && row.budget == budget && row.metric == metric)
+    }
+
+    /// The claims of the papers and our own with what each tier says; empty where the report has no claims of theirs.
+    pub fn ledger(&self) -> Ledger {
+        if self.claims.iter().all(|claim| claim.tiers.is_empty()) {
+            return Ledger::default();
+        }
+        let mut ledger = Claims::builtin().map_or_else(|_| Ledger::default(), |claims| Ledger::new(&claims));
+        for claim in &self.claims {
+            for (tier, verdict) in &claim.tiers {
+                ledger.enter(&claim.id, *tier, verdict.clone());
+            }
+        }
+        ledger
     }
 
     /// A metric for headings: where its benchmark's data are not those of the papers' tables, both splits are named.

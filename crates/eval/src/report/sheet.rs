@@ -22,7 +22,7 @@ const MAIN: &str = "main";
 
 /// Every sheet of the report, claims first.
 pub(crate) fn sheets(report: &Report) -> Vec<Sheet> {
-    let mut sheets = vec![claims(report)];
+    let mut sheets = vec![ledger(report), claims(report)];
     for table in &report.tables {
         sheets.extend(of_table(table, report));
         if table.id == MAIN {
@@ -144,17 +144,29 @@ fn p_value(p: f64) -> String {
     }
 }
 
-fn claims(report: &Report) -> Sheet {
-    let row = |claim: &super::Claim| {
-        let number = interval(claim.estimate, claim.lo, claim.hi);
-        vec![claim.statement.clone(), claim.verdict.to_string(), number]
-    };
+/// The ledger of claims; without rows where the report has none.
+pub(crate) fn ledger(report: &Report) -> Sheet {
+    let table = crate::evidence::table(&report.ledger());
     Sheet {
-        title: "Claims".into(),
+        title: table.title,
+        header: table.header,
+        rows: table.rows,
+    }
+}
+
+fn claims(report: &Report) -> Sheet {
+    let row = |claim: &super::Claim| vec![claim.statement.clone(), claim.verdict.to_string(), claim.number()];
+    Sheet {
+        title: "Checks of the small world".into(),
         header: ["claim", "verdict", "estimate [95 % interval]"]
             .map(String::from)
             .to_vec(),
-        rows: report.claims.iter().map(row).collect(),
+        rows: report
+            .claims
+            .iter()
+            .filter(|claim| claim.tiers.is_empty())
+            .map(row)
+            .collect(),
     }
 }
 
@@ -406,6 +418,7 @@ mod tests {
             lo: value - half,
             hi: value + half,
             n: 1,
+            train_seeds: Vec::new(),
             verdict: None,
             test: None,
         }

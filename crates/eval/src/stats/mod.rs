@@ -24,5 +24,6 @@ pub(crate) use means::mean;
 pub use means::{common_columns, common_means, ragged_mean};
 pub use retention::{chance_corrected_retention, retention};
 pub use simultaneous::{Compared, Family};
+pub(crate) use two_level::normal;
 pub use two_level::{Contrast, Replicated, TwoLevel, Variance};
 pub use verdict::Verdict;

@@ -1,0 +1,111 @@
+//! The ledger of a run: every claim judged from its records.
+
+mod arms;
+mod measure;
+mod plan;
+mod verdicts;
+
+use serde::{Deserialize, Serialize};
+
+use self::arms::Arms;
+use self::measure::Measures;
+use self::plan::{Outcome, plan};
+use super::answered::Answered;
+use super::layout::Layout;
+use super::options::ReportOptions;
+use super::result::Meta;
+use crate::EvalError;
+use crate::data::Benchmark;
+use crate::evidence::{Claims, Ledger, PaperClaim, Tier, TierVerdict, published_ledger};
+
+/// What a ledger needs to know beside the records.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvidenceOptions {
+    /// The table of the papers that the run shows: 1 for LLaVA-1.5, 2 for LLaVA-NeXT, 3 for Qwen2.5-VL. Without it the
+    /// `family` in the report's configuration decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<usize>,
+    /// Arms whose seeds are trainings, beside those that the claims name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trained: Vec<String>,
+    /// Verdicts of what is not in records: times, counts, pilot studies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+}
+
+/// A verdict that something else than records has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    /// The claim's id.
+    pub id: String,
+    /// The tier.
+    pub tier: Tier,
+    /// The verdict.
+    pub verdict: TierVerdict,
+}
+
+/// The table that a family of models has in the papers; every other family is shown as the first.
+fn table_of(meta: &Meta, options: &ReportOptions) -> Option<usize> {
+    let of_family = || match meta.config.get("family")?.as_str()? {
+        "llava-next" => Some(2),
+        "qwen2.5-vl" => Some(3),
+        _ => Some(1),
+    };
+    options.evidence.table.or_else(of_family)
+}
+
+/// Roles whose arms are scorers with seeds of their own: a seed is a start, and a training from it.
+const TRAINED_ROLES: [&str; 6] = ["ours", "gumbel", "scale", "global", "own-budget", "untrained"];
+
+/// Whether the seeds of an arm are trainings (or the starts of trainings).
+pub(crate) fn is_trained(arm: &str, claims: &Claims, options: &ReportOptions) -> bool {
+    let named = TRAINED_ROLES.into_iter().filter_map(|role| claims.role(role));
+    let mut named = named.flat_map(|role| role.arms.iter().chain(&role.instead));
+    arm == options.method
+        || named.any(|name| name == arm)
+        || options.evidence.trained.iter().any(|name| name == arm)
+}
+
+/// Judges every claim: the printed cells, the published shape, and these records at the tier of the run.
+///
+/// # Errors
+/// When the data of this crate are damaged.
+pub(crate) fn ledger(
+    answered: &Answered<'_>,
+    layout: &Layout,
+    meta: &Meta,
+    options: &ReportOptions,
+) -> Result<Ledger, EvalError> {
+    let claims = Claims::builtin()?;
+    let tier = Tier::of(&meta.tier).unwrap_or(Tier::Mini);
+    let mut ledger = published_ledger()?;
+    let counted: Vec<Benchmark> = layout.counted.iter().copied().collect();
+    let arms = Arms::new(answered, table_of(meta, options), &claims, options);
+    let mut measures = Measures::default();
+    let plans: Vec<(&PaperClaim, Outcome)> = claims
+        .claims
+        .iter()
+        .map(|claim| (claim, plan(claim, &arms, &counted, &mut measures)))
+        .collect();
+    let found = measures.compute(answered, options, &|arm| is_trained(arm, &claims, options));
+    for (claim, outcome) in plans {
+        let already = ledger
+            .claim(&claim.id)
+            .is_some_and(|entry| entry.tiers.contains_key(&tier));
+        let cannot = claim.untestable.get(&tier);
+        let verdict = match (outcome, cannot) {
+            (Outcome::Cannot(_), _) if already => continue,
+            (Outcome::Cannot(_), Some(reason)) => TierVerdict::untestable(reason.clone()),
+            (Outcome::Cannot(reason), None) => TierVerdict::untestable(reason),
+            (Outcome::Planned(planned), cannot) => {
+                verdicts::judge(&planned, &found, layout.n_questions, cannot)
+            }
+        };
+        ledger.enter(&claim.id, tier, verdict);
+    }
+    for given in &options.evidence.given {
+        ledger.enter(&given.id, given.tier, given.verdict.clone());
+    }
+    Ok(ledger)
+}
