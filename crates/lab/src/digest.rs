@@ -1,0 +1,132 @@
+//! Short names for settings and files: the same input gives the same name on every machine.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::LabError;
+
+/// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
+const WINDOW: u64 = 1 << 20;
+
+/// An FNV-1a hash of 64 bit under construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Digest {
+    /// The hash of no bytes.
+    pub fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// The hash with these bytes behind what was there.
+    pub fn bytes(mut self, bytes: &[u8]) -> Self {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self
+    }
+
+    /// The hash with a text behind what was there, kept apart from the next one.
+    pub fn text(self, text: &str) -> Self {
+        self.bytes(text.as_bytes()).bytes(&[0xff])
+    }
+
+    /// The hash with a file behind what was there: its name, its length and the bytes at both of its ends. A file that is
+    /// not there counts as empty.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be read.
+    pub fn file(self, path: &Path) -> Result<Self, LabError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let digest = self.text(&name.unwrap_or_default());
+        match ends(path) {
+            Ok((length, bytes)) => Ok(digest.text(&length.to_string()).bytes(&bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest),
+            Err(error) => Err(LabError::io(path, "read")(error)),
+        }
+    }
+
+    /// Sixteen hexadecimal digits.
+    pub fn hex(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+
+    /// The first eight digits, for names of folders.
+    pub fn short(&self) -> String {
+        self.hex()[..8].to_string()
+    }
+}
+
+/// The digest of settings.
+///
+/// # Errors
+/// When they cannot be written as JSON.
+pub fn of_settings<T: Serialize>(settings: &T) -> Result<Digest, LabError> {
+    Ok(Digest::new().text(&serde_json::to_string(settings)?))
+}
+
+/// The digest of a folder's files of these names, and of every safetensors file in it.
+///
+/// # Errors
+/// When the folder or a file cannot be read.
+pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Digest, LabError> {
+    let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+    let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
+    for entry in entries {
+        let path = entry.map_err(LabError::io(dir, "read"))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+        .iter()
+        .try_fold(Digest::new(), |digest, file| digest.file(file))
+}
+
+fn ends(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
+    if length > 2 * WINDOW {
+        file.seek(SeekFrom::Start(length - WINDOW))?;
+    }
+    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
+    Ok((length, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("a.safetensors", "one");
+        write("config.json", "{}");
+        let digest = || of_folder(dir.path(), &["config.json"]).unwrap().hex();
+        let first = digest();
+        write("other.txt", "not looked at");
+        assert_eq!(digest(), first);
+        write("a.safetensors", "two");
+        assert_ne!(digest(), first);
+        assert_ne!(
+            Digest::new().text("ab").text("c").hex(),
+            Digest::new().text("a").text("bc").hex()
+        );
+    }
+}
