@@ -3,6 +3,7 @@
 
 mod cells;
 mod claims;
+mod estimand;
 mod ledger;
 mod page;
 mod printed;
@@ -10,7 +11,8 @@ mod published;
 mod shapes;
 
 pub use cells::{Published, PublishedCell};
-pub use claims::{Claims, Estimand, Number, PaperClaim, Role, RowArms, Tier};
+pub use claims::{Claims, PaperClaim, Role, RowArms, Tier};
+pub use estimand::{Estimand, Number};
 pub use ledger::{ClaimVerdict, Ledger, Reading, TierVerdict};
 pub(crate) use page::{RULES, counted, table};
 pub use page::{published_json, published_ledger, published_page};

@@ -96,6 +96,14 @@ pub(crate) fn table(ledger: &Ledger) -> TextTable {
     }
 }
 
+impl Ledger {
+    /// The ledger in Markdown: how many claims have which verdict at each tier, by which rules, and one line for each claim.
+    pub fn to_markdown(&self) -> String {
+        let counts: Vec<String> = self.tiers().into_iter().map(|tier| counted(self, tier)).collect();
+        format!("{}\n\n{RULES}\n{}", counts.join(" "), table(self).markdown())
+    }
+}
+
 fn number(verdict: &TierVerdict) -> Option<String> {
     let small = verdict.estimate?.abs() < 0.095;
     verdict.number(if small { 3 } else { 1 })

@@ -108,7 +108,7 @@ impl Report {
         tables.retain(|table| !may_be_empty.contains(&table.id.as_str()) || !table.rows.is_empty());
         tables.extend(extras::tables(&layout, &paired, options));
         tables.extend(extras::beside_partial(records, &partial, options));
-        train_seeds(&mut tables, &answered, options)?;
+        train_seeds(&mut tables, &answered, &meta, options)?;
         Ok(Self {
             meta,
             tables,
@@ -155,14 +155,15 @@ fn of_papers(
 fn train_seeds(
     tables: &mut [Table],
     answered: &Answered<'_>,
+    meta: &Meta,
     options: &ReportOptions,
 ) -> Result<(), EvalError> {
-    let claims = Claims::builtin()?;
+    let trained = judge::trained(&Claims::builtin()?, meta, options);
     let mut seeds: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
     for record in answered
         .records
         .iter()
-        .filter(|record| judge::is_trained(&record.arm, &claims, options))
+        .filter(|record| trained.contains(&record.arm))
     {
         seeds
             .entry((&record.arm, &record.budget))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use diffprune_eval::{
-    Benchmark, Bootstrap, Claims, Contrast, EvidenceOptions, Family, Given, Meta, Record, Replicated, Report,
-    ReportOptions, Statistic, Stratum, Tier, TierVerdict, Verdict, equivalence,
+    Benchmark, Bootstrap, Claims, Contrast, EvidenceOptions, Family, Given, Meta, Record, RecordFile,
+    Replicated, Report, ReportOptions, Statistic, Stratum, Tier, TierVerdict, Verdict, equivalence,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -57,7 +57,6 @@ impl World {
         let trainings = (0..n_seeds).map(|_| between * normal(&mut rng)).collect();
         let mut offsets = vec![vec![0.0]; n_arms];
         offsets[0] = trainings;
-between * normal(&mut rng)).collect());
         Self {
             offsets,
             strata: [Stratum {
@@ -423,4 +422,28 @@ fn the_ledger_is_the_first_page() {
     assert!(markdown.contains("fail"), "failures are counted above the table");
     let read: Report = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     assert_eq!(read.ledger(), report.ledger());
+}
+
+#[test]
+fn compressed_records_are_the_same_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.jsonl");
+    let records = run(&[("diffprune", 1, 8)]);
+    let (mut file, _) = RecordFile::open(&path, "a run").unwrap();
+    file.append(&records).unwrap();
+    let before = RecordFile::read(&path).unwrap();
+    let (packed, again) = (
+        folder.path().join("records.jsonl.gz"),
+        folder.path().join("again.gz"),
+    );
+    RecordFile::compress(&path, &packed).unwrap();
+    RecordFile::compress(&path, &again).unwrap();
+    let bytes = std::fs::read(&packed).unwrap();
+    assert_eq!(bytes, std::fs::read(&again).unwrap(), "no clock, no name");
+    assert!(10 * bytes.len() < std::fs::read(&path).unwrap().len());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(RecordFile::read(&path).unwrap(), before);
+    std::fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(RecordFile::read(&path).is_err(), "half a file is an error");
+    assert!(RecordFile::compress(&folder.path().join("none"), &again).is_err());
 }

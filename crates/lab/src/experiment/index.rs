@@ -1,6 +1,6 @@
 //! The page over the reports of several models.
 
-use diffprune_eval::{Absent, Benchmark, Report, Row, Verdict};
+use diffprune_eval::{Absent, Benchmark, Ledger, Report, Row, Verdict};
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -39,6 +39,18 @@ pub fn page(reports: &[ModelReport]) -> String {
             count(Verdict::Fails).to_string(),
         ]);
     }
+    let ledgers: Vec<(String, Ledger)> = reports
+        .iter()
+        .map(|shown| (text(&shown.report, "model"), shown.report.ledger()))
+        .collect();
+    let named: Vec<(&str, &Ledger)> = ledgers
+        .iter()
+        .map(|(model, ledger)| (model.as_str(), ledger))
+        .collect();
+    let together = Ledger::together(&named);
+    if !together.claims.is_empty() {
+        page += &format!("\n{}", together.to_markdown());
+    }
     page += &claims(reports);
     for report in reports {
         page += &section(report);
@@ -56,7 +68,7 @@ fn claims(reports: &[ModelReport]) -> String {
     }
     let models: Vec<String> = reports.iter().map(|shown| text(&shown.report, "model")).collect();
     let mut table = format!(
-        "\n## Claims\n\n{}",
+        "\n## Claims by model\n\n{}",
         head(&[vec!["claim".to_string()], models].concat())
     );
     for (id, statement) in statements {

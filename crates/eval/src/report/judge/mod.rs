@@ -3,13 +3,17 @@
 mod arms;
 mod measure;
 mod plan;
+mod planned;
 mod verdicts;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use self::arms::Arms;
 use self::measure::Measures;
-use self::plan::{Outcome, plan};
+use self::plan::plan;
+use self::planned::Outcome;
 use super::answered::Answered;
 use super::layout::Layout;
 use super::options::ReportOptions;
@@ -58,13 +62,26 @@ fn table_of(meta: &Meta, options: &ReportOptions) -> Option<usize> {
 /// Roles whose arms are scorers with seeds of their own: a seed is a start, and a training from it.
 const TRAINED_ROLES: [&str; 6] = ["ours", "gumbel", "scale", "global", "own-budget", "untrained"];
 
-/// Whether the seeds of an arm are trainings (or the starts of trainings).
-pub(crate) fn is_trained(arm: &str, claims: &Claims, options: &ReportOptions) -> bool {
+/// The arms whose seeds are trainings, or the starts of trainings: those of the claims' roles, those that the options name, and
+/// the learned ones of a line-up in the report's configuration.
+pub(crate) fn trained(claims: &Claims, meta: &Meta, options: &ReportOptions) -> BTreeSet<String> {
     let named = TRAINED_ROLES.into_iter().filter_map(|role| claims.role(role));
-    let mut named = named.flat_map(|role| role.arms.iter().chain(&role.instead));
-    arm == options.method
-        || named.any(|name| name == arm)
-        || options.evidence.trained.iter().any(|name| name == arm)
+    let named = named.flat_map(|role| role.arms.iter().chain(&role.instead));
+    let learned = meta
+        .config
+        .pointer("/lineup/learned")
+        .and_then(|list| list.as_array());
+    let learned = learned
+        .into_iter()
+        .flatten()
+        .filter_map(|learned| learned.get("arm")?.as_str());
+    let own = options.evidence.trained.iter().chain([&options.method]);
+    named
+        .chain(own)
+        .map(String::as_str)
+        .chain(learned)
+        .map(String::from)
+        .collect()
 }
 
 /// Judges every claim: the printed cells, the published shape, and these records at the tier of the run.
@@ -82,13 +99,14 @@ pub(crate) fn ledger(
     let mut ledger = published_ledger()?;
     let counted: Vec<Benchmark> = layout.counted.iter().copied().collect();
     let arms = Arms::new(answered, table_of(meta, options), &claims, options);
+    let trained = trained(&claims, meta, options);
     let mut measures = Measures::default();
     let plans: Vec<(&PaperClaim, Outcome)> = claims
         .claims
         .iter()
         .map(|claim| (claim, plan(claim, &arms, &counted, &mut measures)))
         .collect();
-    let found = measures.compute(answered, options, &|arm| is_trained(arm, &claims, options));
+    let found = measures.compute(answered, options, &|arm| trained.contains(arm));
     for (claim, outcome) in plans {
         let already = ledger
             .claim(&claim.id)

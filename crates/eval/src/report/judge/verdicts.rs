@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::plan::{Planned, Rule};
+use super::planned::{Planned, Rule};
 use crate::evidence::{Reading, TierVerdict};
 use crate::stats::{Compared, Equivalence, Family, TwoLevel, Verdict, equivalence, normal};
 
