@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use diffprune::vlm::{Newlines, NextOptions, NextTokens, PruningSite, QwenOptions, plan_vlm};
+use diffprune::vlm::{Family, Newlines, NextOptions, NextTokens, PruningSite, QwenOptions, plan_vlm};
 use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
-
-const NEXT: &str = "llava-next";
-const QWEN: &str = "qwen2.5-vl";
 
 /// Options of one family of models; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]
@@ -75,15 +72,15 @@ impl FamilyArgs {
     }
 
     /// The options that were given, each with the family that has it.
-    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn given(&self) -> impl Iterator<Item = (&'static str, Family)> {
         [
-            (self.next_tokens.is_some(), "--next-tokens", NEXT),
-            (self.newlines.is_some(), "--newlines", NEXT),
-            (self.next_papers, "--next-papers", NEXT),
-            (self.site.is_some(), "--site", QWEN),
-            (self.min_pixels.is_some(), "--min-pixels", QWEN),
-            (self.max_pixels.is_some(), "--max-pixels", QWEN),
-            (self.pad_square, "--pad-square", QWEN),
+            (self.next_tokens.is_some(), "--next-tokens", Family::LlavaNext),
+            (self.newlines.is_some(), "--newlines", Family::LlavaNext),
+            (self.next_papers, "--next-papers", Family::LlavaNext),
+            (self.site.is_some(), "--site", Family::Qwen25Vl),
+            (self.min_pixels.is_some(), "--min-pixels", Family::Qwen25Vl),
+            (self.max_pixels.is_some(), "--max-pixels", Family::Qwen25Vl),
+            (self.pad_square, "--pad-square", Family::Qwen25Vl),
         ]
         .into_iter()
         .filter_map(|(given, option, family)| given.then_some((option, family)))
@@ -103,7 +100,7 @@ impl FamilyArgs {
             Some((option, wanted)) => Err(LoadError::Request {
                 subject: format!("option {option}"),
                 found: format!("a model of the family {found}"),
-                wanted: wanted.into(),
+                wanted: wanted.to_string(),
                 remedy: "leave the option out or name another --model".into(),
             }),
         }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use diffprune::LoadOptions;
-use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
+use diffprune::vlm::{Family, HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
 use diffprune_lab::{LoadedModel, WeightType};
-use diffprune_mini::Family;
+use diffprune_mini::model_name;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
@@ -100,7 +100,9 @@ impl ModelArgs {
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
-    if let Some(family) = Family::ALL.into_iter().find(|family| family.folder() == model)
+    if let Some(family) = Family::ALL
+        .into_iter()
+        .find(|&family| model_name(family) == model)
         && !Path::new(model).is_dir()
     {
         return shipped(family);
@@ -128,7 +130,7 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
 
 /// Where the small model of a family is shipped, in the repository.
 pub fn shipped_folder(family: Family) -> PathBuf {
-    Path::new(ASSETS).join(family.folder())
+    Path::new(ASSETS).join(model_name(family))
 }
 
 /// A shipped model: below the current folder, above it, or above the program's own file.

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::{LoadError, VlmError};
+use diffprune_vlm::VlmError;
+use diffprune_vlm_adapters::LoadError;
 
 /// Why a benchmark could not be read, run or reported.
 #[derive(Debug, thiserror::Error)]

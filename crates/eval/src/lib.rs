@@ -27,9 +27,8 @@ pub use cost::{
 };
 pub use data::{
     Benchmark, Caption, Captions, Difference, FileEntry, ImageNet, ImageNetSample, InlineImage, Loaded,
-    Manifest, ModelFamily, OPTION_LETTER, Protocol, Protocols, Question, ReadOptions, Reference,
-    SHORT_ANSWER, Split, Splits, Template, mme_results, mme_text, read_captions, textvqa_text,
-    vqav2_upload_ids,
+    Manifest, OPTION_LETTER, Protocol, Protocols, Question, ReadOptions, Reference, SHORT_ANSWER, Split,
+    Splits, Template, mme_results, mme_text, read_captions, textvqa_text, vqav2_upload_ids,
 };
 #[cfg(feature = "parquet")]
 pub use data::{unpack_captions, unpack_imagenet, unpack_parquet};

@@ -25,10 +25,10 @@ use diffprune_eval::{
     ReportOptions, Run, RunOptions, Verdict,
 };
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
-use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
-    VisualInput, Vlm, VlmError, resize_bicubic,
+use diffprune_vlm::{
+    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, TextBatch, Turn, VisualInput, Vlm, VlmError,
 };
+use diffprune_vlm_adapters::resize_bicubic;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -40,9 +40,7 @@ const PIXELS: u32 = 16;
 /// A model whose tokens are the colours of a grid of cells. Asked "… red …" it says yes when a red token is left and
 /// no otherwise; asked "how many …" it counts the red tokens.
 #[derive(Clone)]
-struct Eye {
-    tokenizer: TextTokenizer,
-}
+struct Eye;
 
 const WORDS: [&str; 20] = [
     "<unk>", "<image>", "yes", "no", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "how", "many",
@@ -50,28 +48,6 @@ const WORDS: [&str; 20] = [
 ];
 
 impl Eye {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let vocab: serde_json::Map<String, Value> = WORDS
-            .iter()
-            .enumerate()
-            .map(|(id, word)| (word.to_string(), id.into()))
-            .collect();
-        let special = |id: usize| {
-            serde_json::json!({"id": id, "content": WORDS[id], "special": true, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false})
-        };
-        let tokenizer = serde_json::json!({"version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": [special(0), special(1)], "normalizer": {"type": "Lowercase"},
-            "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
-            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}});
-        let path = folder.path().join("tokenizer.json");
-        fs::write(&path, tokenizer.to_string()).unwrap();
-        Self {
-            tokenizer: TextTokenizer::from_file(&path).unwrap(),
-        }
-    }
-
     /// The word that answers a prompt, given the red part of the picture's tokens.
     fn word(prompt: &[u32], red: &[f32]) -> u32 {
         let n_red = Self::n_red(red);
@@ -96,8 +72,8 @@ impl Eye {
 }
 
 impl Vlm for Eye {
-    fn family(&self) -> &'static str {
-        "eye"
+    fn family(&self) -> Family {
+        Family::Other("eye")
     }
     fn device(&self) -> Device {
         Device::flex()
@@ -111,13 +87,24 @@ impl Vlm for Eye {
     fn clone_box(&self) -> Box<dyn Vlm> {
         Box::new(self.clone())
     }
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.tokenizer
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        let id = |word: &str| {
+            let word = word.trim_matches(['?', '.', ',']).to_lowercase();
+            WORDS.iter().position(|known| *known == word).unwrap_or(0) as u32
+        };
+        Ok(text.split_whitespace().map(id).collect())
     }
-    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+    /// `<unk>` and `<image>` are marks, no words.
+    fn text_of(&self, ids: &[u32]) -> String {
+        let words = ids.iter().filter(|&&id| id > 1);
+        words.map(|&id| WORDS[id as usize]).collect::<Vec<_>>().join(" ")
+    }
+    fn end_id(&self) -> Option<u32> {
+        None
+    }
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         let image = "<image> ".repeat(turns[0].n_images);
-        self.tokenizer
-            .encode(&format!("{image}{}", turns[0].question), false)
+        self.text_ids(&format!("{image}{}", turns[0].question))
     }
     fn generate_options(&self) -> GenerateOptions {
         GenerateOptions::default()
@@ -342,7 +329,7 @@ fn execute(questions: &[Question], threads: usize, file: &Path) -> Result<Vec<Re
         annotations: Some(&relevance),
         options: options(threads),
     };
-    run.execute(&Eye::new(), file)
+    run.execute(&Eye, file)
 }
 
 fn report(records: &[Record]) -> Report {
@@ -533,7 +520,7 @@ fn ambiguous_set_ups_and_missing_truth_are_refused() {
             annotations: None,
             options: options(2),
         };
-        run.execute(&Eye::new(), &file).unwrap_err().to_string()
+        run.execute(&Eye, &file).unwrap_err().to_string()
     };
     assert!(run(&questions, &arms).contains("annotated relevance"));
     assert!(run(&questions, &[Arm::full(), Arm::full()]).contains("twice"));

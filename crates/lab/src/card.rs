@@ -6,7 +6,7 @@ use std::path::Path;
 use diffprune::Budget;
 use diffprune::vlm::write_atomic;
 use diffprune_eval::{Annotations, Meta, Report, ReportOptions};
-use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
+use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
@@ -142,7 +142,7 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
          Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
          end. Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
-        name = config.family.folder(),
+        name = model_name(config.family),
         large = phrases.large,
         parts = phrases.parts,
         tokens = phrases.tokens,
@@ -188,7 +188,6 @@ impl Architecture {
             bridge: "Projector",
         };
         match family {
-            Family::Llava15 => llava,
             Family::LlavaNext => Self {
                 large: "LLaVA-NeXT",
                 parts: "CLIP tower with [CLS], layer -2, tiles on a canvas, newline vectors, two-layer projector, LLaMA",
@@ -209,6 +208,7 @@ impl Architecture {
                 lessons: "shape, colour, size, place and letter that cover each cell of four patches",
                 bridge: "Merger",
             },
+            _ => llava,
         }
     }
 }

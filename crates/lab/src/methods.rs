@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
+use diffprune::vlm::Family;
 use diffprune::{
     CheckpointError, DiffPruneConfig, HeadCheckpoint, LearnedPruner, PruneError, Pruner, ScorerChoice,
     ScorerPreset, Vlm,
@@ -12,9 +13,6 @@ use diffprune::{
 use diffprune_baselines::{find, registry};
 
 use crate::LabError;
-
-/// The family whose encoder has no `[CLS]`.
-pub(crate) const QWEN: &str = "qwen2.5-vl";
 
 /// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \
@@ -28,9 +26,9 @@ const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
 /// The name of the method for models of a family when none is given: the tokens that the encoder attends to most, by `[CLS]`
 /// where there is one and by the attention that tokens receive elsewhere.
-pub fn default_method(family: &str) -> &'static str {
+pub fn default_method(family: Family) -> &'static str {
     match family {
-        QWEN => "holov-qwen",
+        Family::Qwen25Vl => "holov-qwen",
         _ => "cls",
     }
 }
@@ -175,7 +173,7 @@ pub(crate) fn in_each_view(pruner: Box<dyn Pruner>) -> Result<PerView, LabError>
 ///
 /// # Errors
 /// When the text names no method, or one that models of this family cannot run.
-pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>, LabError> {
+pub fn check_method(text: &str, family: Family) -> Result<Option<Arc<dyn Pruner>>, LabError> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
         HeadCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
@@ -186,7 +184,7 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
     let pruner = fixed(name.base, name.per_view)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
-    let no_class = family == QWEN && !signals.received_attention;
+    let no_class = family == Family::Qwen25Vl && !signals.received_attention;
     let missing = [
         (signals.relevance, "the truth about the picture"),
         (signals.cls_attention && no_class, "[CLS] attention"),

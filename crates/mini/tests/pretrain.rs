@@ -107,7 +107,7 @@ fn every_family_trains_resumes_and_loads() -> Outcome {
             &Device::flex(),
             LoadOptions::default(),
         )?;
-        assert_eq!(vlm.family(), family.name());
+        assert_eq!(vlm.family(), family);
         let scenes = SceneDataset::new(WorldConfig::default(), 1, Split::Val)?;
         let pixels = vlm.preprocess(&[render(&scenes.get(0))])?;
         let n_tokens = vlm.encode(pixels, Signals::default()).layouts[0].n_tokens();

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune_vlm::VlmError;
+
 /// Why a checkpoint, an image or a prompt could not be used.
 ///
 /// Every message names the file, what was found, what was wanted and what to do about it.
@@ -193,6 +195,12 @@ pub enum LoadError {
         /// What to do about it.
         remedy: Box<str>,
     },
+}
+
+impl From<LoadError> for VlmError {
+    fn from(error: LoadError) -> Self {
+        Self::Text(Box::new(error))
+    }
 }
 
 impl LoadError {

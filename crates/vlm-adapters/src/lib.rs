@@ -1,9 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod conversation;
 mod error;
-mod generate;
 mod hub;
 mod image;
 mod language;
@@ -13,12 +11,10 @@ mod load;
 mod plan;
 mod projector;
 mod qwen25vl;
-mod sequence;
 mod splice;
 mod text;
 mod vision;
 mod vit;
-mod vlm;
 mod weights;
 
 pub use crate::image::{
@@ -29,17 +25,14 @@ pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
     Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
-pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
-pub use generate::{GenerateOptions, Sampling};
 pub use hub::{
     HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
     resolve_settings_with,
 };
 pub use language::{
-    DecideOnce, DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention,
-    LlamaLayer, LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
-    sequence_nll,
+    KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer, LlamaMlp, PrunedPass, Reader, Rope,
+    decode, next_token_nll, sequence_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
@@ -50,13 +43,11 @@ pub use qwen25vl::{
     PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,
     QwenVisionBlock, WindowPlan, canonical_qwen_name,
 };
-pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
-pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
+pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
 pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
-pub use vlm::{
-    Encoded, Hooks, ImageShape, OnScores, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer,
-    prune, pruning_context,
-};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};
+
+// The interface, so that one dependency is enough.
+pub use diffprune_vlm::*;

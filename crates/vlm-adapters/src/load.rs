@@ -1,12 +1,16 @@
 //! Reading a checkpoint folder of any family.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
 use serde_json::Value;
 
 use crate::config::read_json;
-use crate::{ImageMode, Llava, LlavaNext, LoadError, NextOptions, PromptStyle, Qwen25Vl, QwenOptions, Vlm};
+use crate::plan::ImagePlan;
+use crate::{
+    ChatTemplate, Family, ImageMode, LlamaConfig, LoadError, NextOptions, PromptStyle, QwenOptions, Turn, Vlm,
+};
 
 /// How a checkpoint is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,35 +40,25 @@ impl Default for LoadOptions {
     }
 }
 
-/// The families that this crate knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    Llava,
-    LlavaNext,
-    Qwen25Vl,
-}
-
-impl Family {
-    const ALL: [Self; 3] = [Self::Llava, Self::LlavaNext, Self::Qwen25Vl];
-
+/// A family's row in the table of backbones: how its checkpoints are told from others, read and planned.
+pub(crate) struct Backbone {
+    pub(crate) family: Family,
     /// `model_type` and architecture in `config.json`.
-    fn marks(self) -> [&'static str; 2] {
-        match self {
-            Self::Llava => ["llava", "LlavaForConditionalGeneration"],
-            Self::LlavaNext => ["llava_next", "LlavaNextForConditionalGeneration"],
-            Self::Qwen25Vl => ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"],
-        }
-    }
-
-    /// As [`Vlm::family`] says it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Llava => "llava-1.5",
-            Self::LlavaNext => "llava-next",
-            Self::Qwen25Vl => "qwen2.5-vl",
-        }
-    }
+    pub(crate) marks: [&'static str; 2],
+    /// Reads a folder with its weights.
+    pub(crate) load: fn(&Path, &Device, LoadOptions) -> Result<Box<dyn Vlm>, LoadError>,
+    /// Reads the settings of a folder alone: the language model's, and how images are cut into tokens.
+    pub(crate) plan: fn(&Path, LoadOptions) -> Result<(LlamaConfig, Arc<dyn ImagePlan>), LoadError>,
+    /// The text of a conversation by a folder's template, where it has one.
+    pub(crate) prompt: fn(PromptStyle, Option<ChatTemplate>, &[Turn]) -> Result<String, LoadError>,
 }
+
+/// The backbones of this crate.
+const BACKBONES: [&Backbone; 3] = [
+    &crate::llava15::BACKBONE,
+    &crate::llava_next::BACKBONE,
+    &crate::qwen25vl::BACKBONE,
+];
 
 /// Reads a checkpoint folder of any family that this crate knows; `model_type` in `config.json` decides which.
 ///
@@ -76,29 +70,25 @@ pub fn load_vlm(
     options: LoadOptions,
 ) -> Result<Box<dyn Vlm>, LoadError> {
     let dir = dir.as_ref();
-    let path = dir.join("config.json");
-    let config: Value = read_json(&path, "a model configuration")?;
-    Ok(match family_of(&config, &path)? {
-        Family::Llava => Box::new(Llava::load_with(dir, device, options)?),
-        Family::LlavaNext => Box::new(LlavaNext::load_with(dir, device, options)?),
-        Family::Qwen25Vl => Box::new(Qwen25Vl::load_with(dir, device, options)?),
-    })
+    (backbone_of(dir)?.load)(dir, device, options)
 }
 
-/// The family of a configuration: by `model_type`, or by its architecture in files without one.
-pub(crate) fn family_of(config: &Value, path: &Path) -> Result<Family, LoadError> {
+/// The backbone of a folder: by `model_type`, or by the architecture in files without one.
+pub(crate) fn backbone_of(dir: &Path) -> Result<&'static Backbone, LoadError> {
+    let path = dir.join("config.json");
+    let config: Value = read_json(&path, "a model configuration")?;
     let found = config
         .get("model_type")
         .or_else(|| config.pointer("/architectures/0"))
         .and_then(Value::as_str)
         .unwrap_or("none (neither model_type nor architectures is given)");
-    Family::ALL
+    BACKBONES
         .into_iter()
-        .find(|family| family.marks().contains(&found))
+        .find(|backbone| backbone.marks.contains(&found))
         .ok_or_else(|| LoadError::UnsupportedArchitecture {
-            path: path.into(),
+            path,
             found: found.into(),
-            supported: Family::ALL.map(|family| family.marks()[0]).join(", "),
+            supported: BACKBONES.map(|backbone| backbone.marks[0]).join(", "),
             remedy: "convert the checkpoint to the published `-hf` layout, or use one of a supported kind"
                 .into(),
         })

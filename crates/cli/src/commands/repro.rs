@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use diffprune_lab::{Plan, Series, revision};
-use diffprune_mini::Family;
+use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
@@ -74,7 +74,7 @@ impl ReproArgs {
 /// The folders of several models; those on the hub are fetched.
 fn folders(shared: &ModelArgs, models: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let names = match models {
-        [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
+        [] => Family::ALL.map(model_name).to_vec(),
         given => given.iter().map(|name| name.trim().to_string()).collect(),
     };
     let dir = |name: String| {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune::vlm::{Encoded, GenerateOptions, ImageMode, LoadOptions, TextBatch, load_image, load_vlm};
+use diffprune::vlm::{
+    Encoded, Family, GenerateOptions, ImageMode, LoadOptions, TextBatch, load_image, load_vlm,
+};
 use diffprune::{PositionRule, Signals};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -144,7 +146,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
         )?);
         let gradient = stored.floats("grad_vision_selected_without_cls");
         // LLaVA-NeXT's is stored before its tokens are packed.
-        let gradient = gradient.filter(|_| vlm.family() == "llava-1.5");
+        let gradient = gradient.filter(|_| vlm.family() == Family::Llava15);
         if let Some((wanted, tokens)) = gradient.zip(tokens) {
             let found: Tensor<3> = tokens.grad(&loss.backward()).ok_or("no gradient of the tokens")?;
             let largest = wanted

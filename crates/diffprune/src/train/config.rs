@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use diffprune_training::{AdamWOptions, WarmupCosine};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, DiffPruneConfig, TrainError};

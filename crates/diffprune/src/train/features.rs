@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, f16};
 use diffprune_pruner::{Layout, Observed, Signals};
-use diffprune_vlm_adapters::{Encoded, Vlm};
+use diffprune_vlm::{Encoded, Vlm};
 
 use crate::{CachePrecision, CaptionData, TrainError};
 

@@ -40,7 +40,7 @@ pub(crate) use mmbench::mmbench_upload;
 pub use mme::mme_results;
 pub use picture::InlineImage;
 pub use problems::Loaded;
-pub use prompt::{ModelFamily, OPTION_LETTER, SHORT_ANSWER, Template, mme_text, textvqa_text};
+pub use prompt::{OPTION_LETTER, SHORT_ANSWER, Template, mme_text, textvqa_text};
 pub use protocols::Protocols;
 pub use question::{Benchmark, Protocol, Question, ReadOptions, Reference, Split};
 #[cfg(feature = "parquet")]

@@ -1,5 +1,7 @@
 //! The texts around a question, as data: one [`Template`] per benchmark and protocol.
 
+use diffprune_vlm::Family;
+
 use super::question::{Benchmark, Protocol};
 
 /// Suffix of questions with a short answer.
@@ -38,21 +40,13 @@ const LETTER: Template = Template {
     ..SHORT
 };
 
-/// The families of models whose published numbers follow one way of asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ModelFamily {
-    /// LLaVA-1.5 and LLaVA-NeXT: the texts of LLaVA's question files.
-    Llava,
-    /// Qwen2.5-VL: the default texts of lmms-eval, with which pruning papers evaluate it.
-    Qwen,
-}
-
-impl ModelFamily {
-    /// Whose texts the family is asked with.
-    pub fn protocol(self) -> Protocol {
-        match self {
-            Self::Llava => Protocol::Llava,
-            Self::Qwen => Protocol::LmmsEval,
+impl Protocol {
+    /// Whose texts a family of models is asked with when nothing else is wanted: those behind its published numbers, which
+    /// are lmms-eval's default texts for Qwen2.5-VL and LLaVA's question files for all others.
+    pub fn of_family(family: Family) -> Self {
+        match family {
+            Family::Qwen25Vl => Self::LmmsEval,
+            _ => Self::Llava,
         }
     }
 }

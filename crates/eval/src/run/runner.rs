@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use diffprune_pruner::{Budget, Layout};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::arm::{Arm, Truth};
 use super::batch::{Unit, spread, units};

@@ -39,9 +39,7 @@ fn records_hold_the_softmax_over_yes_and_no_of_what_was_said() {
     let questions = both(folder.path(), 8);
     let arms = arms();
     let run = run(&questions, &arms);
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     let mut seen = 0;
     for record in records.iter().filter(|record| record.arm == "full") {
@@ -73,9 +71,7 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
     let questions = both(folder.path(), 12);
     let arms = arms();
     let run = run(&questions, &arms);
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     let shown = report(&records);
     let table = shown.table("calibration").unwrap();
     for (benchmark, metric) in [
@@ -107,12 +103,12 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
     let arms = arms();
     let run = run(&questions, &arms);
     let file = folder.path().join("records.jsonl");
-    let records = run.execute(&Eye::new(), &file).unwrap();
+    let records = run.execute(&Eye, &file).unwrap();
     let bytes = fs::read(&file).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
     for cut in [text.find('\n').unwrap() + 1, bytes.len() / 3, bytes.len() - 9] {
         fs::write(&file, &bytes[..cut]).unwrap();
-        assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+        assert_eq!(run.execute(&Eye, &file).unwrap(), records);
         assert!(fs::read(&file).unwrap() == bytes, "cut at byte {cut}");
     }
     // A file from before probabilities were measured.
@@ -128,7 +124,7 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
         ..record.clone()
     };
     let wanted: Vec<Record> = records.iter().map(bare).collect();
-    assert_eq!(run.execute(&Eye::new(), &file).unwrap(), wanted);
+    assert_eq!(run.execute(&Eye, &file).unwrap(), wanted);
     assert_eq!(RecordFile::read(&file).unwrap().len(), wanted.len());
     assert!(report(&wanted).table("calibration").is_none());
 }
@@ -156,7 +152,7 @@ fn records_hold_what_was_said_and_what_was_offered() {
         run.options.protocols = protocol.into();
         run.options.times = Some(times.clone());
         let file = folder.path().join(format!("{}.jsonl", protocol.name()));
-        let records = run.execute(&Eye::new(), &file).unwrap();
+        let records = run.execute(&Eye, &file).unwrap();
         assert_eq!(records, RecordFile::read(&file).unwrap());
         let llava = protocol == Protocol::Llava;
         for record in &records {
@@ -180,7 +176,7 @@ fn records_hold_what_was_said_and_what_was_offered() {
         assert!(medians[0].encode_ms.is_some() && medians[0].prefill_ms > 0.0);
         let again = RunTimes::default();
         run.options.times = Some(again.clone());
-        assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+        assert_eq!(run.execute(&Eye, &file).unwrap(), records);
         assert!(again.medians().is_empty());
     }
 }

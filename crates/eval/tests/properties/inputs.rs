@@ -88,9 +88,7 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
         annotations: None,
         options: options(2),
     };
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     assert_eq!(records.len(), 3 * questions.len());
     let (full, rest) = records.split_at(questions.len());
     let (whole, least) = rest.split_at(questions.len());

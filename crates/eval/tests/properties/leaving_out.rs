@@ -103,7 +103,7 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
         options: options(2),
     };
     let file = folder.path().join("records.jsonl");
-    let records = run.execute(&Eye::new(), &file).unwrap();
+    let records = run.execute(&Eye, &file).unwrap();
     let of_oracle: Vec<&Record> = records
         .iter()
         .filter(|record| record.arm == "oracle-loo")
@@ -143,5 +143,5 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
     let rows = &board.table("leaderboard").unwrap().rows;
     assert!(rows.iter().all(|row| !row.arm.contains("oracle-loo")));
     // The same file again: nothing is asked twice, nothing changes.
-    assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+    assert_eq!(run.execute(&Eye, &file).unwrap(), records);
 }

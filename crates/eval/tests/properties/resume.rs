@@ -105,7 +105,7 @@ fn patient(
         annotations: Some(&moody),
         options,
     };
-    run.execute(&Eye::new(), file)
+    run.execute(&Eye, file)
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn several_models_share_the_work() {
         options: options(1),
     };
     let replica = || Replica {
-        vlm: Box::new(Eye::new()),
+        vlm: Box::new(Eye),
         arms: super::arms(),
     };
     let models = || (0..3).map(|_| replica()).collect();

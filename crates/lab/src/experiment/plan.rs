@@ -183,7 +183,7 @@ mod tests {
     fn trainings_differ_in_the_method_only() {
         let plan = Plan::default();
         let settings = |method| serde_json::to_value(plan.train(method, 128, 3)).unwrap();
-        let mut trained: Vec<_> = Lineup::of("llava-1.5")
+        let mut trained: Vec<_> = Lineup::of(diffprune::Family::Llava15)
             .learned
             .into_iter()
             .map(|learned| settings(learned.method))

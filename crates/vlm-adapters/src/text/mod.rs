@@ -5,6 +5,6 @@ mod template;
 mod tokenizer;
 
 pub(crate) use prompt::render_template;
-pub use prompt::{PromptStyle, Turn, render_prompt};
+pub use prompt::{PromptStyle, render_prompt};
 pub use template::{ChatTemplate, Content, Message};
 pub use tokenizer::TextTokenizer;

@@ -100,7 +100,10 @@ impl<'a> Case<'a> {
 
     fn splice(&self, visual: &VisualInput) -> Spliced {
         let prompts = std::slice::from_ref(&self.prompt);
-        self.model.splice(prompts, Some(visual), Padding::Right).unwrap()
+        self.model
+            .reader()
+            .splice(prompts, Some(visual), Padding::Right)
+            .unwrap()
     }
 
     pub fn check_splice(&self, visual: &VisualInput) -> Spliced {
@@ -353,8 +356,8 @@ impl<'a> Case<'a> {
         let pruner = Fixed(keep.to_vec());
         let prompts = std::slice::from_ref(&self.prompt);
         let prune = PruneOptions::new(Budget::All);
-        let (found, _) = answer(self.vlm, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
-        assert_eq!(found, [wanted]);
+        let found = answer(self.vlm, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
+        assert_eq!(found.ids, [wanted]);
     }
 }
 

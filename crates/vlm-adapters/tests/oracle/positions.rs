@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule, Segment};
 use diffprune_vlm_adapters::{
-    Llama, LlamaConfig, LoadOptions, Newlines, Padding, Slot, SplicePlan, VisualInput, VisualSource, Vlm,
-    load_vlm, plan_splice, splice,
+    Family, Llama, LlamaConfig, LoadOptions, Newlines, Padding, Slot, SplicePlan, VisualInput, VisualSource,
+    Vlm, load_vlm, plan_splice, splice,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -227,7 +227,7 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
         }
         families.push(vlm.family());
         let mut sizes = LlamaConfig::tiny();
-        sizes.mrope_section = (vlm.family() == "qwen2.5-vl").then_some([2, 1, 1]);
+        sizes.mrope_section = (vlm.family() == Family::Qwen25Vl).then_some([2, 1, 1]);
         let language = sizes.init(&Device::flex());
         let mut runner = TestRunner::new(config(100));
         runner
@@ -246,9 +246,7 @@ fn newline_policies_change_separators_and_nothing_else() {
         .run(&picture(), |picture| {
             let layout = picture.layout("llava-next");
             let keep = picture.kept(&layout);
-            let packed = |newlines, rule| {
-                diffprune_vlm_adapters::VisualSequence::packed(&layout, &keep, newlines, rule)
-            };
+            let packed = |newlines, rule| newlines.sequence(&layout, &keep, rule);
             let [all, kept, none] = [Newlines::All, Newlines::KeptRows, Newlines::None]
                 .map(|newlines| packed(newlines, PositionRule::Keep));
             let features = |sequence: &diffprune_vlm_adapters::VisualSequence| -> Vec<_> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::{DType, Device};
 use diffprune_pruner::{PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, LoadOptions, Padding, PruningSite, Qwen25VlConfig, Turn, VisualInput, Vlm, WeightFiles,
+    Encoded, Family, LoadOptions, Padding, PruningSite, Qwen25VlConfig, Turn, VisualInput, Vlm, WeightFiles,
     load_vlm, save_safetensors,
 };
 
@@ -83,7 +83,11 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
             Some(qwen.visual_input(features, &encoded.layouts[range], &keep, PositionRule::Keep))
         };
         let run = |prompts: &[Vec<u32>], visual: Option<&VisualInput>| {
-            let spliced = qwen.model().splice(prompts, visual, Padding::Right).unwrap();
+            let spliced = qwen
+                .model()
+                .reader()
+                .splice(prompts, visual, Padding::Right)
+                .unwrap();
             let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
             let hidden = qwen.model().language.forward(embeds, positions, None, None);
             (logits(&qwen, hidden), spliced)
@@ -150,7 +154,7 @@ fn the_family_is_found_by_its_configuration() {
     for (_, manifest) in manifests(FAMILY) {
         let dir = fixture(manifest["checkpoint"].as_str().unwrap());
         let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default()).unwrap();
-        assert_eq!(vlm.family(), "qwen2.5-vl");
+        assert_eq!(vlm.family(), Family::Qwen25Vl);
         assert_eq!(vlm.d_descriptor() * vlm.group(), vlm.d_vision());
         let prompt = vlm.prompt_ids(&[Turn::ask("Which?").with_images(3)]).unwrap();
         let image = vlm.tokenizer().image_token_id();

@@ -1,89 +1,15 @@
-//! Options of decoding, and the choice of the next token.
+//! The choice of the next token.
 
 use std::collections::HashSet;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::GenerationConfig;
-
-/// How prompts are continued.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerateOptions {
-    /// Most ids to produce.
-    pub max_new_tokens: usize,
-    /// Ids that end a sequence; they are not part of the answer.
-    pub stop_ids: Vec<u32>,
-    /// How an id is chosen.
-    pub sampling: Sampling,
-    /// Divides the positive scores (multiplies the negative) of every id seen so far, prompt included; 1 is off.
-    pub repetition_penalty: f32,
-}
-
-/// How an id is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sampling {
-    /// The highest score; the lowest id on a tie.
-    Greedy,
-    /// Drawn from the softmax of the scores.
-    Random {
-        /// Divides the scores before the softmax.
-        temperature: f32,
-        /// Mass of the smallest set of most likely ids that is drawn from; 1 is off.
-        top_p: f32,
-        /// Number of most likely ids that are drawn from; 0 is off.
-        top_k: usize,
-        /// Seed; each prompt of a batch has its own stream.
-        seed: u64,
-    },
-}
-
-impl Default for GenerateOptions {
-    fn default() -> Self {
-        Self {
-            max_new_tokens: 128,
-            stop_ids: Vec::new(),
-            sampling: Sampling::Greedy,
-            repetition_penalty: 1.0,
-        }
-    }
-}
-
-impl GenerateOptions {
-    /// The stop ids and the penalty of a `generation_config.json`, with greedy decoding.
-    pub fn greedy(config: &GenerationConfig) -> Self {
-        Self {
-            stop_ids: config.eos_token_ids.clone(),
-            repetition_penalty: config.repetition_penalty,
-            ..Self::default()
-        }
-    }
-
-    /// The file's own choice: as [`Self::greedy`], drawn at random where the file says so.
-    pub fn configured(config: &GenerationConfig, seed: u64) -> Self {
-        let mut options = Self::greedy(config);
-        if config.do_sample {
-            let (temperature, top_p, top_k) = (config.temperature, config.top_p, config.top_k);
-            options.sampling = Sampling::Random {
-                temperature,
-                top_p,
-                top_k,
-                seed,
-            };
-        }
-        options
-    }
-
-    /// The same options with another limit.
-    pub fn with_max_new_tokens(mut self, max_new_tokens: usize) -> Self {
-        self.max_new_tokens = max_new_tokens;
-        self
-    }
-}
+use crate::{GenerateOptions, Sampling};
 
 /// Chooses the ids of one sequence, step by step.
 #[derive(Debug)]
-pub(crate) struct Sampler {
+pub struct Sampler {
     sampling: Sampling,
     penalty: f32,
     seen: HashSet<u32>,
@@ -92,7 +18,7 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     /// A sampler for prompt `index` of a batch.
-    pub(crate) fn new(options: &GenerateOptions, index: usize, prompt: &[u32]) -> Self {
+    pub fn new(options: &GenerateOptions, index: usize, prompt: &[u32]) -> Self {
         let seed = match options.sampling {
             Sampling::Greedy => 0,
             Sampling::Random { seed, .. } => seed,
@@ -109,7 +35,7 @@ impl Sampler {
     }
 
     /// The next id by its scores, one per id of the vocabulary.
-    pub(crate) fn next(&mut self, scores: &mut [f32]) -> u32 {
+    pub fn next(&mut self, scores: &mut [f32]) -> u32 {
         if self.penalty != 1.0 {
             self.penalise(scores);
         }

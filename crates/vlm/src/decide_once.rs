@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage,
-    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
 };
 
 /// Lets a method inside the language model choose for the first prompt of a conversation, and repeats its choice for
@@ -89,10 +89,6 @@ impl fmt::Debug for DecideOnce<'_> {
 impl Pruner for DecideOnce<'_> {
     fn name(&self) -> &str {
         self.inner.name()
-    }
-
-    fn stage(&self) -> Stage {
-        self.inner.stage()
     }
 
     fn signals(&self) -> Signals {
