@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
-use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard};
+use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard, make_folder};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///

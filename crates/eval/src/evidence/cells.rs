@@ -150,6 +150,21 @@ impl Published {
         Ok(Self { cells })
     }
 
+    /// The benchmarks that a table prints.
+    pub fn benchmarks(&self, table: usize) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for cell in self
+            .cells
+            .iter()
+            .filter(|cell| cell.table == table && cell.quantity != PRINTED_MEAN)
+        {
+            if !names.contains(&cell.quantity) {
+                names.push(cell.quantity.clone());
+            }
+        }
+        names
+    }
+
     /// The papers that have a table.
     pub(crate) fn papers(&self, table: usize) -> Vec<&str> {
         let mut papers: Vec<&str> = Vec::new();

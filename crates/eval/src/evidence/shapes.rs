@@ -1,6 +1,7 @@
 //! The tier `shape`: what follows from the shape of a published model.
 
-use super::claims::{Claims, Estimand, PaperClaim, Tier};
+use super::claims::{Claims, PaperClaim, Tier};
+use super::estimand::Estimand;
 use super::ledger::TierVerdict;
 use crate::cost::{Counting, ModelShape, Schedule, prefill_flops};
 use crate::stats::Verdict;

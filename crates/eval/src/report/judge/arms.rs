@@ -16,6 +16,8 @@ pub(crate) struct Arms<'a> {
     totals: BTreeMap<&'a str, BTreeSet<usize>>,
     /// The table of the papers that the run shows.
     pub(crate) table: Option<usize>,
+    /// The benchmarks that this table prints.
+    pub(crate) columns: Vec<String>,
     claims: &'a Claims,
     options: &'a ReportOptions,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Cast {
 impl<'a> Arms<'a> {
     pub(crate) fn new(
         answered: &Answered<'a>,
-        table: Option<usize>,
+        (table, columns): (Option<usize>, Vec<String>),
         claims: &'a Claims,
         options: &'a ReportOptions,
     ) -> Self {
@@ -47,6 +49,7 @@ impl<'a> Arms<'a> {
             seeds,
             totals,
             table,
+            columns,
             claims,
             options,
         }

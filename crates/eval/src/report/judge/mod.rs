@@ -20,7 +20,7 @@ use super::options::ReportOptions;
 use super::result::Meta;
 use crate::EvalError;
 use crate::data::Benchmark;
-use crate::evidence::{Claims, Ledger, PaperClaim, Tier, TierVerdict, published_ledger};
+use crate::evidence::{Claims, Ledger, PaperClaim, Published, Tier, TierVerdict, published_ledger};
 
 /// What a ledger needs to know beside the records.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -94,11 +94,13 @@ pub(crate) fn ledger(
     meta: &Meta,
     options: &ReportOptions,
 ) -> Result<Ledger, EvalError> {
-    let claims = Claims::builtin()?;
+    let (claims, published) = (Claims::builtin()?, Published::builtin()?);
     let tier = Tier::of(&meta.tier).unwrap_or(Tier::Mini);
     let mut ledger = published_ledger()?;
     let counted: Vec<Benchmark> = layout.counted.iter().copied().collect();
-    let arms = Arms::new(answered, table_of(meta, options), &claims, options);
+    let table = table_of(meta, options);
+    let columns = table.map_or(Vec::new(), |table| published.benchmarks(table));
+    let arms = Arms::new(answered, (table, columns), &claims, options);
     let trained = trained(&claims, meta, options);
     let mut measures = Measures::default();
     let plans: Vec<(&PaperClaim, Outcome)> = claims

@@ -22,7 +22,7 @@ pub(crate) fn plan(
     counted: &[Benchmark],
     measures: &mut Measures,
 ) -> Outcome {
-    let (number, wanted) = asked(&claim.estimand);
+    let (number, wanted) = asked(&claim.estimand, arms);
     if number == Number::Retention && arms.full().is_none() {
         return Outcome::Cannot("needs the unpruned arm".into());
     }
@@ -75,8 +75,9 @@ pub(crate) fn plan(
     }
 }
 
-/// The number that a claim compares and its benchmarks; none for all that count.
-fn asked(estimand: &Estimand) -> (Number, &[String]) {
+/// The number that a claim compares and its benchmarks; none for all that count. A claim about a table is about the benchmarks
+/// that the table prints.
+fn asked<'c>(estimand: &'c Estimand, arms: &'c Arms<'_>) -> (Number, &'c [String]) {
     match estimand {
         Estimand::LeadOver { number, columns, .. } => (*number, columns),
         Estimand::LeadGrows { columns, .. } | Estimand::LargestLoss { columns, .. } => {
@@ -84,6 +85,11 @@ fn asked(estimand: &Estimand) -> (Number, &[String]) {
         }
         Estimand::EqualTo { number, .. } => (*number, &[]),
         Estimand::Spread { .. } => (Number::Average, &[]),
+        Estimand::Level { .. }
+        | Estimand::LeadOverRows { .. }
+        | Estimand::EqualToRow { .. }
+        | Estimand::LeadOverRowGrows { .. }
+        | Estimand::EveryCell { .. } => (Number::Retention, &arms.columns),
         _ => (Number::Retention, &[]),
     }
 }
