@@ -32,7 +32,7 @@ fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
         .and_then(|model| model.save_pretrained(&dir, DType::F16))
         .expect("a writable target folder");
     write_processor_files(&dir, family, world).expect("a writable target folder");
-    load_vlm(&dir, device, LoadOptions::default()).expect("the checkpoint just written")
+    load_vlm(&dir, device, LoadOptions::f32()).expect("the checkpoint just written")
 }
 
 /// The visual tokens that a budget leaves.
@@ -128,10 +128,7 @@ fn stages(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = diffprune_benches::brief();
     targets = stages
 }
 criterion_main!(benches);

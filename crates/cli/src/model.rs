@@ -1,4 +1,4 @@
-//! Which model, and reading it.
+//! The model of a command: its arguments, its folder, its weights.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use diffprune::LoadOptions;
-use diffprune::vlm::{Family, HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
+use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
 use diffprune_lab::{LoadedModel, WeightType};
-use diffprune_mini::model_name;
+use diffprune_mini::{Family, model_name};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
@@ -23,7 +23,7 @@ pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
 /// The folder of the shipped models in the repository.
 const ASSETS: &str = "assets";
 
-/// Which model runs where.
+/// A model, its number format and its device.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Checkpoint in Hugging Face layout: a folder, a shipped small model (mini-llava-1.5, mini-llava-next,
@@ -34,14 +34,14 @@ pub struct ModelArgs {
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Type that the weights are held in [default: f32]. In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster
-    /// than bf16.
+    /// Type that the weights are held in [default: f32 for the shipped small models, for all others that of their files].
+    /// In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster than bf16.
     #[arg(long, value_parser = weight_types(), value_name = "TYPE")]
     pub dtype: Option<WeightType>,
     /// The same as --dtype f16.
     #[arg(long, conflicts_with = "dtype")]
     pub half: bool,
-    /// What only one family has.
+    /// Options of one family.
     #[command(flatten)]
     pub family: FamilyArgs,
 }
@@ -74,23 +74,33 @@ impl ModelArgs {
         }
     }
 
-    /// Type that the weights are to be held in.
-    fn weights(&self) -> WeightType {
-        match (self.dtype, self.half) {
-            (Some(dtype), _) => dtype,
-            (None, true) => WeightType::F16,
-            (None, false) => WeightType::F32,
-        }
+    /// Type that the weights are to be held in; `None` is that of the files.
+    fn weights(&self) -> Option<WeightType> {
+        // The shipped models are stored in 16 bit to be small, and were trained and are measured in 32.
+        let small = self
+            .model
+            .as_deref()
+            .is_none_or(|model| small_model(model).is_some());
+        let given = self.dtype.or(self.half.then_some(WeightType::F16));
+        given.or(small.then_some(WeightType::F32))
     }
 
-    /// How the checkpoint in `dir` is read.
+    /// The same model with its weights in this type, unless another one was asked for.
+    pub fn held_in(mut self, dtype: WeightType) -> Self {
+        if !self.half {
+            self.dtype.get_or_insert(dtype);
+        }
+        self
+    }
+
+    /// The options with which the checkpoint in `dir` is read.
     ///
     /// # Errors
     /// When options were given that its family does not have, or that contradict each other.
     pub fn options(&self, dir: &Path) -> anyhow::Result<LoadOptions> {
         self.family.check(dir)?;
         let options = LoadOptions {
-            dtype: self.weights().into(),
+            dtype: self.weights().map(Into::into),
             ..LoadOptions::default()
         };
         Ok(self.family.onto(options)?)
@@ -100,11 +110,7 @@ impl ModelArgs {
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
-    if let Some(family) = Family::ALL
-        .into_iter()
-        .find(|&family| model_name(family) == model)
-        && !Path::new(model).is_dir()
-    {
+    if let Some(family) = small_model(model) {
         return shipped(family);
     }
     let bar = ProgressBar::new(0);
@@ -128,16 +134,30 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Where the small model of a family is shipped, in the repository.
+/// The family of a shipped model that a text names; a folder of that name comes first.
+fn small_model(model: &str) -> Option<Family> {
+    let named = Family::ALL
+        .into_iter()
+        .find(|&family| model_name(family) == model);
+    named.filter(|_| !Path::new(model).is_dir())
+}
+
+/// The folder of a family's shipped small model, from the root of the repository.
 pub fn shipped_folder(family: Family) -> PathBuf {
     Path::new(ASSETS).join(model_name(family))
 }
 
-/// A shipped model: below the current folder, above it, or above the program's own file.
+/// A shipped model of a family.
 fn shipped(family: Family) -> anyhow::Result<PathBuf> {
+    shipped_as(&model_name(family), &family.to_string())
+}
+
+/// A folder below the shipped models: below the current folder, above it, or above the program's own file. `model` is its
+/// name for `cargo xtask mini`.
+pub fn shipped_as(name: &str, model: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
     let program = std::env::current_exe().unwrap_or_default();
-    let folder = shipped_folder(family);
+    let folder = Path::new(ASSETS).join(name);
     let found = here
         .ancestors()
         .chain(program.ancestors())
@@ -145,8 +165,7 @@ fn shipped(family: Family) -> anyhow::Result<PathBuf> {
         .find(|dir| dir.is_dir());
     found.with_context(|| {
         format!(
-            "{}: not found in {} or above; train it with `cargo xtask mini --model {family}` or name a checkpoint with \
-             --model",
+            "{}: not found in {} or above; train it with `cargo xtask mini --model {model}` or name a checkpoint",
             folder.display(),
             here.display()
         )

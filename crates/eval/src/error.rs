@@ -135,7 +135,7 @@ pub enum EvalError {
 
 impl EvalError {
     /// A failed read or write.
-    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+    pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
             action,
@@ -144,12 +144,7 @@ impl EvalError {
     }
 
     /// A line that cannot be used.
-    pub(crate) fn line(
-        path: &Path,
-        line: usize,
-        found: impl Into<String>,
-        wanted: impl Into<String>,
-    ) -> Self {
+    pub fn line(path: &Path, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self::Line {
             path: path.into(),
             line,

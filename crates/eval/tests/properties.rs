@@ -1,11 +1,15 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/by_name.rs"]
+mod by_name;
 #[path = "properties/calibration.rs"]
 mod calibration;
 #[path = "properties/evidence.rs"]
 mod evidence;
 #[path = "properties/inputs.rs"]
 mod inputs;
+#[path = "properties/inside.rs"]
+mod inside;
 #[path = "properties/leaving_out.rs"]
 mod leaving_out;
 #[path = "properties/reports.rs"]
@@ -19,6 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use by_name::ByName;
 use diffprune_baselines::{ClsAttention, OracleDrop, OracleKeep, Random, UniformGrid};
 use diffprune_eval::{
     Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,
@@ -392,20 +397,20 @@ fn a_run_gives_the_numbers_that_the_pictures_imply() {
 
     let report = report(&records);
     let value =
-        |arm: &str, budget: &str, metric: &str| report.row("main", arm, budget, metric).unwrap().value;
+        |arm: &str, budget: &str, metric: &str| report.row_named("main", arm, budget, metric).unwrap().value;
     assert_eq!(value("full", "all", "average"), 100.0);
     assert_eq!(value("oracle-keep", "4", "retention"), 100.0);
     assert_eq!(value("oracle-drop", "4", "average"), (0.0 + 25.0) / 2.0);
     assert_eq!(
         report
-            .row("benchmarks", "text-only", "all", "pope mean F1")
+            .row_named("benchmarks", "text-only", "all", "pope mean F1")
             .unwrap()
             .value,
         0.0
     );
     assert_eq!(
         report
-            .row("tokens", "diffprune", "4", "kept tokens")
+            .row_named("tokens", "diffprune", "4", "kept tokens")
             .unwrap()
             .value,
         4.0
@@ -416,7 +421,7 @@ fn a_run_gives_the_numbers_that_the_pictures_imply() {
     assert_eq!(verdict("objects-cost-much"), Verdict::Holds);
     assert_eq!(verdict("t5.gumbel-largest"), Verdict::Untestable);
     let tie = report
-        .table("differences")
+        .table_named("differences")
         .unwrap()
         .rows
         .iter()
@@ -444,7 +449,7 @@ fn averages_over_seeds_come_before_everything_else() {
         "seeds differ"
     );
     let found = report(&records)
-        .row("benchmarks", "random", "8", "gqa accuracy")
+        .row_named("benchmarks", "random", "8", "gqa accuracy")
         .unwrap()
         .value;
     assert!((found - count(None)).abs() < 1e-9);
@@ -538,7 +543,7 @@ fn unfinished_arms_shrink_the_report_and_say_so() {
     let mut records = execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap();
     records.pop();
     let report = report(&records);
-    assert_eq!(report.table("main").unwrap().rows[0].n, questions.len() - 1);
+    assert_eq!(report.table_named("main").unwrap().rows[0].n, questions.len() - 1);
     assert!(report.meta.note.contains("1 questions"));
     assert!(Report::from_records(&[], Meta::default(), &ReportOptions::default()).is_err());
 }

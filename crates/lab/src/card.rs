@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::Budget;
-use diffprune::vlm::write_atomic;
-use diffprune_eval::{Annotations, Meta, Report, ReportOptions};
+use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
+use diffprune_files::write_whole;
 use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use crate::annotations::SceneTruth;
@@ -42,7 +42,7 @@ pub fn write_card(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) 
     let path = model.dir.join(RECIPE);
     let recipe = fs::read_to_string(&path).map_err(LabError::io(&path, "read"))?;
     let text = card_without_scores(&recipe)? + &scores(&report);
-    write_atomic(model.dir.join(CARD), text.as_bytes())?;
+    write_whole(model.dir.join(CARD), text.as_bytes())?;
     Ok(report)
 }
 
@@ -62,7 +62,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     write_world(&world, &folder, observer)?;
     let vlm = model.vlm.as_ref();
     let protocol = data::protocol(vlm);
-    let questions = data::thinned(data::questions(&folder, protocol)?, 2);
+    let questions = data::thinned(data::read_questions(&folder, protocol)?, 2);
     let truth = SceneTruth::open(&folder)?;
     let source = ArmSource {
         vlm,
@@ -74,7 +74,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     let names = ["full", "text-only", "random", "oracle-keep", "oracle-drop"].map(String::from);
     let fingerprint = Digest::new()
         .text(&model.fingerprint()?)
-        .text(&data::fingerprint(&questions))
+        .text(&data::question_digest(&questions))
         .hex();
     let records = out.join(format!("records-{}.jsonl", &fingerprint[..8]));
     let comparison = Comparison {
@@ -216,12 +216,12 @@ impl Architecture {
 /// The table of scores.
 fn scores(report: &Report) -> String {
     let kinds = report
-        .table("kinds")
+        .table(TableId::Kinds)
         .map(|table| table.rows.as_slice())
         .unwrap_or_default();
-    let mut metrics: Vec<(&str, usize)> = Vec::new();
+    let mut metrics: Vec<(&Metric, usize)> = Vec::new();
     for row in kinds {
-        if !metrics.iter().any(|(metric, _)| *metric == row.metric) {
+        if !metrics.iter().any(|(metric, _)| **metric == row.metric) {
             metrics.push((&row.metric, row.n));
         }
     }
@@ -233,16 +233,16 @@ fn scores(report: &Report) -> String {
         "---|".repeat(titles.len())
     );
     for (metric, n) in metrics {
-        text += &line(report, "kinds", metric, n);
+        text += &line(report, TableId::Kinds, metric, n);
     }
     let n = report
-        .table("main")
+        .table(TableId::Main)
         .and_then(|table| table.rows.first())
         .map_or(0, |row| row.n);
-    text + &line(report, "main", "average", n)
+    text + &line(report, TableId::Main, &Metric::Average, n)
 }
 
-fn line(report: &Report, table: &str, metric: &str, n: usize) -> String {
+fn line(report: &Report, table: TableId, metric: &Metric, n: usize) -> String {
     let cell = |(arm, budget, _): &(&str, &str, &str)| match report.row(table, arm, budget, metric) {
         Some(row) => format!("{:.0} [{:.0}, {:.0}]", row.value, row.lo, row.hi),
         None => "-".to_string(),

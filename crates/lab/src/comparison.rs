@@ -7,8 +7,8 @@ use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, Asked, CostOptions, Figures, Format, Meta, ModelShape, Protocols, Question,
-    Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
+    Absent, Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Protocols,
+    Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
 };
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub struct Comparison<'a> {
     pub budgets: Vec<Budget>,
     /// Relevance of the tokens of the pictures, for oracle arms.
     pub truth: Option<Box<dyn Annotations + 'a>>,
-    /// How the questions are answered.
+    /// Settings of the run over the questions.
     pub run: RunSettings,
     /// Seed of the intervals.
     pub seed: u64,
@@ -46,14 +46,14 @@ pub struct Comparison<'a> {
     pub resamples: Option<usize>,
 }
 
-/// How the questions of a comparison are answered.
+/// Settings of the run over the questions of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunSettings {
     /// Whose rules score the answers.
     pub protocols: Protocols,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
-    /// Whether the first sample that fails ends the run.
+    /// End at the first sample that fails, in place of leaving it out.
     pub strict: bool,
     /// Worker threads; `None` takes one for each core of a CPU, and one on any other device.
     pub threads: Option<usize>,
@@ -148,7 +148,7 @@ impl Comparison<'_> {
         let mut options = ReportOptions {
             order: self.names.clone(),
             cost: self.cost()?,
-            asked: Asked::of(&self.questions, &self.run.protocols),
+            prompt_rules: PromptRules::of(&self.questions, &self.run.protocols),
             absent: self.absent.clone(),
             ..ReportOptions::default()
         };
@@ -273,7 +273,7 @@ impl Comparison<'_> {
         } = wanted;
         let vlm = self.model.vlm.as_ref();
         pictures::draw_some(vlm, &self.questions, *count, methods, *budget, out)?;
-        pictures::collect(out)
+        pictures::drawn_pictures(out)
     }
 }
 

@@ -1,14 +1,16 @@
-//! A model that was read, with everything that tells its results from those of others.
+//! A model read from a folder, and its identity.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
+use diffprune::vlm::checkpoint_dtype;
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
+use crate::LabError;
+use crate::digest::Digest;
 use crate::files::folder_name;
-use crate::{LabError, digest};
 
 /// Types that weights can be held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,10 +89,11 @@ impl LoadedModel {
     /// # Errors
     /// When a file is missing or damaged, or belongs to no known family.
     pub fn load(dir: &Path, device: &Device, options: LoadOptions) -> Result<Self, LabError> {
+        let dtype = options.dtype.map_or_else(|| checkpoint_dtype(dir), Ok)?;
         Ok(Self {
             vlm: load_vlm(dir, device, options)?,
             dir: dir.to_path_buf(),
-            dtype: WeightType::of(options.dtype),
+            dtype: WeightType::of(dtype),
             options: describe_options(&options),
         })
     }
@@ -108,7 +111,7 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the model computes on the CPU.
+    /// True when the model computes on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         self.vlm.device() == Device::flex()
     }
@@ -124,7 +127,7 @@ impl LoadedModel {
             "preprocessor_config.json",
             "generation_config.json",
         ];
-        let digest = digest::of_folder(&self.dir, &names)?;
+        let digest = Digest::of_folder(&self.dir, &names)?;
         // Without options the hash is that of the folder.
         Ok(match self.options.as_str() {
             "" => digest.hex(),

@@ -36,13 +36,8 @@ pub use entry::{Argument, LearnedMethod, UnknownMethod};
 pub use error::{ConfigError, HeadConfigError};
 pub use gate::{Draws, Gate, GateInput, GateSettings, Gated, ScoringHead, TauRange};
 pub use glimpse_prune::{GlimpseLossConfig, GlimpsePredictor, GlimpsePredictorConfig, GlimpsePrune};
-pub use gumbel::{GumbelBackward, GumbelSte};
+pub use gumbel::{GumbelBackward, GumbelSte, Unselected};
 pub use operator::Operator;
 pub use pruner::LearnedPruner;
 pub use registry::{Head, HeadConfig, Method, methods};
 pub use throttle::{ThrottledGate, ThrottledInput, throttled_gate};
-
-/// The code in the book compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
-mod book {}

@@ -2,6 +2,7 @@
 
 mod config;
 mod error;
+#[cfg(feature = "hub")]
 mod hub;
 mod image;
 mod language;
@@ -26,6 +27,7 @@ pub use config::{
     Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
 pub use error::LoadError;
+#[cfg(feature = "hub")]
 pub use hub::{
     HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
     resolve_settings_with,
@@ -36,7 +38,7 @@ pub use language::{
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
-pub use load::{LoadOptions, load_vlm};
+pub use load::{LoadOptions, checkpoint_dtype, load_vlm};
 pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
 pub use qwen25vl::{

@@ -66,7 +66,7 @@ pub fn plan_vlm(dir: impl AsRef<Path>, options: LoadOptions) -> Result<VlmPlan, 
         prompt_style: options.prompt_style,
         backbone,
         text,
-        bytes_per_value: options.dtype.size(),
+        bytes_per_value: options.dtype_of(dir)?.size(),
         images,
     })
 }

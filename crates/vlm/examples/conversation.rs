@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use burn::tensor::Device;
 use diffprune_pruner::{Budget, PruneError, Pruner, PruningContext, Selection};
 use diffprune_vlm::{Conversation, FakeVlm, Hooks, PruneOptions, Question, TextStream, Vlm, VlmError};
 use image::{Rgb, RgbImage};
@@ -26,7 +27,7 @@ impl Pruner for Spread {
 }
 
 fn main() -> Result<(), VlmError> {
-    let vlm = FakeVlm::new().with_grid(6, 6).answering(|input| {
+    let vlm = FakeVlm::new(&Device::flex()).with_grid(6, 6).answering(|input| {
         let red = input.visual.iter().filter(|token| token[0] > 0.5).count();
         format!("{red} of the {} tokens that I see are red.", input.visual.len())
     });

@@ -93,9 +93,12 @@ impl<'p> Conversation<'p> {
             budget: self.options.budget,
             positions: self.options.positions,
         });
-        let ids = respond_with(vlm, &[prompt], &images, inside, generate, hooks)?
-            .pop()
-            .unwrap_or_default();
+        let decided = self.once.as_ref().map(DecideOnce::decided);
+        let answers = respond_with(vlm, &[prompt], &images, inside, generate, hooks);
+        if let (Err(_), Some(once), Some(decided)) = (&answers, &self.once, decided) {
+            once.return_to(decided);
+        }
+        let ids = answers?.pop().unwrap_or_default();
         let text = vlm.text_of(&ids).trim().to_string();
         self.turns.push(turn.with_answer(text.clone()));
         self.images = images;

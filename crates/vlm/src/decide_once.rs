@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage,
-    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
+    PositionRule, PruneError, PruneResult, Pruner, PruningContext, Selection, Signals,
 };
 
 /// Lets a method inside the language model choose for the first prompt of a conversation, and repeats its choice for
@@ -24,8 +24,8 @@ pub struct DecideOnce<'a> {
 }
 
 /// What was chosen in a pass, and what the pass under way does with it.
-#[derive(Default)]
-struct Decision {
+#[derive(Default, Clone)]
+pub(crate) struct Decision {
     /// Layers, visual tokens and budget of the pass; `None` when nothing of it may be repeated.
     about: Option<(usize, usize, Budget)>,
     n_stages: usize,
@@ -71,6 +71,16 @@ impl<'a> DecideOnce<'a> {
         }
     }
 
+    /// The decision as it stands, to return to after a pass that fails.
+    pub(crate) fn decided(&self) -> Decision {
+        self.decision().clone()
+    }
+
+    /// Returns to an earlier decision.
+    pub(crate) fn return_to(&self, decision: Decision) {
+        *self.decision() = decision;
+    }
+
     /// A panic of the method between two stages leaves an unfinished decision, which is not repeated.
     fn decision(&self) -> MutexGuard<'_, Decision> {
         self.decision.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,12 +119,7 @@ impl Pruner for DecideOnce<'_> {
 }
 
 impl DecoderPruner for DecideOnce<'_> {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let mut decision = self.decision();
         if decision.pass == Pass::Announced {
             *decision = Decision::default();
@@ -146,11 +151,7 @@ impl DecoderPruner for DecideOnce<'_> {
         self.inner.raters(embeds)
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let mut decision = self.decision();
         if let Some(selection) = decision.repeated(stage) {
             return Ok(selection);

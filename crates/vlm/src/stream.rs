@@ -8,9 +8,10 @@ use crate::Vlm;
 /// Blanks in front of the answer are left out.
 ///
 /// ```
+/// use burn::tensor::Device;
 /// use diffprune_vlm::{FakeVlm, TextStream, Vlm};
 ///
-/// let vlm = FakeVlm::new();
+/// let vlm = FakeVlm::new(&Device::flex());
 /// let mut stream = TextStream::new(&vlm);
 /// let ids = vlm.text_ids("a cat")?;
 /// let pieces: Vec<String> = ids.into_iter().filter_map(|id| stream.push(id)).collect();

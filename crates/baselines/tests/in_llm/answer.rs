@@ -88,7 +88,7 @@ fn checkpoints(start: &str) -> Vec<Box<dyn Vlm>> {
     let folders = shipped("checkpoints").into_iter();
     let of_family = folders.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(start));
     let found: Vec<_> = of_family
-        .map(|folder| load_vlm(&folder, &Device::flex(), LoadOptions::default()).unwrap())
+        .map(|folder| load_vlm(&folder, &Device::flex(), LoadOptions::f32()).unwrap())
         .collect();
     assert!(!found.is_empty(), "{start}");
     found

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
-use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard, make_folder};
+use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
@@ -52,10 +52,10 @@ impl ReportArgs {
                 let dir = &self.dirs[0];
                 if let Some(archive) = &self.archive {
                     run.archive(dir, archive)?;
-                    return self.write(&run.report()?, archive, &collect(archive)?);
+                    return self.write(&run.report()?, archive, &drawn_pictures(archive)?);
                 }
                 let out = self.out.as_deref().unwrap_or(dir);
-                self.write(&run.report()?, out, &collect(dir)?)
+                self.write(&run.report()?, out, &drawn_pictures(dir)?)
             }
             (false, runs) => self.show(&difference(runs)?),
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffprune_lab::{Plan, Series, revision};
+use diffprune_lab::{Plan, Series, WeightType, revision};
 use diffprune_mini::{Family, model_name};
 
 use crate::device;
@@ -24,7 +24,7 @@ pub struct ReproArgs {
     /// Several models, named as for --model [default: the three shipped ones].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C", conflicts_with = "model")]
     models: Vec<String>,
-    /// A few minutes instead of half an hour: fewer updates, pictures and seeds.
+    /// Fewer updates, images and seeds: a fraction of the time, and wide intervals.
     #[arg(long)]
     quick: bool,
     /// Seed of data, training and intervals.
@@ -51,20 +51,22 @@ impl ReproArgs {
             }
         };
         device::parse(&self.model.device)?;
+        // Its numbers are those of weights in f32, whatever the files store.
+        let model = self.model.clone().held_in(WeightType::F32);
         let series = Series {
             plan,
             seed: self.seed,
-            device: self.model.device.clone(),
+            device: model.device.clone(),
             revision: revision(),
             out: self.out,
         };
         let mut terminal = Terminal { task: "repro" };
-        let page = if self.model.model.is_some() {
-            let dir = self.model.dir()?;
-            series.one(|| self.model.load_from(&dir), &mut terminal)?
+        let page = if model.model.is_some() {
+            let dir = model.dir()?;
+            series.one(|| model.load_from(&dir), &mut terminal)?
         } else {
-            let dirs = folders(&self.model, &self.models)?;
-            series.several(&dirs, |dir| self.model.load_from(dir), &mut terminal)?
+            let dirs = folders(&model, &self.models)?;
+            series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
         println!("{}", page.display());
         Ok(())

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
-use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, train};
-use diffprune_lab::{captions, default_learning_rate, default_scorer, training_summary};
+use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, Variant, train};
+use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
 
@@ -25,10 +25,14 @@ pub struct TrainArgs {
     /// Settings; what the file does not name has its default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
-    /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
-    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
+    /// What is trained: throttle (DiffPrune), gumbel-noise, gumbel-gathered or gumbel-ste (hard Gumbel masks, with -soft behind
+    /// the name for the soft Jacobian), operator:NAME (DiffPrune with another soft top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
     #[arg(long)]
     method: Option<Method>,
+    /// DiffPrune with one thing changed: diffprune-scale, -global, -no-denoiser, -no-z-score, -fixed-tau, -unit-noise,
+    /// -centred-noise or -sigmoid.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["method", "gate"])]
+    variant: Option<String>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
     /// operator:NAME, else vp-noise].
     #[arg(long, value_enum)]
@@ -58,7 +62,7 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (data, held_out) = captions(&self.data, config.diffprune.method.needs_relevance())?;
+        let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);
         let report = train(
@@ -74,15 +78,15 @@ impl TrainArgs {
     }
 
     /// Settings of the file (or the defaults for this width), with what the command line says on top.
-    fn settings(&self, d_vision: usize) -> anyhow::Result<TrainConfig> {
+    fn settings(&self, d_descriptor: usize) -> anyhow::Result<TrainConfig> {
         let mut config = match &self.config {
             Some(path) => TrainConfig::from_file(path)?,
             None => {
                 let mut config = TrainConfig {
-                    lr: default_learning_rate(d_vision),
+                    lr: default_learning_rate(d_descriptor),
                     ..TrainConfig::default()
                 };
-                config.diffprune.scorer = default_scorer(d_vision);
+                config.diffprune.scorer = default_scorer(d_descriptor);
                 config.diffprune.budget = Budget::rate(2, 9);
                 if matches!(self.method, Some(Method::Operator(_))) {
                     config.diffprune.throttler.gate = GateKind::Scale;
@@ -96,6 +100,9 @@ impl TrainArgs {
             Some(GateName::VpNoise) => GateKind::VpNoise,
             Some(GateName::Scale) => GateKind::Scale,
         };
+        if let Some(name) = &self.variant {
+            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_descriptor);
+        }
         config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = self.seed.unwrap_or(config.seed);

@@ -342,10 +342,11 @@ fn weights_are_held_in_the_type_that_is_named() {
         let line = told.lines().next().unwrap().to_string();
         line.split(", ").nth(1).unwrap().to_string()
     };
-    assert_eq!(bytes("--dtype f32"), bytes(""));
+    // Without an option, that of the files: 16 bit here.
+    assert_eq!(bytes("--half"), bytes(""));
     assert_eq!(bytes("--dtype f16"), bytes("--half"));
     assert_eq!(bytes("--dtype bf16"), bytes("--half"));
-    assert_ne!(bytes("--half"), bytes(""));
+    assert_ne!(bytes("--dtype f32"), bytes(""));
     for dtype in ["f32", "f16", "bf16"] {
         let ask = format!("ask what --model {{}} --image {{}} --keep 16 --max-new-tokens 1 --dtype {dtype}");
         noted(&ask, &[&checkpoint, &photo]);
@@ -369,7 +370,8 @@ fn weights_are_held_in_the_type_that_is_named() {
     let eval = "eval --model {} --data {} --out {} --arms full --limit 1 --max-new-tokens 1";
     succeed(&format!("{eval} --half"), &[&checkpoint, &world, &out]);
     succeed(&format!("{eval} --dtype f16"), &[&checkpoint, &world, &out]);
-    for other in ["--dtype bf16", "--dtype f32", ""] {
+    succeed(&eval.to_string(), &[&checkpoint, &world, &out]);
+    for other in ["--dtype bf16", "--dtype f32"] {
         let line = format!("{eval} {other}");
         refuse(
             &line,

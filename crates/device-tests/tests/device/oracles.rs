@@ -83,7 +83,7 @@ impl Stored<'_> {
 fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let options = LoadOptions {
-        dtype: target.dtype,
+        dtype: Some(target.dtype),
         // As the processors of `transformers` have it.
         image_mode: ImageMode::CenterCrop,
         ..LoadOptions::default()
@@ -122,7 +122,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
             // Of some cases only ids are stored, which decide nothing in few bits: the CPU's f32 agrees with them.
             None => {
                 let options = LoadOptions {
-                    dtype: DType::F32,
+                    dtype: Some(DType::F32),
                     ..options
                 };
                 let vlm = load_vlm(dir, &Device::flex(), options).map_err(|e| text(&e))?;

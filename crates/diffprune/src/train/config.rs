@@ -71,7 +71,7 @@ pub struct ValidationConfig {
     pub size: usize,
     /// Validations without improvement after which the run ends; 0 never ends early. Default: 0.
     pub patience: usize,
-    /// Take the weights of the best validation instead of the last ones. Default: true.
+    /// Take the weights of the best validation instead of the last ones; those before the first update compete. Default: true.
     pub keep_best: bool,
 }
 
@@ -140,11 +140,11 @@ impl TrainConfig {
         })
     }
 
-    /// The same settings for tokens of width `d_vision` on `device`, with nothing left open, checked.
+    /// The same settings for descriptors of width `d_descriptor` on `device`, with nothing left open, checked.
     ///
     /// # Errors
     /// The first setting that cannot be used.
-    pub fn resolve(&self, d_vision: usize, device: &Device) -> Result<Self, ConfigError> {
+    pub fn resolve(&self, d_descriptor: usize, device: &Device) -> Result<Self, ConfigError> {
         let on_cpu = *device == Device::flex();
         let shards = self
             .shards
@@ -154,7 +154,7 @@ impl TrainConfig {
         let resolved = Self {
             shards: Some(shards),
             micro_batch: Some(self.micro_batch.unwrap_or(shard)),
-            diffprune: self.diffprune.resolve(d_vision)?,
+            diffprune: self.diffprune.resolve(d_descriptor)?,
             ..self.clone()
         };
         resolved.check()?;
@@ -216,7 +216,8 @@ pub(crate) struct RunFile {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct VlmFacts {
     family: String,
-    d_vision: usize,
+    /// Width of the descriptors that the scorer looks at.
+    d_descriptor: usize,
     d_model: usize,
 }
 
@@ -225,7 +226,7 @@ impl RunFile {
     pub(crate) fn new(vlm: &dyn Vlm, train: &TrainConfig) -> Self {
         let vlm = VlmFacts {
             family: vlm.family().to_string(),
-            d_vision: vlm.d_descriptor(),
+            d_descriptor: vlm.d_descriptor(),
             d_model: vlm.d_model(),
         };
         // How many threads there are is a matter of the machine, not of the run.
@@ -251,7 +252,9 @@ impl RunFile {
                 path: path.clone(),
                 source,
             })?;
-            let stored: toml::Table = toml::from_str(&text).map_err(|cause| unreadable(cause.to_string()))?;
+            let mut stored: toml::Table =
+                toml::from_str(&text).map_err(|cause| unreadable(cause.to_string()))?;
+            rename_width(&mut stored);
             return match difference("", &toml::Value::Table(stored), &own) {
                 None => Ok(()),
                 Some((field, found, wanted)) => Err(TrainError::OtherRun {
@@ -264,6 +267,15 @@ impl RunFile {
         }
         let text = toml::to_string_pretty(self).map_err(|cause| unreadable(cause.to_string()))?;
         Ok(diffprune_vlm_adapters::write_atomic(path, text.as_bytes())?)
+    }
+}
+
+/// Gives the width of a run of an earlier version the name that it has now.
+fn rename_width(stored: &mut toml::Table) {
+    if let Some(toml::Value::Table(vlm)) = stored.get_mut("vlm")
+        && let Some(width) = vlm.remove("d_vision")
+    {
+        vlm.entry("d_descriptor").or_insert(width);
     }
 }
 
@@ -291,6 +303,25 @@ fn difference(name: &str, left: &toml::Value, right: &toml::Value) -> Option<(St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_vlm::FakeVlm;
+
+    use crate::SETTINGS_FILE;
+
+    #[test]
+    fn a_run_of_an_earlier_version_is_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SETTINGS_FILE);
+        let vlm = FakeVlm::new(&Device::flex()).with_tokens(8, 4);
+        let own = RunFile::new(&vlm, &TrainConfig::default());
+        own.write_or_compare(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("d_descriptor = 8\n"), "{text}");
+        fs::write(&path, text.replace("d_descriptor = 8", "d_vision = 8")).unwrap();
+        own.write_or_compare(&path).unwrap();
+        fs::write(&path, text.replace("d_descriptor = 8", "d_vision = 32")).unwrap();
+        let error = own.write_or_compare(&path).unwrap_err();
+        assert!(matches!(error, TrainError::OtherRun { field, .. } if field == "vlm.d_descriptor"));
+    }
 
     #[test]
     fn resolved_settings_survive_toml() {

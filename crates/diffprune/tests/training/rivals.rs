@@ -8,9 +8,9 @@ use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, prepare_encoded};
 use diffprune::{
     Atp, Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig,
-    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, HeadCheckpoint, HeadConfig, Layout,
-    LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals, SoftTopKKind, ThresholdKind,
-    TrainConfig, Trainer, Vlm, train,
+    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, GumbelBackward, GumbelSte,
+    HeadCheckpoint, HeadConfig, Layout, LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals,
+    SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
 };
 use image::RgbImage;
 
@@ -41,7 +41,7 @@ fn heads() -> Vec<TrainConfig> {
     ]
 }
 
-/// Every operator with the scale gate, three with noise, every head.
+/// Every operator with the scale gate, three with noise, the hard mask in the noise gate, every head.
 fn rivals() -> Vec<TrainConfig> {
     let scaled = SoftTopKKind::ALL.map(|kind| with(Operator::new(kind)));
     let noisy = [
@@ -50,7 +50,9 @@ fn rivals() -> Vec<TrainConfig> {
         SoftTopKKind::DfTopK,
     ];
     let noisy = noisy.map(with_noise);
-    [scaled.to_vec(), noisy.to_vec(), heads()].concat()
+    let hard =
+        [GumbelBackward::Identity, GumbelBackward::Soft].map(|backward| with(GumbelSte::noise(backward)));
+    [scaled.to_vec(), noisy.to_vec(), hard.to_vec(), heads()].concat()
 }
 
 /// Paths of parameters without a gradient, or with one that is 0 everywhere.
@@ -84,9 +86,9 @@ fn gradients_of_every_method_reach_every_parameter() {
     let device = Device::flex().autodiff();
     for mut config in rivals() {
         // A denoiser that starts as the identity hides its inner layers in the first step.
-        let denoiser = DenoiserConfig::new(vlm.d_vision()).with_zero_init_residual(false);
+        let denoiser = DenoiserConfig::new(vlm.d_descriptor()).with_zero_init_residual(false);
         config.diffprune.denoiser = Some(denoiser);
-        let model = config.diffprune.init(vlm.d_vision(), 1, &device).unwrap();
+        let model = config.diffprune.init(vlm.d_descriptor(), 1, &device).unwrap();
         let gradients = loss_at(&model, &vlm, &config, &[0, 4, 5]).objective().backward();
         let mut visitor = Untrained {
             gradients: &gradients,
@@ -110,7 +112,10 @@ fn the_batch_of_a_sample_does_not_matter_to_any_method() {
     let _guard = alone();
     let vlm = tiny();
     for config in rivals() {
-        let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
+        let model = config
+            .diffprune
+            .init(vlm.d_descriptor(), 1, &Device::flex())
+            .unwrap();
         let sum = |indices: &[usize]| {
             let loss = loss_at(&model, &vlm, &config, indices);
             let weights: Vec<f32> = loss.weights.into_data().iter::<f32>().collect();
@@ -284,27 +289,37 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
     let (first, last) = (mean(&penalty[..5]), mean(&penalty[195..]));
     println!("penalty {first} -> {last}");
     assert!(last < 0.5 * first, "{first} {last}");
-    let pruner = LearnedPruner::load(&run, vlm.d_vision(), &Device::flex()).unwrap();
-    let sample = Stripes(12).sample(3).unwrap();
-    let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
-    let relevance = Stripes(12).relevance(3, &encoded.layouts[0]).unwrap().unwrap();
-    let wanted = relevance.iter().filter(|&&share| share > 0.0).count();
-    let kept = |pruner: &LearnedPruner, budget| {
-        let options = PruneOptions::new(budget);
-        let images = prepare_encoded(&vlm, &encoded, pruner, &options).unwrap();
-        let rows = images.keep_indices(0).to_vec();
-        let hits = rows.iter().filter(|&&token| relevance[token] > 0.0).count();
-        (rows.len(), hits)
-    };
-    // The count is the method's own, as far as the budget allows.
-    let (count, hits) = kept(&pruner, Budget::All);
-    println!("kept {count}, of them {hits} of {wanted}");
-    assert!(
-        4 * hits >= 3 * wanted && 4 * hits >= 3 * count,
-        "{count} {hits} {wanted}"
-    );
-    assert_eq!(kept(&pruner, Budget::Tokens(2)).0, 2);
-    assert_eq!(kept(&pruner.at_budget(), Budget::All).0, relevance.len());
+    let pruner = LearnedPruner::load(&run, vlm.d_descriptor(), &Device::flex()).unwrap();
+    let mut ordered = (0, 0);
+    for index in 0..12 {
+        let sample = Stripes(12).sample(index).unwrap();
+        let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
+        let relevance = Stripes(12)
+            .relevance(index, &encoded.layouts[0])
+            .unwrap()
+            .unwrap();
+        let scores = pruner.scores(encoded.tokens.clone(), None);
+        let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+        for (inside, _) in relevance.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            for (outside, _) in relevance.iter().enumerate().filter(|(_, share)| **share == 0.0) {
+                ordered.0 += usize::from(scores[inside] > scores[outside]);
+                ordered.1 += 1;
+            }
+        }
+        let kept = |pruner: &LearnedPruner, budget| {
+            let options = PruneOptions::new(budget);
+            let images = prepare_encoded(&vlm, &encoded, pruner, &options).unwrap();
+            images.keep_indices(0).len()
+        };
+        // The count is the method's own, as far as the budget allows.
+        assert!((1..relevance.len()).contains(&kept(&pruner, Budget::All)));
+        assert_eq!(kept(&pruner, Budget::Tokens(2)), 2);
+        assert_eq!(kept(&pruner.clone().at_budget(), Budget::All), relevance.len());
+    }
+    // Which tokens a training puts on which side of its threshold depends on the processor's rounding. Untrained, half
+    // of the pairs are in order; after this training 0.9 and more were, with AVX-512, with AVX2 and with neither.
+    println!("{ordered:?}");
+    assert!(4 * ordered.0 > 3 * ordered.1, "{ordered:?}");
 
     for known in [0, 6] {
         let progress = &mut Progress::silent();
@@ -325,7 +340,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
             dice_weight,
             bce_weight,
         });
-        config.diffprune.resolve(vlm.d_vision()).is_ok()
+        config.diffprune.resolve(vlm.d_descriptor()).is_ok()
     };
     assert!(weights(1.0, 0.0) && weights(0.0, 0.1));
     assert!(!weights(0.0, 0.0) && !weights(-1.0, 2.0) && !weights(1.0, f64::NAN));
@@ -335,7 +350,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
 fn checkpoints_of_every_head_give_the_same_choice() {
     let _guard = alone();
     let vlm = tiny();
-    let width = vlm.d_vision();
+    let width = vlm.d_descriptor();
     let device = Device::flex();
     for config in [vec![settings()], heads()].concat() {
         let config = config.diffprune;
@@ -388,7 +403,7 @@ fn checkpoints_of_every_head_give_the_same_choice() {
 #[test]
 fn heads_and_tensors_that_do_not_belong_together_are_refused() {
     let _guard = alone();
-    let (width, device) = (tiny().d_vision(), Device::flex());
+    let (width, device) = (tiny().d_descriptor(), Device::flex());
     let save = |method: Method, dir: &std::path::Path| {
         let config = with(method).diffprune;
         let model = config.init(width, 5, &device).unwrap();
@@ -410,7 +425,7 @@ fn heads_and_tensors_that_do_not_belong_together_are_refused() {
 #[test]
 fn all_methods_start_from_the_same_scorer_and_denoiser() {
     let _guard = alone();
-    let (width, device) = (tiny().d_vision(), Device::flex());
+    let (width, device) = (tiny().d_descriptor(), Device::flex());
     let own = settings().diffprune.init(width, 9, &device).unwrap();
     for config in rivals() {
         let config = config.diffprune;
@@ -460,26 +475,29 @@ fn unusable_methods_are_refused_before_anything_is_written() {
     };
     let (vit, llava): (Method, Method) = (DynamicVit::default().into(), DynamicLlava::default().into());
     assert_eq!(
-        refused(head(vit, llava.head(vlm.d_vision()))),
+        refused(head(vit, llava.head(vlm.d_descriptor()))),
         "diffprune.selector"
     );
     assert_eq!(
-        refused(head(Method::default(), vit.head(vlm.d_vision()))),
+        refused(head(Method::default(), vit.head(vlm.d_descriptor()))),
         "diffprune.selector"
     );
     assert_eq!(
-        refused(head(vit, vit.head(vlm.d_vision() + 4))),
+        refused(head(vit, vit.head(vlm.d_descriptor() + 4))),
         "diffprune.selector.d_model"
     );
     assert_eq!(
-        refused(head(vit, vit.head(vlm.d_vision() + 1))),
+        refused(head(vit, vit.head(vlm.d_descriptor() + 1))),
         "diffprune.selector"
     );
     assert!(!out.exists());
 
     // And where nobody has checked: a module that the method does not train.
     let mut config = with(vit);
-    let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
+    let model = config
+        .diffprune
+        .init(vlm.d_descriptor(), 1, &Device::flex())
+        .unwrap();
     config.diffprune.method = Method::default();
     let error = super::try_loss_at(&model, &vlm, &config, &[0]).err().unwrap();
     assert!(error.to_string().contains("diffprune.method"), "{error}");

@@ -1,7 +1,7 @@
 //! Checks of the instrument: claims that are about the small world and not about a method.
 
-use super::build::Pending;
-use super::layout::Layout;
+use super::cell::Unestimated;
+use super::matrix::Matrix;
 use super::options::ReportOptions;
 use super::result::Claim;
 use crate::stats::{Estimate, Statistic, Verdict};
@@ -35,14 +35,14 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn new(layout: &Layout, a: &str, b: &str) -> Self {
+    fn new(matrix: &Matrix, a: &str, b: &str) -> Self {
         let place = |arm: &str, budget: &str| {
-            layout
+            matrix
                 .cells
                 .iter()
                 .position(|cell| cell.arm == arm && cell.budget == budget)
         };
-        let of_a = layout.cells.iter().enumerate().filter(|(_, cell)| cell.arm == a);
+        let of_a = matrix.cells.iter().enumerate().filter(|(_, cell)| cell.arm == a);
         let cells = of_a
             .filter_map(|(i, cell)| {
                 let j = place(b, &cell.budget).or_else(|| place(b, "all"))?;
@@ -54,26 +54,31 @@ impl Pairs {
 }
 
 /// Every check whose arms are there. The claims of the papers are judged elsewhere.
-pub(crate) fn claims<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Draft>> {
+pub(crate) fn claims<'a>(matrix: &'a Matrix, options: &ReportOptions) -> Vec<Unestimated<'a, Draft>> {
     let mut claims = Vec::new();
-    oracles(layout, options, &mut claims);
+    oracles(matrix, options, &mut claims);
     claims
 }
 
-fn push<'a>(claims: &mut Vec<Pending<'a, Draft>>, id: String, statement: String, statistic: Statistic<'a>) {
-    claims.push(Pending {
+fn push<'a>(
+    claims: &mut Vec<Unestimated<'a, Draft>>,
+    id: String,
+    statement: String,
+    statistic: Statistic<'a>,
+) {
+    claims.push(Unestimated {
         target: Draft { id, statement },
         statistic,
     });
 }
 
 /// Dropping background costs little, dropping objects costs much, both at the largest budget.
-fn oracles<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pending<'a, Draft>>) {
-    let keep = Pairs::new(layout, &options.oracle_keep, &options.full).cells;
+fn oracles<'a>(matrix: &'a Matrix, options: &ReportOptions, claims: &mut Vec<Unestimated<'a, Draft>>) {
+    let keep = Pairs::new(matrix, &options.oracle_keep, &options.full).cells;
     if let Some((budget, keep, full)) = keep.into_iter().next() {
         let limit = options.background_cost;
         let margin =
-            move |totals: &[f64]| limit - (layout.average(full, totals) - layout.average(keep, totals));
+            move |totals: &[f64]| limit - (matrix.average(full, totals) - matrix.average(keep, totals));
         let statement = format!(
             "dropping background tokens down to {budget} costs less than {limit} points ({limit} minus the cost)"
         );
@@ -84,11 +89,11 @@ fn oracles<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pen
             Box::new(margin),
         );
     }
-    let drop = Pairs::new(layout, &options.oracle_drop, &options.full).cells;
+    let drop = Pairs::new(matrix, &options.oracle_drop, &options.full).cells;
     if let Some((budget, drop, full)) = drop.into_iter().next() {
         let floor = options.object_cost;
         let margin =
-            move |totals: &[f64]| layout.average(full, totals) - layout.average(drop, totals) - floor;
+            move |totals: &[f64]| matrix.average(full, totals) - matrix.average(drop, totals) - floor;
         let statement = format!(
             "dropping object tokens first, down to {budget}, costs more than {floor} points (the cost minus {floor})"
         );

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
+use super::matrix::Matrix;
 use super::options::ReportOptions;
 use crate::data::Benchmark;
 
@@ -43,15 +43,15 @@ impl Counted {
 /// Applies the rule to the benchmarks that every cell has: those whose unpruned number is by the margin above that of the arm
 /// without a picture stay in averages. `None`, and nothing changes, without a margin, without one of the two arms, or where no
 /// benchmark would stay.
-pub(crate) fn count(layout: &mut Layout, options: &ReportOptions) -> Option<Counted> {
+pub(crate) fn count(matrix: &mut Matrix, options: &ReportOptions) -> Option<Counted> {
     let margin = options.average_margin?;
-    let place = |arm: &str| layout.cells.iter().position(|cell| cell.arm == arm);
+    let place = |arm: &str| matrix.cells.iter().position(|cell| cell.arm == arm);
     let (full, blind) = (place(&options.full)?, place(&options.text_only)?);
-    let totals = layout.totals();
+    let totals = matrix.totals();
     let above = |benchmark: Benchmark| {
-        layout.percent(full, benchmark, &totals) - layout.percent(blind, benchmark, &totals)
+        matrix.percent(full, benchmark, &totals) - matrix.percent(blind, benchmark, &totals)
     };
-    let (counted, left_out): (Vec<_>, Vec<_>) = layout
+    let (counted, left_out): (Vec<_>, Vec<_>) = matrix
         .common
         .iter()
         .map(|&benchmark| (benchmark, above(benchmark)))
@@ -60,7 +60,7 @@ pub(crate) fn count(layout: &mut Layout, options: &ReportOptions) -> Option<Coun
         return None;
     }
     let counted: Vec<Benchmark> = counted.into_iter().map(|entry| entry.0).collect();
-    layout.counted = counted.iter().copied().collect::<BTreeSet<_>>();
+    matrix.counted = counted.iter().copied().collect::<BTreeSet<_>>();
     Some(Counted {
         margin,
         counted,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use diffprune_eval::{
-    Benchmark, Bootstrap, Claims, Contrast, EvidenceOptions, Family, Given, Meta, Record, RecordFile,
-    Replicated, Report, ReportOptions, Statistic, Stratum, Tier, TierVerdict, Verdict, equivalence,
+    Benchmark, Bootstrap, Claims, Contrast, EvidenceOptions, Family, Given, Meta, Metric, Record, RecordFile,
+    Replicated, Report, ReportOptions, Statistic, Stratum, TableId, Tier, TierVerdict, Verdict, equivalence,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -334,7 +334,7 @@ fn one_training_is_said_and_several_have_a_share() {
         one.to_markdown()
             .contains("one training seed: the interval holds the training fixed")
     );
-    let rows = &one.table("main").unwrap().rows;
+    let rows = &one.table(TableId::Main).unwrap().rows;
     let seeds: BTreeMap<&str, usize> = rows
         .iter()
         .map(|row| (row.arm.as_str(), row.train_seeds.len()))
@@ -389,11 +389,16 @@ fn a_benchmark_that_words_alone_answer_stays_out_of_averages() {
     let counted = report.counted.clone().unwrap();
     assert_eq!(counted.counted, [Benchmark::Gqa, Benchmark::TextVqa]);
     assert_eq!(counted.left_out, [(Benchmark::ScienceQa, 0.0)]);
-    let value = |metric: &str| report.row("main", "diffprune", "1/9", metric).unwrap().value;
+    let value = |metric: Metric| {
+        report
+            .row(TableId::Main, "diffprune", "1/9", &metric)
+            .unwrap()
+            .value
+    };
     assert!(
-        (value("average") - 80.0).abs() < 1e-9 && (value("average of all benchmarks") - 70.0).abs() < 1e-9
+        (value(Metric::Average) - 80.0).abs() < 1e-9 && (value(Metric::AverageOfAll) - 70.0).abs() < 1e-9
     );
-    assert!((value("average without TextVQA") - 80.0).abs() < 1e-9);
+    assert!((value(Metric::AverageWithoutTextVqa) - 80.0).abs() < 1e-9);
     assert!(report.to_markdown().contains("left out: scienceqa (0.0)"));
     // Settings of earlier reports have no such rule.
     let mut stored = serde_json::to_value(ReportOptions::default()).unwrap();
@@ -401,7 +406,15 @@ fn a_benchmark_that_words_alone_answer_stays_out_of_averages() {
     let stored: ReportOptions = serde_json::from_value(stored).unwrap();
     let before = Report::from_records(&records, Meta::default(), &stored).unwrap();
     assert!(before.counted.is_none());
-    assert!((before.row("main", "diffprune", "1/9", "average").unwrap().value - 70.0).abs() < 1e-9);
+    assert!(
+        (before
+            .row(TableId::Main, "diffprune", "1/9", &Metric::Average)
+            .unwrap()
+            .value
+            - 70.0)
+            .abs()
+            < 1e-9
+    );
 }
 
 #[test]

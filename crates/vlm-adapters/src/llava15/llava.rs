@@ -66,7 +66,7 @@ impl Llava {
             template: ChatTemplate::from_dir(dir)?,
             prompt_style: options.prompt_style,
             generation: GenerationConfig::from_dir(dir)?,
-            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,
             config,
         };
         Self::from_parts(parts)

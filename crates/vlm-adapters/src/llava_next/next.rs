@@ -63,7 +63,7 @@ impl LlavaNext {
         let tokenizer = TextTokenizer::from_file(dir.join("tokenizer.json"))?;
         let template = ChatTemplate::from_dir(dir)?;
         let generation = GenerationConfig::from_dir(dir)?;
-        let model = config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?;
+        let model = config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?;
         Self::from_parts(LlavaNextParts {
             llava: LlavaParts {
                 processor: processor.view,

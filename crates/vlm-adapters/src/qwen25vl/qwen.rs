@@ -107,7 +107,7 @@ impl Qwen25Vl {
             template,
             generation: GenerationConfig::from_dir(dir)?,
             site: options.qwen.site,
-            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,
             config,
         };
         Self::from_parts(parts)

@@ -1,10 +1,10 @@
 //! Writing files so that a reader never sees half of one.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
+use diffprune_files::write_whole;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -43,26 +43,7 @@ pub fn save_safetensors(
 /// [`LoadError::Io`] naming `path`; an older file of that name is then untouched.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), LoadError> {
     let path = path.as_ref();
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let write = || {
-        let mut file = builder().tempfile_in(parent.unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write().map(drop).map_err(|source| LoadError::write(path, source))
-}
-
-/// Temporary files are private by default; these become ordinary ones.
-fn builder() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
+    write_whole(path, bytes).map_err(|error| LoadError::write(path, error.into()))
 }
 
 fn convert_to(

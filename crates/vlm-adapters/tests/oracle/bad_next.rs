@@ -34,7 +34,7 @@ fn edit(path: &Path, change: impl Fn(&mut Value)) -> Outcome {
 }
 
 fn load(dir: &TempDir) -> Result<LlavaNext, LoadError> {
-    LlavaNext::load(dir, &Device::flex())
+    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32())
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn folders_of_no_family() -> Outcome {
     edit(&dir.path().join("config.json"), |config| {
         config["model_type"] = json!("blip-2")
     })?;
-    let open = || load_vlm(&dir, &Device::flex(), LoadOptions::default()).map(|_| ());
+    let open = || load_vlm(&dir, &Device::flex(), LoadOptions::f32()).map(|_| ());
     check(
         open(),
         "llava_next",

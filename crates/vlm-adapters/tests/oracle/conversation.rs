@@ -55,7 +55,7 @@ fn values(visual: &VisualInput, images: usize) -> Vec<f32> {
 fn an_image_is_chosen_from_once_and_read_in_every_turn() -> Outcome {
     for name in entries("checkpoints", |_| true)? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         for rule in [PositionRule::Keep, PositionRule::Reindex] {
             check(&name, &*vlm, rule)?;
         }
@@ -133,7 +133,7 @@ fn a_conversation_may_begin_without_an_image() -> Outcome {
         let vlm = load_vlm(
             fixture("checkpoints").join(&name),
             &Device::flex(),
-            LoadOptions::default(),
+            LoadOptions::f32(),
         )?;
         let pruner = Counting::default();
         let mut conversation = Conversation::new(&pruner, PruneOptions::new(Budget::All));
@@ -229,7 +229,7 @@ fn kept(report: &DecoderReport) -> Vec<Vec<usize>> {
 fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
     for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         let all = entries("images", |name| name.ends_with(".png"))?;
         let image = load_image(root().join("images").join(&all[0]))?;
         let images = std::slice::from_ref(&image);
@@ -316,7 +316,7 @@ fn kept_together(
 fn in_a_batch_the_method_chooses_for_each_sequence_every_time() -> Outcome {
     for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         let all = entries("images", |name| name.ends_with(".png"))?;
         let image = load_image(root().join("images").join(&all[0]))?;
         let (plain, fickle) = (Fickle::default(), Fickle::default());

@@ -20,7 +20,7 @@ const FAMILY: &str = "llava_next";
 
 fn load(manifest: &Value) -> LlavaNext {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-    LlavaNext::load(dir, &Device::flex()).unwrap()
+    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn sizes(json: &Value) -> Vec<usize> {
@@ -118,7 +118,7 @@ fn every_tensor_agrees() {
         let next = load(&manifest);
         for json in cases(&manifest) {
             let tensors = Tensors::open(&root().join(json["file"].as_str().unwrap()));
-            let case = Case::new(&next, next.model(), json, &tensors);
+            let case = Case::new(&next, next.model(), json, &tensors, next.tokenizer());
             let pixels = pixels(&next, json, &tensors);
             case.check_vision(&pixels.values);
             let encoded = next.encode(pixels.clone(), Signals::default());
@@ -209,11 +209,12 @@ fn options_change_the_sequence_and_nothing_else() {
                 }
                 let options = GenerateOptions::default().with_max_new_tokens(4);
                 let wanted = next.generate(&prompts, Some(&visual), &options).unwrap();
+                let pruner = Fixed(keep);
                 let found = answer(
                     &next,
                     &pictures,
                     &prompts,
-                    &Fixed(keep),
+                    &pruner,
                     &PruneOptions::new(Budget::All),
                     &options,
                 )
@@ -375,7 +376,7 @@ fn folders_open_by_their_model_type() {
         let mut tokens = Vec::new();
         for dtype in [DType::F32, DType::BF16] {
             let options = LoadOptions {
-                dtype,
+                dtype: Some(dtype),
                 ..LoadOptions::default()
             };
             let vlm = load_vlm(&dir, &Device::flex(), options).unwrap();

@@ -32,7 +32,7 @@ pub fn load(manifest: &Value, site: PruningSite) -> Qwen25Vl {
             site,
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     Qwen25Vl::load_with(dir, &Device::flex(), options).unwrap()
 }

@@ -30,7 +30,7 @@ fn load_error<T>(outcome: Result<T, VlmError>) -> Result<T, LoadError> {
 }
 
 fn load(dir: &tempfile::TempDir) -> Result<Box<dyn Vlm>, LoadError> {
-    load_vlm(dir, &Device::flex(), LoadOptions::default())
+    load_vlm(dir, &Device::flex(), LoadOptions::f32())
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn parts_that_do_not_belong_together() -> Outcome {
     std::fs::write(dir.path().join("config.json"), config.to_string())?;
     let style = LoadOptions {
         prompt_style: PromptStyle::VicunaV1,
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     check(
         load_vlm(&dir, &Device::flex(), style).map(|_| ()),
@@ -199,7 +199,7 @@ fn parts_that_do_not_belong_together() -> Outcome {
             min_pixels: Some(u64::MAX),
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     check(
         load_vlm(&dir, &Device::flex(), budget).map(|_| ()),
@@ -234,7 +234,7 @@ fn images_of_extreme_shapes() -> Outcome {
             max_pixels: Some(120 * 120),
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     let square = load_vlm(&dir, &Device::flex(), options)?;
     let pixels = square.preprocess(&[RgbImage::new(20000, 10), RgbImage::new(300, 200)])?;
@@ -250,7 +250,7 @@ fn images_of_extreme_shapes() -> Outcome {
 #[test]
 fn prompts_that_do_not_fit_their_images() -> Outcome {
     let (dir, _) = copy()?;
-    let qwen = Qwen25Vl::load(&dir, &Device::flex())?;
+    let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
     let vlm: &dyn Vlm = &qwen;
     let encoded = vlm.encode(vlm.preprocess(&[RgbImage::new(60, 90)])?, Default::default());
     let features = vlm.project(encoded.tokens.clone());
@@ -285,7 +285,7 @@ fn sequences_beyond_the_positions() -> Outcome {
         let mut short = config.clone();
         short["max_position_embeddings"] = positions.into();
         std::fs::write(dir.path().join("config.json"), short.to_string())?;
-        let qwen = Qwen25Vl::load(&dir, &Device::flex())?;
+        let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
         let cells = Grid { rows: 5, cols: 2 };
         let features = Tensor::zeros([1, 10, qwen.d_model()], (&Device::flex(), DType::F32));
         let keep: Vec<usize> = (0..10).collect();

@@ -1,6 +1,6 @@
 //! Prompts as the model for tests reads them, and the layers between which methods act.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Device, Tensor, activation};
 use diffprune_pruner::{
     DecoderContext, DecoderEmbeds, DecoderObserved, DecoderPruner, DecoderStage, PruneError, Queries,
     visual_tokens_per_layer,
@@ -14,6 +14,7 @@ use crate::{
 
 /// The vectors of one prompt.
 pub(super) struct Reading {
+    device: Device,
     vectors: Vec<Vec<f32>>,
     is_visual: Vec<bool>,
 }
@@ -26,6 +27,7 @@ impl Reading {
         first: usize,
         image_id: u32,
         table: &[Vec<f32>],
+        device: &Device,
     ) -> Self {
         let (mut vectors, mut is_visual) = (Vec::new(), Vec::new());
         let mut image = first;
@@ -47,7 +49,11 @@ impl Reading {
             }
             image += 1;
         }
-        Self { vectors, is_visual }
+        Self {
+            device: device.clone(),
+            vectors,
+            is_visual,
+        }
     }
 
     /// The visual vectors.
@@ -84,7 +90,7 @@ impl Reading {
     /// What a method is shown at a stage.
     fn context(&self, row: usize, stage: &DecoderStage, n_raters: usize) -> DecoderContext {
         let (n, width, signals) = (self.vectors.len(), self.width(), stage.signals);
-        let states = || tables::tensor(&self.vectors, width);
+        let states = || tables::tensor(&self.vectors, width, &self.device);
         let queries = signals.attention.map(|rows| match rows.queries {
             Queries::Last => 1,
             Queries::Raters => n_raters,
@@ -93,7 +99,7 @@ impl Reading {
             let red = states().narrow(1, 0, 1).reshape([1, 1, n]);
             activation::softmax(red, 2).expand([1, queries, n])
         };
-        let zeros = |queries: usize| Tensor::zeros([queries, n], &burn::tensor::Device::flex());
+        let zeros = |queries: usize| Tensor::zeros([queries, n], &self.device);
         DecoderContext {
             row,
             n_tokens: n,
@@ -113,8 +119,8 @@ impl Reading {
         let last = self.places().last().map_or(0, |place| place + 1);
         pruner.raters(&DecoderEmbeds {
             row,
-            visual: tables::tensor(&self.visual(), self.width()),
-            text: tables::tensor(&self.vectors[last..], self.width()),
+            visual: tables::tensor(&self.visual(), self.width(), &self.device),
+            text: tables::tensor(&self.vectors[last..], self.width(), &self.device),
         })
     }
 
@@ -134,6 +140,7 @@ impl Reading {
         // Merged vectors stand after the last visual token.
         let end = context.visual.last().map_or(0, |place| place + 1);
         let mut left = Self {
+            device: self.device.clone(),
             vectors: Vec::new(),
             is_visual: Vec::new(),
         };

@@ -17,24 +17,24 @@ pub(super) fn text(ids: &[u32]) -> String {
     String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
 }
 
-fn matrix(n: usize, width: usize, value: impl Fn(usize, usize) -> f32) -> Tensor<2> {
+fn matrix(n: usize, width: usize, device: &Device, value: impl Fn(usize, usize) -> f32) -> Tensor<2> {
     let values: Vec<f32> = (0..n * width).map(|i| value(i / width, i % width)).collect();
-    Tensor::from_data(TensorData::new(values, [n, width]), &Device::flex())
+    Tensor::from_data(TensorData::new(values, [n, width]), device)
 }
 
 /// Rows that all differ, `[n, width]`, from -1 to 1.
-pub(super) fn waves(n: usize, width: usize) -> Tensor<2> {
-    matrix(n, width, |row, column| {
+pub(super) fn waves(n: usize, width: usize, device: &Device) -> Tensor<2> {
+    matrix(n, width, device, |row, column| {
         ((row + 1) as f32 * (0.7 + 0.31 * column as f32)).sin()
     })
 }
 
 /// A linear map whose first three outputs are the mean of the colours of a token's vectors, `[d_vision, d_model]`.
-pub(super) fn projection(d_descriptor: usize, group: usize, d_model: usize) -> Tensor<2> {
-    let rest = waves(d_descriptor * group, d_model);
+pub(super) fn projection(d_descriptor: usize, group: usize, d_model: usize, device: &Device) -> Tensor<2> {
+    let rest = waves(d_descriptor * group, d_model, device);
     let rest = rows(rest);
     let scale = 1.0 / ((d_descriptor * group) as f32).sqrt();
-    matrix(d_descriptor * group, d_model, |row, column| {
+    matrix(d_descriptor * group, d_model, device, |row, column| {
         match (column < 3, row % d_descriptor == column) {
             (true, true) => 1.0 / group as f32,
             (true, false) => 0.0,
@@ -44,9 +44,9 @@ pub(super) fn projection(d_descriptor: usize, group: usize, d_model: usize) -> T
 }
 
 /// One 1 in each row, `[ids, n]`.
-pub(super) fn one_hot(ids: impl Iterator<Item = u32>, n: usize) -> Tensor<2> {
+pub(super) fn one_hot(ids: impl Iterator<Item = u32>, n: usize, device: &Device) -> Tensor<2> {
     let ids: Vec<u32> = ids.collect();
-    matrix(ids.len(), n, |row, column| {
+    matrix(ids.len(), n, device, |row, column| {
         f32::from(u8::from(ids[row] as usize == column))
     })
 }
@@ -59,8 +59,8 @@ pub(super) fn rows(x: Tensor<2>) -> Vec<Vec<f32>> {
 }
 
 /// A matrix from rows of the host, `[rows, width]`.
-pub(super) fn tensor(rows: &[Vec<f32>], width: usize) -> Tensor<2> {
-    matrix(rows.len(), width, |row, column| rows[row][column])
+pub(super) fn tensor(rows: &[Vec<f32>], width: usize, device: &Device) -> Tensor<2> {
+    matrix(rows.len(), width, device, |row, column| rows[row][column])
 }
 
 /// The mean red, green and blue of the cells of a raster over an image, from 0 to 1: all reds, then greens, then blues.

@@ -9,11 +9,11 @@ use diffprune_vlm::{
 };
 use image::RgbImage;
 
-use super::methods::{First, Fitting, Inside, picture};
+use super::methods::{First, Fitting, Inside, fake, picture};
 
 /// A model that repeats what it was asked, with the number of visual tokens that it read.
 fn repeating() -> FakeVlm {
-    FakeVlm::new().answering(|input| {
+    fake().answering(|input| {
         let last = input.text.trim_end().lines().last().unwrap_or_default();
         format!("{last} {}", input.visual.len())
     })
@@ -95,6 +95,25 @@ fn a_turn_that_fails_changes_nothing() {
     let empty = ask(&mut conversation, &vlm, "x", &[RgbImage::new(0, 1)]);
     assert!(matches!(empty, Err(VlmError::Image { index: 0, .. })));
     assert_eq!(ask(&mut conversation, &vlm, "y", &[]).unwrap(), "y 4");
+}
+
+#[test]
+fn a_turn_that_fails_inside_the_language_model_leaves_the_decision() {
+    let vlm = repeating();
+    let inside = Inside {
+        fails_at: Some(1),
+        ..Inside::default()
+    };
+    let mut conversation = Conversation::new(&inside, PruneOptions::new(Budget::Tokens(3)));
+    ask(&mut conversation, &vlm, "this?", &[picture(&[3])]).unwrap();
+    let refused = ask(&mut conversation, &vlm, "and?", &[picture(&[1])]);
+    assert!(matches!(refused, Err(VlmError::Prune(_))));
+    assert_eq!(ask(&mut conversation, &vlm, "why?", &[]).unwrap(), "why? 3");
+    assert_eq!(
+        inside.calls.load(Ordering::Relaxed),
+        2,
+        "the first decision is repeated"
+    );
 }
 
 #[test]

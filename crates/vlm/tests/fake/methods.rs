@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::tensor::Device;
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
     Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
+use diffprune_vlm::FakeVlm;
 use image::{Rgb, RgbImage};
 
 /// Keeps the first tokens, and counts the images that it saw.
@@ -64,6 +66,8 @@ impl Pruner for Fitting {
 #[derive(Default)]
 pub struct Inside {
     pub calls: AtomicUsize,
+    /// The call that fails, counted from 0.
+    pub fails_at: Option<usize>,
 }
 
 impl Pruner for Inside {
@@ -97,7 +101,9 @@ impl DecoderPruner for Inside {
         stage: &DecoderStage,
         context: &DecoderContext,
     ) -> Result<DecoderSelection, PruneError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        if Some(self.calls.fetch_add(1, Ordering::Relaxed)) == self.fails_at {
+            return Err(PruneError::missing("inside", "patience"));
+        }
         let rows = context.require(|observed| &observed.attention, "inside", "attention")?;
         let rows = rows.to_data().try_to_vec::<f32>().expect("numbers");
         let mut order: Vec<usize> = (0..context.visual.len()).collect();
@@ -113,4 +119,9 @@ pub fn picture(red: &[usize]) -> RgbImage {
         let cell = (y / 6 * 4 + x / 10) as usize;
         Rgb([if red.contains(&cell) { 255 } else { 0 }, 40, 80])
     })
+}
+
+/// The model on the CPU.
+pub fn fake() -> FakeVlm {
+    FakeVlm::new(&Device::flex())
 }

@@ -6,12 +6,12 @@ use diffprune_vlm::{
     FakeVlm, Family, GenerateOptions, TextBatch, Turn, VisualInput, Vlm, VlmError, encode, unpruned,
 };
 
-use super::methods::picture;
+use super::methods::{fake, picture};
 
 #[test]
 fn tokens_are_colours_at_any_width() {
     for (d_descriptor, group) in [(3, 1), (8, 1), (5, 4)] {
-        let vlm = FakeVlm::new().with_tokens(d_descriptor, group).with_d_model(7);
+        let vlm = fake().with_tokens(d_descriptor, group).with_d_model(7);
         assert_eq!(vlm.d_vision(), d_descriptor * group);
         assert_eq!(vlm.d_descriptor(), d_descriptor);
         let encoded = encode(&vlm, &[picture(&[3, 12]), picture(&[])], Signals::default()).unwrap();
@@ -30,7 +30,7 @@ fn tokens_are_colours_at_any_width() {
 
 #[test]
 fn only_what_was_asked_for_is_observed() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let all = Signals {
         cls_attention: true,
         received_attention: true,
@@ -49,7 +49,7 @@ fn only_what_was_asked_for_is_observed() {
 
 #[test]
 fn texts_are_bytes() {
-    let vlm = FakeVlm::new().with_family(Family::Qwen25Vl);
+    let vlm = fake().with_family(Family::Qwen25Vl);
     assert_eq!(vlm.family(), Family::Qwen25Vl);
     let ids = vlm.text_ids("Grüße").unwrap();
     assert_eq!((ids.len(), vlm.text_of(&ids).as_str()), (7, "Grüße"));
@@ -74,7 +74,7 @@ fn batch(vlm: &FakeVlm) -> TextBatch {
 
 #[test]
 fn the_loss_reaches_the_visual_tokens() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let encoded = encode(&vlm, &[picture(&[5])], Signals::default()).unwrap();
     let tokens = encoded.tokens.clone().autodiff().require_grad();
     let features = vlm.project(tokens.clone());
@@ -92,7 +92,7 @@ fn the_loss_reaches_the_visual_tokens() {
 
 #[test]
 fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let encoded = encode(&vlm, &[picture(&[5]), picture(&[1, 2])], Signals::default()).unwrap();
     let visual = unpruned(&vlm, &encoded, PositionRule::Keep)
         .visual()
@@ -115,7 +115,7 @@ fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
 
 #[test]
 fn prompts_that_do_not_fit_are_refused() {
-    let vlm = FakeVlm::new().with_positions(30);
+    let vlm = fake().with_positions(30);
     let encoded = encode(&vlm, &[picture(&[])], Signals::default()).unwrap();
     let visual = unpruned(&vlm, &encoded, PositionRule::Keep)
         .visual()
@@ -156,7 +156,7 @@ fn prompts_that_do_not_fit_are_refused() {
 
 #[test]
 fn without_a_script_it_says_the_same_every_time() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let prompt = vlm.prompt_ids(&[Turn::ask("what?").with_images(0)]).unwrap();
     let options = vlm.generate_options().with_max_new_tokens(5);
     let say = || {

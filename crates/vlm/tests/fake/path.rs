@@ -8,11 +8,11 @@ use diffprune_vlm::{
     Vlm, VlmError, answer, encode, loss, prepare, prepare_encoded, prepare_watched, respond, unpruned,
 };
 
-use super::methods::{First, Inside, picture};
+use super::methods::{First, Inside, fake, picture};
 
 /// A model that says how many visual tokens it read, and how many of them are red.
 fn counting() -> FakeVlm {
-    FakeVlm::new().answering(|input| {
+    fake().answering(|input| {
         let red = input.visual.iter().filter(|token| token[0] > 0.5).count();
         format!("{} tokens, {red} red", input.visual.len())
     })
@@ -99,7 +99,7 @@ fn a_method_inside_the_language_model_cannot_be_forgotten() {
 
 #[test]
 fn a_loss_inside_the_language_model_is_refused() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let ids = vlm.prompt_ids(&[Turn::ask("what?").with_answer("red")]).unwrap();
     let targets = (0..ids.len()).map(|i| i + 4 >= ids.len()).collect();
     let batch = TextBatch {
@@ -119,7 +119,7 @@ fn a_loss_inside_the_language_model_is_refused() {
 
 #[test]
 fn stages_come_in_order_and_not_without_images() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let first = First::default();
     let stages = |images: &[image::RgbImage]| {
         let mut stages = Vec::new();
@@ -187,7 +187,7 @@ impl Pruner for Mean {
 
 #[test]
 fn merged_tokens_go_through_the_projector() {
-    let vlm = FakeVlm::new();
+    let vlm = fake();
     let images = prepare(
         &vlm,
         &[picture(&[0, 1, 2, 3])],

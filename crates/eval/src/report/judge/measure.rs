@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::data::Benchmark;
 use crate::evidence::Number;
 use crate::report::answered::Answered;
-use crate::report::layout::Layout;
+use crate::report::matrix::Matrix;
 use crate::report::options::ReportOptions;
 use crate::run::Record;
 use crate::stats::{Contrast, Replicated, Statistic, TwoLevel, mean};
@@ -85,20 +85,20 @@ impl Measures {
             records: records.iter().collect(),
             n_left_out: 0,
         };
-        let layout = Layout::new(&answered, &[]);
+        let matrix = Matrix::new(&answered, &[]);
         let mut places: BTreeMap<(&str, &str), Vec<(u64, usize)>> = BTreeMap::new();
-        for (place, cell) in layout.cells.iter().enumerate() {
+        for (place, cell) in matrix.cells.iter().enumerate() {
             if let Some((arm, Ok(seed))) = cell.arm.split_once(SEED).map(|(arm, seed)| (arm, seed.parse())) {
                 places.entry((arm, &cell.budget)).or_default().push((seed, place));
             }
         }
-        let full = layout.cells.iter().position(|cell| {
+        let full = matrix.cells.iter().position(|cell| {
             cell.arm
                 .split_once(SEED)
                 .is_some_and(|(arm, _)| arm == options.full)
         });
         let replicated = |measure: &Measure| {
-            let layout = &layout;
+            let matrix = &matrix;
             let replica = |&(seed, cell): &(u64, usize)| {
                 let columns = measure.columns.clone();
                 let statistic: Statistic<'_> = match (measure.is_average, full) {
@@ -106,11 +106,11 @@ impl Measures {
                         mean(
                             columns
                                 .iter()
-                                .map(|&benchmark| layout.percent(cell, benchmark, totals)),
+                                .map(|&benchmark| matrix.percent(cell, benchmark, totals)),
                         )
                     }),
                     (false, Some(full)) => {
-                        Box::new(move |totals: &[f64]| layout.retention_over(&columns, cell, full, totals))
+                        Box::new(move |totals: &[f64]| matrix.retention_over(&columns, cell, full, totals))
                     }
                     (false, None) => Box::new(|_| f64::NAN),
                 };
@@ -129,6 +129,6 @@ impl Measures {
         let arms: Vec<Replicated<'_>> = self.measures.iter().map(replicated).collect();
         options
             .bootstrap
-            .two_level(&layout.strata, &arms, &self.contrasts)
+            .two_level(&matrix.strata, &arms, &self.contrasts)
     }
 }

@@ -15,7 +15,7 @@ use self::measure::Measures;
 use self::plan::plan;
 use self::planned::Outcome;
 use super::answered::Answered;
-use super::layout::Layout;
+use super::matrix::Matrix;
 use super::options::ReportOptions;
 use super::result::Meta;
 use crate::EvalError;
@@ -90,14 +90,14 @@ pub(crate) fn trained(claims: &Claims, meta: &Meta, options: &ReportOptions) -> 
 /// When the data of this crate are damaged.
 pub(crate) fn ledger(
     answered: &Answered<'_>,
-    layout: &Layout,
+    matrix: &Matrix,
     meta: &Meta,
     options: &ReportOptions,
 ) -> Result<Ledger, EvalError> {
     let (claims, published) = (Claims::builtin()?, Published::builtin()?);
     let tier = Tier::of(&meta.tier).unwrap_or(Tier::Mini);
     let mut ledger = published_ledger()?;
-    let counted: Vec<Benchmark> = layout.counted.iter().copied().collect();
+    let counted: Vec<Benchmark> = matrix.counted.iter().copied().collect();
     let table = table_of(meta, options);
     let columns = table.map_or(Vec::new(), |table| published.benchmarks(table));
     let arms = Arms::new(answered, (table, columns), &claims, options);
@@ -119,7 +119,7 @@ pub(crate) fn ledger(
             (Outcome::Cannot(_), Some(reason)) => TierVerdict::untestable(reason.clone()),
             (Outcome::Cannot(reason), None) => TierVerdict::untestable(reason),
             (Outcome::Planned(planned), cannot) => {
-                verdicts::judge(&planned, &found, layout.n_questions, cannot)
+                verdicts::judge(&planned, &found, matrix.n_questions, cannot)
             }
         };
         ledger.enter(&claim.id, tier, verdict);
