@@ -39,13 +39,17 @@ pub use evidence::{
     published_page,
 };
 pub use report::{
-    Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric, PairedTest, Plot, PromptRule,
-    PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId, heat_map,
+    Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric,
+    PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId,
+    heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
     leave_one_out,
 };
 pub use stats::{
-    Agreement, Bootstrap, ChanceLevels, Compared, Contrast, ECE_BINS, Equivalence, Estimate, Family, Guess, McNemar, McNemarMethod, Replicated, Statistic, Stratum, TwoLevel, Variance, Verdict, chance_corrected_retention, chance_level, common_means, ece, equivalence, holm, mcnemar, ragged_mean, retention,
+    Agreement, Bootstrap, ChanceLevels, Compared, Contrast, ECE_BINS, Equivalence, Estimate, Family, Guess,
+    McNemar, McNemarMethod, Replicated, Statistic, Stratum, TwoLevel, Variance, Verdict,
+    chance_corrected_retention, chance_level, common_means, ece, equivalence, holm, mcnemar, ragged_mean,
+    retention,
 };

@@ -76,7 +76,9 @@ fn section(table: &TextTable, note: &str) -> String {
 /// One cell; verdicts get their colour.
 fn element(tag: &str, text: &str) -> String {
     match text {
-        "holds" | "fails" | "tie" | "better" | "worse" | "equivalent" | "untestable" => format!("<{tag} class=\"{text}\">{text}</{tag}>"),
+        "holds" | "fails" | "tie" | "better" | "worse" | "equivalent" | "untestable" => {
+            format!("<{tag} class=\"{text}\">{text}</{tag}>")
+        }
         _ => format!("<{tag}>{}</{tag}>", escape(text)),
     }
 }

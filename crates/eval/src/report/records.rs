@@ -188,7 +188,11 @@ fn train_seeds(
 ) -> Result<(), EvalError> {
     let trained = judge::trained(&Claims::builtin()?, meta, options);
     let mut seeds: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
-    for record in answered.records.iter().filter(|record| trained.contains(&record.arm)) {
+    for record in answered
+        .records
+        .iter()
+        .filter(|record| trained.contains(&record.arm))
+    {
         let own = seeds.entry((&record.arm, &record.budget)).or_default();
         own.insert(record.seed);
     }
@@ -288,10 +292,20 @@ impl<'a> OfCell<'_, 'a> {
                 matrix.average_over(matrix.common.iter().copied(), c, totals)
             });
         }
-        let but_textvqa = || matrix.counted.iter().copied().filter(|&other| other != Benchmark::TextVqa);
+        let but_textvqa = || {
+            matrix
+                .counted
+                .iter()
+                .copied()
+                .filter(|&other| other != Benchmark::TextVqa)
+        };
         if (1..matrix.counted.len()).contains(&but_textvqa().count()) {
             self.add(main, Metric::AverageWithoutTextVqa, n, move |totals| {
-                let rest = matrix.counted.iter().copied().filter(|&other| other != Benchmark::TextVqa);
+                let rest = matrix
+                    .counted
+                    .iter()
+                    .copied()
+                    .filter(|&other| other != Benchmark::TextVqa);
                 matrix.average_over(rest, c, totals)
             });
         }

@@ -157,9 +157,7 @@ fn ledger(report: &Report) -> TextTable {
 }
 
 fn claims(report: &Report) -> TextTable {
-    let row = |claim: &Claim| {
-        vec![claim.statement.clone(), claim.verdict.to_string(), claim.number()]
-    };
+    let row = |claim: &Claim| vec![claim.statement.clone(), claim.verdict.to_string(), claim.number()];
     TextTable {
         title: "Checks of the small world".into(),
         header: ["claim", "verdict", "estimate [95 % interval]"]
