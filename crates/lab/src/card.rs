@@ -70,6 +70,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
         vlm,
         scorers: &Scorers::new(),
         random_seeds: 3,
+        untrained_seeds: 1,
         oracle_questions: 0,
         seed: 0,
     };

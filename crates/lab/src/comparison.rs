@@ -83,6 +83,8 @@ pub struct Heading {
     pub title: String,
     /// Model, data and position rule in a few sentences; printed under every table.
     pub note: String,
+    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    pub notes: Vec<String>,
     /// The record file, from the folder of the report.
     pub records: String,
     /// Further settings: an object, to which the comparison adds its own.
@@ -166,6 +168,7 @@ impl Comparison<'_> {
             config: self.config(heading, &options)?,
             title: heading.title.clone(),
             note: heading.note.clone(),
+            notes: heading.notes.clone(),
         };
         Ok(Report::from_records(records, meta, &options)?)
     }

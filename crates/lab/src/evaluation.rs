@@ -150,6 +150,7 @@ impl Evaluation {
             vlm: model.vlm.as_ref(),
             scorers,
             random_seeds: self.random_seeds,
+            untrained_seeds: 1,
             oracle_questions: self.oracle_questions,
             seed: self.seed,
         };
@@ -162,6 +163,7 @@ impl Evaluation {
         let scorer = |(name, dir): &(String, PathBuf)| {
             let trained = Trained {
                 seed: self.seed,
+                budget: None,
                 scorer: load_scorer(dir, model.vlm.as_ref())?,
             };
             Ok((name.clone(), vec![trained]))
@@ -275,6 +277,7 @@ impl Prepared<'_> {
             tier: evaluation.tier().into(),
             title: format!("Visual-token pruning on {}", model.name()),
             note: note + &self.left_out(),
+            notes: Vec::new(),
             records: RECORDS.into(),
             config: serde_json::json!({
                 "arms": comparison.names, "budgets": evaluation.budgets, "limit": evaluation.limit,

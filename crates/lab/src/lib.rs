@@ -38,8 +38,8 @@ pub use drawing::{KeptCounts, draw};
 pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
-    Experiment, Learned, Ledger, Lineup, ModelReport, Plan, RunnableArms, STAGES, Series, Stage, World,
-    index_page, runnable_arms, training_summary, write_world,
+    Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, Series,
+    Stage, Trial, Tuned, TunedArms, Tuning, World, index_page, runnable_arms, training_summary, write_world,
 };
 pub use files::make_folder;
 pub use methods::{

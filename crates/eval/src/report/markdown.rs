@@ -43,15 +43,14 @@ pub(crate) fn title(meta: &Meta) -> &str {
     }
 }
 
-/// What stands above the tables: how many claims have which verdict, by which rules, and which benchmarks enter averages.
+/// What stands above the tables: the notes of the run, how many claims have which verdict, by which rules, and which benchmarks
+/// enter averages.
 pub(crate) fn preface(report: &Report) -> Vec<String> {
     let ledger = report.ledger();
-    let mut sentences: Vec<String> = ledger
-        .tiers()
-        .into_iter()
-        .map(|tier| counted(&ledger, tier))
-        .collect();
-    if !sentences.is_empty() {
+    let mut sentences = report.meta.notes.clone();
+    let tiers = ledger.tiers();
+    sentences.extend(tiers.iter().map(|&tier| counted(&ledger, tier)));
+    if !tiers.is_empty() {
         sentences.push(RULES.into());
     }
     sentences.extend(report.counted.as_ref().map(Counted::sentence));

@@ -33,6 +33,9 @@ pub struct Meta {
     /// Model, position rule and data, in one sentence; printed under every table.
     #[serde(default)]
     pub note: String,
+    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A statement with its verdict.
