@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::{diffprune, model_of, succeed};
 
-const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\nrandom_seeds = 2\noracle_questions = 2\n\
+const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
+                    untrained_seeds = 2\nrandom_seeds = 2\nablations = \"none\"\nown_budgets = false\noracle_questions = 2\n\
                     resamples = 50\nmax_new_tokens = 2\npope_per_image = 1\npictures = 1\n[counts]\n\
                     pope_images = 2\ngqa_per_kind = 1\ntextvqa_questions = 2\nvqav2_questions = 1\n\
                     vizwiz_questions = 1\nmme_pictures = 1\nmmbench_questions = 1\nmmbench_cn_questions = 1\n\
@@ -78,13 +79,13 @@ fn records(out: &Path) -> Option<PathBuf> {
 fn report(out: &Path, resumed: usize) -> Value {
     let read = |path: PathBuf| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
     let report = read(out.join("report.json"));
-    let learned = report["meta"]["config"]["lineup"]["learned"].as_array().unwrap();
+    let trainings = report["meta"]["config"]["trainings"].as_object().unwrap();
     // What depends on the clock stands beside the report.
     let stages = read(out.join("stages/stages.json"));
     let stages = stages.as_object().unwrap();
     let is_noted = |stage: &Value| stage["seconds"].is_number() && stage["revisions"][0].is_string();
     assert!(
-        stages.len() == 2 + learned.len() && stages.values().all(is_noted),
+        stages.len() == 2 + trainings.len() && stages.values().all(is_noted),
         "{stages:?}"
     );
     let timing = read(out.join("timing.json"));
@@ -199,7 +200,7 @@ fn files(out: &Path) {
         assert!(out.join(file).is_file(), "{file}");
     }
     let page = fs::read_to_string(out.join("report.md")).unwrap();
-    assert!(page.contains("](pictures/1-gumbel-ste.png)") && page.contains("Arms that cannot run here"));
+    assert!(page.contains("](pictures/1-gumbel-noise.png)") && page.contains("Arms that cannot run here"));
     let html = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(html.contains("src=\"data:image/png;base64,") && !html.contains("src=\"pictures"));
 }
