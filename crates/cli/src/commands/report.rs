@@ -2,22 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
-use diffprune_eval::{Figures, Format, Report};
-use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard};
+use diffprune_eval::{Figures, Format, Report, published_json, published_page};
+use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
 /// One folder: the report is written there. Two: the difference of what both have asked, first minus second. With
-/// --leaderboard: every arm of every run, best first.
+/// --leaderboard: every arm of every run, best first. With --published: what the papers' printed cells say of every claim.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Folders of `diffprune eval` or `diffprune run repro`.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "published", value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Rank the arms of all these runs.
     #[arg(long)]
     leaderboard: bool,
+    /// Print what the papers' printed tables say of every claim, with their means recomputed: no run is read. Markdown, or JSON
+    /// with --format json.
+    #[arg(long, conflicts_with_all = ["dirs", "leaderboard", "archive"])]
+    published: bool,
+    /// Copy all that the report of a run is made of into this folder, records compressed: `diffprune report` on it gives the
+    /// same pages.
+    #[arg(long, value_name = "DIR", conflicts_with = "leaderboard")]
+    archive: Option<PathBuf>,
     /// What to write: json, md, html, tex, csv, svg [default: all].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     format: Vec<Format>,
@@ -29,6 +38,9 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
+        if self.published {
+            return self.published();
+        }
         let stored = self
             .dirs
             .iter()
@@ -38,6 +50,10 @@ impl ReportArgs {
             (true, runs) => self.show(&leaderboard(runs)?),
             (false, [run]) => {
                 let dir = &self.dirs[0];
+                if let Some(archive) = &self.archive {
+                    run.archive(dir, archive)?;
+                    return self.write(&run.report()?, archive, &drawn_pictures(archive)?);
+                }
                 let out = self.out.as_deref().unwrap_or(dir);
                 self.write(&run.report()?, out, &drawn_pictures(dir)?)
             }
@@ -45,7 +61,26 @@ impl ReportArgs {
         }
     }
 
-    /// Prints a report about several runs, and writes it where `--out` says so.
+    /// What the printed tables say, to the terminal or into a folder.
+    fn published(&self) -> anyhow::Result<()> {
+        let (ending, text) = match self.format.as_slice() {
+            [] | [Format::Markdown] => ("md", published_page()?),
+            [Format::Json] => ("json", serde_json::to_string_pretty(&published_json()?)? + "\n"),
+            _ => anyhow::bail!("format: with --published wanted md or json, one of them"),
+        };
+        match &self.out {
+            None => print!("{text}"),
+            Some(out) => {
+                make_folder(out)?;
+                let path = out.join(format!("published.{ending}"));
+                std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+                println!("{}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a report about several runs, and writes it where that was asked.
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
