@@ -7,9 +7,11 @@ mod generate;
 mod hub;
 mod image;
 mod language;
+mod lfs;
 mod llava15;
 mod llava_next;
 mod load;
+mod notes;
 mod plan;
 mod projector;
 mod qwen25vl;
@@ -22,8 +24,8 @@ mod vlm;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, image_size,
-    load_image, resize_bicubic, smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageOrientation, ImageProcessor, QwenImageProcessor, decode_image,
+    image_kind, image_size, load_image, load_image_with, resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
@@ -44,6 +46,7 @@ pub use language::{
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, load_vlm};
+pub use notes::take_notes;
 pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
 pub use qwen25vl::{

@@ -10,6 +10,7 @@ use crate::llava15::layout as llava_layout;
 use crate::load::{Family, family_of};
 use crate::qwen25vl::{cells, qwen_prompt};
 use crate::splice::check_length;
+use crate::text::check_built_in;
 use crate::{
     AnyRes, ChatTemplate, ImageMode, ImageProcessor, ImageShape, LlamaConfig, LlavaConfig, LlavaNextConfig,
     LoadError, LoadOptions, NextOptions, Packing, PromptStyle, Qwen25VlConfig, QwenImageProcessor,
@@ -176,7 +177,10 @@ impl VlmPlan {
         let template = ChatTemplate::from_dir(&self.dir)?;
         let text = match self.family {
             Family::Qwen25Vl => qwen_prompt(template, turns)?,
-            Family::Llava | Family::LlavaNext => render_prompt(self.prompt_style, template.as_ref(), turns)?,
+            Family::Llava | Family::LlavaNext => {
+                check_built_in(&self.dir, template.as_ref(), self.prompt_style)?;
+                render_prompt(self.prompt_style, template.as_ref(), turns)?
+            }
         };
         TextTokenizer::from_file(self.dir.join("tokenizer.json"))?.encode(&text, true)
     }

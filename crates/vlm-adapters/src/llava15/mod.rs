@@ -7,4 +7,4 @@ mod weights;
 pub use llava::{Llava, LlavaParts};
 pub(crate) use llava::{check_images, layout, mismatch};
 pub use model::LlavaModel;
-pub(crate) use weights::load_table;
+pub(crate) use weights::{load_table, with_stored_head};
