@@ -10,8 +10,8 @@ pub use method::{GumbelBackward, Method, UnknownMethod};
 pub use pruner::DiffPrune;
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
-    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, TrainConfig, TrainError, TrainReport, Trainee,
-    Trainer, TrainingLoss, ValidationConfig, train, training_loss,
+    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport, Trainee,
+    Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
 };
 
 // The family, so that one dependency is enough.

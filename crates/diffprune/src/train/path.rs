@@ -89,7 +89,7 @@ pub fn training_loss(
     )?;
     let denoised = denoise(model, gated.tokens, mask.clone(), vlm.group());
     let visual = vlm.visual_input(vlm.project(denoised), &layouts, &keep, PositionRule::Keep);
-    let text = batch.prompt.batch(vlm, &captions)?;
+    let text = batch.store.text(vlm, batch.prompt, &batch.indices, &captions)?;
     let nll = vlm.loss(&text, Some(&visual))?;
     Ok(TrainingLoss {
         nll,

@@ -189,7 +189,7 @@ impl Setting<'_> {
             self.with_vlm(|vlm| {
                 let (encoded, captions) = store.encode(vlm, &indices)?;
                 let (visual, _) = prune(vlm, &encoded, &pruner, &options)?;
-                let text = self.prompt.batch(vlm, &captions)?;
+                let text = store.text(vlm, &self.prompt, &indices, &captions)?;
                 let nll = f64::from(vlm.loss(&text, Some(&visual))?.into_scalar::<f32>());
                 Ok((nll * count_targets(&text) as f64, count_targets(&text)))
             })

@@ -1,6 +1,7 @@
 //! Training on a tiny LLaVA: exact resume, frozen model, falling loss, and every way to give it bad input.
 
 mod families;
+mod inputs;
 mod rivals;
 
 use std::fs;
