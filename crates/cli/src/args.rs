@@ -55,7 +55,7 @@ enum Run {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Mini(Mini::Data(args)) => args.run(),

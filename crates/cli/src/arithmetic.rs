@@ -6,21 +6,21 @@ use anyhow::Context;
 use diffprune::vlm::{Turn, VisualSequence, VlmPlan, image_size, plan_vlm};
 use diffprune::{Budget, PositionRule};
 
-use crate::family;
-use crate::model::ModelArgs;
-use crate::pruners::{check, default_for};
+use diffprune_lab::{check_method, default_method, describe_options};
 
-/// What is counted.
+use crate::model::ModelArgs;
+
+/// A question whose tokens are counted.
 pub struct Request<'a> {
-    /// Which model.
+    /// The model.
     pub model: &'a ModelArgs,
-    /// Its pictures.
+    /// The pictures.
     pub images: &'a [PathBuf],
     /// The question, if there is one.
     pub question: Option<&'a str>,
     /// Tokens that stay of each picture.
     pub keep: Budget,
-    /// How they are chosen; `None` takes the family's default.
+    /// The method that chooses; `None` takes the family's default.
     pub pruner: Option<&'a str>,
     /// Position ids of kept tokens; `None` takes the method's own rule.
     pub positions: Option<PositionRule>,
@@ -43,8 +43,8 @@ pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
     let dir = request.model.settings_dir()?;
     let options = request.model.options(&dir)?;
     let plan = plan_vlm(dir, options)?;
-    let name = request.pruner.unwrap_or(default_for(plan.family()));
-    let pruner = check(name, plan.family())?;
+    let name = request.pruner.unwrap_or(default_method(plan.family()));
+    let pruner = check_method(name, plan.family())?;
     let rule = match &pruner {
         Some(pruner) => request.positions.unwrap_or(pruner.positions()),
         None => request.positions.unwrap_or_default(),
@@ -52,12 +52,12 @@ pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
     // A method inside the language model lets every token into it.
     let inside = pruner.is_some_and(|pruner| pruner.decoder().is_some());
     let rule = if inside { PositionRule::Keep } else { rule };
-    let told = match family::told(&options).as_str() {
+    let special = match describe_options(&options).as_str() {
         "" => String::new(),
-        told => format!("; {told}"),
+        special => format!("; {special}"),
     };
     println!(
-        "{}: {} layers, {} of KV cache per token{told}",
+        "{}: {} layers, {} of KV cache per token{special}",
         plan.family(),
         plan.n_layers(),
         bytes(plan.kv_bytes_per_token())
@@ -119,7 +119,7 @@ impl Count {
         self.all += total;
         self.left += kept;
         let read = if inside { total } else { kept };
-        // Which ones stay is not known: spread evenly, they have a part in every row.
+        // The chosen ones are not known: spread evenly, they have a part in every row.
         let spread: Vec<usize> = (0..read).map(|i| i * total / read).collect();
         self.sequences.push(plan.sequence(&layout, &spread, rule));
         Ok(())

@@ -1,14 +1,32 @@
-//! How failures are told: one line with its causes, exit code 1.
+//! Failures on standard error: one line with its causes and a remedy, exit code 1.
 
 use std::process::ExitCode;
 
+use diffprune_lab::LabError;
+
 /// Prints the error with its causes on one line.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", one_line(error));
+    let remedy = error.downcast_ref().and_then(remedy);
+    let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
+    eprintln!("error: {}{remedy}", one_line(error));
     ExitCode::FAILURE
 }
 
-/// Prints what clap says: help and versions as they are, a value that cannot be used on one line.
+/// The command or flag that mends an error of the library.
+fn remedy(error: &LabError) -> Option<String> {
+    match error {
+        LabError::NoQuestions { root } => Some(format!(
+            "write small ones with `diffprune mini data --out {}`",
+            root.display()
+        )),
+        LabError::UnknownArm { name, .. } | LabError::UnknownScorer { name } => {
+            Some(format!("give one with --scorer {name}=DIR"))
+        }
+        _ => None,
+    }
+}
+
+/// Prints clap's text: help and versions as they are, a value that cannot be used on one line.
 pub fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind::{InvalidValue, ValueValidation};
     if matches!(error.kind(), ValueValidation | InvalidValue) {
@@ -25,7 +43,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// The error and its causes, outermost first. Some errors quote their cause already: it is not said twice.
+/// The error and its causes, outermost first. A cause that is quoted already is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -44,6 +62,13 @@ fn one_line(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_the_library_get_the_flag_that_mends_them() {
+        let error = LabError::UnknownScorer { name: "mine".into() };
+        assert_eq!(remedy(&error).as_deref(), Some("give one with --scorer mine=DIR"));
+        assert_eq!(remedy(&LabError::Device("lost".into())), None);
+    }
 
     #[test]
     fn causes_stand_once_on_one_line() {

@@ -8,10 +8,9 @@ use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
 
 const NEXT: &str = "llava-next";
-/// The family whose encoder has no `[CLS]`.
-pub const QWEN: &str = "qwen2.5-vl";
+const QWEN: &str = "qwen2.5-vl";
 
-/// What only one family of models knows; given to a model of another family, they are an error.
+/// Options of one family of models; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FamilyArgs {
     /// LLaVA-NeXT: which features are tokens, unpadded or all (576 for each view, as papers count) [default: unpadded].
@@ -127,38 +126,6 @@ impl FamilyArgs {
     }
 }
 
-/// What of `options` is not the default, in the words of the command line; empty when all is.
-pub fn told(options: &LoadOptions) -> String {
-    let (next, qwen, default) = (options.next, options.qwen, LoadOptions::default());
-    let mut parts = Vec::new();
-    if next.tokens != default.next.tokens {
-        parts.push(format!("next-tokens {}", name(&next.tokens)));
-    }
-    if next.newlines != default.next.newlines {
-        parts.push(format!("newlines {}", name(&next.newlines)));
-    }
-    if qwen.site != default.qwen.site {
-        parts.push(format!("site {}", name(&qwen.site)));
-    }
-    let limits = [("min-pixels", qwen.min_pixels), ("max-pixels", qwen.max_pixels)];
-    parts.extend(
-        limits
-            .iter()
-            .filter_map(|(name, limit)| Some(format!("{name} {}", (*limit)?))),
-    );
-    if qwen.pad_square {
-        parts.push("pad-square".into());
-    }
-    parts.join(", ")
-}
-
-/// A value as it is typed.
-fn name<T: serde::Serialize>(value: &T) -> String {
-    let text = serde_json::to_value(value).ok();
-    let text = text.as_ref().and_then(|text| text.as_str()).unwrap_or_default();
-    text.replace('_', "-")
-}
-
 fn parse<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<T, String> {
     let refuse = || format!("found `{text}`, wanted {wanted}");
     if text.contains('_') {
@@ -186,12 +153,14 @@ fn pixels(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use diffprune_lab::describe_options;
+
     use super::*;
 
     #[test]
-    fn options_are_told_as_they_are_typed() {
-        assert_eq!(told(&LoadOptions::default()), "");
-        let of = |args: FamilyArgs| told(&args.onto(LoadOptions::default()).unwrap());
+    fn options_are_described_as_they_are_typed() {
+        assert_eq!(describe_options(&LoadOptions::default()), "");
+        let of = |args: FamilyArgs| describe_options(&args.onto(LoadOptions::default()).unwrap());
         assert_eq!(of(FamilyArgs::default()), "");
         let papers = FamilyArgs {
             next_papers: true,

@@ -1,20 +1,15 @@
 //! The `diffprune` command: one program around the crates of the family. See the crate's README.
 
-mod annotations;
-mod answers;
 mod args;
 mod arithmetic;
-mod arms;
-mod clock;
 mod commands;
-mod data;
 mod device;
-mod digest;
 mod failure;
 mod family;
+mod method;
 mod model;
-mod pruners;
-mod repro;
+mod questions;
+mod watch;
 
 use std::process::ExitCode;
 

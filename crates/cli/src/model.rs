@@ -3,15 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use burn::tensor::{DType, Device};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use diffprune::LoadOptions;
 use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
-use diffprune::{LoadOptions, Vlm, load_vlm};
+use diffprune_lab::{LoadedModel, WeightType};
 use diffprune_mini::Family;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::family::{FamilyArgs, told};
-use crate::{device, digest};
+use crate::device;
+use crate::family::FamilyArgs;
+
+/// The values of `--dtype`.
+pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
+    PossibleValuesParser::new(WeightType::ALL.map(WeightType::name))
+        .try_map(|name| name.parse::<WeightType>())
+}
 
 /// The folder of the shipped models in the repository.
 const ASSETS: &str = "assets";
@@ -29,7 +36,7 @@ pub struct ModelArgs {
     pub device: String,
     /// Type that the weights are held in [default: f32]. In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster
     /// than bf16.
-    #[arg(long, value_enum, value_name = "TYPE")]
+    #[arg(long, value_parser = weight_types(), value_name = "TYPE")]
     pub dtype: Option<WeightType>,
     /// The same as --dtype f16.
     #[arg(long, conflicts_with = "dtype")]
@@ -39,62 +46,16 @@ pub struct ModelArgs {
     pub family: FamilyArgs,
 }
 
-/// Types that weights can be held in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WeightType {
-    /// 32 bit.
-    F32,
-    /// 16 bit, 10 of them mantissa.
-    F16,
-    /// 16 bit, 7 of them mantissa.
-    Bf16,
-}
-
-impl WeightType {
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-impl From<WeightType> for DType {
-    fn from(dtype: WeightType) -> Self {
-        match dtype {
-            WeightType::F32 => Self::F32,
-            WeightType::F16 => Self::F16,
-            WeightType::Bf16 => Self::BF16,
-        }
-    }
-}
-
-/// A model that was read.
-pub struct Loaded {
-    /// The frozen model.
-    pub vlm: Box<dyn Vlm>,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Type that its weights are held in.
-    pub dtype: WeightType,
-    /// What of the options of its family is not the default, in the words of the command line; mostly empty.
-    pub options: String,
-}
-
 impl ModelArgs {
     /// Reads the model.
-    pub fn load(&self) -> anyhow::Result<Loaded> {
+    pub fn load(&self) -> anyhow::Result<LoadedModel> {
+        self.load_from(&self.dir()?)
+    }
+
+    /// Reads the model in a folder with these options.
+    pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
         let device = device::parse(&self.device)?;
-        let dir = self.dir()?;
-        let options = self.options(&dir)?;
-        Ok(Loaded {
-            vlm: load_vlm(&dir, &device, options)?,
-            dir,
-            dtype: self.weights(),
-            options: told(&options),
-        })
+        Ok(LoadedModel::load(dir, &device, self.options(dir)?)?)
     }
 
     /// The folder of the checkpoint, fetched from the hub where that is meant.
@@ -134,50 +95,6 @@ impl ModelArgs {
         };
         Ok(self.family.onto(options)?)
     }
-}
-
-impl Loaded {
-    /// Name of the model for reports: that of its folder.
-    pub fn name(&self) -> String {
-        let path = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
-        path.file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_else(|| "model".into())
-    }
-
-    /// `text` with the options of the family behind it, where some are not the default.
-    pub fn with_options(&self, text: &str) -> String {
-        match self.options.as_str() {
-            "" => text.to_string(),
-            options => format!("{text}; {options}"),
-        }
-    }
-
-    /// Hash of configuration, texts and weights, and of the options of the family: other options, other answers.
-    pub fn fingerprint(&self) -> anyhow::Result<String> {
-        let names = [
-            "config.json",
-            "tokenizer.json",
-            "preprocessor_config.json",
-            "generation_config.json",
-        ];
-        let digest = digest::of_folder(&self.dir, &names)?;
-        // Without options the hash is that of the folder.
-        Ok(match self.options.as_str() {
-            "" => digest.hex(),
-            options => digest.text(options).hex(),
-        })
-    }
-}
-
-/// Reads a checkpoint folder as it is published, in f32.
-pub fn load(dir: &Path, device: &Device) -> anyhow::Result<Loaded> {
-    Ok(Loaded {
-        vlm: load_vlm(dir, device, LoadOptions::default())?,
-        dir: dir.to_path_buf(),
-        dtype: WeightType::F32,
-        options: String::new(),
-    })
 }
 
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if

@@ -9,11 +9,11 @@ use anyhow::bail;
 use clap::Args;
 use diffprune::vlm::{DecideOnce, DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image};
 use diffprune::{Budget, Pruner, Vlm, prune};
+use diffprune_lab::{LoadedModel, Method, default_method, timed};
 
 use crate::arithmetic::{self, Request};
-use crate::clock::timed;
-use crate::model::{Loaded, ModelArgs};
-use crate::pruners::{HELP, Method, Positions, default_for};
+use crate::method::{HELP, Positions};
+use crate::model::ModelArgs;
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -88,7 +88,7 @@ impl AskArgs {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
-        let name = self.pruner.as_deref().unwrap_or(default_for(vlm.family()));
+        let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
         let inside = pruner.decoder().map(DecideOnce::new);
         // Some methods read the question, so nothing is chosen before it is there.
@@ -218,7 +218,7 @@ impl AskArgs {
     }
 
     /// The line of counts and times.
-    fn tell(&self, model: &Loaded, pruner: &str, seen: &Seen, times: &Times) {
+    fn tell(&self, model: &LoadedModel, pruner: &str, seen: &Seen, times: &Times) {
         let saved = model.vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
         let line = format!(
             "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \

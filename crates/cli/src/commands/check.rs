@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::Args;
 use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol};
 
-use crate::data::QuestionArgs;
+use crate::questions::QuestionArgs;
 
-/// Where the list of files is kept when nothing else is said: a hidden file is no part of the data.
+/// The default name of the list of files: a hidden file is no part of the data.
 const MANIFEST: &str = ".diffprune-files.json";
-/// So many differences or samples are told; of the others their number.
-const TOLD: usize = 20;
+/// So many differences or samples are printed; of the others their number.
+const PRINTED: usize = 20;
 
 /// Says of a data folder, before a long run, what is missing or damaged: reads every benchmark as `eval` would (LLaVA's
 /// question files too, unless --prompts says otherwise), and compares all files with a list of sizes and hashes written earlier.
@@ -109,7 +109,7 @@ impl CheckArgs {
         if !absent.is_empty() {
             println!("not there: {}", absent.join(", "));
         }
-        tell(&problems);
+        print_some(&problems);
         Ok(problems.len())
     }
 
@@ -122,7 +122,7 @@ impl CheckArgs {
             Difference::Extra { path: extra } => !is_same(&self.data.join(extra), path),
             _ => true,
         });
-        tell(&differences);
+        print_some(&differences);
         let of = if self.sizes_only { "sizes" } else { "contents" };
         println!(
             "{}: {} of {} files compared by their {of} differ",
@@ -141,11 +141,11 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The first of these, and how many more there are.
-fn tell(found: &[impl std::fmt::Display]) {
-    for one in found.iter().take(TOLD) {
+fn print_some(found: &[impl std::fmt::Display]) {
+    for one in found.iter().take(PRINTED) {
         println!("  {one}");
     }
-    if found.len() > TOLD {
-        println!("  and {} more", found.len() - TOLD);
+    if found.len() > PRINTED {
+        println!("  and {} more", found.len() - PRINTED);
     }
 }

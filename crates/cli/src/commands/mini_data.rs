@@ -1,11 +1,12 @@
 //! `diffprune mini data`.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::PathBuf;
 
 use clap::Args;
-use diffprune::training::Progress;
+use diffprune_lab::write_world;
 use diffprune_mini::{MiniCounts, MiniWorld, Written};
+
+use crate::watch::Terminal;
 
 /// Writes the small world.
 ///
@@ -78,29 +79,10 @@ impl DataArgs {
             seed: self.seed,
             ..MiniWorld::default()
         };
-        match write(&world, &self.out)? {
+        match write_world(&world, &self.out, &mut Terminal { task: "mini" })? {
             Written::AlreadyThere => println!("{} holds this world already", self.out.display()),
             Written::New { drawn } => println!("{}: {drawn} pictures drawn", self.out.display()),
         }
         Ok(())
     }
-}
-
-/// Writes a world with progress.
-pub fn write(world: &MiniWorld, out: &Path) -> anyhow::Result<Written> {
-    let counts = &world.counts;
-    // The number of GQA's pictures is known only later; the display corrects itself at the first call.
-    let bar = Mutex::new((Progress::new("pictures", counts.train_captions), 0));
-    let written = world.write(out, &|progress| {
-        if let Ok(mut bar) = bar.lock() {
-            if bar.1 != progress.total {
-                *bar = (Progress::new("pictures", progress.total), progress.total);
-            }
-            bar.0.step(progress.done, &[]);
-        }
-    })?;
-    if let Ok(bar) = bar.lock() {
-        bar.0.finish();
-    }
-    Ok(written)
 }

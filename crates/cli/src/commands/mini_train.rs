@@ -7,11 +7,10 @@ use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune::vlm::write_atomic;
+use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
-use super::eval::make_folder;
-use super::mini_card::{CARD, RECIPE, write_card};
-use crate::digest::Digest;
+use super::mini_card::measure;
 use crate::{device, model};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
@@ -66,9 +65,9 @@ impl MiniTrainArgs {
         let folder = unfinished(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
-            write_atomic(folder.join(CARD), super::mini_card::bare(&recipe)?.as_bytes())?;
+            write_atomic(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
-            write_card(&folder, &self.out.join("card"), &device)?;
+            measure(&folder, &self.out.join("card"), &device)?;
         }
         replace(&folder, &assets)?;
         println!("{}", assets.display());

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use diffprune_lab::{Plan, Series, revision};
 use diffprune_mini::Family;
 
 use crate::device;
 use crate::model::ModelArgs;
-use crate::repro::{Repro, ReproPlan};
+use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
 ///
@@ -41,8 +42,8 @@ impl ReproArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         let plan = match &self.plan {
-            None if self.quick => ReproPlan::quick(),
-            None => ReproPlan::default(),
+            None if self.quick => Plan::quick(),
+            None => Plan::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
@@ -50,22 +51,38 @@ impl ReproArgs {
             }
         };
         device::parse(&self.model.device)?;
-        let repro = Repro {
+        let series = Series {
             plan,
             seed: self.seed,
+            device: self.model.device.clone(),
+            revision: revision(),
             out: self.out,
         };
-        if self.model.model.is_some() {
-            return repro.one(&self.model);
-        }
-        let models = match self.models.as_slice() {
-            [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
-            given => given.iter().map(|name| name.trim().to_string()).collect(),
+        let mut terminal = Terminal { task: "repro" };
+        let page = if self.model.model.is_some() {
+            let dir = self.model.dir()?;
+            series.one(|| self.model.load_from(&dir), &mut terminal)?
+        } else {
+            let dirs = folders(&self.model, &self.models)?;
+            series.several(&dirs, |dir| self.model.load_from(dir), &mut terminal)?
         };
-        let args = |name: String| ModelArgs {
-            model: Some(name),
-            ..self.model.clone()
-        };
-        repro.several(&models.into_iter().map(args).collect::<Vec<_>>())
+        println!("{}", page.display());
+        Ok(())
     }
+}
+
+/// The folders of several models; those on the hub are fetched.
+fn folders(shared: &ModelArgs, models: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let names = match models {
+        [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
+        given => given.iter().map(|name| name.trim().to_string()).collect(),
+    };
+    let dir = |name: String| {
+        let model = ModelArgs {
+            model: Some(name),
+            ..shared.clone()
+        };
+        model.dir()
+    };
+    names.into_iter().map(dir).collect()
 }

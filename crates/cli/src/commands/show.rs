@@ -1,17 +1,14 @@
 //! `diffprune show`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use clap::Args;
-use diffprune::pruning::Segment;
-use diffprune::vlm::{PruneOptions, load_image, write_atomic};
-use diffprune::{Budget, Grid, Layout, Vlm, prune};
-use diffprune_eval::heat_map;
-use image::{ImageFormat, RgbImage};
+use diffprune::vlm::{PruneOptions, load_image};
+use diffprune::{Budget, Grid};
+use diffprune_lab::{KeptCounts, Method, default_method, draw};
 
+use crate::method::HELP;
 use crate::model::ModelArgs;
-use crate::pruners::{HELP, Method, default_for};
 
 /// Draws a picture beside the scores of its tokens and beside the tokens that are kept.
 #[derive(Debug, Args)]
@@ -40,7 +37,10 @@ impl ShowArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let picture = load_image(&self.image)?;
         let model = self.model.load()?;
-        let name = self.pruner.as_deref().unwrap_or(default_for(model.vlm.family()));
+        let name = self
+            .pruner
+            .as_deref()
+            .unwrap_or(default_method(model.vlm.family()));
         let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
         let options = PruneOptions {
             seed: self.seed,
@@ -52,80 +52,21 @@ impl ShowArgs {
             self.out.display(),
             counts.kept,
             counts.total,
-            counts.by_segment()
+            by_segment(&counts)
         );
         println!("{}", model.with_options(&line));
         Ok(())
     }
 }
 
-/// How many tokens were kept.
-pub struct Counts {
-    /// Kept tokens.
-    pub kept: usize,
-    /// All tokens.
-    pub total: usize,
-    /// For each raster of tokens its size and the kept ones in it, in the order of the panels.
-    segments: Vec<(Grid, usize)>,
-}
-
-impl Counts {
-    fn new(layout: &Layout, keep: &[usize]) -> Self {
-        let within = |(first, segment): (usize, &Segment)| {
-            let own = first..first + segment.grid.n_tokens();
-            let kept = keep.iter().filter(|&index| own.contains(index)).count();
-            (segment.grid, kept)
-        };
-        Self {
-            kept: keep.len(),
-            total: layout.n_tokens(),
-            segments: layout.offsets().map(within).collect(),
-        }
+/// The counts of each raster where there are several: in LLaVA-NeXT the small view of the whole picture, then the map of
+/// the tiles.
+fn by_segment(counts: &KeptCounts) -> String {
+    if counts.segments.len() < 2 {
+        return String::new();
     }
-
-    /// The counts of each raster where there are several: in LLaVA-NeXT the small view of the whole picture, then the
-    /// map of the tiles.
-    fn by_segment(&self) -> String {
-        if self.segments.len() < 2 {
-            return String::new();
-        }
-        let part = |(grid, kept): &(Grid, usize)| {
-            format!("{kept} of the raster of {}x{} tokens", grid.rows, grid.cols)
-        };
-        let parts: Vec<_> = self.segments.iter().map(part).collect();
-        format!(" ({})", parts.join(", "))
-    }
-}
-
-/// Draws the choice of a method into a PNG.
-///
-/// # Errors
-/// When the method cannot choose, acts inside the language model, or the file cannot be written.
-pub fn draw(
-    vlm: &dyn Vlm,
-    picture: &RgbImage,
-    method: &Method,
-    options: &PruneOptions,
-    out: &Path,
-) -> anyhow::Result<Counts> {
-    let pruner = method.pruner();
-    if pruner.decoder().is_some() {
-        bail!(
-            "pruner: found `{}`, which keeps every token until the language model reads a question, wanted a method \
-             that chooses before it; `diffprune ask` runs both kinds",
-            pruner.name()
-        );
-    }
-    let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
-    let encoded = vlm.encode(pixels, pruner.signals());
-    let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), options)?;
-    let layout = &encoded.layouts[0];
-    let scores = method.scores(&encoded, vlm.group());
-    let canvas = heat_map(picture, layout, &scores, selection.keep_indices(0));
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    canvas
-        .write_to(&mut bytes, ImageFormat::Png)
-        .with_context(|| format!("cannot encode {}", out.display()))?;
-    write_atomic(out, bytes.get_ref())?;
-    Ok(Counts::new(layout, selection.keep_indices(0)))
+    let part =
+        |(grid, kept): &(Grid, usize)| format!("{kept} of the raster of {}x{} tokens", grid.rows, grid.cols);
+    let parts: Vec<_> = counts.segments.iter().map(part).collect();
+    format!(" ({})", parts.join(", "))
 }

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
-use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, TrainReport, train};
+use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, train};
+use diffprune_lab::{captions, default_learning_rate, default_scorer, training_summary};
 
-use crate::data;
 use crate::model::ModelArgs;
-use crate::pruners::{learning_rate, preset};
 
 /// Trains a scorer, or the head of a rival, on captions; the model is frozen.
 ///
@@ -59,18 +58,18 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (captions, held_out) = data::captions(&self.data, config.diffprune.method.needs_relevance())?;
+        let (data, held_out) = captions(&self.data, config.diffprune.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = Progress::new("training", config.steps);
         let report = train(
             model.vlm.as_ref(),
-            &captions,
+            &data,
             held_out,
             &config,
             &self.out,
             &mut progress,
         )?;
-        println!("{}", model.with_options(&summary(&report)));
+        println!("{}", model.with_options(&training_summary(&report)));
         Ok(())
     }
 
@@ -80,10 +79,10 @@ impl TrainArgs {
             Some(path) => TrainConfig::from_file(path)?,
             None => {
                 let mut config = TrainConfig {
-                    lr: learning_rate(d_vision),
+                    lr: default_learning_rate(d_vision),
                     ..TrainConfig::default()
                 };
-                config.diffprune.scorer = preset(d_vision);
+                config.diffprune.scorer = default_scorer(d_vision);
                 config.diffprune.budget = Budget::rate(2, 9);
                 if matches!(self.method, Some(Method::Operator { .. })) {
                     config.diffprune.throttler.gate = GateKind::Scale;
@@ -102,16 +101,4 @@ impl TrainArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         Ok(config)
     }
-}
-
-/// One sentence about a finished run.
-pub fn summary(report: &TrainReport) -> String {
-    let mut text = format!("{}: {} updates", report.out_dir.display(), report.steps);
-    if let (Some(step), Some(nll)) = (report.best_step, report.best_val_nll) {
-        text += &format!(", best held-out loss {nll:.4} nats per token after {step}");
-    }
-    if report.stopped_early {
-        text += ", stopped early";
-    }
-    text
 }

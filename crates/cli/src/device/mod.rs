@@ -6,7 +6,7 @@ mod choice;
 use anyhow::bail;
 use burn::tensor::Device;
 
-/// What `--device` may say.
+/// The values of `--device`.
 pub const NAMES: &str = "cpu, wgpu, vulkan or cuda (with an index as in cuda:1)";
 
 /// The device of that name.
@@ -33,15 +33,6 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
 /// The names in a list of devices such as `cuda:0,cuda:1`; at least one.
 pub fn list(names: &str) -> Vec<&str> {
     names.split(',').map(str::trim).collect()
-}
-
-/// What stands for devices in the name of a run: the first where all are of one kind, and so compute alike.
-pub fn alike(names: &[&str]) -> String {
-    let kind = |name: &&str| name.split(':').next().map(String::from);
-    match names {
-        [first, others @ ..] if others.iter().all(|name| kind(name) == kind(first)) => first.to_string(),
-        _ => names.join(","),
-    }
 }
 
 /// Whether this is the CPU.
@@ -98,24 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_told() {
+    fn other_names_are_refused() {
         for name in ["gpu", "cpu:0", "cuda:x", ""] {
             assert!(parse(name).is_err(), "{name}");
         }
     }
 
     #[test]
-    fn devices_of_one_kind_are_one_run() {
+    fn lists_are_split() {
         assert_eq!(list("cuda:0, cuda:1"), ["cuda:0", "cuda:1"]);
         assert_eq!(list(""), [""]);
-        for (names, wanted) in [
-            ("cpu,cpu", "cpu"),
-            ("cuda:1,cuda:0", "cuda:1"),
-            ("cuda:0,cpu", "cuda:0,cpu"),
-            ("cuda:1", "cuda:1"),
-        ] {
-            assert_eq!(alike(&list(names)), wanted);
-        }
         assert!(parse("cpu,cpu").is_err(), "one device at a time");
     }
 
@@ -164,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_beyond_tells_what_was_found() {
+    fn an_index_beyond_names_the_devices_found() {
         let error = choose("vulkan", &[Integrated(0), Software], 2).unwrap_err();
         assert_eq!(
             error,

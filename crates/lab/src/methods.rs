@@ -1,80 +1,61 @@
-//! Methods by what a person types.
+//! Methods by the text that names them.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
 use diffprune::{
-    DiffPrune, DiffPruneConfig, PositionRule, PruneError, Pruner, ScorerChoice, ScorerPreset,
+    CheckpointError, DiffPrune, DiffPruneConfig, PruneError, Pruner, ScorerChoice, ScorerPreset,
     SelectorCheckpoint, Vlm,
 };
 use diffprune_baselines::{find, registry};
 
-use crate::family::QWEN;
+use crate::LabError;
 
-/// Help for arguments that name a method.
-pub const HELP: &str = "How tokens are chosen: cls, random, stratified, uniform-grid, average-pool, first-k, last-k, \
-                        centre, untrained, any published method by its name, or a trained scorer (or rival) as \
-                        diffprune:DIR, inverted:DIR or at-budget:DIR. With -per-view behind the name (random-per-view, \
-                        diffprune-per-view:DIR) each view of LLaVA-NeXT chooses by itself with its share of the budget \
-                        [default: cls, or holov-qwen for Qwen2.5-VL, whose encoder has no [CLS]]";
+/// The family whose encoder has no `[CLS]`.
+pub(crate) const QWEN: &str = "qwen2.5-vl";
 
-/// What names of methods may be.
+/// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \
                       method by its name, or a trained scorer (or rival) as diffprune:DIR, inverted:DIR or at-budget:DIR";
 
 /// Added to a name: each view of a picture chooses by itself.
 pub const PER_VIEW: &str = "-per-view";
 
-/// What precedes the folder of a scorer.
+/// The words before the folder of a scorer.
 const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
-/// The method for models of a family when none is named: what the encoder looks at most, told by `[CLS]` where there is
-/// one and by the attention that tokens receive elsewhere.
-pub fn default_for(family: &str) -> &'static str {
+/// The name of the method for models of a family when none is given: the tokens that the encoder attends to most, by `[CLS]`
+/// where there is one and by the attention that tokens receive elsewhere.
+pub fn default_method(family: &str) -> &'static str {
     match family {
         QWEN => "holov-qwen",
         _ => "cls",
     }
 }
 
-/// Position ids of kept tokens, by what a person types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Positions {
-    /// Those of the full sequence.
-    Keep,
-    /// 0, 1, 2, … over the shortened sequence.
-    Reindex,
-}
-
-impl From<Positions> for PositionRule {
-    fn from(positions: Positions) -> Self {
-        match positions {
-            Positions::Keep => Self::Keep,
-            Positions::Reindex => Self::Reindex,
-        }
-    }
-}
-
-/// Widest tokens for which the small scorer is the default.
+/// Widest descriptors for which the small scorer is the default.
 const SMALL: usize = 256;
 
-/// A method, and its scores when it has some.
+/// A method as [`Method::parse`] finds it: one that needs no training, or a trained scorer.
 pub struct Method {
     pruner: Arc<dyn Pruner>,
     scorer: Option<DiffPrune>,
 }
 
 impl Method {
-    /// The method that a text names, for this model.
-    pub fn parse(text: &str, vlm: &dyn Vlm, seed: u64) -> anyhow::Result<Self> {
+    /// The method that a text names, for this model: a name, or the folder of a scorer behind `diffprune:`, `scorer:`,
+    /// `inverted:` or `at-budget:`; each with [`PER_VIEW`] behind the name or not. `seed` draws the weights of `untrained`.
+    ///
+    /// # Errors
+    /// When the text names no method, or a scorer cannot be read or belongs to another model.
+    pub fn parse(text: &str, vlm: &dyn Vlm, seed: u64) -> Result<Self, LabError> {
         let name = Name::parse(text)?;
         let scorer = match (name.dir, name.base) {
-            (Some(dir), "at-budget") => Some(scorer(dir, vlm)?.at_budget()),
-            (Some(dir), "inverted") => Some(scorer(dir, vlm)?.inverted()),
-            (Some(dir), _) => Some(scorer(dir, vlm)?),
+            (Some(dir), "at-budget") => Some(load_scorer(dir, vlm)?.at_budget()),
+            (Some(dir), "inverted") => Some(load_scorer(dir, vlm)?.inverted()),
+            (Some(dir), _) => Some(load_scorer(dir, vlm)?),
             (None, "untrained") => Some(untrained(vlm, seed)?),
             (None, _) => None,
         };
@@ -91,7 +72,7 @@ impl Method {
         })
     }
 
-    /// A scorer.
+    /// A trained method.
     pub fn learned(scorer: DiffPrune) -> Self {
         Self {
             pruner: Arc::new(scorer.clone()),
@@ -104,7 +85,7 @@ impl Method {
         self.pruner.clone()
     }
 
-    /// What the method thinks of each token of one picture, `[1, n]`; empty when it has no opinion.
+    /// The method's score of each token of one picture, in the order of the layout; empty when it has none.
     pub fn scores(&self, encoded: &diffprune::vlm::Encoded, group: usize) -> Vec<f32> {
         let signals = self.pruner.signals();
         let observed = &encoded.observed;
@@ -127,9 +108,9 @@ impl Method {
     }
 }
 
-/// The parts of what a person types for a method.
+/// The parts of a text that names a method.
 struct Name<'a> {
-    /// The method, or what the scorer in `dir` is used as.
+    /// The method, or the use of the scorer in `dir`.
     base: &'a str,
     /// The folder of a scorer.
     dir: Option<&'a Path>,
@@ -138,7 +119,7 @@ struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    fn parse(text: &'a str) -> anyhow::Result<Self> {
+    fn parse(text: &'a str) -> Result<Self, LabError> {
         let (name, dir) = match text.split_once(':') {
             Some((kind, dir)) => (kind, Some(Path::new(dir))),
             None => (text, None),
@@ -154,17 +135,24 @@ impl<'a> Name<'a> {
         };
         match known {
             true => Ok(Self { base, dir, per_view }),
-            false => bail!("pruner: found `{text}`, wanted {WANTED}"),
+            false => Err(unknown(text)),
         }
     }
 }
 
 /// A method that needs no training.
-fn fixed(name: &str, per_view: bool) -> anyhow::Result<Arc<dyn Pruner>> {
+fn fixed(name: &str, per_view: bool) -> Result<Arc<dyn Pruner>, LabError> {
     match find(name) {
-        None => bail!("pruner: found `{name}`, wanted {WANTED}"),
+        None => Err(unknown(name)),
         Some(pruner) if per_view => Ok(Arc::new(in_each_view(pruner)?)),
         Some(pruner) => Ok(pruner.into()),
+    }
+}
+
+fn unknown(text: &str) -> LabError {
+    LabError::UnknownMethod {
+        found: text.into(),
+        wanted: WANTED.into(),
     }
 }
 
@@ -172,22 +160,25 @@ fn fixed(name: &str, per_view: bool) -> anyhow::Result<Arc<dyn Pruner>> {
 ///
 /// # Errors
 /// When it acts inside the language model, where views are no longer told apart.
-pub fn in_each_view(pruner: Box<dyn Pruner>) -> anyhow::Result<PerView> {
+pub(crate) fn in_each_view(pruner: Box<dyn Pruner>) -> Result<PerView, LabError> {
     if pruner.decoder().is_some() {
-        bail!(
-            "pruner: found `{}{PER_VIEW}`, wanted a method that chooses before the language model; leave {PER_VIEW} out",
-            pruner.name()
-        );
+        return Err(LabError::Setup {
+            subject: "pruner".into(),
+            found: format!("`{}{PER_VIEW}`", pruner.name()),
+            wanted: format!("a method that chooses before the language model; leave {PER_VIEW} out"),
+        });
     }
     Ok(PerView::from(pruner))
 }
 
-/// Refuses, without reading weights, a text that names no method, or one that models of this family cannot run. Gives the
-/// method where it has no weights of its own.
-pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>> {
+/// Checks a text that names a method without reading weights; gives the method where it has no weights of its own.
+///
+/// # Errors
+/// When the text names no method, or one that models of this family cannot run.
+pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>, LabError> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
-        SelectorCheckpoint::metadata(dir).with_context(|| format!("scorer {}", dir.display()))?;
+        SelectorCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
     }
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
@@ -207,16 +198,25 @@ pub fn check(text: &str, family: &str) -> anyhow::Result<Option<Arc<dyn Pruner>>
     }
 }
 
-/// A trained scorer for this model.
-pub fn scorer(dir: &Path, vlm: &dyn Vlm) -> anyhow::Result<DiffPrune> {
-    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device())
-        .with_context(|| format!("scorer {}", dir.display()))
+/// Reads a trained scorer for this model.
+///
+/// # Errors
+/// When the folder holds none, or one for another width.
+pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<DiffPrune, LabError> {
+    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
 }
 
-/// The scorer that training would start from.
-pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<DiffPrune> {
+fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
+    LabError::Scorer {
+        dir: dir.into(),
+        source: Box::new(source),
+    }
+}
+
+/// The scorer that a training of this seed starts from.
+pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<DiffPrune, LabError> {
     let config = DiffPruneConfig {
-        scorer: preset(vlm.d_descriptor()),
+        scorer: default_scorer(vlm.d_descriptor()),
         ..DiffPruneConfig::default()
     };
     Ok(DiffPrune::untrained(
@@ -227,8 +227,8 @@ pub fn untrained(vlm: &dyn Vlm, seed: u64) -> anyhow::Result<DiffPrune> {
     )?)
 }
 
-/// The scorer that goes with tokens of this width.
-pub fn preset(d_vision: usize) -> ScorerChoice {
+/// The default scorer for descriptors of this width.
+pub fn default_scorer(d_vision: usize) -> ScorerChoice {
     let preset = if d_vision <= SMALL {
         ScorerPreset::Mini
     } else {
@@ -237,12 +237,12 @@ pub fn preset(d_vision: usize) -> ScorerChoice {
     ScorerChoice::Preset(preset)
 }
 
-/// The peak learning rate that goes with tokens of this width.
-pub fn learning_rate(d_vision: usize) -> f64 {
+/// The default peak learning rate for descriptors of this width.
+pub fn default_learning_rate(d_vision: usize) -> f64 {
     if d_vision <= SMALL { 1e-3 } else { 1e-4 }
 }
 
-/// Names of all methods that need no training.
-pub fn names() -> Vec<&'static str> {
+/// The names of all methods that need no training.
+pub(crate) fn names() -> Vec<&'static str> {
     registry().iter().map(|baseline| baseline.name).collect()
 }

@@ -1,16 +1,16 @@
-//! How much of everything the experiments take.
+//! The sizes of an experiment.
 
 use diffprune::{Budget, Method, TrainConfig, ValidationConfig};
 use diffprune_mini::{MiniCounts, MiniWorld};
 use serde::{Deserialize, Serialize};
 
-use crate::pruners::{learning_rate, preset};
+use crate::methods::{default_learning_rate, default_scorer};
 
-/// How much of everything, the same for every model; what is compared on which model is its
-/// [`Lineup`](super::lineup::Lineup).
+/// The sizes of an experiment, the same for every model; the methods that are compared on a model are its
+/// [`Lineup`](crate::Lineup).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ReproPlan {
+pub struct Plan {
     /// Pictures and questions of the small world.
     pub counts: MiniCounts,
     /// Questions about a picture of POPE in each of its three sets.
@@ -23,6 +23,9 @@ pub struct ReproPlan {
     pub batch: usize,
     /// Updates between checkpoints.
     pub checkpoint_every: usize,
+    /// Seeds with which each method of the line-up is trained.
+    #[serde(skip_serializing_if = "is_one")]
+    pub training_seeds: u64,
     /// Seeds over which random tokens are averaged.
     pub random_seeds: u64,
     /// Questions that the leave-one-out oracle is asked: each costs as many forward passes as its picture has tokens.
@@ -35,7 +38,7 @@ pub struct ReproPlan {
     pub pictures: usize,
 }
 
-impl Default for ReproPlan {
+impl Default for Plan {
     /// About half an hour on two cores for the three models.
     fn default() -> Self {
         Self {
@@ -58,6 +61,7 @@ impl Default for ReproPlan {
             steps: 240,
             batch: 32,
             checkpoint_every: 60,
+            training_seeds: 1,
             random_seeds: 5,
             oracle_questions: 32,
             resamples: 2000,
@@ -67,7 +71,7 @@ impl Default for ReproPlan {
     }
 }
 
-impl ReproPlan {
+impl Plan {
     /// About six minutes on two cores for the three models: a sign, not a result.
     pub fn quick() -> Self {
         Self {
@@ -95,6 +99,36 @@ impl ReproPlan {
         }
     }
 
+    /// Enough to see that every part works, in seconds: its numbers mean nothing.
+    pub fn smallest() -> Self {
+        Self {
+            counts: MiniCounts {
+                pope_images: 2,
+                gqa_per_kind: 1,
+                textvqa_questions: 2,
+                vqav2_questions: 1,
+                vizwiz_questions: 1,
+                mme_pictures: 1,
+                mmbench_questions: 1,
+                mmbench_cn_questions: 1,
+                seed_bench_questions: 1,
+                scienceqa_questions: 1,
+                train_captions: 8,
+                val_captions: 4,
+            },
+            pope_per_image: 1,
+            steps: 2,
+            batch: 4,
+            checkpoint_every: 1,
+            random_seeds: 2,
+            oracle_questions: 2,
+            resamples: 50,
+            max_new_tokens: 2,
+            pictures: 1,
+            ..Self::default()
+        }
+    }
+
     /// The data.
     pub fn world(&self, seed: u64) -> MiniWorld {
         MiniWorld {
@@ -110,7 +144,7 @@ impl ReproPlan {
             steps: self.steps,
             batch: self.batch,
             warmup: (self.steps / 15).max(1),
-            lr: learning_rate(d_vision),
+            lr: default_learning_rate(d_vision),
             seed,
             checkpoint_every: self.checkpoint_every,
             validation: ValidationConfig {
@@ -122,28 +156,32 @@ impl ReproPlan {
         };
         config.diffprune.method = method;
         config.diffprune.budget = self.train_budget;
-        config.diffprune.scorer = preset(d_vision);
+        config.diffprune.scorer = default_scorer(d_vision);
         config
     }
+}
+
+fn is_one(count: &u64) -> bool {
+    *count == 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repro::lineup::Lineup;
+    use crate::experiment::Lineup;
 
     #[test]
     fn plans_survive_toml() {
-        for plan in [ReproPlan::default(), ReproPlan::quick()] {
+        for plan in [Plan::default(), Plan::quick(), Plan::smallest()] {
             let text = toml::to_string(&plan).unwrap();
-            assert_eq!(toml::from_str::<ReproPlan>(&text).unwrap(), plan);
+            assert_eq!(toml::from_str::<Plan>(&text).unwrap(), plan);
         }
-        assert!(toml::from_str::<ReproPlan>("stepps = 1").is_err());
+        assert!(toml::from_str::<Plan>("stepps = 1").is_err());
     }
 
     #[test]
     fn trainings_differ_in_the_method_only() {
-        let plan = ReproPlan::default();
+        let plan = Plan::default();
         let settings = |method| serde_json::to_value(plan.train(method, 128, 3)).unwrap();
         let mut trained: Vec<_> = Lineup::of("llava-1.5")
             .learned

@@ -1,24 +1,25 @@
-//! Which stages are complete, how long they took, and which code made them.
+//! The stages of an experiment: which are complete, how long they took, and which code made them.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use diffprune::vlm::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use crate::LabError;
 use crate::clock::timed;
+use crate::files::{read_json, write_json};
 
-/// The file `stages.json`: what is known of each stage, by the name of its folder or file.
+/// The file `stages.json`: an entry for each stage, under the name of its folder or file.
 pub struct Ledger {
     path: PathBuf,
     revision: String,
     stages: BTreeMap<String, Stage>,
 }
 
-/// One stage.
+/// The entry of one stage.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, from = "Noted")]
+#[serde(default, from = "StageEntry")]
 pub struct Stage {
     /// Wall-clock time of the call that completed it; `None` while it is not complete.
     pub seconds: Option<f64>,
@@ -28,10 +29,10 @@ pub struct Stage {
     pub resumed: bool,
 }
 
-/// A stage as it stands in the file: earlier revisions noted the seconds and nothing else.
+/// An entry as it stands in the file: earlier revisions wrote the seconds and nothing else.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Noted {
+enum StageEntry {
     Seconds(f64),
     Stage {
         seconds: Option<f64>,
@@ -40,14 +41,14 @@ enum Noted {
     },
 }
 
-impl From<Noted> for Stage {
-    fn from(noted: Noted) -> Self {
-        match noted {
-            Noted::Seconds(seconds) => Self {
+impl From<StageEntry> for Stage {
+    fn from(entry: StageEntry) -> Self {
+        match entry {
+            StageEntry::Seconds(seconds) => Self {
                 seconds: Some(seconds),
                 ..Self::default()
             },
-            Noted::Stage {
+            StageEntry::Stage {
                 seconds,
                 revisions,
                 resumed,
@@ -61,13 +62,17 @@ impl From<Noted> for Stage {
 }
 
 impl Ledger {
-    /// Reads the ledger of an experiment, empty when there is none; what is run now is noted under `revision`.
-    pub fn open(path: &Path, revision: String) -> anyhow::Result<Self> {
-        let stages = match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{}: no list of stages; remove the file", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    /// Name of the file.
+    pub const FILE: &str = "stages.json";
+
+    /// Reads the ledger of an experiment, empty when there is none. Stages that run from now on are entered under `revision`.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn open(path: &Path, revision: String) -> Result<Self, LabError> {
+        let stages = match read_json(path, "no list of stages; remove the file") {
+            Err(LabError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => BTreeMap::new(),
+            stages => stages?,
         };
         Ok(Self {
             path: path.to_path_buf(),
@@ -83,13 +88,20 @@ impl Ledger {
             .is_some_and(|stage| stage.seconds.is_some())
     }
 
-    /// Takes over what another ledger has noted of a stage.
+    /// Takes over the entry of a stage from another ledger.
     pub fn adopt(&mut self, name: &str, stage: Stage) {
         self.stages.insert(name.to_string(), stage);
     }
 
-    /// Runs a stage and notes its time. A stage that was complete before keeps what was noted then.
-    pub fn time<T>(&mut self, stage: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    /// Runs a stage and enters its time. A stage that was complete before keeps its entry.
+    ///
+    /// # Errors
+    /// Those of `work`; and when the ledger cannot be written.
+    pub fn time<T>(
+        &mut self,
+        stage: &str,
+        work: impl FnOnce() -> Result<T, LabError>,
+    ) -> Result<T, LabError> {
         if self.has(stage) {
             return work();
         }
@@ -101,30 +113,27 @@ impl Ledger {
         Ok(result)
     }
 
-    /// Notes that a stage begins, or goes on when it was begun before.
-    fn start(&mut self, stage: &str) -> anyhow::Result<()> {
+    /// Enters that a stage begins, or goes on when it was begun before.
+    fn start(&mut self, stage: &str) -> Result<(), LabError> {
         let resumed = self.stages.contains_key(stage);
-        let noted = self.stages.entry(stage.to_string()).or_default();
-        noted.resumed = resumed;
-        if !noted.revisions.contains(&self.revision) {
-            noted.revisions.push(self.revision.clone());
+        let entry = self.stages.entry(stage.to_string()).or_default();
+        entry.resumed = resumed;
+        if !entry.revisions.contains(&self.revision) {
+            entry.revisions.push(self.revision.clone());
         }
         self.write()
     }
 
-    fn write(&self) -> anyhow::Result<()> {
-        Ok(write_atomic(
-            &self.path,
-            &serde_json::to_vec_pretty(&self.stages)?,
-        )?)
+    fn write(&self) -> Result<(), LabError> {
+        write_json(&self.path, &self.stages)
     }
 
-    /// What is noted of a stage.
+    /// The entry of a stage.
     pub fn stage(&self, name: &str) -> Stage {
         self.stages.get(name).cloned().unwrap_or_default()
     }
 
-    /// The revision of these stages and of what runs now, or `mixed` and every one of them.
+    /// The revision of these stages and of the running code, or `mixed` and every one of them.
     pub fn revision(&self, names: &[&str]) -> String {
         let mut revisions: Vec<String> = Vec::new();
         for name in names {
@@ -148,6 +157,12 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn killed() -> LabError {
+        LabError::NoQuestions {
+            root: "nowhere".into(),
+        }
+    }
+
     #[test]
     fn stages_know_their_revisions_and_interruptions() {
         let dir = tempfile::tempdir().unwrap();
@@ -159,7 +174,7 @@ mod tests {
         ledger.time("data", || Ok(())).unwrap();
         assert!(
             ledger
-                .time("training", || -> anyhow::Result<()> { anyhow::bail!("killed") })
+                .time("training", || -> Result<(), LabError> { Err(killed()) })
                 .is_err()
         );
         assert_eq!(ledger.revision(&["data"]), "a");

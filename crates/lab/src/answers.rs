@@ -1,4 +1,4 @@
-//! Answers in the files that official programs and servers take.
+//! Answers in the files that official programs and servers read.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -6,19 +6,23 @@ use std::path::Path;
 use diffprune::vlm::write_atomic;
 use diffprune_eval::{Benchmark, Question, Record, answer_files};
 
-use crate::commands::eval::make_folder;
+use crate::LabError;
+use crate::files::make_folder;
 
-/// Name of their folder in an output folder.
-pub const FOLDER: &str = "answers";
+/// Name of the folder of answer files in an output folder.
+pub const ANSWERS: &str = "answers";
 
-/// Writes the answers of each arm at each budget and seed into a folder of its own.
-pub fn write(
+/// Writes the answers of each arm at each budget and seed into a folder of its own below `out`.
+///
+/// # Errors
+/// When the data's own files cannot be read, or the disk refuses.
+pub fn write_answers(
     data: &Path,
     out: &Path,
     model: &str,
     questions: &[Question],
     records: &[Record],
-) -> anyhow::Result<()> {
+) -> Result<(), LabError> {
     let mut settings: BTreeMap<String, HashMap<(Benchmark, &str), &str>> = BTreeMap::new();
     for record in records {
         // A budget may be a fraction.
@@ -29,7 +33,7 @@ pub fn write(
     }
     for (name, answers) in settings {
         for (file, text) in answer_files(data, questions, model, &answers)? {
-            let path = out.join(FOLDER).join(&name).join(file);
+            let path = out.join(ANSWERS).join(&name).join(file);
             if let Some(folder) = path.parent() {
                 make_folder(folder)?;
             }

@@ -1,8 +1,8 @@
-//! Wall-clock time of stages.
+//! Wall-clock time of work.
 
 use std::time::Instant;
 
-/// Runs `work` and gives its seconds too.
+/// Runs `work`; gives its result and its wall-clock time in seconds.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let start = Instant::now();
     let result = work();

@@ -1,4 +1,4 @@
-//! What is compared on which model.
+//! The methods that are compared on a model.
 
 use diffprune::{Budget, GumbelBackward, Method};
 use diffprune_baselines::{Baseline, registry};
@@ -13,23 +13,26 @@ const FOR_QWEN: &str = "-qwen";
 /// The comparison on one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lineup {
-    /// The table of the papers that it shows in small.
+    /// The table of the papers whose rows it has.
     pub table: String,
     /// Budgets, as exact shares of the tokens, from the largest to the smallest.
     pub budgets: Vec<Budget>,
-    /// What is trained for it.
+    /// The methods that are trained for it.
     pub learned: Vec<Learned>,
     /// Arms, in the order of the tables.
     pub arms: Vec<String>,
 }
 
-/// A method that is trained on the captions of the small world.
+/// A method that is trained for the comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     /// The name of its arm.
     pub arm: String,
-    /// What is trained.
+    /// The method.
     pub method: Method,
+    /// Seeds of its trainings, over which the arm is averaged; empty for the seed of the experiment alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
 }
 
 impl Lineup {
@@ -87,6 +90,28 @@ impl Lineup {
     }
 }
 
+impl Lineup {
+    /// The same line-up with `count` trainings of each method that has no seeds of its own, from `first` on.
+    #[must_use]
+    pub fn with_training_seeds(mut self, first: u64, count: u64) -> Self {
+        if count > 1 {
+            let without = self.learned.iter_mut().filter(|learned| learned.seeds.is_empty());
+            without.for_each(|learned| learned.seeds = (first..first + count).collect());
+        }
+        self
+    }
+}
+
+impl Learned {
+    /// The seeds of its trainings in an experiment of that seed.
+    pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
+        match self.seeds.is_empty() {
+            true => vec![experiment],
+            false => self.seeds.clone(),
+        }
+    }
+}
+
 /// 66.7, 77.8 and 88.9 % pruned.
 fn thirds() -> Vec<Budget> {
     vec![Budget::rate(1, 3), Budget::rate(2, 9), Budget::rate(1, 9)]
@@ -116,6 +141,7 @@ fn learned((arm, method): (&str, Method)) -> Learned {
     Learned {
         arm: arm.into(),
         method,
+        seeds: Vec::new(),
     }
 }
 
@@ -128,7 +154,7 @@ fn is_before_the_model(baseline: &Baseline) -> bool {
     (baseline.init)().decoder().is_none()
 }
 
-/// Whether the method is as its authors' code has it: what the papers say instead is compared on the first model.
+/// Whether the method is as its authors' code has it; variants as the papers describe them are compared on the first model.
 fn is_default(name: &str) -> bool {
     !name.contains("-corrected")
 }

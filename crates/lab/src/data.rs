@@ -3,61 +3,29 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use clap::Args;
 use diffprune::Vlm;
 use diffprune::vlm::write_atomic;
 use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
 use serde::Serialize;
 
+use crate::LabError;
 use crate::annotations::Captions;
-use crate::commands::eval::make_folder;
 use crate::digest::Digest;
+use crate::files::make_folder;
 
-/// Name of the list of samples that were left out, in an output folder.
+/// Name of the list of samples that were left out, in the folder of the results.
 pub const PROBLEMS: &str = "data.problems.jsonl";
-
-/// Which questions are asked, and in whose words.
-#[derive(Debug, Clone, Args)]
-pub struct QuestionArgs {
-    /// In whose words is asked and by whose rules scored: llava, lmms-eval, papers (LLaVA's, but lmms-eval's for SEED-Bench
-    /// and VizWiz), or one of these with exceptions as in llava,seed_bench=lmms-eval [default: those behind the model's
-    /// published numbers].
-    #[arg(long, value_name = "PROTOCOLS")]
-    prompts: Option<Protocols>,
-    /// TextVQA without OCR tokens in the prompt.
-    #[arg(long)]
-    no_ocr: bool,
-    /// SEED-Bench without its questions about videos.
-    #[arg(long)]
-    no_video: bool,
-    /// Ask what a server scores (VQAv2 test-dev, VizWiz test, MMBench test) and write its files in place of a report.
-    #[arg(long)]
-    pub upload: bool,
-}
-
-impl QuestionArgs {
-    /// How benchmarks are read for a model whose numbers are published under `usual`.
-    pub fn reading(&self, usual: Protocol) -> Reading {
-        Reading {
-            protocols: self.prompts.clone().unwrap_or_else(|| usual.into()),
-            ocr: !self.no_ocr,
-            video: !self.no_video,
-            upload: self.upload,
-        }
-    }
-}
 
 /// How benchmarks are read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
-    /// In whose words.
+    /// Whose words the prompts have, and whose rules score.
     pub protocols: Protocols,
     /// TextVQA with OCR tokens in the prompt.
     pub ocr: bool,
-    /// SEED-Bench with its videos.
+    /// SEED-Bench with its questions about videos.
     pub video: bool,
-    /// What a server scores.
+    /// The questions that a server scores, in place of those with known answers.
     pub upload: bool,
 }
 
@@ -73,7 +41,7 @@ impl From<Protocol> for Reading {
 }
 
 impl Reading {
-    /// The same for a benchmark's reader.
+    /// The options of one benchmark's reader.
     pub fn options(&self, benchmark: Benchmark) -> ReadOptions {
         ReadOptions {
             ocr: self.ocr,
@@ -85,58 +53,63 @@ impl Reading {
     }
 }
 
-/// The questions of every benchmark that has a folder below `root`, in the words of a protocol; the first unusable sample
-/// is an error.
-pub fn questions(root: &Path, prompts: Protocol) -> anyhow::Result<Vec<Question>> {
-    Ok(read(root, &prompts.into(), true)?.questions)
+/// The questions of every benchmark that has a folder below `root`, in the words of a protocol.
+///
+/// # Errors
+/// When there are none, and at the first unusable sample.
+pub fn questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
+    Ok(QuestionSet::read(root, &prompts.into(), true)?.questions)
 }
 
 /// Questions, and the samples that could not be read.
-pub struct Sound {
-    /// The sound questions.
+#[derive(Debug)]
+pub struct QuestionSet {
+    /// The usable questions.
     pub questions: Vec<Question>,
-    /// What is wrong with each of the others.
+    /// The benchmark of each unusable sample, and what is wrong with it.
     pub problems: Vec<(Benchmark, EvalError)>,
 }
 
-/// As [`questions`]; unless it is strict, unusable samples are left out.
-pub fn read(root: &Path, reading: &Reading, strict: bool) -> anyhow::Result<Sound> {
-    let (mut questions, mut problems) = (Vec::new(), Vec::new());
-    for benchmark in Benchmark::ALL {
-        let folder = root.join(benchmark.name());
-        // Without a split of its own for servers a benchmark would be asked as ever.
-        let is_wanted = !reading.upload || benchmark.has_upload_split();
-        if !folder.is_dir() || !is_wanted {
-            continue;
+impl QuestionSet {
+    /// Reads every benchmark that has a folder below `root`. Unusable samples end a `strict` reading; otherwise they are left
+    /// out.
+    ///
+    /// # Errors
+    /// When there are no questions or a benchmark cannot be read.
+    pub fn read(root: &Path, reading: &Reading, strict: bool) -> Result<Self, LabError> {
+        let (mut questions, mut problems) = (Vec::new(), Vec::new());
+        for benchmark in Benchmark::ALL {
+            let folder = root.join(benchmark.name());
+            // A benchmark without a split for servers has nothing to upload.
+            let is_wanted = !reading.upload || benchmark.has_upload_split();
+            if !folder.is_dir() || !is_wanted {
+                continue;
+            }
+            let options = reading.options(benchmark);
+            if strict {
+                questions.extend(benchmark.read(&folder, &options)?);
+                continue;
+            }
+            let loaded = benchmark.load(&folder, &options)?;
+            questions.extend(loaded.questions);
+            problems.extend(loaded.problems.into_iter().map(|problem| (benchmark, problem)));
         }
-        let options = reading.options(benchmark);
-        if strict {
-            questions.extend(benchmark.read(&folder, &options)?);
-            continue;
+        if questions.is_empty() {
+            return Err(LabError::NoQuestions { root: root.into() });
         }
-        let loaded = benchmark.load(&folder, &options)?;
-        questions.extend(loaded.questions);
-        problems.extend(loaded.problems.into_iter().map(|problem| (benchmark, problem)));
+        Ok(Self { questions, problems })
     }
-    if questions.is_empty() {
-        bail!(
-            "{}: found no questions, wanted folders of benchmarks (gqa, pope, mme, ...) with the official files; \
-             write small ones with `diffprune mini data --out {}`",
-            root.display(),
-            root.display()
-        );
-    }
-    Ok(Sound { questions, problems })
-}
 
-impl Sound {
-    /// Lists the samples that were left out in the folder; without any, the list of an earlier call goes.
-    pub fn list(&self, out: &Path) -> anyhow::Result<()> {
+    /// Lists the samples that were left out in [`PROBLEMS`] below `out`; without any, the list of an earlier call is removed.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn list_problems(&self, out: &Path) -> Result<(), LabError> {
         let path = out.join(PROBLEMS);
         if self.problems.is_empty() {
             return match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(error).with_context(|| format!("cannot remove {}", path.display()))
+                    Err(LabError::io(&path, "remove")(error))
                 }
                 _ => Ok(()),
             };
@@ -150,7 +123,7 @@ impl Sound {
         Ok(write_atomic(&path, lines.as_bytes())?)
     }
 
-    /// How many samples of which benchmarks were left out, as the end of a note; empty when none.
+    /// The number of samples left out of each benchmark, as the end of a note; empty when there are none.
     pub fn note(&self) -> String {
         if self.problems.is_empty() {
             return String::new();
@@ -170,7 +143,7 @@ impl Sound {
     }
 }
 
-/// In whose words a model is asked when nothing else is wanted: those behind its published numbers.
+/// The protocol behind the published numbers of a model.
 pub fn protocol(vlm: &dyn Vlm) -> Protocol {
     match vlm.family() {
         "qwen2.5-vl" => ModelFamily::Qwen.protocol(),
@@ -212,7 +185,7 @@ pub fn limited(questions: Vec<Question>, limit: Option<usize>) -> Vec<Question> 
     questions.into_iter().filter(|question| keep(question)).collect()
 }
 
-/// Hash of what is asked; folders do not matter.
+/// A hash of questions and references; folders do not matter.
 pub fn fingerprint(questions: &[Question]) -> String {
     let add = |digest: Digest, question: &Question| {
         let reference = format!("{:?}", question.reference);
@@ -228,7 +201,10 @@ pub fn fingerprint(questions: &[Question]) -> String {
 
 /// Captions to train on and, when there are some, held-out ones: `dir` itself, or `train` and `val` below it (also below
 /// `captions`, as a small world has them). With `boxes` they know where the objects are, if the world does.
-pub fn captions(dir: &Path, boxes: bool) -> anyhow::Result<(Captions, Option<Captions>)> {
+///
+/// # Errors
+/// When a list of captions or of boxes is missing or damaged.
+pub fn captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
         return Ok((Captions::open(dir, boxes)?, None));
     }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::bail;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use diffprune::vlm::{
     GenerateOptions, Hooks, LlavaConfig, LlavaModel, LlavaNextConfig, Qwen25VlConfig, Qwen25VlModel,
     VisualInput, VisualSequence,
 };
 use diffprune::{Grid, PositionRule, Selection};
-use diffprune_eval::ModelShape;
+
+use crate::LabError;
 
 /// A network with random weights.
 pub(super) enum Network {
@@ -32,7 +32,7 @@ impl Network {
         dtype: DType,
         seed: u64,
         device: &Device,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, LabError> {
         let cut = |n: &mut usize| {
             if let Some(layers) = layers {
                 *n = layers.clamp(1, *n);
@@ -73,10 +73,7 @@ impl Network {
             "qwen2.5-vl-3b" => Qwen25VlConfig::qwen2_5_vl_3b(),
             "qwen2.5-vl-7b" => Qwen25VlConfig::qwen2_5_vl_7b(),
             "qwen2.5-vl-32b" => Qwen25VlConfig::qwen2_5_vl_32b(),
-            other => bail!(
-                "shape: found `{other}`, wanted one of {}",
-                ModelShape::PRESETS.join(", ")
-            ),
+            other => return Err(super::unknown_shape(other)),
         };
         let model = qwen(config).init_random(dtype, seed, device)?;
         Ok(Self::Qwen(Box::new(model)))
@@ -149,7 +146,7 @@ impl Network {
         }
     }
 
-    /// What the language model sees of the kept tokens of each picture.
+    /// The part of each prompt that the kept tokens become.
     pub(super) fn visual(&self, features: Tensor<3>, selection: &Selection) -> VisualInput {
         let sequence = |keep: &[usize]| match self {
             Self::Llava { .. } => VisualSequence::raster(keep, self.n_tokens(), PositionRule::Keep),
@@ -177,16 +174,18 @@ impl Network {
         prompt: &[u32],
         visual: &VisualInput,
         n_new: usize,
-    ) -> anyhow::Result<[f64; 2]> {
+    ) -> Result<[f64; 2], LabError> {
         let positions = match self {
             Self::Llava { model, .. } => model.language.max_positions(),
             Self::Qwen(model) => model.language.max_positions(),
         };
         let room = positions.saturating_sub(self.n_tokens() + prompt.len());
         if n_new > room {
-            bail!(
-                "answer: found {n_new} new tokens, wanted at most {room}; ask for a shorter answer or text"
-            );
+            return Err(LabError::Setup {
+                subject: "answer".into(),
+                found: format!("{n_new} new tokens"),
+                wanted: format!("at most {room}; ask for a shorter answer or text"),
+            });
         }
         let options = GenerateOptions {
             max_new_tokens: n_new,

@@ -7,8 +7,9 @@ use diffprune::pruning::{PruningContext, Space};
 use diffprune::{Budget, DiffPrune, Grid, Pruner};
 
 use super::network::Network;
+use crate::LabError;
 
-/// What a pass consists of.
+/// The parts of a pass.
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
     pub(super) pruner: &'a DiffPrune,
@@ -21,17 +22,19 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What [`Self::run`] times.
+    /// The stages that [`Self::run`] times.
     pub(super) const STAGES: [&'static str; 5] = ["encode", "select", "project", "prefill", "first decode"];
 
     /// Seconds of every stage for `batch` pictures with a prompt each, answered together with `n_new` tokens each; the
     /// last stage has every step after the prefill, so the first one only when `n_new` is 2.
-    pub(super) fn run(&self, pixels: Tensor<4>, batch: usize, n_new: usize) -> anyhow::Result<[f64; 5]> {
+    pub(super) fn run(&self, pixels: Tensor<4>, batch: usize, n_new: usize) -> Result<[f64; 5], LabError> {
         let network = self.network;
         let prompt = network.prompt(self.text);
         let mut clock = Instant::now();
-        let mut lap = || -> anyhow::Result<f64> {
-            self.device.sync()?;
+        let mut lap = || -> Result<f64, LabError> {
+            self.device
+                .sync()
+                .map_err(|error| LabError::Device(error.to_string()))?;
             Ok(std::mem::replace(&mut clock, Instant::now())
                 .elapsed()
                 .as_secs_f64())
@@ -42,9 +45,9 @@ impl Pass<'_> {
             rows: 1,
             cols: tokens.dims()[1],
         };
-        let mut seen = PruningContext::new(tokens.clone(), grid, self.budget)?;
-        seen.group = self.group;
-        let selection = self.pruner.select(&seen)?;
+        let mut context = PruningContext::new(tokens.clone(), grid, self.budget)?;
+        context.group = self.group;
+        let selection = self.pruner.select(&context)?;
         debug_assert_eq!(selection.space(), Space::Vision);
         let kept = selection.gather(tokens);
         let select = lap()?;

@@ -1,4 +1,4 @@
-//! What `boxes.json` of a small world says about its pictures, as relevance of tokens.
+//! The relevance of tokens by the `boxes.json` of a small world.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,9 @@ use diffprune::{CaptionData, CaptionFolder, CaptionSample, DataError, Layout};
 use diffprune_eval::Annotations;
 use diffprune_mini::Boxes;
 
-/// The truth about the pictures of a data folder.
+use crate::LabError;
+
+/// The annotated relevance of the pictures of a data folder, for oracle arms.
 pub struct SceneTruth {
     root: PathBuf,
     boxes: Boxes,
@@ -14,7 +16,10 @@ pub struct SceneTruth {
 
 impl SceneTruth {
     /// Reads `boxes.json` below `root`; `None` when there is none.
-    pub fn open(root: &Path) -> anyhow::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn open(root: &Path) -> Result<Option<Self>, LabError> {
         let path = root.join("boxes.json");
         if !path.is_file() {
             return Ok(None);
@@ -26,7 +31,7 @@ impl SceneTruth {
     }
 
     /// The truth about the world whose captions are in `folder`: `boxes.json` there or up to two folders above.
-    fn around(folder: &Path) -> anyhow::Result<Option<Self>> {
+    fn around(folder: &Path) -> Result<Option<Self>, LabError> {
         for root in folder.ancestors().take(3) {
             if let Some(truth) = Self::open(root)? {
                 return Ok(Some(truth));
@@ -36,15 +41,18 @@ impl SceneTruth {
     }
 }
 
-/// Captioned pictures, with the truth about them where it is known.
+/// Captioned pictures, with their annotations where there are some.
 pub struct Captions {
     folder: CaptionFolder,
     truth: Option<SceneTruth>,
 }
 
 impl Captions {
-    /// Reads the captions of a folder; with `boxes` also the truth around it.
-    pub fn open(folder: &Path, boxes: bool) -> anyhow::Result<Self> {
+    /// Reads the captions of a folder; with `boxes` also the annotations around it.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn open(folder: &Path, boxes: bool) -> Result<Self, LabError> {
         let truth = if boxes { SceneTruth::around(folder)? } else { None };
         let folder = CaptionFolder::open(folder)?;
         Ok(Self { folder, truth })

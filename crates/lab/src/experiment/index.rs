@@ -2,25 +2,25 @@
 
 use diffprune_eval::{Absent, Benchmark, Report, Row, Verdict};
 
-/// The report of one model, and the folder in which it is.
-pub struct Shown {
-    /// The folder, from the page.
+/// The report of one model, with its folder.
+pub struct ModelReport {
+    /// The folder, relative to the page.
     pub folder: String,
     /// The report.
     pub report: Report,
 }
 
-/// Stands where there is no number.
+/// The text in place of a missing number.
 const NOTHING: &str = "–";
 
 /// The page, in Markdown: claims side by side, then the main table of each model.
-pub fn page(shown: &[Shown]) -> String {
+pub fn page(reports: &[ModelReport]) -> String {
     let mut page = "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the \
                     official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
                     covers zero is a tie. Nothing here is a number of the papers.\n"
         .to_string();
     page += "\n| model | table | report | holds | tie | fails |\n|---|---|---|---|---|---|\n";
-    for Shown { folder, report } in shown {
+    for ModelReport { folder, report } in reports {
         let count = |verdict| {
             report
                 .claims
@@ -39,28 +39,28 @@ pub fn page(shown: &[Shown]) -> String {
             count(Verdict::Fails).to_string(),
         ]);
     }
-    page += &claims(shown);
-    for shown in shown {
-        page += &section(shown);
+    page += &claims(reports);
+    for report in reports {
+        page += &section(report);
     }
     page
 }
 
 /// Every claim with its verdict on each model.
-fn claims(shown: &[Shown]) -> String {
+fn claims(reports: &[ModelReport]) -> String {
     let mut statements: Vec<(&str, &str)> = Vec::new();
-    for claim in shown.iter().flat_map(|shown| &shown.report.claims) {
+    for claim in reports.iter().flat_map(|shown| &shown.report.claims) {
         if statements.iter().all(|(id, _)| *id != claim.id) {
             statements.push((&claim.id, &claim.statement));
         }
     }
-    let models: Vec<String> = shown.iter().map(|shown| text(&shown.report, "model")).collect();
+    let models: Vec<String> = reports.iter().map(|shown| text(&shown.report, "model")).collect();
     let mut table = format!(
         "\n## Claims\n\n{}",
         head(&[vec!["claim".to_string()], models].concat())
     );
     for (id, statement) in statements {
-        let verdict = |shown: &Shown| {
+        let verdict = |shown: &ModelReport| {
             let claim = shown.report.claims.iter().find(|claim| claim.id == id);
             claim.map_or(NOTHING.to_string(), |claim| {
                 format!(
@@ -70,14 +70,14 @@ fn claims(shown: &[Shown]) -> String {
                 )
             })
         };
-        let verdicts = shown.iter().map(verdict).collect();
+        let verdicts = reports.iter().map(verdict).collect();
         table += &line(&[vec![statement.to_string()], verdicts].concat());
     }
     table
 }
 
 /// One model: a table for each budget, what cannot run, and the leave-one-out oracle on its questions.
-fn section(shown: &Shown) -> String {
+fn section(shown: &ModelReport) -> String {
     let report = &shown.report;
     let config = &report.meta.config;
     let budgets = list(&config["lineup"]["budgets"]);

@@ -1,4 +1,4 @@
-//! Which arms can run at which budgets.
+//! The budgets at which each arm can run.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,45 @@ use diffprune::vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VlmErro
 use diffprune::{Budget, PruneError, Pruner, Signals, Vlm};
 use diffprune_eval::{Absent, Annotations, Arm, Question};
 
-/// Arms with the budgets at which they can run, and what cannot run with its reason.
-pub struct Cast {
-    /// What can run.
+use crate::LabError;
+
+/// The arms of a comparison, sorted by whether they can run.
+#[derive(Debug)]
+pub struct RunnableArms {
+    /// The arms that can run, each with its budgets.
     pub arms: Vec<Arm>,
-    /// What cannot.
+    /// The arms and budgets that cannot, each with the reason.
     pub absent: Vec<Absent>,
 }
 
 /// Tries every method at every budget on one question. A budget that a method cannot reach and a signal that the model
-/// does not have are reasons to go without; every other failure is an error.
-pub fn rehearse(
+/// does not have are reasons to leave it out; every other failure is an error.
+///
+/// # Errors
+/// When the question cannot be prepared, or a method fails for another reason.
+pub fn runnable_arms(
     vlm: &dyn Vlm,
     arms: Vec<Arm>,
     budgets: &[Budget],
     question: &Question,
     annotations: Option<&dyn Annotations>,
-) -> anyhow::Result<Cast> {
+) -> Result<RunnableArms, LabError> {
     let trial = Trial::of(vlm, &arms, question, annotations)?;
     let mut verdicts: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
-    let mut cast = Cast {
+    let mut runnable = RunnableArms {
         arms: Vec::new(),
         absent: Vec::new(),
     };
     for mut arm in arms {
         let Some(pruner) = arm.pruner.clone() else {
-            cast.arms.push(arm);
+            runnable.arms.push(arm);
             continue;
         };
         if !verdicts.contains_key(&arm.name) {
             let tried = |budget: &Budget| trial.reason(&arm, pruner.as_ref(), *budget);
-            let reasons = budgets.iter().map(tried).collect::<anyhow::Result<Vec<_>>>()?;
+            let reasons = budgets.iter().map(tried).collect::<Result<Vec<_>, LabError>>()?;
             for (budget, reason) in budgets.iter().zip(&reasons) {
-                cast.absent.extend(reason.as_ref().map(|reason| Absent {
+                runnable.absent.extend(reason.as_ref().map(|reason| Absent {
                     arm: arm.name.clone(),
                     budget: budget.to_string(),
                     reason: reason.clone(),
@@ -55,9 +61,9 @@ pub fn rehearse(
             continue;
         }
         arm.only_at = (only.len() < budgets.len()).then_some(only);
-        cast.arms.push(arm);
+        runnable.arms.push(arm);
     }
-    Ok(cast)
+    Ok(runnable)
 }
 
 /// One question about one picture.
@@ -75,7 +81,7 @@ impl<'a> Trial<'a> {
         arms: &[Arm],
         question: &Question,
         annotations: Option<&dyn Annotations>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, LabError> {
         let signals = arms.iter().filter_map(|arm| arm.pruner.as_ref());
         let signals = signals.fold(Signals::default(), |all, pruner| all.union(pruner.signals()));
         let encoded = vlm.encode(vlm.preprocess(&[question.load_image()?])?, signals);
@@ -89,14 +95,18 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Why the method cannot run at this budget.
-    fn reason(&self, arm: &Arm, pruner: &dyn Pruner, budget: Budget) -> anyhow::Result<Option<String>> {
+    /// The reason for which the method cannot run at this budget; `None` when it can.
+    fn reason(&self, arm: &Arm, pruner: &dyn Pruner, budget: Budget) -> Result<Option<String>, LabError> {
         match self.answer(arm, pruner, budget) {
             Ok(()) => Ok(None),
             Err(VlmError::Prune(
                 error @ (PruneError::UnreachableBudget { .. } | PruneError::MissingSignal { .. }),
             )) => Ok(Some(error.to_string())),
-            Err(error) => Err(anyhow::Error::new(error).context(format!("arm `{}` at {budget}", arm.name))),
+            Err(source) => Err(LabError::Arm {
+                arm: arm.name.clone(),
+                budget: budget.to_string(),
+                source: Box::new(source),
+            }),
         }
     }
 

@@ -1,37 +1,37 @@
-//! Pictures of what the methods keep, and their place in the report.
+//! Pictures of kept tokens at the end of a report.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use diffprune::vlm::{PruneOptions, load_image};
 use diffprune::{Budget, Vlm};
 use diffprune_eval::{Benchmark, Figure, Figures, Question};
 
-use crate::commands::eval::make_folder;
-use crate::commands::show::draw;
-use crate::pruners::Method;
+use crate::LabError;
+use crate::drawing::draw;
+use crate::files::make_folder;
+use crate::methods::Method;
 
 /// Folder of the pictures below that of the report.
 const FOLDER: &str = "pictures";
-/// What the panels are.
+/// The caption of the panels.
 const LEGEND: &str = "Left to right: the picture, then for each raster of tokens their scores as heat and the tokens that are kept.";
 
-/// Draws `count` test pictures with each method; those of an earlier run go.
-pub fn draw_some(
+/// Draws `count` test pictures with each method; those of an earlier run are removed.
+pub(crate) fn draw_some(
     vlm: &dyn Vlm,
     questions: &[Question],
     count: usize,
     methods: &[(&str, Method)],
     budget: Budget,
     out: &Path,
-) -> anyhow::Result<()> {
+) -> Result<(), LabError> {
     let folder = out.join(FOLDER);
     make_folder(&folder)?;
     for name in drawn(&folder)? {
         let path = folder.join(name);
-        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        fs::remove_file(&path).map_err(LabError::io(&path, "remove"))?;
     }
     for (number, image) in some(questions, count).iter().enumerate() {
         let picture = load_image(image)?;
@@ -59,8 +59,11 @@ fn some(questions: &[Question], count: usize) -> Vec<PathBuf> {
     in_turn.take(count).cloned().collect()
 }
 
-/// The pictures that are there, for the end of a report.
-pub fn collect(out: &Path) -> anyhow::Result<Figures> {
+/// The drawn pictures in the folder of a report; none when it has none.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn collect(out: &Path) -> Result<Figures, LabError> {
     let folder = out.join(FOLDER);
     let names = if folder.is_dir() {
         drawn(&folder)?
@@ -72,18 +75,18 @@ pub fn collect(out: &Path) -> anyhow::Result<Figures> {
         Ok(Figure {
             title: name.trim_end_matches(".png").into(),
             path: format!("{FOLDER}/{name}"),
-            png: fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
+            png: fs::read(&path).map_err(LabError::io(&path, "read"))?,
         })
     };
     Ok(Figures {
         legend: LEGEND.into(),
-        figures: names.into_iter().map(figure).collect::<anyhow::Result<_>>()?,
+        figures: names.into_iter().map(figure).collect::<Result<_, LabError>>()?,
     })
 }
 
 /// Names of the pictures in the folder that this program draws: a number and a method.
-fn drawn(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+fn drawn(folder: &Path) -> Result<Vec<String>, LabError> {
+    let entries = fs::read_dir(folder).map_err(LabError::io(folder, "read"))?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()) && name.ends_with(".png"))

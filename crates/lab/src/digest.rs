@@ -4,22 +4,30 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::Serialize;
+
+use crate::LabError;
 
 /// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
 const WINDOW: u64 = 1 << 20;
 
-/// An FNV-1a hash in the making.
+/// An FNV-1a hash of 64 bit under construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest(u64);
 
+impl Default for Digest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Digest {
-    /// Of nothing yet.
+    /// The hash of no bytes.
     pub fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    /// With more bytes.
+    /// The hash with these bytes behind what was there.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -27,19 +35,23 @@ impl Digest {
         self
     }
 
-    /// With a text, set apart from the next one.
+    /// The hash with a text behind what was there, kept apart from the next one.
     pub fn text(self, text: &str) -> Self {
         self.bytes(text.as_bytes()).bytes(&[0xff])
     }
 
-    /// With a file: its name, its length and both ends of it. A file that is not there counts as empty.
-    pub fn file(self, path: &Path) -> anyhow::Result<Self> {
+    /// The hash with a file behind what was there: its name, its length and the bytes at both of its ends. A file that is
+    /// not there counts as empty.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be read.
+    pub fn file(self, path: &Path) -> Result<Self, LabError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let digest = self.text(&name.unwrap_or_default());
         match ends(path) {
             Ok((length, bytes)) => Ok(digest.text(&length.to_string()).bytes(&bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => Err(LabError::io(path, "read")(error)),
         }
     }
 
@@ -55,18 +67,22 @@ impl Digest {
 }
 
 /// The digest of settings.
-pub fn of_settings<T: Serialize>(settings: &T) -> anyhow::Result<Digest> {
+///
+/// # Errors
+/// When they cannot be written as JSON.
+pub fn of_settings<T: Serialize>(settings: &T) -> Result<Digest, LabError> {
     Ok(Digest::new().text(&serde_json::to_string(settings)?))
 }
 
 /// The digest of a folder's files of these names, and of every safetensors file in it.
-pub fn of_folder(dir: &Path, names: &[&str]) -> anyhow::Result<Digest> {
+///
+/// # Errors
+/// When the folder or a file cannot be read.
+pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Digest, LabError> {
     let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
-    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
     for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot read {}", dir.display()))?
-            .path();
+        let path = entry.map_err(LabError::io(dir, "read"))?.path();
         if path
             .extension()
             .is_some_and(|extension| extension == "safetensors")

@@ -1,0 +1,37 @@
+//! The progress of experiments on the terminal.
+
+use diffprune::training::Progress;
+use diffprune_eval::Report;
+use diffprune_lab::Observer;
+
+/// Stages, remarks and progress on standard error, reports on standard output.
+pub struct Terminal {
+    /// The word in brackets before the name of a stage.
+    pub task: &'static str,
+}
+
+impl Observer for Terminal {
+    fn stage(&mut self, name: &str, complete: bool) {
+        eprintln!(
+            "[{}] {name}{}",
+            self.task,
+            if complete { " (complete)" } else { "" }
+        );
+    }
+
+    fn note(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    fn report(&mut self, report: &Report) {
+        println!("{}", report.to_text());
+    }
+
+    fn progress(&mut self, label: &str, total: usize) -> Progress {
+        Progress::new(label, total)
+    }
+
+    fn shows_answers(&self) -> bool {
+        true
+    }
+}

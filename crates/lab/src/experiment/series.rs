@@ -1,0 +1,120 @@
+//! The experiments on several models over the same data, and one page over all of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use diffprune::vlm::write_atomic;
+use diffprune_eval::Report;
+
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, page};
+use crate::files::folder_name;
+use crate::model::LoadedModel;
+use crate::{LabError, Observer};
+
+/// One experiment for each model, all with the same sizes, seed and data.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// The sizes.
+    pub plan: Plan,
+    /// Seed of data, trainings and intervals.
+    pub seed: u64,
+    /// Name of the device, for the reports.
+    pub device: String,
+    /// Revision of the code, for the reports.
+    pub revision: String,
+    /// Folder of the report, or of the page over the reports.
+    pub out: PathBuf,
+}
+
+impl Series {
+    /// Name of the page over the reports of several models.
+    pub const PAGE: &str = "report.md";
+
+    /// One model, its report directly in the folder; gives the path of the report.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or its experiment fails.
+    pub fn one<E: From<LabError>>(
+        &self,
+        load: impl FnOnce() -> Result<LoadedModel, E>,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, E> {
+        let world = self.world(observer)?;
+        self.experiment(&load()?, &world, &self.out, observer)?;
+        Ok(self.out.join(Self::PAGE))
+    }
+
+    /// Several models on the same data, named by their folders: each has its report in a folder of its name, and a page
+    /// shows them together; gives the path of the page.
+    ///
+    /// # Errors
+    /// When two folders have the same name, a model cannot be loaded or an experiment fails.
+    pub fn several<E: From<LabError>>(
+        &self,
+        dirs: &[PathBuf],
+        mut load: impl FnMut(&Path) -> Result<LoadedModel, E>,
+        observer: &mut dyn Observer,
+    ) -> Result<PathBuf, E> {
+        // Names are checked before anything is computed.
+        let names = names(dirs)?;
+        let world = self.world(observer)?;
+        let mut reports = Vec::new();
+        for (dir, name) in dirs.iter().zip(names) {
+            let report = self.experiment(&load(dir)?, &world, &self.out.join(&name), observer)?;
+            reports.push(ModelReport { folder: name, report });
+        }
+        let path = self.out.join(Self::PAGE);
+        write_atomic(&path, page(&reports).as_bytes()).map_err(LabError::from)?;
+        Ok(path)
+    }
+
+    fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
+        let stages = self.out.join(STAGES);
+        World::write(&self.plan, self.seed, &stages, &self.revision, observer)
+    }
+
+    fn experiment(
+        &self,
+        model: &LoadedModel,
+        world: &World,
+        out: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, LabError> {
+        let lineup = Lineup::of(model.vlm.family());
+        let experiment = Experiment {
+            plan: &self.plan,
+            lineup: lineup.with_training_seeds(self.seed, self.plan.training_seeds),
+            model,
+            world,
+            seed: self.seed,
+            device: &self.device,
+            revision: &self.revision,
+            out,
+        };
+        let report = experiment.run(observer)?;
+        observer.report(&report);
+        Ok(report)
+    }
+}
+
+/// The last parts of the folders' paths, which must differ.
+fn names(dirs: &[PathBuf]) -> Result<Vec<String>, LabError> {
+    let mut folders: BTreeMap<String, &Path> = BTreeMap::new();
+    let mut names = Vec::new();
+    for dir in dirs {
+        let name = folder_name(dir).ok_or_else(|| LabError::Setup {
+            subject: "models".into(),
+            found: dir.display().to_string(),
+            wanted: "a folder with a name".into(),
+        })?;
+        if let Some(other) = folders.insert(name.clone(), dir) {
+            return Err(LabError::Setup {
+                subject: "models".into(),
+                found: format!("{} and {}", other.display(), dir.display()),
+                wanted: "folders that differ in their last name".into(),
+            });
+        }
+        names.push(name);
+    }
+    Ok(names)
+}

@@ -1,0 +1,50 @@
+#![doc = include_str!("../README.md")]
+
+mod annotations;
+mod answers;
+mod arms;
+mod bench;
+mod card;
+mod clock;
+mod comparison;
+mod data;
+mod digest;
+mod drawing;
+mod error;
+mod evaluation;
+mod experiment;
+mod files;
+mod methods;
+mod model;
+mod observer;
+mod pictures;
+mod revision;
+mod stored;
+
+pub use annotations::{Captions, SceneTruth};
+pub use answers::{ANSWERS, write_answers};
+pub use arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
+pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork};
+pub use card::{CARD, RECIPE, card_without_scores, write_card};
+pub use clock::timed;
+pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
+pub use data::{
+    PROBLEMS, QuestionSet, Reading, captions, fingerprint, limited, protocol, questions, thinned,
+};
+pub use digest::{Digest, of_folder, of_settings};
+pub use drawing::{KeptCounts, draw};
+pub use error::LabError;
+pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
+pub use experiment::{
+    Experiment, Learned, Ledger, Lineup, ModelReport, Plan, RunnableArms, STAGES, Series, Stage, World, page,
+    runnable_arms, training_summary, write_world,
+};
+pub use files::make_folder;
+pub use methods::{
+    Method, PER_VIEW, check_method, default_learning_rate, default_method, default_scorer, load_scorer,
+};
+pub use model::{LoadedModel, WeightType, describe_options};
+pub use observer::Observer;
+pub use pictures::collect;
+pub use revision::revision;
+pub use stored::{StoredRun, difference, leaderboard};

@@ -1,0 +1,36 @@
+//! What an experiment tells while it runs.
+
+use diffprune::training::Progress;
+use diffprune_eval::Report;
+
+/// Told what an experiment is doing. Every method has a default that does nothing, and `()` is the observer that
+/// keeps quiet.
+pub trait Observer: Send {
+    /// A stage begins; a `complete` one is only read again.
+    fn stage(&mut self, name: &str, complete: bool) {
+        let _ = (name, complete);
+    }
+
+    /// A remark, one line of text: a finished training, samples that were left out.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
+
+    /// The report of one model is written.
+    fn report(&mut self, report: &Report) {
+        let _ = report;
+    }
+
+    /// The display of a stage that counts `total` steps: updates of a training, pictures to draw.
+    fn progress(&mut self, label: &str, total: usize) -> Progress {
+        let _ = (label, total);
+        Progress::silent()
+    }
+
+    /// Whether the run over the questions shows its own progress on standard error.
+    fn shows_answers(&self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}

@@ -1,0 +1,211 @@
+//! Runs as they lie in their folders: reports computed again, two runs compared, many ranked.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use diffprune_eval::{Asked, Benchmark, Meta, Record, RecordFile, Report, ReportOptions};
+
+use crate::LabError;
+use crate::evaluation::RECORDS;
+use crate::files::folder_name;
+
+/// The records of a run, and the settings of its report.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    /// The last part of the folder's path.
+    pub name: String,
+    /// Circumstances, taken over from an earlier report where there is one.
+    pub meta: Meta,
+    /// Settings of the report.
+    pub options: ReportOptions,
+    /// The records.
+    pub records: Vec<Record>,
+}
+
+/// The fact about questions that may differ between two runs that are compared.
+const OCR: &str = Asked::OCR;
+
+impl StoredRun {
+    /// Reads the folder of an evaluation or of an experiment.
+    ///
+    /// # Errors
+    /// When it has no records, or a file is damaged.
+    pub fn read(dir: &Path) -> Result<Self, LabError> {
+        let path = dir.join("report.json");
+        let meta = if path.is_file() {
+            Report::read(&path)?.meta
+        } else {
+            Meta::default()
+        };
+        let records = meta
+            .config
+            .get("records")
+            .and_then(|name| name.as_str())
+            .unwrap_or(RECORDS);
+        let options = meta.config.get("report").cloned();
+        let options: Option<ReportOptions> = options.map(serde_json::from_value).transpose()?;
+        let mut options = options.unwrap_or_default();
+        if options.asked.protocol.is_none() {
+            // Reports of earlier versions have it elsewhere.
+            let prompts = meta.config.get("prompts").cloned();
+            options.asked.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
+        }
+        Ok(Self {
+            name: folder_name(dir).unwrap_or_else(|| dir.display().to_string()),
+            records: RecordFile::read(&dir.join(records))?,
+            options,
+            meta: without_computed_note(meta),
+        })
+    }
+
+    /// The report of these records.
+    ///
+    /// # Errors
+    /// When the records do not belong together.
+    pub fn report(&self) -> Result<Report, LabError> {
+        Ok(Report::from_records(
+            &self.records,
+            self.meta.clone(),
+            &self.options,
+        )?)
+    }
+}
+
+/// The difference of two runs over the questions of both, first minus second.
+///
+/// # Errors
+/// When there are not two runs, or they differ in tier or protocol.
+pub fn difference(runs: &[StoredRun]) -> Result<Report, LabError> {
+    let [a, b] = runs else {
+        return Err(LabError::Setup {
+            subject: "report".into(),
+            found: format!("{} folders", runs.len()),
+            wanted: "one, two to compare, or --leaderboard".into(),
+        });
+    };
+    let names = names(runs);
+    let differing = differing_facts(runs);
+    if let Some((fact, found)) = differing.iter().find(|(fact, _)| *fact != OCR) {
+        return Err(LabError::Setup {
+            subject: "report".into(),
+            found: format!("runs of different {fact} ({found})"),
+            wanted: "runs that were asked and scored alike; --leaderboard shows both without comparing question by \
+                     question"
+                .into(),
+        });
+    }
+    let meta = Meta {
+        title: names.join(" against "),
+        note: format!("Paired over the questions of both runs.{}", sentences(&differing)),
+        ..combined_meta(runs)
+    };
+    let records = [a.records.as_slice(), b.records.as_slice()];
+    Ok(Report::compare(
+        [&names[0], &names[1]],
+        records,
+        meta,
+        &a.options,
+    )?)
+}
+
+/// Every arm of every run, best first.
+///
+/// # Errors
+/// When the records of a run do not belong together.
+pub fn leaderboard(runs: &[StoredRun]) -> Result<Report, LabError> {
+    let meta = Meta {
+        title: "Leaderboard".into(),
+        note: format!(
+            "Rows of different runs are not paired.{}",
+            sentences(&differing_facts(runs))
+        ),
+        ..combined_meta(runs)
+    };
+    let options = runs.first().map(|run| run.options.clone()).unwrap_or_default();
+    let named: Vec<(String, Vec<Record>)> = names(runs)
+        .into_iter()
+        .zip(runs.iter().map(|run| run.records.clone()))
+        .collect();
+    let mut report = Report::leaderboard(&named, meta, &options)?;
+    // Runs may have asked with other prompts than the first.
+    for source in &mut report.data {
+        let own = named
+            .iter()
+            .position(|(name, _)| source.run.as_ref() == Some(name));
+        if let (Some(run), Benchmark::TextVqa) = (own, source.benchmark) {
+            source.here = runs[run].options.asked.here(source.benchmark).into();
+        }
+    }
+    Ok(report)
+}
+
+/// The names of runs: where some are the same, all get numbers.
+fn names(runs: &[StoredRun]) -> Vec<String> {
+    let distinct: BTreeSet<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let named = |(number, run): (usize, &StoredRun)| {
+        if distinct.len() == runs.len() {
+            run.name.clone()
+        } else {
+            format!("{} ({})", run.name, number + 1)
+        }
+    };
+    runs.iter().enumerate().map(named).collect()
+}
+
+/// The facts in which runs differ, each with the runs and their values.
+fn differing_facts(runs: &[StoredRun]) -> Vec<(&'static str, String)> {
+    let names = names(runs);
+    let mut differing = Vec::new();
+    let mut add = |fact: &'static str, values: Vec<Option<String>>| {
+        let known: BTreeSet<&String> = values.iter().flatten().collect();
+        if known.len() > 1 {
+            let pairs = names.iter().zip(&values);
+            let pairs = pairs.filter_map(|(name, value)| Some(format!("{name}: {}", value.as_ref()?)));
+            differing.push((fact, pairs.collect::<Vec<_>>().join(", ")));
+        }
+    };
+    let tier = |run: &StoredRun| Some(run.meta.tier.clone()).filter(|tier| !tier.is_empty());
+    add("tier", runs.iter().map(tier).collect());
+    for fact in [Asked::PROTOCOL, OCR] {
+        add(
+            fact,
+            runs.iter().map(|run| run.options.asked.value(fact)).collect(),
+        );
+    }
+    differing
+}
+
+/// The differences as the end of a note.
+fn sentences(differing: &[(&'static str, String)]) -> String {
+    let one = |(fact, found): &(&str, String)| format!(" The runs differ in their {fact} ({found}).");
+    differing.iter().map(one).collect()
+}
+
+/// The circumstances of several runs.
+fn combined_meta(runs: &[StoredRun]) -> Meta {
+    let of = |field: fn(&Meta) -> &String| {
+        let values: BTreeSet<&String> = runs.iter().map(|run| field(&run.meta)).collect();
+        values.into_iter().cloned().collect::<Vec<_>>().join(" / ")
+    };
+    let configs = runs
+        .iter()
+        .map(|run| serde_json::json!({ "run": run.name, "config": run.meta.config }));
+    Meta {
+        revision: of(|meta| &meta.revision),
+        device: of(|meta| &meta.device),
+        tier: of(|meta| &meta.tier),
+        seed: runs.first().map_or(0, |run| run.options.bootstrap.seed),
+        config: configs.collect(),
+        ..Meta::default()
+    }
+}
+
+/// The circumstances without the sentence that the computation adds to the note.
+fn without_computed_note(mut meta: Meta) -> Meta {
+    let added = " questions without an answer of every arm are left out.";
+    if let Some(rest) = meta.note.strip_suffix(added) {
+        let kept = rest.rfind(' ').unwrap_or(0);
+        meta.note.truncate(kept);
+    }
+    meta
+}
