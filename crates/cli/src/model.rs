@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use diffprune::LoadOptions;
-use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
+use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with, take_notes};
 use diffprune_lab::{LoadedModel, WeightType};
 use diffprune_mini::Family;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,7 +55,9 @@ impl ModelArgs {
     /// Reads the model in a folder with these options.
     pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
         let device = device::parse(&self.device)?;
-        Ok(LoadedModel::load(dir, &device, self.options(dir)?)?)
+        let model = LoadedModel::load(dir, &device, self.options(dir)?)?;
+        tell_notes();
+        Ok(model)
     }
 
     /// The folder of the checkpoint, fetched from the hub where that is meant.
@@ -94,6 +96,13 @@ impl ModelArgs {
             ..LoadOptions::default()
         };
         Ok(self.family.onto(options)?)
+    }
+}
+
+/// Tells what reading a checkpoint assumed or passed over.
+pub fn tell_notes() {
+    for note in take_notes() {
+        eprintln!("note: {note}");
     }
 }
 

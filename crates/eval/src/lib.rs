@@ -39,7 +39,7 @@ pub use report::{
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
-    leave_one_out,
+    Unanswered, failure_list, failures_of, leave_one_out,
 };
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,

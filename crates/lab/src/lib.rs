@@ -29,7 +29,8 @@ pub use card::{CARD, RECIPE, card_without_scores, write_card};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 pub use data::{
-    PROBLEMS, QuestionSet, Reading, captions, fingerprint, limited, protocol, questions, thinned,
+    PROBLEMS, QuestionSet, Reading, benchmark_folder, captions, fingerprint, limited, protocol, questions,
+    thinned, unknown_folders,
 };
 pub use digest::{Digest, of_folder, of_settings};
 pub use drawing::{KeptCounts, draw};

@@ -43,6 +43,7 @@ pub use language::{
     LlamaLayer, LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
     sequence_nll,
 };
+pub use lfs::is_pointer as is_lfs_pointer;
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, load_vlm};

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{DecideOnce, DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image};
+use diffprune::vlm::{DecideOnce, DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image_with};
 use diffprune::{Budget, Pruner, Vlm, prune};
 use diffprune_lab::{LoadedModel, Method, default_method, timed};
 
 use crate::arithmetic::{self, Request};
 use crate::method::{HELP, Positions};
 use crate::model::ModelArgs;
+use crate::picture::PictureArgs;
+use crate::print::say;
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -22,9 +24,11 @@ pub struct AskArgs {
     question: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
-    /// A picture, PNG or JPEG; give it again for further pictures.
+    /// A picture (PNG, JPEG, WebP, GIF, BMP or TIFF); give it again for further pictures.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// Tokens that stay of each picture: a count (64), a fraction (1/9), a percentage (11%) or all.
     #[arg(long, default_value = "all")]
     keep: Budget,
@@ -72,6 +76,7 @@ impl AskArgs {
             return arithmetic::print(&Request {
                 model: &self.model,
                 images: &self.images,
+                orientation: self.pictures.orientation(),
                 question: self.question.as_deref(),
                 keep: self.keep,
                 pruner: self.pruner.as_deref(),
@@ -81,10 +86,13 @@ impl AskArgs {
         if self.question.is_none() && !self.chat {
             bail!("question: found none, wanted a text; ask one, or start a conversation with --chat");
         }
+        if self.images.is_empty() {
+            eprintln!("note: no picture is given (--image FILE), so the question is asked without one");
+        }
         let pictures = self
             .images
             .iter()
-            .map(load_image)
+            .map(|path| load_image_with(path, self.pictures.orientation()))
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
@@ -213,7 +221,7 @@ impl AskArgs {
         times.prefill = read.unwrap_or_default();
         times.decode = start.elapsed().as_secs_f64() - times.prefill;
         let text = vlm.tokenizer().decode(&answers[0], true).trim().to_string();
-        println!("{}", text.strip_prefix(printed.as_str()).unwrap_or_default());
+        say!("{}", text.strip_prefix(printed.as_str()).unwrap_or_default());
         Ok(text)
     }
 

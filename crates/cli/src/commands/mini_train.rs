@@ -12,6 +12,7 @@ use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, 
 
 use super::mini_card::measure;
 use crate::{device, model};
+use crate::print::say;
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
 ///
@@ -70,7 +71,7 @@ impl MiniTrainArgs {
             measure(&folder, &self.out.join("card"), &device)?;
         }
         replace(&folder, &assets)?;
-        println!("{}", assets.display());
+        say!("{}", assets.display());
         Ok(())
     }
 

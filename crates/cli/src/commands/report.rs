@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report};
 use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard};
+use crate::print::{self, say};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
@@ -50,7 +51,7 @@ impl ReportArgs {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
             None => {
-                println!("{}{}", report.to_text(), report.meta.note.trim());
+                say!("{}{}", report.to_text(), report.meta.note.trim());
                 Ok(())
             }
         }
@@ -62,12 +63,12 @@ impl ReportArgs {
             formats => formats,
         };
         let files = report.write_as(out, formats, figures)?;
-        print!("{}", report.to_text());
+        print::text(format_args!("{}", report.to_text()))?;
         for file in files
             .iter()
             .filter(|file| file.extension().is_some_and(|end| end != "svg"))
         {
-            println!("{}", file.display());
+            say!("{}", file.display());
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use diffprune_mini::Family;
 use crate::device;
 use crate::model::ModelArgs;
 use crate::watch::Terminal;
+use crate::print::say;
 
 /// The papers' three tables in small, on the three shipped models or on others.
 ///
@@ -66,7 +67,7 @@ impl ReproArgs {
             let dirs = folders(&self.model, &self.models)?;
             series.several(&dirs, |dir| self.model.load_from(dir), &mut terminal)?
         };
-        println!("{}", page.display());
+        say!("{}", page.display());
         Ok(())
     }
 }

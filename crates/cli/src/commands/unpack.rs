@@ -6,6 +6,7 @@ use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
 use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
+use crate::print::say;
 
 /// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
 /// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.
@@ -67,7 +68,7 @@ impl UnpackArgs {
         if let Some(bar) = bar {
             bar.finish();
         }
-        println!("{name}: {n_rows} {unit} in {}", self.out.display());
+        say!("{name}: {n_rows} {unit} in {}", self.out.display());
         Ok(())
     }
 }

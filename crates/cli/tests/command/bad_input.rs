@@ -1,4 +1,4 @@
-//! Whatever is wrong with the input: exit code 1, one line that names it, nothing half-written.
+//! Whatever is wrong with the input: exit code 1 (2 where the call itself makes no sense), one line that names it, nothing half-written.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::process::Output;
 use crate::diffprune;
 use crate::{FEW_QUESTIONS, model, output, picture, succeed};
 
-/// Runs, must fail with code 1 and one line that holds every one of `parts`.
+/// Runs, must fail with code 1 or 2 and one line that holds every one of `parts`.
 pub fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
     refused(line, &output(line, paths), parts);
 }
 
-/// Must have failed with code 1 and one line that holds every one of `parts`.
+/// Must have failed with code 1 or 2 and one line that holds every one of `parts`.
 fn refused(line: &str, output: &Output, parts: &[&str]) {
     let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{line}: {told}");
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{line}: {told}");
     assert_eq!(told.trim_end().lines().count(), 1, "{line}: {told}");
     assert!(!told.contains("panicked"), "{line}: {told}");
     for part in parts {
@@ -65,6 +65,36 @@ fn models_that_cannot_be_read() {
     fs::remove_file(checkpoint.join("tokenizer.json")).unwrap();
     refuse(show, &[&checkpoint, &picture_file, &png], &["tokenizer.json"]);
     assert!(!png.exists() && !out.exists());
+}
+
+#[test]
+fn calls_that_make_no_sense_end_with_two() {
+    for line in ["", "aks", "show --keep many --image a --out b", "train", "eval --benchmarks mm-vet --data d --out o"] {
+        let output = output(line, &[]);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(output("--help", &[]).status.code(), Some(0));
+}
+
+/// A reader that goes away is no error; a disk without room is one line.
+#[cfg(unix)]
+#[test]
+fn standard_output_that_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, photo) = (dir.path().join("model"), dir.path().join("a.png"));
+    model(&checkpoint, 32);
+    picture(&photo);
+    let dry = "ask what --dry-run --model {} --image {}";
+    let paths: [&Path; 2] = [&checkpoint, &photo];
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = diffprune(dry, &paths).stdout(writer).output().unwrap();
+    let told = String::from_utf8_lossy(&closed.stderr);
+    assert!(closed.status.success() && !told.contains("panicked"), "{told}");
+    if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+        let output = diffprune(dry, &paths).stdout(full).output().unwrap();
+        refused(dry, &output, &["standard output", "make room"]);
+    }
 }
 
 #[test]

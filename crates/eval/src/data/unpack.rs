@@ -13,7 +13,7 @@ use super::table::id_text;
 use crate::EvalError;
 
 /// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
-/// [`Benchmark::read`] reads them: the default split, snappy or uncompressed. Gives the number of questions. `progress` is told
+/// [`Benchmark::read`] reads them: every part of the default split. Gives the number of questions. `progress` is told
 /// after each row how many are done, and of how many.
 ///
 /// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames the first
@@ -107,8 +107,18 @@ impl<'a> Unpacked<'a> {
 
     /// One row of a parquet file.
     fn add(&mut self, path: &Path, row: usize, record: Record) -> Result<(), EvalError> {
-        let Record { mut fields, pictures } = record;
-        let first = pictures.first();
+        // Questions of GQA have no picture of their own, and those of ScienceQA not always one.
+        let has_picture = match self.benchmark {
+            Benchmark::Gqa => !record.fields.contains_key("question"),
+            Benchmark::ScienceQa => record.has_picture(),
+            _ => true,
+        };
+        let first = match has_picture {
+            true => Some(record.picture(path, row)?.to_vec()),
+            false => None,
+        };
+        let first = first.as_ref();
+        let Record { mut fields, .. } = record;
         let get = |name: &str| match fields.get(name) {
             Some(value) if !value.is_null() => Ok(id_text(value)),
             _ => Err(unfit(path, row, &format!("no {name}"))),
@@ -184,7 +194,7 @@ impl<'a> Unpacked<'a> {
             }
             Benchmark::ScienceQa => {
                 let id = self.n_questions.to_string();
-                if !pictures.is_empty() {
+                if first.is_some() {
                     fields.insert("image".into(), "image.png".into());
                 }
                 self.picture(&format!("images/test/{id}/image.png"), first)?;

@@ -35,8 +35,7 @@ pub fn unpack_imagenet(
         if label >= N_CLASSES {
             return Err(unfit(path, number, &format!("label {label}")));
         }
-        let bytes = record.pictures.first();
-        let bytes = bytes.ok_or_else(|| unfit(path, number, &"no picture"))?;
+        let bytes = record.picture(path, number)?;
         done += 1;
         let id = format!("ILSVRC2012_val_{done:08}");
         place(to, &format!("ILSVRC/Data/CLS-LOC/val/{id}.JPEG"), bytes)?;

@@ -24,6 +24,8 @@ pub(super) struct Trouble {
     pub(super) lengthens: bool,
     /// Every answer has this status.
     pub(super) status: Option<u16>,
+    /// So many of the next answers say that the hub is busy, by turns with and without a time to wait.
+    pub(super) busy: usize,
     /// The model has moved here from this name.
     pub(super) old_name: Option<&'static str>,
 }
@@ -131,6 +133,13 @@ fn answer(stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
 fn reply(seen: &Seen, state: &mut State, endpoint: &str) -> Vec<u8> {
     if let Some(status) = state.trouble.status {
         return head(status, &[], 0);
+    }
+    if state.trouble.busy > 0 {
+        state.trouble.busy -= 1;
+        return match state.trouble.busy.is_multiple_of(2) {
+            true => head(429, &[("Retry-After", "0")], 0),
+            false => head(503, &[], 0),
+        };
     }
     let mut path = seen.path.clone();
     if let Some(old) = state.trouble.old_name

@@ -488,7 +488,7 @@ mod tests {
     /// Uneven pixels, so that no encoder finds them easy.
     fn uneven(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            let mix = (x * 2_654_435_761u32.wrapping_mul(y + 1)).wrapping_mul(40_503) >> 13;
+            let mix = x.wrapping_mul(2_654_435_761).wrapping_mul(y + 1).wrapping_mul(40_503) >> 13;
             Rgb([mix as u8, (x * 7) as u8, (mix >> 8) as u8])
         })
     }

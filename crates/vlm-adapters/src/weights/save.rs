@@ -1,8 +1,8 @@
 //! Writing files so that a reader never sees half of one.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
@@ -37,12 +37,15 @@ pub fn save_safetensors(
     write_atomic(path, &bytes)
 }
 
-/// Write `bytes` to a temporary file beside `path`, make it durable, then rename it to `path`.
+/// Write `bytes` to a temporary file beside `path`, make it durable, then rename it to `path`. Where `path` is a symbolic
+/// link, the file that it leads to is replaced and the link stays.
 ///
 /// # Errors
-/// [`LoadError::Io`] naming `path`; an older file of that name is then untouched.
+/// [`LoadError::Io`] naming `path`, also where it is a device, a folder, a socket or a link that leads nowhere; what had
+/// that name is then untouched.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), LoadError> {
-    let path = path.as_ref();
+    let given = path.as_ref();
+    let path = &regular(given).map_err(|source| LoadError::write(given, source))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let write = || {
         let mut file = builder().tempfile_in(parent.unwrap_or(Path::new(".")))?;
@@ -51,6 +54,21 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), LoadErro
         file.persist(path).map_err(|error| error.error)
     };
     write().map(drop).map_err(|source| LoadError::write(path, source))
+}
+
+/// The file behind `path`, which must be a regular one or not there yet.
+fn regular(path: &Path) -> io::Result<PathBuf> {
+    let Ok(found) = path.symlink_metadata() else {
+        return Ok(path.into());
+    };
+    let target = match found.is_symlink() {
+        true => path.canonicalize()?,
+        false => path.into(),
+    };
+    match target.metadata()?.is_file() {
+        true => Ok(target),
+        false => Err(io::Error::other("not a regular file; give the name of one, or of none")),
+    }
 }
 
 /// Temporary files are private by default; these become ordinary ones.
@@ -149,6 +167,26 @@ mod tests {
             assert_eq!(files.tensor_f32("b")?, (vec![1], vec![0.5]));
         }
         assert_eq!(std::fs::read_dir(&dir)?.count(), 1, "temporary files stay behind");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_written_through_and_devices_refused() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "old")?;
+        std::os::unix::fs::symlink("file", &link)?;
+        write_atomic(&link, b"new")?;
+        assert_eq!(std::fs::read_to_string(&file)?, "new");
+        assert!(link.symlink_metadata()?.is_symlink());
+        let nowhere = dir.path().join("nowhere");
+        std::os::unix::fs::symlink("absent", &nowhere)?;
+        for path in [Path::new("/dev/null"), dir.path(), &nowhere] {
+            let outcome = write_atomic(path, b"new");
+            assert!(matches!(outcome, Err(LoadError::Io { .. })), "{}", path.display());
+        }
+        assert!(!Path::new("/dev/null").metadata()?.is_file());
         Ok(())
     }
 
