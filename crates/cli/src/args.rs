@@ -36,6 +36,12 @@ enum Command {
     /// Run a whole experiment.
     #[command(subcommand)]
     Run(Run),
+    /// List the methods that need no training.
+    Methods(commands::methods::MethodsArgs),
+    /// Print completions for a shell.
+    Completions(commands::shell::CompletionsArgs),
+    /// Print the manual page.
+    Man(commands::shell::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +76,9 @@ impl Cli {
             Command::Bench(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Run(Run::Repro(args)) => args.run(),
+            Command::Methods(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

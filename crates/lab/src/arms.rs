@@ -8,6 +8,7 @@ use diffprune::pruning::PerView;
 use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
+use crate::suggestion::with_nearest;
 use crate::LabError;
 use crate::methods::{PER_VIEW, in_each_view, names, untrained};
 
@@ -162,14 +163,26 @@ impl ArmSource<'_> {
             Some(pruner) => Ok(pruner.into()),
             None => Err(LabError::UnknownArm {
                 name: name.into(),
-                wanted: format!(
-                    "full, text-only, blank-image, downsampled-image, oracle-loo, untrained, inverted, {}",
-                    names().join(", ")
+                wanted: with_nearest(
+                    name,
+                    names().into_iter().chain(SPECIAL),
+                    &format!("{}, {}", SPECIAL.join(", "), names().join(", ")),
                 ),
             }),
         }
     }
 }
+
+/// Arms that are no method of the registry.
+const SPECIAL: [&str; 7] = [
+    "full",
+    "text-only",
+    "blank-image",
+    "downsampled-image",
+    "oracle-loo",
+    "untrained",
+    "inverted",
+];
 
 fn shared(scorer: DiffPrune) -> Arc<dyn Pruner> {
     Arc::new(scorer)

@@ -137,7 +137,7 @@ mod tests {
         write("a.safetensors", "two");
         assert_ne!(digest(), first);
         let second = digest();
-        let large = std::fs::File::create(dir.path().join("b.safetensors")).unwrap();
+        let large = File::create(dir.path().join("b.safetensors")).unwrap();
         large.set_len(WHOLE + 5 * STRIDE).unwrap();
         let third = digest();
         assert_ne!(third, second);

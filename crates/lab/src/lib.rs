@@ -20,6 +20,7 @@ mod observer;
 mod pictures;
 mod revision;
 mod stored;
+mod suggestion;
 
 pub use annotations::{Captions, SceneTruth};
 pub use answers::{ANSWERS, write_answers};
@@ -42,10 +43,12 @@ pub use experiment::{
 };
 pub use files::make_folder;
 pub use methods::{
-    Method, PER_VIEW, check_method, default_learning_rate, default_method, default_scorer, load_scorer,
+    Method, PER_VIEW, check_method, default_learning_rate, default_method, default_scorer, foreign_scorer,
+    load_scorer,
 };
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
 pub use pictures::collect;
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};
+pub use suggestion::nearest;

@@ -12,6 +12,7 @@ use diffprune::{
 use diffprune_baselines::{find, registry};
 
 use crate::LabError;
+use crate::suggestion::with_nearest;
 
 /// The family whose encoder has no `[CLS]`.
 pub(crate) const QWEN: &str = "qwen2.5-vl";
@@ -152,7 +153,7 @@ fn fixed(name: &str, per_view: bool) -> Result<Arc<dyn Pruner>, LabError> {
 fn unknown(text: &str) -> LabError {
     LabError::UnknownMethod {
         found: text.into(),
-        wanted: WANTED.into(),
+        wanted: with_nearest(text, names().into_iter().chain(KINDS), WANTED),
     }
 }
 
@@ -204,6 +205,13 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
 /// When the folder holds none, or one for another width.
 pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<DiffPrune, LabError> {
     DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
+}
+
+/// The family of models that the scorer named by `text` was trained on, if that is known and another than `family`.
+pub fn foreign_scorer(text: &str, family: &str) -> Option<String> {
+    let (_, dir) = text.split_once(':')?;
+    let trained = SelectorCheckpoint::metadata(dir).ok()?.vlm?;
+    (trained != family).then_some(trained)
 }
 
 fn unreadable(dir: &Path, source: CheckpointError) -> LabError {

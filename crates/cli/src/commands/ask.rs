@@ -13,7 +13,7 @@ use diffprune_lab::{LoadedModel, Method, default_method, timed};
 
 use crate::arithmetic::{self, Request};
 use crate::method::{HELP, Positions};
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, tell_foreign, tell_idle};
 use crate::picture::PictureArgs;
 use crate::print::say;
 
@@ -97,6 +97,7 @@ impl AskArgs {
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
         let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
+        tell_foreign(name, vlm.family());
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
         let inside = pruner.decoder().map(DecideOnce::new);
         // Some methods read the question, so nothing is chosen before it is there.
@@ -109,6 +110,7 @@ impl AskArgs {
         };
         let mut times = Times::default();
         let mut seen = self.look(vlm, pictures, &question, pruner.as_ref(), &mut times)?;
+        tell_idle(self.keep, seen.total / self.images.len().max(1));
         let mut turns = Vec::new();
         loop {
             // The pictures stand in the first turn; later ones find them there, pruned as they were.

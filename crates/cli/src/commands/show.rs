@@ -8,7 +8,7 @@ use diffprune::{Budget, Grid};
 use diffprune_lab::{KeptCounts, Method, default_method, draw};
 
 use crate::method::HELP;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, tell_foreign, tell_idle};
 use crate::picture::PictureArgs;
 use crate::print::say;
 
@@ -45,12 +45,14 @@ impl ShowArgs {
             .pruner
             .as_deref()
             .unwrap_or(default_method(model.vlm.family()));
+        tell_foreign(name, model.vlm.family());
         let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
         let options = PruneOptions {
             seed: self.seed,
             ..PruneOptions::new(self.keep)
         };
         let counts = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
+        tell_idle(self.keep, counts.total);
         let line = format!(
             "{}: {} of {} tokens kept by {name}{}",
             self.out.display(),

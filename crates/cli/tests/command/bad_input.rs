@@ -76,6 +76,36 @@ fn calls_that_make_no_sense_end_with_two() {
     assert_eq!(output("--help", &[]).status.code(), Some(0));
 }
 
+#[test]
+fn names_that_are_misspelt_get_a_suggestion() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, photo, png) = (dir.path().join("model"), dir.path().join("a.png"), dir.path().join("b.png"));
+    model(&checkpoint, 32);
+    picture(&photo);
+    let show = "show --model {} --image {} --out {} --pruner vision-zip";
+    refuse(show, &[&checkpoint, &photo, &png], &["`visionzip` (the most alike)"]);
+    let line = "show --model mini-llava-15 --image {} --out {}";
+    refuse(line, &[&photo, &png], &["was `mini-llava-1.5` meant?"]);
+}
+
+#[test]
+fn methods_completions_and_manual_are_printed() {
+    let list = succeed("methods", &[]);
+    let json: serde_json::Value = serde_json::from_str(&succeed("methods --json", &[])).unwrap();
+    let methods = json.as_array().unwrap();
+    assert_eq!(list.lines().count(), methods.len());
+    for method in methods {
+        let name = method["name"].as_str().unwrap();
+        assert!(list.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(succeed(&format!("completions {shell}"), &[]).contains("diffprune"), "{shell}");
+    }
+    assert!(succeed("man", &[]).contains(".TH"));
+    assert!(succeed("man eval", &[]).contains("budgets"));
+    refuse("man best", &[], &["`best`", "eval"]);
+}
+
 /// A reader that goes away is no error; a disk without room is one line.
 #[cfg(unix)]
 #[test]

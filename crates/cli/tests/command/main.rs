@@ -12,6 +12,7 @@ mod rivals;
 #[allow(dead_code)]
 #[path = "../../../vlm-adapters/src/hub/server.rs"]
 mod server;
+mod situations;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -242,7 +242,7 @@ fn with_pictures(
             .or_insert_with(|| InlineImage::from_base64(text))
             .clone();
         let image = image.map_err(|found| {
-            let wanted = "base64 of a JPEG or PNG, or the index of the row that has it";
+            let wanted = "base64 of a picture, or the index of the row that has it";
             EvalError::line(path, entry.line, format!("column image with {found}"), wanted)
         });
         let group = entry.question.group.clone().unwrap_or_default();
