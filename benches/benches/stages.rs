@@ -12,7 +12,7 @@ use burn::tensor::{DType, Device};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diffprune::scorer::ScorerConfig;
 use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, VisualInput, pruning_context};
-use diffprune::{Budget, DiffPrune, LoadOptions, Pruner, Signals, Vlm, load_vlm, prune};
+use diffprune::{Budget, LearnedPruner, LoadOptions, Pruner, Signals, Vlm, load_vlm, prune};
 use diffprune_mini::{
     Family, PretrainConfig, SceneDataset, Split, WorldConfig, render, untrained, write_processor_files,
 };
@@ -32,7 +32,7 @@ fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
 }
 
 /// The visual tokens that a budget leaves.
-fn visual(vlm: &dyn Vlm, encoded: &Encoded, pruner: &DiffPrune, budget: Budget) -> VisualInput {
+fn visual(vlm: &dyn Vlm, encoded: &Encoded, pruner: &LearnedPruner, budget: Budget) -> VisualInput {
     let pruned = prune(vlm, encoded, pruner, &PruneOptions::new(budget));
     pruned.expect("a budget that keeps something").0
 }
@@ -89,7 +89,7 @@ fn stages(criterion: &mut Criterion) {
         }
 
         let encoded = vlm.encode(pixels.clone(), Signals::default());
-        let pruner = DiffPrune::new(ScorerConfig::mini(vlm.d_descriptor()).init(&device));
+        let pruner = LearnedPruner::new(ScorerConfig::mini(vlm.d_descriptor()).init(&device));
         let context = pruning_context(vlm, &encoded, pruner.signals(), &PruneOptions::new(few));
         let context = context.expect("a budget that keeps something");
         group.bench_function("select", |b| b.iter(|| black_box(pruner.select(&context))));

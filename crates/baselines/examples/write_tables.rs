@@ -1,4 +1,4 @@
-//! Writes the table of the registry into the documents that hold it: the README of this crate and the book's page.
+//! Writes the table of the registry into the book's page that holds it.
 //!
 //! `cargo run -p diffprune-baselines --example write_tables`, after a change of the registry.
 
@@ -6,24 +6,22 @@ use std::{fs, io, path::Path};
 
 use diffprune_baselines::table;
 
-const DOCUMENTS: [&str; 2] = ["README.md", "../../docs/baselines.md"];
+/// The page, from this crate's folder.
+const PAGE: &str = "../../docs/baselines.md";
 
 fn main() -> io::Result<()> {
     let table = table();
     let header = table.lines().next().unwrap_or_default();
     // The first columns stay when others are added.
     let start = header.split_inclusive('|').take(3).collect::<String>();
-    for document in DOCUMENTS {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
-        let text = fs::read_to_string(&path)?;
-        let replaced = replaced(&text, &start, &table);
-        let missing = || {
-            let problem = format!("{document}: found no table that starts with `{start}`, wanted one");
-            io::Error::new(io::ErrorKind::InvalidData, problem)
-        };
-        fs::write(&path, replaced.ok_or_else(missing)?)?;
-        println!("{document}");
-    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let text = fs::read_to_string(&path)?;
+    let missing = || {
+        let problem = format!("{PAGE}: found no table that starts with `{start}`, expected one");
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    };
+    fs::write(&path, replaced(&text, &start, &table).ok_or_else(missing)?)?;
+    println!("{PAGE}");
     Ok(())
 }
 

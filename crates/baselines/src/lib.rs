@@ -52,8 +52,3 @@ pub use stratified::Stratified;
 pub use top::{highest, host_scores};
 pub use uniform_grid::UniformGrid;
 pub use variant::Variant;
-
-/// The code in the book compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/baselines.md")]
-mod book {}

@@ -3,15 +3,13 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+use diffprune_learned::{ConfigError, GateSettings, Head, HeadConfig, LearnedPruner, Method, TauRange};
 use diffprune_pruner::Budget;
 use diffprune_scorer::ScorerConfig;
-use diffprune_selectors::{Selector, SelectorConfig, geometric_tau};
-use diffprune_softtopk::{SoftTopKConfig, SoftTopKKind, ThresholdKind};
-use diffprune_throttler::{GateFamily, GateKind, ThrottlerConfig};
-use diffprune_training::cosine_anneal;
+use diffprune_softtopk::SoftTopKConfig;
+use diffprune_throttler::ThrottlerConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::Method;
 use crate::train::Trainee;
 
 /// The scorer's sizes: a preset for the width of the vision tokens, or everything spelt out.
@@ -53,7 +51,7 @@ pub struct DiffPruneConfig {
     pub scorer: ScorerChoice,
     /// Sizes of the head that takes the scorer's place, for methods that train one. Default: [`Method::head`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub selector: Option<SelectorConfig>,
+    pub selector: Option<HeadConfig>,
     /// The denoiser. Default: as wide as the tokens, diagonal attention.
     pub denoiser: Option<DenoiserConfig>,
     /// The soft top-k operator. Default: Laplace on z-scored scores.
@@ -68,34 +66,12 @@ impl Default for DiffPruneConfig {
             budget: Budget::rate(1, 9),
             tau_start: 1.0,
             tau_end: 0.1,
-            method: Method::Throttle,
+            method: Method::default(),
             scorer: ScorerChoice::Preset(ScorerPreset::Base),
             selector: None,
             denoiser: None,
             softtopk: SoftTopKConfig::new(),
             throttler: ThrottlerConfig::new(),
-        }
-    }
-}
-
-/// A setting that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("setting `{field}`: found {found}, wanted {wanted}")]
-pub struct ConfigError {
-    /// The setting, with its table.
-    pub field: String,
-    /// Its value.
-    pub found: String,
-    /// What would do.
-    pub wanted: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(field: &str, found: impl ToString, wanted: impl ToString) -> Self {
-        Self {
-            field: field.to_string(),
-            found: found.to_string(),
-            wanted: wanted.to_string(),
         }
     }
 }
@@ -146,7 +122,7 @@ impl DiffPruneConfig {
                 "a finite number above 0",
             ));
         }
-        self.check_method()?;
+        self.method.check(&self.gate_settings())?;
         Ok(Self {
             selector: self.selector_config(d_vision)?,
             scorer: ScorerChoice::Config(scorer),
@@ -155,40 +131,18 @@ impl DiffPruneConfig {
         })
     }
 
-    /// The soft top-k whose weights go to the throttler; `None` for methods that have no throttler.
-    pub(crate) fn throttled_operator(&self) -> Option<SoftTopKKind> {
-        match self.method {
-            Method::Throttle => Some(self.softtopk.kind.into()),
-            Method::Operator { operator, .. } => Some(operator),
-            _ => None,
+    /// The settings that methods share.
+    pub fn gate_settings(&self) -> GateSettings {
+        GateSettings {
+            softtopk: self.softtopk.clone(),
+            throttler: self.throttler.clone(),
         }
-    }
-
-    fn check_method(&self) -> Result<(), ConfigError> {
-        if let Some(operator) = self.throttled_operator() {
-            self.gate_family(operator)?;
-        }
-        let (name, weight) = self.method.penalty_weight();
-        let field = format!("diffprune.method.{name}");
-        if !(weight.is_finite() && weight >= 0.0) {
-            return Err(ConfigError::new(&field, weight, "a finite number, not negative"));
-        }
-        if weight == 0.0 && self.method.needs_penalty() {
-            let wanted = "a number above 0: nothing else holds this method to the budget";
-            return Err(ConfigError::new(&field, weight, wanted));
-        }
-        if let Some(loss) = self.method.box_loss() {
-            let wanted = "weights that are not negative, and one above 0";
-            loss.check()
-                .map_err(|cause| ConfigError::new("diffprune.method", cause, wanted))?;
-        }
-        Ok(())
     }
 
     /// The sizes of the head that takes the scorer's place, checked.
-    fn selector_config(&self, d_vision: usize) -> Result<Option<SelectorConfig>, ConfigError> {
+    fn selector_config(&self, d_vision: usize) -> Result<Option<HeadConfig>, ConfigError> {
         let wanted = self.method.head(d_vision);
-        let name = |head: &Option<SelectorConfig>| head.as_ref().map_or("nothing", SelectorConfig::name);
+        let name = |head: &Option<HeadConfig>| head.as_ref().map_or("nothing", HeadConfig::name);
         let found = self.selector.clone().or_else(|| wanted.clone());
         if name(&found) != name(&wanted) {
             let wanted = format!("{}, as the method is {}", name(&wanted), self.method.name());
@@ -211,37 +165,14 @@ impl DiffPruneConfig {
         Ok(found)
     }
 
-    /// The curve in which the throttler takes the derivative of its gates on the weights of `operator`.
-    ///
-    /// # Errors
-    /// When the gate is the noise gate and the operator's weights cannot drive it.
-    pub(crate) fn gate_family(&self, operator: SoftTopKKind) -> Result<GateFamily, ConfigError> {
-        if self.throttler.gate == GateKind::VpNoise {
-            operator.supports_vp_noise().map_err(|cause| {
-                let (field, found) = match (self.method, operator) {
-                    (Method::Operator { .. }, _) => ("diffprune.method.operator", operator.to_string()),
-                    (_, SoftTopKKind::Threshold(kind)) => ("diffprune.softtopk.kind", format!("{kind:?}")),
-                    _ => ("diffprune.softtopk.kind", operator.to_string()),
-                };
-                let wanted = format!("one for `throttler.gate` = VpNoise ({cause})");
-                ConfigError::new(field, found, wanted)
-            })?;
-        }
-        Ok(match operator {
-            SoftTopKKind::Threshold(ThresholdKind::Sigmoid) | SoftTopKKind::DfTopK => GateFamily::Sigmoid,
-            // The others only with the scale gate, whose derivative runs through the weights and not through the curve.
-            _ => GateFamily::Laplace,
-        })
-    }
-
     /// The temperature of step `step` of `steps`: half a cosine from [`tau_start`](Self::tau_start) to
     /// [`tau_end`](Self::tau_end), or the published schedule of methods that have one of their own.
     pub fn tau_at(&self, step: usize, steps: usize) -> f64 {
-        match self.method {
-            Method::DynamicVit { .. } => self.tau_start,
-            Method::DynamicLlava { .. } => geometric_tau(self.tau_start, self.tau_end, step, steps),
-            _ => cosine_anneal(self.tau_start, self.tau_end, step, steps.saturating_sub(1)),
-        }
+        let tau = TauRange {
+            start: self.tau_start,
+            end: self.tau_end,
+        };
+        self.method.tau_at(tau, step, steps)
     }
 
     /// The scorer's sizes for tokens of width `d_vision`.
@@ -267,8 +198,24 @@ impl DiffPruneConfig {
             .denoiser
             .clone()
             .unwrap_or_else(|| DenoiserConfig::new(d_vision));
-        let (selector, denoiser) = draw(&resolved, d_vision, &denoiser, seed);
-        Ok(Trainee::new(selector, denoiser, device))
+        let (head, denoiser) = draw(&resolved, d_vision, &denoiser, seed);
+        Ok(Trainee::new(head, denoiser, device))
+    }
+}
+
+impl DiffPruneConfig {
+    /// A sanity arm: the scorer (or the head in its place) as it is before training.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn untrained(
+        &self,
+        d_vision: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<LearnedPruner, ConfigError> {
+        let trainee = self.init(d_vision, seed, device)?;
+        Ok(LearnedPruner::new(trainee.head).with_name("untrained"))
     }
 }
 
@@ -292,23 +239,18 @@ fn check_denoiser(config: &DenoiserConfig) -> Result<(), ConfigError> {
 static DRAWING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The scorer is drawn first even when a head takes its place, so that all methods start from the same denoiser.
-fn draw(
-    config: &DiffPruneConfig,
-    d_vision: usize,
-    denoiser: &DenoiserConfig,
-    seed: u64,
-) -> (Selector, Denoiser) {
+fn draw(config: &DiffPruneConfig, d_vision: usize, denoiser: &DenoiserConfig, seed: u64) -> (Head, Denoiser) {
     let _guard = DRAWING.lock();
     let cpu = Device::flex();
     cpu.seed(seed);
     let scorer = config.scorer_config(d_vision).init(&cpu);
     let denoiser = denoiser.init(&cpu);
-    let selector = match &config.selector {
-        None => Selector::Scorer(scorer),
+    let head = match &config.selector {
+        None => Head::Scorer(scorer),
         Some(head) => head.init(&cpu),
     };
-    selector.visit(&mut Draw);
-    (selector, denoiser)
+    head.visit(&mut Draw);
+    (head, denoiser)
 }
 
 /// Burn draws a parameter when it is first read; reading all of them at once ties the values to the seed.
@@ -323,15 +265,15 @@ impl ModuleVisitor for Draw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::GumbelBackward;
+    use diffprune_learned::{GumbelBackward, GumbelSte};
+    use diffprune_softtopk::ThresholdKind;
+    use diffprune_throttler::GateKind;
 
     #[test]
     fn resolved_settings_survive_toml() {
         let config = DiffPruneConfig {
             scorer: ScorerChoice::Preset(ScorerPreset::Mini),
-            method: Method::GumbelSte {
-                backward: GumbelBackward::Soft,
-            },
+            method: GumbelSte::new(GumbelBackward::Soft).into(),
             ..Default::default()
         };
         let resolved = config.resolve(32).unwrap();
@@ -396,11 +338,9 @@ mod tests {
             method,
             ..Default::default()
         };
-        let gumbel = Method::GumbelSte {
-            backward: GumbelBackward::Soft,
-        };
+        let gumbel = GumbelSte::new(GumbelBackward::Soft).into();
         for kind in ThresholdKind::ALL {
-            let noise = config(kind, GateKind::VpNoise, Method::Throttle).resolve(32);
+            let noise = config(kind, GateKind::VpNoise, Method::default()).resolve(32);
             match kind.supports_vp_noise() {
                 Ok(()) => assert!(noise.is_ok()),
                 Err(cause) => {
@@ -410,7 +350,7 @@ mod tests {
                 }
             }
             assert!(
-                config(kind, GateKind::Scale, Method::Throttle)
+                config(kind, GateKind::Scale, Method::default())
                     .resolve(32)
                     .is_ok()
             );

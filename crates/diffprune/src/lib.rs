@@ -1,13 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod method;
-mod pruner;
 mod train;
 
-pub use config::{ConfigError, DiffPruneConfig, ScorerChoice, ScorerPreset};
-pub use method::{GumbelBackward, Method, UnknownMethod};
-pub use pruner::DiffPrune;
+pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
     DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport, Trainee,
@@ -16,11 +12,16 @@ pub use train::{
 
 // The family, so that one dependency is enough.
 pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+pub use diffprune_learned::{
+    Atp, ConfigError, DiffPrune, Draws, DynamicLlava, DynamicVit, Gate, GateInput, GateSettings, Gated,
+    GlimpsePrune, GumbelBackward, GumbelSte, Head, HeadCheckpoint, HeadConfig, HeadMetadata, LearnedMethod,
+    LearnedPruner, Method, Operator, ScoringHead, TauRange, ThrottledGate, ThrottledInput, UnknownMethod,
+    methods, throttled_gate,
+};
 pub use diffprune_pruner::{
     Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
-pub use diffprune_selectors::{Selector, SelectorCheckpoint, SelectorConfig, SelectorMetadata};
 pub use diffprune_softtopk::{
     SoftTopK, SoftTopKConfig, SoftTopKInput, SoftTopKKind, SoftTopKOutput, ThresholdKind, TopKOperator,
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
@@ -28,14 +29,17 @@ pub use diffprune_softtopk::{
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
 pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};
 
+/// The tensor library that all of this is written in.
+pub use burn;
+
 /// All of `diffprune-denoiser`.
 pub use diffprune_denoiser as denoiser;
+/// All of `diffprune-learned`.
+pub use diffprune_learned as learned;
 /// All of `diffprune-pruner`.
 pub use diffprune_pruner as pruning;
 /// All of `diffprune-scorer`.
 pub use diffprune_scorer as scorer;
-/// All of `diffprune-selectors`.
-pub use diffprune_selectors as selectors;
 /// All of `diffprune-softtopk`.
 pub use diffprune_softtopk as softtopk;
 /// All of `diffprune-throttler`.

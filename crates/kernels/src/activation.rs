@@ -1,8 +1,10 @@
 //! Activations, one pass over memory each.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, Activation, FusedOps};
 use crate::reference;
 
@@ -14,10 +16,11 @@ pub(crate) const QUICK_GELU_SLOPE: f64 = 1.702;
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::gelu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Gelu));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Gelu))
+    reference::gelu(x)
 }
 
 /// The sigmoid approximation of [`gelu`] that CLIP uses: `x * sigmoid(1.702 x)`.
@@ -25,13 +28,14 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::quick_gelu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            Activation::QuickGelu,
+        ));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(
-        x.into_dispatch(),
-        Activation::QuickGelu,
-    ))
+    reference::quick_gelu(x)
 }
 
 /// Sigmoid linear unit: `x * sigmoid(x)`.
@@ -39,10 +43,11 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x` and output: any, the same
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::silu(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Silu));
     }
-    Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Silu))
+    reference::silu(x)
 }
 
 /// Gated unit of the Llama family: `silu(gate) * up`, without keeping `silu(gate)`.
@@ -50,8 +55,9 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `gate`, `up` and output: any, the same (no broadcasting)
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
-    if !(fused::serves(&gate) && fused::serves(&up) && gate.dims() == up.dims()) {
-        return reference::swiglu(gate, up);
+    #[cfg(feature = "fused")]
+    if fused::serves(&gate) && fused::serves(&up) && gate.dims() == up.dims() {
+        return Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()));
     }
-    Tensor::from_dispatch(Dispatch::fused_swiglu(gate.into_dispatch(), up.into_dispatch()))
+    reference::swiglu(gate, up)
 }

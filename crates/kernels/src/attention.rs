@@ -1,8 +1,10 @@
 //! Scaled dot-product attention on `[batch, tokens, heads, head_dim]`.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, Tensor};
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, AttentionForm, FusedOps};
 use crate::reference;
 
@@ -40,18 +42,19 @@ impl AttentionOptions {
 pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, options: &AttentionOptions) -> Tensor<4> {
     check_shapes(q.dims(), k.dims(), options);
     assert_eq!(k.dims(), v.dims(), "keys and values must have one shape");
-    if !(fused::serves(&q) && fused::serves(&k) && fused::serves(&v)) {
-        return reference::attention(q, k, v, options);
+    #[cfg(feature = "fused")]
+    if fused::serves(&q) && fused::serves(&k) && fused::serves(&v) {
+        let form = AttentionForm {
+            scale: options.scale_for(q.dims()[3]) as f32,
+            causal: options.causal,
+        };
+        let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
+        return Tensor::from_dispatch(match options.key_mask.clone() {
+            None => Dispatch::fused_attention(q, k, v, form),
+            Some(mask) => Dispatch::fused_masked_attention(q, k, v, mask.into_dispatch(), form),
+        });
     }
-    let form = AttentionForm {
-        scale: options.scale_for(q.dims()[3]) as f32,
-        causal: options.causal,
-    };
-    let (q, k, v) = (q.into_dispatch(), k.into_dispatch(), v.into_dispatch());
-    Tensor::from_dispatch(match options.key_mask.clone() {
-        None => Dispatch::fused_attention(q, k, v, form),
-        Some(mask) => Dispatch::fused_masked_attention(q, k, v, mask.into_dispatch(), form),
-    })
+    reference::attention(q, k, v, options)
 }
 
 /// The weights of [`attention`] themselves, meant for a few queries: a row sums to one, or is zero if it sees no key.

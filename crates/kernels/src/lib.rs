@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+#[cfg(feature = "fused")]
 mod fused;
 mod linear;
 mod loss;

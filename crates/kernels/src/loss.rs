@@ -1,8 +1,12 @@
 //! Negative log-likelihood of one class per row.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Int, Tensor};
+#[cfg(feature = "fused")]
+use burn::tensor::DType;
+use burn::tensor::{Int, Tensor};
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
 use crate::reference;
 
@@ -16,12 +20,15 @@ use crate::reference;
 /// # Panics
 /// On the CPU if a target is outside the vocabulary.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let readable = matches!(targets.dtype(), DType::I32 | DType::I64) && targets.dims() == [logits.dims()[0]];
-    if !(readable && fused::serves(&logits)) {
-        return reference::cross_entropy(logits, targets);
+    #[cfg(feature = "fused")]
+    if fused::serves(&logits)
+        && matches!(targets.dtype(), DType::I32 | DType::I64)
+        && targets.dims() == [logits.dims()[0]]
+    {
+        return Tensor::from_dispatch(Dispatch::fused_cross_entropy(
+            logits.into_dispatch(),
+            targets.into_dispatch(),
+        ));
     }
-    Tensor::from_dispatch(Dispatch::fused_cross_entropy(
-        logits.into_dispatch(),
-        targets.into_dispatch(),
-    ))
+    reference::cross_entropy(logits, targets)
 }

@@ -1,8 +1,10 @@
 //! Normalisations of the last axis.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
 use crate::reference;
 
@@ -12,13 +14,12 @@ use crate::reference;
 /// - `x` and output: `[.., d]`
 /// - `gamma`, `beta`: `[d]`
 pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Tensor<D> {
-    let width = x.dims()[D - 1];
-    let fits = |y: &Tensor<1>| fused::serves(y) && y.dims() == [width];
-    if !(fused::serves(&x) && fits(&gamma) && fits(&beta)) {
-        return reference::layer_norm(x, gamma, beta, eps);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) && fused::serves_row(&gamma, &x) && fused::serves_row(&beta, &x) {
+        let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
+        return Tensor::from_dispatch(Dispatch::fused_layer_norm(x.into_dispatch(), gamma, beta, eps));
     }
-    let (gamma, beta) = (gamma.into_dispatch(), beta.into_dispatch());
-    Tensor::from_dispatch(Dispatch::fused_layer_norm(x.into_dispatch(), gamma, beta, eps))
+    reference::layer_norm(x, gamma, beta, eps)
 }
 
 /// Root-mean-square normalisation of the last axis: `x / sqrt(mean(x^2) + eps) * gamma`, f32 sums.
@@ -27,13 +28,13 @@ pub fn layer_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, beta: Tensor<1
 /// - `x` and output: `[.., d]`
 /// - `gamma`: `[d]`
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, eps: f64) -> Tensor<D> {
-    let width = x.dims()[D - 1];
-    if !(fused::serves(&x) && fused::serves(&gamma) && gamma.dims() == [width]) {
-        return reference::rms_norm(x, gamma, eps);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) && fused::serves_row(&gamma, &x) {
+        return Tensor::from_dispatch(Dispatch::fused_rms_norm(
+            x.into_dispatch(),
+            gamma.into_dispatch(),
+            eps,
+        ));
     }
-    Tensor::from_dispatch(Dispatch::fused_rms_norm(
-        x.into_dispatch(),
-        gamma.into_dispatch(),
-        eps,
-    ))
+    reference::rms_norm(x, gamma, eps)
 }

@@ -1,8 +1,10 @@
 //! Rotary position embedding in the rotate-half convention of the Llama and Qwen checkpoints.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
 use crate::reference;
 
@@ -23,17 +25,20 @@ pub fn rope_tables(position_ids: Tensor<2, Int>, head_dim: usize, theta: f64) ->
 /// - `x` and output: `[b, n, h, d]`, `d` even
 /// - `cos`, `sin`: `[b, n, d / 2]`, or `[1, n, d / 2]` for all of a batch
 pub fn rope_halves(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
-    let [batch, n, _, d] = x.dims();
-    let fits = |y: &Tensor<3>| {
-        fused::serves(y)
-            && matches!(y.dims(), [b, m, half] if (b == batch || b == 1) && m == n && 2 * half == d)
-    };
-    if !(fused::serves(&x) && fits(&cos) && fits(&sin) && cos.dims() == sin.dims()) {
-        return reference::rope_halves(x, cos, sin);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) && turns(&cos, &x) && turns(&sin, &x) && cos.dims() == sin.dims() {
+        let (cos, sin) = (
+            cos.without_autodiff().into_dispatch(),
+            sin.without_autodiff().into_dispatch(),
+        );
+        return Tensor::from_dispatch(Dispatch::fused_rope(x.into_dispatch(), cos, sin, false));
     }
-    let (cos, sin) = (
-        cos.without_autodiff().into_dispatch(),
-        sin.without_autodiff().into_dispatch(),
-    );
-    Tensor::from_dispatch(Dispatch::fused_rope(x.into_dispatch(), cos, sin, false))
+    reference::rope_halves(x, cos, sin)
+}
+
+/// Whether the fused form takes `table` for `x`.
+#[cfg(feature = "fused")]
+fn turns(table: &Tensor<3>, x: &Tensor<4>) -> bool {
+    let ([batch, n, _, d], [rows, m, half]) = (x.dims(), table.dims());
+    fused::serves(table) && (rows == batch || rows == 1) && m == n && 2 * half == d
 }

@@ -1,8 +1,10 @@
 //! Softmax of the last axis.
 
+#[cfg(feature = "fused")]
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+#[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
 use crate::reference;
 
@@ -11,8 +13,9 @@ use crate::reference;
 /// # Shapes
 /// - `x` and output: `[.., d]`
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if !fused::serves(&x) {
-        return reference::softmax(x);
+    #[cfg(feature = "fused")]
+    if fused::serves(&x) {
+        return Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()));
     }
-    Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()))
+    reference::softmax(x)
 }

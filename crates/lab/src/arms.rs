@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use diffprune::pruning::PerView;
-use diffprune::{DiffPrune, PositionRule, Pruner, Vlm};
+use diffprune::{LearnedPruner, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
-use crate::suggestion::with_nearest;
 use crate::LabError;
 use crate::methods::{PER_VIEW, in_each_view, names, untrained};
+use crate::suggestion::with_nearest;
 
 /// Added to an arm's name: kept tokens are re-indexed instead of keeping their positions.
 const REINDEXED: &str = "-reindexed";
@@ -27,7 +27,7 @@ pub struct Trained {
     /// Seed of the training; the arm's records carry it.
     pub seed: u64,
     /// The trained method.
-    pub scorer: DiffPrune,
+    pub scorer: LearnedPruner,
 }
 
 /// Trained methods by the name of their arm, one for each training seed.
@@ -117,7 +117,7 @@ impl ArmSource<'_> {
         &self,
         scorer: &str,
         name: &str,
-        variant: impl Fn(DiffPrune) -> Arc<dyn Pruner>,
+        variant: impl Fn(LearnedPruner) -> Arc<dyn Pruner>,
     ) -> Result<Vec<Arm>, LabError> {
         let Some(trained) = self.scorers.get(scorer) else {
             return Err(LabError::UnknownScorer { name: scorer.into() });
@@ -184,6 +184,6 @@ const SPECIAL: [&str; 7] = [
     "inverted",
 ];
 
-fn shared(scorer: DiffPrune) -> Arc<dyn Pruner> {
+fn shared(scorer: LearnedPruner) -> Arc<dyn Pruner> {
     Arc::new(scorer)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
 use diffprune::{
-    CheckpointError, DiffPrune, DiffPruneConfig, PruneError, Pruner, ScorerChoice, ScorerPreset,
-    SelectorCheckpoint, Vlm,
+    CheckpointError, DiffPruneConfig, HeadCheckpoint, LearnedPruner, PruneError, Pruner, ScorerChoice,
+    ScorerPreset, Vlm,
 };
 use diffprune_baselines::{find, registry};
 
@@ -42,7 +42,7 @@ const SMALL: usize = 256;
 /// A method as [`Method::parse`] finds it: one that needs no training, or a trained scorer.
 pub struct Method {
     pruner: Arc<dyn Pruner>,
-    scorer: Option<DiffPrune>,
+    scorer: Option<LearnedPruner>,
 }
 
 impl Method {
@@ -74,7 +74,7 @@ impl Method {
     }
 
     /// A trained method.
-    pub fn learned(scorer: DiffPrune) -> Self {
+    pub fn learned(scorer: LearnedPruner) -> Self {
         Self {
             pruner: Arc::new(scorer.clone()),
             scorer: Some(scorer),
@@ -179,7 +179,7 @@ pub(crate) fn in_each_view(pruner: Box<dyn Pruner>) -> Result<PerView, LabError>
 pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>, LabError> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
-        SelectorCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
+        HeadCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
     }
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
@@ -203,8 +203,8 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
 ///
 /// # Errors
 /// When the folder holds none, or one for another width.
-pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<DiffPrune, LabError> {
-    DiffPrune::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
+pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError> {
+    LearnedPruner::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
 }
 
 /// The family of models that the scorer named by `text` was trained on, if that is known and another than `family`.
@@ -222,17 +222,12 @@ fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
 }
 
 /// The scorer that a training of this seed starts from.
-pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<DiffPrune, LabError> {
+pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<LearnedPruner, LabError> {
     let config = DiffPruneConfig {
         scorer: default_scorer(vlm.d_descriptor()),
         ..DiffPruneConfig::default()
     };
-    Ok(DiffPrune::untrained(
-        &config,
-        vlm.d_descriptor(),
-        seed,
-        &vlm.device(),
-    )?)
+    Ok(config.untrained(vlm.d_descriptor(), seed, &vlm.device())?)
 }
 
 /// The default scorer for descriptors of this width.

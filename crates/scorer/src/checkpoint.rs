@@ -13,7 +13,7 @@ use burn::tensor::Device;
 
 pub use self::error::CheckpointError;
 use self::file::read;
-pub use self::metadata::Metadata;
+pub use self::metadata::{Metadata, ScorerSizes, Sizes};
 pub use self::module::ModuleCheckpoint;
 use self::state::StateDict;
 use crate::scorer::Scorer;
@@ -85,8 +85,7 @@ impl ScorerCheckpoint {
     ///
     /// If the file is missing, unreadable, not of this format or contradicts itself.
     pub fn metadata(dir: impl AsRef<Path>) -> Result<Metadata, CheckpointError> {
-        let path = dir.as_ref().join(METADATA_FILE);
-        Metadata::parse(&read(&path)?, &path)
+        Metadata::read(dir)
     }
 
     /// Reads a scorer onto `device`. Tensors of a denoiser are passed over.
@@ -99,7 +98,7 @@ impl ScorerCheckpoint {
         let metadata = Self::metadata(dir)?;
         let path = dir.join(TENSORS_FILE);
         let state = StateDict::from_bytes(&read(&path)?, &path, |name| !name.starts_with(DENOISER_PREFIX))?;
-        let scorer = state.into_module("", metadata.scorer.init_lazy(device), &path)?;
+        let scorer = state.into_module("", metadata.sizes.scorer.init_lazy(device), &path)?;
         Ok((scorer, metadata))
     }
 

@@ -29,6 +29,12 @@ impl From<usize> for K {
     }
 }
 
+impl From<Tensor<1>> for K {
+    fn from(k: Tensor<1>) -> Self {
+        Self::Rows(k)
+    }
+}
+
 /// Temperature, in units of the (normalised) scores: small is sharp.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
@@ -45,7 +51,13 @@ impl From<f64> for Tau {
     }
 }
 
-/// What [`SoftTopK::forward`] takes.
+impl From<Tensor<1>> for Tau {
+    fn from(tau: Tensor<1>) -> Self {
+        Self::Rows(tau)
+    }
+}
+
+/// What [`SoftTopK::forward`] takes; made by [`SoftTopKInput::new`].
 #[derive(Debug, Clone)]
 pub struct SoftTopKInput {
     /// Raw scores, `[batch, n_tokens]`; higher passes first.
@@ -59,6 +71,24 @@ pub struct SoftTopKInput {
 }
 
 impl SoftTopKInput {
+    /// Scores in which every token is real, `[batch, n_tokens]`, with a budget and a temperature: a number for the whole
+    /// batch, or a tensor `[batch]` (or `[1]`) for its rows.
+    pub fn new(scores: Tensor<2>, k: impl Into<K>, tau: impl Into<Tau>) -> Self {
+        Self {
+            scores,
+            k: k.into(),
+            tau: tau.into(),
+            mask: None,
+        }
+    }
+
+    /// The same with tokens that are not real: `mask` is `[batch, n_tokens]`, true = real token.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Tensor<2, Bool>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
+
     /// The differentiable arguments in working precision: scores normalised if an epsilon is given, those of masked
     /// tokens 0, budget and temperature one per row.
     pub(crate) fn track(self, z_score_eps: Option<f64>) -> (Tracked, Option<Tensor<2, Bool>>) {
@@ -80,6 +110,7 @@ impl SoftTopKInput {
 
 /// What [`SoftTopK::forward`] gives. f32, or f64 when the scores are f64.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SoftTopKOutput {
     /// `alpha`, `[batch, n_tokens]`, each in `[0, 1]`, with row sum `k`. Masked tokens: 0.
     pub weights: Tensor<2>,
@@ -226,6 +257,22 @@ pub(crate) fn to_working_precision<const D: usize>(scores: Tensor<D>) -> Tensor<
     }
 }
 
+/// Whether the tensors of `device` lie in this process's memory, where rows are solved in f64.
+///
+/// The crate chooses no backend, so it cannot name `Device::flex()`: that function exists only where the CPU backend is
+/// compiled in. The name of the device says the same in every build; a backend that is not recognised is served by tensor
+/// operations.
 pub(crate) fn is_cpu(device: &Device) -> bool {
-    *device == Device::flex()
+    format!("{:?}", device.clone().without_autodiff()).starts_with("Device<Flex(")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_recognised_with_and_without_autodiff() {
+        assert!(is_cpu(&Device::flex()));
+        assert!(is_cpu(&Device::flex().autodiff()));
+    }
 }

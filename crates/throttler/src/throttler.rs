@@ -50,7 +50,7 @@ impl ThrottlerConfig {
     }
 }
 
-/// What [`Throttler::forward`] takes.
+/// What [`Throttler::forward`] takes; made by [`ThrottlerInput::new`].
 #[derive(Debug, Clone)]
 pub struct ThrottlerInput {
     /// `[batch, n_tokens, d]`
@@ -67,6 +67,38 @@ pub struct ThrottlerInput {
     pub noise: Tensor<3>,
     /// `[batch, n_tokens]`, true = real token: whom the noise scale is measured on. `None`: all.
     pub mask: Option<Tensor<2, Bool>>,
+}
+
+impl ThrottlerInput {
+    /// Tokens that are all real, with their gate: `weights`, their `complement` and the `argument` of the curve `family`.
+    ///
+    /// # Shapes
+    /// - `tokens`, `noise`: `[batch, n_tokens, d]`
+    /// - `weights`, `complement`, `argument`: `[batch, n_tokens]`
+    pub fn new(
+        tokens: Tensor<3>,
+        [weights, complement, argument]: [Tensor<2>; 3],
+        family: GateFamily,
+        noise: Tensor<3>,
+    ) -> Self {
+        Self {
+            tokens,
+            weights,
+            complement,
+            argument,
+            family,
+            noise,
+            mask: None,
+        }
+    }
+
+    /// The same with tokens that are not real: `mask` is `[batch, n_tokens]`, true = real token. The scale of the noise is
+    /// measured on the real ones.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Tensor<2, Bool>) -> Self {
+        self.mask = Some(mask);
+        self
+    }
 }
 
 /// Lets token `i` through in proportion to its weight and fills the rest with noise.

@@ -99,7 +99,7 @@ impl TrainArgs {
                 };
                 config.diffprune.scorer = default_scorer(d_vision);
                 config.diffprune.budget = Budget::rate(2, 9);
-                if matches!(self.method, Some(Method::Operator { .. })) {
+                if matches!(self.method, Some(Method::Operator(_))) {
                     config.diffprune.throttler.gate = GateKind::Scale;
                 }
                 config

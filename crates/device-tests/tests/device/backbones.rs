@@ -6,8 +6,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 use diffprune::vlm::{LoadOptions, PruneOptions, Vlm, load_vlm, prune};
 use diffprune::{
-    Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError, DiffPrune,
-    DiffPruneConfig, FeatureStore, ScorerChoice, ScorerPreset, Signals, Trainee, training_loss,
+    Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
+    DiffPruneConfig, FeatureStore, LearnedPruner, ScorerChoice, ScorerPreset, Signals, Trainee,
+    training_loss,
 };
 use image::{Rgb, RgbImage};
 
@@ -80,11 +81,11 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         let scorer = config
             .init(vlm.d_descriptor(), 3, &Device::flex())
             .map_err(|e| text(&e))?
-            .scorer;
+            .head;
         let scorer = burn::module::Module::to_device(scorer, device);
         let options = PruneOptions::new(Budget::rate(1, 3));
         let (visual, selection) =
-            prune(vlm.as_ref(), &encoded, &DiffPrune::new(scorer), &options).map_err(|e| text(&e))?;
+            prune(vlm.as_ref(), &encoded, &LearnedPruner::new(scorer), &options).map_err(|e| text(&e))?;
         let features = visual.features.clone().autodiff().require_grad();
         let tracked = diffprune::vlm::VisualInput {
             features: features.clone(),
@@ -162,7 +163,7 @@ fn training(dir: &Path, target: &Target) -> Result<f32, String> {
         let plain = config
             .init(vlm.d_descriptor(), 1, &Device::flex())
             .map_err(|e| text(&e))?;
-        let model = Trainee::new(plain.scorer, plain.denoiser, &device.clone().autodiff());
+        let model = Trainee::new(plain.head, plain.denoiser, &device.clone().autodiff());
         let store = FeatureStore::new(&Pair, CachePrecision::F32, 0);
         let prompt = CaptionPrompt::new(vlm.as_ref(), "what is it", 8).map_err(|e| text(&e))?;
         let batch = CaptionBatch {

@@ -11,7 +11,7 @@ use diffprune::softtopk::{
     gumbel_topk_ste, hard_topk,
 };
 use diffprune::throttler::{GateFamily, GateKind, NoiseScale, ThrottlerConfig, ThrottlerInput};
-use diffprune::{DiffPrune, Pruner};
+use diffprune::{LearnedPruner, Pruner};
 
 use crate::Check;
 use crate::compare::{close, host, numbers, values_and_gradients};
@@ -191,7 +191,7 @@ pub fn checks() -> Vec<Check> {
                 let grid = Grid { rows: 3, cols: 4 };
                 let context = PruningContext::new(tokens.clone(), grid, &Budget::Tokens(5))
                     .map_err(|error| error.to_string())?;
-                let selection = DiffPrune::new(scorer(device))
+                let selection = LearnedPruner::new(scorer(device))
                     .select(&context)
                     .map_err(|error| error.to_string())?;
                 Ok::<_, String>(host(selection.gather(tokens)))

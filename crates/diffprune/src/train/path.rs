@@ -1,10 +1,10 @@
 //! The training data path.
 
 use burn::tensor::{Bool, Tensor};
+use diffprune_learned::{Draws, GateInput};
 use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
 use diffprune_vlm_adapters::Vlm;
 
-use super::gates::{GateInput, gate};
 use super::text::count_targets;
 use crate::{CaptionPrompt, DataError, DiffPruneConfig, FeatureStore, TrainError, Trainee};
 
@@ -74,17 +74,21 @@ pub fn training_loss(
         }
         .into());
     }
-    let gated = gate(
-        &model.scorer,
+    let gated = config.method.gate(
+        &model.head,
         &GateInput {
-            config,
-            batch,
             descriptors: descriptors(tokens.clone(), vlm.group()),
             tokens,
-            budgets: budgets(&config.budget, &layouts)?,
+            budgets: &budgets(&config.budget, &layouts)?,
             layouts: &layouts,
             mask: mask.clone(),
             relevance,
+            tau: batch.tau,
+            draws: Draws {
+                seed: batch.seed,
+                numbers: &batch.draws,
+            },
+            settings: &config.gate_settings(),
         },
     )?;
     let denoised = denoise(model, gated.tokens, mask.clone(), vlm.group());

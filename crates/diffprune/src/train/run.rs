@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
+use diffprune_learned::HeadCheckpoint;
 use diffprune_scorer::ScorerCheckpoint;
-use diffprune_selectors::{SelectorCheckpoint, SelectorMetadata};
 use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
 use diffprune_vlm_adapters::Vlm;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Inputs, RunFile};
 use super::metrics::ValidationMetrics;
+use super::model::StoredTrainee;
 use super::order::DataOrder;
 use super::step::Setting;
 use crate::{CaptionData, TrainConfig, TrainError, Trainee};
@@ -140,7 +141,9 @@ impl<'a> Trainer<'a> {
         let mut optimizer = Optimizer::new(config.optimizer());
         let (mut state, mut step) = (RunState::default(), 0);
         if let Some(checkpoint) = checkpoints.latest()? {
-            (model, state) = checkpoint.restore(model, &mut optimizer)?;
+            let stored: StoredTrainee;
+            (stored, state) = checkpoint.restore(model.into(), &mut optimizer)?;
+            model = stored.into();
             step = checkpoint.step;
             progress.note(&format!("resuming after step {step}"));
         }
@@ -173,7 +176,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step.is_multiple_of(config.checkpoint_every) || step == config.steps || state.stopped_early {
-                checkpoints.save(step, &model, &optimizer, &state)?;
+                checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
             }
         }
         progress.finish();
@@ -192,12 +195,12 @@ impl Setting<'_> {
             "seed": self.config.seed,
         });
         let family = self.with_vlm(|vlm| vlm.family());
-        let metadata = SelectorMetadata::new(self.config.diffprune.method.name(), &model.scorer)
+        let metadata = HeadCheckpoint::describe(self.config.diffprune.method.name(), &model.head)
             .with_vlm(family)
             .with_training(summary);
-        Ok(SelectorCheckpoint::save_with_denoiser(
+        Ok(HeadCheckpoint::save_with_denoiser(
             dir,
-            &model.scorer,
+            &model.head,
             &model.denoiser,
             &metadata,
         )?)
@@ -215,9 +218,9 @@ impl Setting<'_> {
             None => self.save(out_dir.to_path_buf(), model, step, state),
             Some(best) => {
                 let dir = out_dir.join(BEST);
-                let (scorer, _) = SelectorCheckpoint::load(&dir, &self.device)?;
+                let (head, _) = HeadCheckpoint::load(&dir, &self.device)?;
                 let denoiser = ScorerCheckpoint::load_denoiser(&dir, model.valid().denoiser)?;
-                let model = Trainee::new(scorer, denoiser, &self.device);
+                let model = Trainee::new(head, denoiser, &self.device);
                 self.save(out_dir.to_path_buf(), &model, best.step, state)
             }
         }

@@ -13,11 +13,12 @@ use diffprune_training::{
 use diffprune_vlm_adapters::{PruneOptions, Vlm, prune};
 
 use super::metrics::{StepMetrics, WeightStats};
+use super::model::StoredTrainee;
 use super::order::DataOrder;
 use super::text::count_targets;
 use crate::{
-    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, DiffPrune, FeatureStore, TrainConfig,
-    TrainError, Trainee, TrainingLoss, training_loss,
+    CaptionBatch, CaptionData, CaptionPrompt, ConfigError, DataError, FeatureStore, LearnedPruner,
+    TrainConfig, TrainError, Trainee, TrainingLoss, training_loss,
 };
 
 /// Everything that stays the same during a run.
@@ -131,7 +132,7 @@ impl Setting<'_> {
         let weights = shard.weights.over(shard.images);
         let penalty = shard.penalty.map(|sum| sum / shard.targets as f64);
         Ok((
-            optimizer.step(lr, model, grads),
+            optimizer.step(lr, StoredTrainee::from(model), grads).into(),
             StepMetrics {
                 nll,
                 penalty,
@@ -181,7 +182,7 @@ impl Setting<'_> {
         let Some((store, size)) = &self.validation else {
             return Ok(None);
         };
-        let pruner = DiffPrune::new(model.scorer.clone());
+        let pruner = LearnedPruner::new(model.head.clone());
         let options = PruneOptions::new(self.config.diffprune.budget);
         let ranges = shard_ranges(*size, size.div_ceil(self.config.micro_batch.unwrap_or(*size)));
         let parts = self.workers.run(ranges.len(), |i| {

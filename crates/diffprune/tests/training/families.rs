@@ -6,9 +6,7 @@ use burn::tensor::Device;
 use diffprune::scorer::ScorerCheckpoint;
 use diffprune::training::Progress;
 use diffprune::vlm::{Llava, LlavaNext, Qwen25Vl};
-use diffprune::{
-    CaptionData, CaptionSample, DataError, SelectorCheckpoint, TrainConfig, Trainee, Vlm, train,
-};
+use diffprune::{CaptionData, CaptionSample, DataError, HeadCheckpoint, TrainConfig, Trainee, Vlm, train};
 use image::RgbImage;
 
 use super::{Stripes, alone, bits, settings, try_loss_on};
@@ -92,9 +90,9 @@ fn the_loss_falls<V: Vlm>(vlm: &V, ragged: bool, parameters: impl Fn(&V) -> Vec<
 
 /// What a run made of `first`.
 fn trained(run: &Path, first: &Trainee, device: &Device) -> Trainee {
-    let (scorer, _) = SelectorCheckpoint::load(run, device).unwrap();
+    let (head, _) = HeadCheckpoint::load(run, device).unwrap();
     let denoiser = ScorerCheckpoint::load_denoiser(run, first.denoiser.clone()).unwrap();
-    Trainee::new(scorer, denoiser, device)
+    Trainee::new(head, denoiser, device)
 }
 
 #[test]

@@ -16,8 +16,8 @@ use burn::tensor::{Device, Tensor};
 use diffprune::training::{Progress, TrainingError};
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, ConfigError, DataError,
-    DiffPrune, FeatureStore, GateKind, GumbelBackward, Layout, Llava, Method, Pruner, ScorerChoice,
-    ScorerPreset, Selector, Signals, ThresholdKind, TrainConfig, TrainError, Trainer, Vlm, train,
+    FeatureStore, GateKind, GumbelBackward, GumbelSte, Head, Layout, LearnedPruner, Llava, Pruner,
+    ScorerChoice, ScorerPreset, Signals, ThresholdKind, TrainConfig, TrainError, Trainer, Vlm, train,
     training_loss,
 };
 use image::{Rgb, RgbImage};
@@ -103,7 +103,7 @@ fn settings() -> TrainConfig {
 
 fn gumbel(backward: GumbelBackward) -> TrainConfig {
     let mut config = settings();
-    config.diffprune.method = Method::GumbelSte { backward };
+    config.diffprune.method = GumbelSte::new(backward).into();
     config
 }
 
@@ -284,10 +284,10 @@ fn the_loss_falls_and_the_model_stays_frozen() {
     assert_eq!(of("val_nll").len(), 4);
     assert!(report.best_val_nll.is_some());
 
-    let pruner = DiffPrune::load(folder.path(), vlm.d_vision(), &Device::flex()).unwrap();
+    let pruner = LearnedPruner::load(folder.path(), vlm.d_vision(), &Device::flex()).unwrap();
     assert_eq!(pruner.name(), "diffprune");
-    let Selector::Scorer(scorer) = pruner.scorer() else {
-        panic!("{:?}", pruner.scorer().config());
+    let Head::Scorer(scorer) = pruner.head() else {
+        panic!("{:?}", pruner.head().config());
     };
     assert_eq!(bits(scorer).len(), scorer.config().num_params());
 }
@@ -380,7 +380,7 @@ fn gradients_of_the_whole_path_are_slopes() {
         let grads = || {
             let mut all = loss_at(&model, &vlm, &config, &[0, 4, 5]).nll.backward();
             match scorer_only {
-                true => GradientsParams::from_module(&mut all, &model.scorer),
+                true => GradientsParams::from_module(&mut all, &model.head),
                 false => GradientsParams::from_grads(all, &model),
             }
         };
@@ -407,7 +407,7 @@ fn every_curve_trains_the_scorer_through_the_scale_gate_and_some_are_refused_wit
         config.diffprune.softtopk.kind = kind;
         config.diffprune.throttler.gate = GateKind::Scale;
         let mut grads = loss_at(&model, &vlm, &config, &[0, 4, 5]).nll.backward();
-        let grads = GradientsParams::from_module(&mut grads, &model.scorer);
+        let grads = GradientsParams::from_module(&mut grads, &model.head);
         let norm = diffprune::training::global_norm(&grads, &model);
         assert!(norm.is_finite() && norm > 1e-8, "{kind:?}: {norm:e}");
 

@@ -7,44 +7,43 @@ use burn::tensor::{Device, Gradients, Tensor};
 use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, prune};
 use diffprune::{
-    Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig, DiffPrune,
-    DiffPruneConfig, GateKind, Layout, Method, ScorerChoice, ScorerPreset, Selection, SelectorCheckpoint,
-    SelectorConfig, SelectorMetadata, Signals, SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
+    Atp, Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig,
+    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, HeadCheckpoint, HeadConfig, Layout,
+    LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Selection, Signals, SoftTopKKind,
+    ThresholdKind, TrainConfig, Trainer, Vlm, train,
 };
 use image::RgbImage;
 
 use super::{Stripes, alone, bits, loss_at, result, run, settings, tiny};
 
 /// Settings of a method; operators with the scale gate.
-fn with(method: Method) -> TrainConfig {
+fn with(method: impl Into<Method>) -> TrainConfig {
     let mut config = settings();
-    config.diffprune.method = method;
-    if matches!(method, Method::Operator { .. }) {
+    config.diffprune.method = method.into();
+    if matches!(config.diffprune.method, Method::Operator(_)) {
         config.diffprune.throttler.gate = GateKind::Scale;
     }
     config
 }
 
 fn with_noise(kind: SoftTopKKind) -> TrainConfig {
-    let mut config = with(Method::operator(kind));
+    let mut config = with(Operator::new(kind));
     config.diffprune.throttler.gate = GateKind::VpNoise;
     config
 }
 
 fn heads() -> Vec<TrainConfig> {
-    [
-        Method::dynamic_vit(),
-        Method::dynamic_llava(),
-        Method::atp(),
-        Method::glimpse_prune(),
+    vec![
+        with(DynamicVit::default()),
+        with(DynamicLlava::default()),
+        with(Atp::default()),
+        with(GlimpsePrune::default()),
     ]
-    .map(with)
-    .to_vec()
 }
 
 /// Every operator with the scale gate, three with noise, every head.
 fn rivals() -> Vec<TrainConfig> {
-    let scaled = SoftTopKKind::ALL.map(|kind| with(Method::operator(kind)));
+    let scaled = SoftTopKKind::ALL.map(|kind| with(Operator::new(kind)));
     let noisy = [
         ThresholdKind::Laplace.into(),
         ThresholdKind::Sigmoid.into(),
@@ -136,8 +135,8 @@ fn the_batch_of_a_sample_does_not_matter_to_any_method() {
 fn interrupted_rivals_end_with_the_same_bits() {
     let _guard = alone();
     let operators = [
-        with(Method::operator(ThresholdKind::Clip)),
-        with(Method::operator(SoftTopKKind::GumbelSoftmax)),
+        with(Operator::new(ThresholdKind::Clip)),
+        with(Operator::new(SoftTopKKind::GumbelSoftmax)),
         with_noise(SoftTopKKind::DfTopK),
     ];
     for config in [heads(), operators.to_vec()].concat() {
@@ -153,7 +152,7 @@ fn interrupted_rivals_end_with_the_same_bits() {
         };
         run(&one_thread, &torn, None).unwrap();
         assert_eq!(result(&whole), result(&torn), "{:?}", config.diffprune.method);
-        let metadata = SelectorCheckpoint::metadata(&whole).unwrap();
+        let metadata = HeadCheckpoint::metadata(&whole).unwrap();
         assert_eq!(metadata.method, config.diffprune.method.name());
     }
 }
@@ -164,7 +163,7 @@ fn tensors_of_unfinished_runs_keep_their_names() {
     // Names that runs had when there was nothing but a scorer: they can still be continued.
     for (config, name) in [
         (settings(), "scorer.final_norm.gamma"),
-        (with(Method::dynamic_vit()), "scorer.entry.norm.gamma"),
+        (with(DynamicVit::default()), "scorer.entry.norm.gamma"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         run(&config, folder.path(), Some(3)).unwrap();
@@ -181,13 +180,13 @@ fn losses_of_rivals_fall_and_the_model_stays_frozen() {
     let vlm = tiny();
     let before = bits(vlm.model());
     let methods = [
-        Method::operator(ThresholdKind::Clip),
+        with(Operator::new(ThresholdKind::Clip)),
         // Against the losses of this model, which never learnt anything, the published weights hold no ratio.
-        Method::DynamicVit { ratio_weight: 1e4 },
-        Method::DynamicLlava { ratio_weight: 1e4 },
-        Method::atp(),
+        with(DynamicVit { ratio_weight: 1e4 }),
+        with(DynamicLlava { ratio_weight: 1e4 }),
+        with(Atp::default()),
     ];
-    for config in methods.map(with) {
+    for config in methods {
         let config = TrainConfig {
             steps: 80,
             lr: 2e-2,
@@ -217,7 +216,7 @@ fn losses_of_rivals_fall_and_the_model_stays_frozen() {
         );
         assert!(ends(&nll).1 < ends(&nll).0 - 0.1, "{name}: nll {:?}", ends(&nll));
         match config.diffprune.method {
-            Method::Operator { .. } => assert!(penalty.is_empty()),
+            Method::Operator(_) => assert!(penalty.is_empty()),
             _ => {
                 assert_eq!(penalty.len(), 80);
                 let (first, last) = ends(&penalty);
@@ -229,7 +228,7 @@ fn losses_of_rivals_fall_and_the_model_stays_frozen() {
 }
 
 /// What a pruner keeps of some pictures.
-fn choice(pruner: &DiffPrune, vlm: &dyn Vlm, budget: Budget) -> Selection {
+fn choice(pruner: &LearnedPruner, vlm: &dyn Vlm, budget: Budget) -> Selection {
     let picture =
         |i: u32| RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * 5) as u8, (y * 7) as u8, i as u8]));
     let pixels = vlm.preprocess(&[picture(3), picture(200)]).unwrap();
@@ -267,7 +266,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
     let config = TrainConfig {
         steps: 200,
         lr: 5e-3,
-        ..with(Method::GlimpsePrune {
+        ..with(GlimpsePrune {
             dice_weight: 1e3,
             bce_weight: 1e2,
         })
@@ -286,12 +285,12 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
     let (first, last) = (mean(&penalty[..5]), mean(&penalty[195..]));
     println!("penalty {first} -> {last}");
     assert!(last < 0.5 * first, "{first} {last}");
-    let pruner = DiffPrune::load(&run, vlm.d_vision(), &Device::flex()).unwrap();
+    let pruner = LearnedPruner::load(&run, vlm.d_vision(), &Device::flex()).unwrap();
     let sample = Stripes(12).sample(3).unwrap();
     let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
     let relevance = Stripes(12).relevance(3, &encoded.layouts[0]).unwrap().unwrap();
     let wanted = relevance.iter().filter(|&&share| share > 0.0).count();
-    let kept = |pruner: &DiffPrune, budget| {
+    let kept = |pruner: &LearnedPruner, budget| {
         let options = PruneOptions::new(budget);
         let (_, selection) = prune(&vlm, &encoded, pruner, &options).unwrap();
         let rows = selection.rows()[0].clone();
@@ -323,7 +322,7 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
         );
     }
     let weights = |dice_weight, bce_weight| {
-        let config = with(Method::GlimpsePrune {
+        let config = with(GlimpsePrune {
             dice_weight,
             bce_weight,
         });
@@ -343,14 +342,13 @@ fn checkpoints_of_every_head_give_the_same_choice() {
         let config = config.diffprune;
         let model = config.init(width, 5, &device).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let metadata = SelectorMetadata::new(config.method.name(), &model.scorer).with_vlm(vlm.family());
-        SelectorCheckpoint::save_with_denoiser(folder.path(), &model.scorer, &model.denoiser, &metadata)
-            .unwrap();
-        assert_eq!(SelectorCheckpoint::metadata(folder.path()).unwrap(), metadata);
-        let loaded = DiffPrune::load(folder.path(), width, &device).unwrap();
+        let metadata = HeadCheckpoint::describe(config.method.name(), &model.head).with_vlm(vlm.family());
+        HeadCheckpoint::save_with_denoiser(folder.path(), &model.head, &model.denoiser, &metadata).unwrap();
+        assert_eq!(HeadCheckpoint::metadata(folder.path()).unwrap(), metadata);
+        let loaded = LearnedPruner::load(folder.path(), width, &device).unwrap();
         assert_eq!(diffprune::Pruner::name(&loaded), config.method.name());
-        assert_eq!(bits(loaded.scorer()), bits(&model.scorer));
-        let own = DiffPrune::new(model.scorer.clone());
+        assert_eq!(bits(loaded.head()), bits(&model.head));
+        let own = LearnedPruner::new(model.head.clone());
         for budget in [Budget::Tokens(3), Budget::rate(1, 2), Budget::All] {
             let found = choice(&loaded, &vlm, budget);
             assert_eq!(found.rows(), choice(&own, &vlm, budget).rows());
@@ -361,9 +359,9 @@ fn checkpoints_of_every_head_give_the_same_choice() {
                 assert_eq!(exact.count(row), most);
             }
         }
-        let error = DiffPrune::load(folder.path(), width + 4, &device).unwrap_err();
+        let error = LearnedPruner::load(folder.path(), width + 4, &device).unwrap_err();
         assert!(matches!(error, CheckpointError::Width { .. }), "{error}");
-        let head = matches!(metadata.selector, SelectorConfig::Scorer(_))
+        let head = matches!(metadata.sizes.config(), HeadConfig::Scorer(_))
             .then_some("scorer")
             .unwrap_or("selector");
         let path = folder.path().join("diffprune.json");
@@ -375,7 +373,7 @@ fn checkpoints_of_every_head_give_the_same_choice() {
             let mut bad = good.clone();
             bad[edit] = value;
             fs::write(&path, serde_json::to_vec(&bad).unwrap()).unwrap();
-            let error = DiffPrune::load(folder.path(), width, &device).unwrap_err();
+            let error = LearnedPruner::load(folder.path(), width, &device).unwrap_err();
             assert!(
                 matches!(
                     error,
@@ -394,18 +392,18 @@ fn heads_and_tensors_that_do_not_belong_together_are_refused() {
     let save = |method: Method, dir: &std::path::Path| {
         let config = with(method).diffprune;
         let model = config.init(width, 5, &device).unwrap();
-        let metadata = SelectorMetadata::new(method.name(), &model.scorer);
-        SelectorCheckpoint::save_with_denoiser(dir, &model.scorer, &model.denoiser, &metadata).unwrap();
+        let metadata = HeadCheckpoint::describe(method.name(), &model.head);
+        HeadCheckpoint::save_with_denoiser(dir, &model.head, &model.denoiser, &metadata).unwrap();
     };
     let folder = tempfile::tempdir().unwrap();
     let (vit, atp) = (folder.path().join("vit"), folder.path().join("atp"));
-    save(Method::dynamic_vit(), &vit);
-    save(Method::atp(), &atp);
+    save(DynamicVit::default().into(), &vit);
+    save(Atp::default().into(), &atp);
     fs::copy(atp.join("model.safetensors"), vit.join("model.safetensors")).unwrap();
-    let error = DiffPrune::load(&vit, width, &device).unwrap_err();
+    let error = LearnedPruner::load(&vit, width, &device).unwrap_err();
     assert!(matches!(error, CheckpointError::MissingTensor { .. }), "{error}");
     fs::write(atp.join("model.safetensors"), b"short").unwrap();
-    let error = DiffPrune::load(&atp, width, &device).unwrap_err();
+    let error = LearnedPruner::load(&atp, width, &device).unwrap_err();
     assert!(matches!(error, CheckpointError::Safetensors { .. }), "{error}");
 }
 
@@ -419,8 +417,8 @@ fn all_methods_start_from_the_same_scorer_and_denoiser() {
         let model = config.init(width, 9, &device).unwrap();
         assert_eq!(bits(&model.denoiser), bits(&own.denoiser));
         match config.method.head(width) {
-            None => assert_eq!(bits(&model.scorer), bits(&own.scorer)),
-            Some(head) => assert_eq!(model.scorer.config(), head),
+            None => assert_eq!(bits(&model.head), bits(&own.head)),
+            Some(head) => assert_eq!(model.head.config(), head),
         }
         assert_eq!(bits(&model), bits(&config.init(width, 9, &device).unwrap()));
     }
@@ -444,29 +442,29 @@ fn unusable_methods_are_refused_before_anything_is_written() {
             assert_eq!(refused(with_noise(kind)), "diffprune.method.operator");
         }
     }
-    let unheld = Method::Operator {
+    let unheld = Operator {
         operator: SoftTopKKind::GumbelSoftmax,
         ratio_weight: Some(0.0),
     };
     assert_eq!(refused(with(unheld)), "diffprune.method.ratio_weight");
     for weight in [0.0, -1.0, f64::NAN] {
-        let vit = Method::DynamicVit { ratio_weight: weight };
+        let vit = DynamicVit { ratio_weight: weight };
         assert_eq!(refused(with(vit)), "diffprune.method.ratio_weight");
-        let atp = Method::Atp { count_weight: weight };
+        let atp = Atp { count_weight: weight };
         assert_eq!(refused(with(atp)), "diffprune.method.count_weight");
     }
-    let head = |method: Method, head: Option<SelectorConfig>| {
+    let head = |method: Method, head: Option<HeadConfig>| {
         let mut config = with(method);
         config.diffprune.selector = head;
         config
     };
-    let (vit, llava) = (Method::dynamic_vit(), Method::dynamic_llava());
+    let (vit, llava): (Method, Method) = (DynamicVit::default().into(), DynamicLlava::default().into());
     assert_eq!(
         refused(head(vit, llava.head(vlm.d_vision()))),
         "diffprune.selector"
     );
     assert_eq!(
-        refused(head(Method::Throttle, vit.head(vlm.d_vision()))),
+        refused(head(Method::default(), vit.head(vlm.d_vision()))),
         "diffprune.selector"
     );
     assert_eq!(
@@ -482,7 +480,7 @@ fn unusable_methods_are_refused_before_anything_is_written() {
     // And where nobody has checked: a module that the method does not train.
     let mut config = with(vit);
     let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
-    config.diffprune.method = Method::Throttle;
+    config.diffprune.method = Method::default();
     let error = super::try_loss_at(&model, &vlm, &config, &[0]).err().unwrap();
     assert!(error.to_string().contains("diffprune.method"), "{error}");
 }

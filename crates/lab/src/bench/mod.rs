@@ -5,7 +5,7 @@ mod pass;
 
 use burn::tensor::Device;
 use diffprune::scorer::ScorerConfig;
-use diffprune::{Budget, DiffPrune};
+use diffprune::{Budget, LearnedPruner};
 use diffprune_eval::{
     BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Stages, Timing, TimingContext,
     stages,
@@ -46,7 +46,7 @@ pub struct ShapeNetwork<'a> {
     bench: &'a ShapeBench,
     shape: ModelShape,
     network: Network,
-    pruner: DiffPrune,
+    pruner: LearnedPruner,
     blocks: BlockShape,
     context: TimingContext,
     device: &'a Device,
@@ -128,7 +128,7 @@ impl ShapeBench {
             bench: self,
             shape,
             network,
-            pruner: DiffPrune::new(scorer.init(device)).with_name("untrained"),
+            pruner: LearnedPruner::new(scorer.init(device)).with_name("untrained"),
             blocks,
             context: timing_context(self.dtype, *device == Device::flex(), name, 1),
             device,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
 use diffprune::pruning::{PruningContext, Space};
-use diffprune::{Budget, DiffPrune, Grid, Pruner};
+use diffprune::{Budget, Grid, LearnedPruner, Pruner};
 
 use super::network::Network;
 use crate::LabError;
@@ -12,7 +12,7 @@ use crate::LabError;
 /// The parts of a pass.
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
-    pub(super) pruner: &'a DiffPrune,
+    pub(super) pruner: &'a LearnedPruner,
     /// Vectors in a token.
     pub(super) group: usize,
     pub(super) budget: &'a Budget,

@@ -1,6 +1,6 @@
 //! The methods that are compared on a model.
 
-use diffprune::{Budget, GumbelBackward, Method};
+use diffprune::{Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method};
 use diffprune_baselines::{Baseline, registry};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ impl Lineup {
             .to_vec();
         for rival in &learned[1..] {
             arms.push(rival.arm.clone());
-            if decides_on_the_count(&rival.method) {
+            if rival.method.decides_on_the_count() {
                 arms.push(format!("{}-at-budget", rival.arm));
             }
         }
@@ -119,20 +119,18 @@ fn thirds() -> Vec<Budget> {
 
 /// DiffPrune and the controlled contrast.
 fn core() -> Vec<Learned> {
-    let contrast = Method::GumbelSte {
-        backward: GumbelBackward::Identity,
-    };
-    [("diffprune", Method::Throttle), ("gumbel-ste", contrast)]
+    let contrast = GumbelSte::new(GumbelBackward::Identity).into();
+    [("diffprune", Method::default()), ("gumbel-ste", contrast)]
         .map(learned)
         .to_vec()
 }
 
 fn all_learned() -> Vec<Learned> {
     let rivals = [
-        ("dynamic-vit", Method::dynamic_vit()),
-        ("dynamic-llava", Method::dynamic_llava()),
-        ("atp", Method::atp()),
-        ("glimpse-prune", Method::glimpse_prune()),
+        ("dynamic-vit", DynamicVit::default().into()),
+        ("dynamic-llava", DynamicLlava::default().into()),
+        ("atp", Atp::default().into()),
+        ("glimpse-prune", GlimpsePrune::default().into()),
     ];
     core().into_iter().chain(rivals.map(learned)).collect()
 }
@@ -143,11 +141,6 @@ fn learned((arm, method): (&str, Method)) -> Learned {
         method,
         seeds: Vec::new(),
     }
-}
-
-/// Whether the method keeps fewer tokens than the budget where its thresholds say so.
-fn decides_on_the_count(method: &Method) -> bool {
-    matches!(method, Method::Atp { .. } | Method::GlimpsePrune { .. })
 }
 
 fn is_before_the_model(baseline: &Baseline) -> bool {

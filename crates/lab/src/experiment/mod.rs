@@ -277,7 +277,7 @@ impl Experiment<'_> {
             config: serde_json::json!({
                 "family": vlm.family(), "table": self.lineup.table, "d_vision": vlm.d_vision(),
                 "d_model": vlm.d_model(), "positions": positions, "lineup": self.lineup, "plan": self.plan,
-                "train": self.plan.train(Method::Throttle, vlm.d_descriptor(), self.seed), "trainings": trainings,
+                "train": self.plan.train(Method::default(), vlm.d_descriptor(), self.seed), "trainings": trainings,
             }),
         }
     }

@@ -2,23 +2,26 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CheckpointError, FORMAT_VERSION};
+use super::file::read;
+use super::{CheckpointError, FORMAT_VERSION, METADATA_FILE};
 use crate::config::ScorerConfig;
 use crate::scorer::Scorer;
 
-/// Content of `diffprune.json`.
+/// Content of `diffprune.json`, for a scorer or for any other module that ranks tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metadata {
+pub struct Metadata<S = ScorerSizes> {
     /// Version of the format, [`FORMAT_VERSION`] when written by this crate.
     pub format_version: u32,
-    /// Method that trained the scorer, for example `diffprune`.
+    /// Method that trained the module, for example `diffprune`.
     pub method: String,
-    /// Sizes of the scorer.
-    pub scorer: ScorerConfig,
-    /// Width of the vision tokens; equal to `scorer.d_model`.
+    /// The field that holds the module's sizes; its name says what module it is.
+    #[serde(flatten)]
+    pub sizes: S,
+    /// Width of the vision tokens; equal to the `d_model` of the sizes.
     pub d_vision: usize,
     /// The VLM whose tokens it was trained on: family or fingerprint, as the adapter names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,22 +31,60 @@ pub struct Metadata {
     pub training: Option<Value>,
 }
 
+/// The sizes of a module in its description.
+pub trait Sizes: Serialize + DeserializeOwned {
+    /// Width of the tokens that the module takes.
+    fn d_model(&self) -> usize;
+
+    /// Checks the sizes that were read from the file at `path`.
+    ///
+    /// # Errors
+    /// When no module can have them.
+    fn check(&self, path: &Path) -> Result<(), CheckpointError>;
+}
+
+/// The sizes of a scorer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScorerSizes {
+    /// Sizes of the scorer.
+    pub scorer: ScorerConfig,
+}
+
+impl Sizes for ScorerSizes {
+    fn d_model(&self) -> usize {
+        self.scorer.d_model
+    }
+
+    fn check(&self, path: &Path) -> Result<(), CheckpointError> {
+        self.scorer.check().map_err(|source| CheckpointError::Config {
+            path: path.into(),
+            source,
+        })
+    }
+}
+
 impl Metadata {
     /// Describes `scorer`, trained by `method`.
     pub fn new(method: impl Into<String>, scorer: &Scorer) -> Self {
-        let config = scorer.config().clone();
-        let d_vision = config.d_model;
+        let scorer = scorer.config().clone();
+        Self::of(method, ScorerSizes { scorer })
+    }
+}
+
+impl<S: Sizes> Metadata<S> {
+    /// Describes a module of these sizes, trained by `method`.
+    pub fn of(method: impl Into<String>, sizes: S) -> Self {
         Self {
             format_version: FORMAT_VERSION,
             method: method.into(),
-            scorer: config,
-            d_vision,
+            d_vision: sizes.d_model(),
+            sizes,
             vlm: None,
             training: None,
         }
     }
 
-    /// Names the VLM that the scorer belongs to.
+    /// Names the VLM that the module belongs to.
     pub fn with_vlm(mut self, vlm: impl Into<String>) -> Self {
         self.vlm = Some(vlm.into());
         self
@@ -55,10 +96,9 @@ impl Metadata {
         self
     }
 
-    /// Checks that the scorer fits tokens of width `d_vision`.
+    /// Checks that the module fits tokens of width `d_vision`.
     ///
     /// # Errors
-    ///
     /// [`CheckpointError::Width`] if it does not.
     pub fn expect_width(&self, d_vision: usize) -> Result<(), CheckpointError> {
         match self.d_vision == d_vision {
@@ -71,26 +111,24 @@ impl Metadata {
         }
     }
 
-    /// Parses and checks the content of the file at `path`.
-    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Self, CheckpointError> {
-        let json = |source| CheckpointError::Json {
-            path: path.into(),
+    /// Reads and checks the description in the folder `dir`.
+    ///
+    /// # Errors
+    /// When the file is missing, unreadable, not of this format or contradicts itself.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = dir.as_ref().join(METADATA_FILE);
+        let bytes = read(&path)?;
+        check_version(&bytes, &path)?;
+        let metadata: Self = serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json {
+            path: path.clone(),
             source,
-        };
-        check_version(bytes, path)?;
-        let metadata: Self = serde_json::from_slice(bytes).map_err(json)?;
-        metadata
-            .scorer
-            .check()
-            .map_err(|source| CheckpointError::Config {
-                path: path.into(),
-                source,
-            })?;
-        let (d_vision, d_model) = (metadata.d_vision, metadata.scorer.d_model);
+        })?;
+        metadata.sizes.check(&path)?;
+        let (d_vision, d_model) = (metadata.d_vision, metadata.sizes.d_model());
         match d_vision == d_model {
             true => Ok(metadata),
             false => Err(CheckpointError::Inconsistent {
-                path: path.into(),
+                path,
                 d_vision,
                 d_model,
             }),
@@ -99,7 +137,7 @@ impl Metadata {
 }
 
 /// Refuses files of another version, before anything else: they may well lack a field that we want.
-pub(super) fn check_version(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
+fn check_version(bytes: &[u8], path: &Path) -> Result<(), CheckpointError> {
     let version: Version = serde_json::from_slice(bytes).map_err(|source| CheckpointError::Json {
         path: path.into(),
         source,

@@ -4,18 +4,16 @@ use std::path::Path;
 
 use burn::module::Module;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::file::{Staged, read};
-use super::metadata::check_version;
 use super::state::StateDict;
 use super::{CheckpointError, DENOISER_PREFIX, METADATA_FILE, TENSORS_FILE};
 
 /// Writes and reads the two files of a [`ScorerCheckpoint`](super::ScorerCheckpoint) for any module and any
 /// description.
 ///
-/// Tensors are named by their paths in the module, as PyTorch names them; everything else is as for a scorer. What the
-/// description must hold is `format_version`.
+/// Tensors are named by their paths in the module, as PyTorch names them; everything else is as for a scorer. The
+/// description is a [`Metadata`](super::Metadata).
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleCheckpoint;
 
@@ -35,18 +33,6 @@ impl ModuleCheckpoint {
         state.add("", module)?;
         state.add(DENOISER_PREFIX, denoiser)?;
         write(dir.as_ref(), &state, description)
-    }
-
-    /// Reads only the description.
-    ///
-    /// # Errors
-    ///
-    /// If the file is missing, unreadable, of another version or not what is wanted.
-    pub fn description<T: DeserializeOwned>(dir: impl AsRef<Path>) -> Result<T, CheckpointError> {
-        let path = dir.as_ref().join(METADATA_FILE);
-        let bytes = read(&path)?;
-        check_version(&bytes, &path)?;
-        serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path, source })
     }
 
     /// Reads the tensors into `module`, of the same sizes. Tensors of a denoiser are passed over.

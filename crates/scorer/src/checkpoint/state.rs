@@ -145,6 +145,9 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
+/// What Burn calls the containers of an enum's variants.
+const ENUM: &str = "Enum:";
+
 /// The path from the root to the parameter that is being visited.
 struct Names {
     prefix: String,
@@ -162,6 +165,10 @@ impl Names {
     }
 
     fn enter(&mut self, name: &str, container: &str) {
+        // Which variant of an enum it is shows in the names below.
+        if container.starts_with(ENUM) {
+            return;
+        }
         // Burn calls the two parameters of a layer norm gamma and beta, PyTorch weight and bias.
         let name = match (container, name) {
             ("Struct:LayerNorm", "gamma") => "weight",
@@ -172,7 +179,10 @@ impl Names {
         self.containers.push(container.into());
     }
 
-    fn exit(&mut self) {
+    fn exit(&mut self, container: &str) {
+        if container.starts_with(ENUM) {
+            return;
+        }
         self.parts.pop();
         self.containers.pop();
     }
@@ -202,8 +212,8 @@ impl ModuleVisitor for Reader<'_> {
         self.names.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.names.exit();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.names.exit(container_type);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -268,8 +278,8 @@ impl ModuleMapper for Writer<'_> {
         self.names.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.names.exit();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.names.exit(container_type);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

@@ -75,7 +75,7 @@ proptest! {
             .with_input_norm(input_norm);
         let (dir, written) = saved(&config);
         let (read, metadata) = load(dir.path()).expect("loaded");
-        prop_assert_eq!(&metadata.scorer, &config);
+        prop_assert_eq!(&metadata.sizes.scorer, &config);
         prop_assert_eq!(read.config(), &config);
         let x = tokens([2, 5, heads * width]);
         prop_assert_eq!(values(read.forward(x.clone(), None)), values(written.forward(x, None)));

@@ -1,0 +1,16 @@
+//! Nothing to call. `cargo test -p diffprune-book` compiles the Rust code of the front page and of the book, and runs
+//! what can run. It stands in a crate of its own because a published crate cannot reach files outside its package.
+//!
+//! A page with code is one item below.
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/baselines.md")]
+mod baselines {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/in-llm.md")]
+mod in_llm {}
