@@ -210,7 +210,7 @@ pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError>
 /// The family of models that the scorer named by `text` was trained on, if that is known and another than `family`.
 pub fn foreign_scorer(text: &str, family: &str) -> Option<String> {
     let (_, dir) = text.split_once(':')?;
-    let trained = SelectorCheckpoint::metadata(dir).ok()?.vlm?;
+    let trained = HeadCheckpoint::metadata(dir).ok()?.vlm?;
     (trained != family).then_some(trained)
 }
 

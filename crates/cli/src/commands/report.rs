@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report};
-use diffprune_lab::{LabError, StoredRun, collect, difference, leaderboard};
+use diffprune_lab::{LabError, RECORDS, StoredRun, collect, difference, leaderboard};
+
 use crate::print::{self, say};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
-/// One folder: the report is written there. Two: the difference of what both have asked, first minus second. With
+/// One folder: the report is written there; of a folder of several runs (`run repro` has one for each model) every report is. Two: the difference of what both have asked, first minus second. With
 /// --leaderboard: every arm of every run, best first.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -30,19 +31,25 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let stored = self
-            .dirs
+        let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| runs_in(dir)).collect();
+        let stored = dirs
             .iter()
             .map(|dir| StoredRun::read(dir))
             .collect::<Result<Vec<_>, LabError>>()?;
-        match (self.leaderboard, stored.as_slice()) {
-            (true, runs) => self.show(&leaderboard(runs)?),
-            (false, [run]) => {
-                let dir = &self.dirs[0];
-                let out = self.out.as_deref().unwrap_or(dir);
-                self.write(&run.report()?, out, &collect(dir)?)
+        match (self.leaderboard, stored.as_slice(), self.dirs.len()) {
+            (true, runs, _) => self.show(&leaderboard(runs)?),
+            (false, runs, 1) => {
+                for (run, dir) in runs.iter().zip(&dirs) {
+                    let out = match &self.out {
+                        None => dir.clone(),
+                        Some(out) if runs.len() == 1 => out.clone(),
+                        Some(out) => out.join(&run.name),
+                    };
+                    self.write(&run.report()?, &out, &collect(dir)?)?;
+                }
+                Ok(())
             }
-            (false, runs) => self.show(&difference(runs)?),
+            (false, runs, _) => self.show(&difference(runs)?),
         }
     }
 
@@ -71,5 +78,21 @@ impl ReportArgs {
             say!("{}", file.display());
         }
         Ok(())
+    }
+}
+
+/// The run in a folder, or those in the folders below it, by name.
+fn runs_in(dir: &Path) -> Vec<PathBuf> {
+    let is_run = |dir: &Path| dir.join("report.json").is_file() || dir.join(RECORDS).is_file();
+    if is_run(dir) {
+        return vec![dir.into()];
+    }
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_run(path)).collect();
+    runs.sort();
+    match runs.is_empty() {
+        // The error about the folder says what is missing.
+        true => vec![dir.into()],
+        false => runs,
     }
 }

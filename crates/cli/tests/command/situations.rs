@@ -53,6 +53,13 @@ fn what_can_be_asked_is_asked_and_the_rest_is_told() {
     let strict = format!("{EVAL} --strict");
     refuse(&strict, &[&checkpoint, &world, &at("strict")], &["vizwiz"]);
 
+    // A folder of runs is as good as a run.
+    fs::create_dir(at("runs")).unwrap();
+    fs::rename(at("all"), at("runs").join("all")).unwrap();
+    fs::remove_file(at("runs").join("all/report.md")).unwrap();
+    succeed("report {}", &[&at("runs")]);
+    assert!(at("runs").join("all/report.md").is_file());
+
     let some = format!("{EVAL} --benchmarks POPE");
     succeed(&some, &[&checkpoint, &world, &at("some")]);
     let records = fs::read_to_string(at("some").join("records.jsonl")).unwrap();

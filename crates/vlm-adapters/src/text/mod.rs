@@ -1,6 +1,7 @@
 //! From a question to token ids: the checkpoint's chat template, or a fixed conversation format, and its tokenizer.
 
 mod built_in;
+mod loops;
 mod prompt;
 mod python;
 mod template;

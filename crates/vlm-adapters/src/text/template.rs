@@ -8,6 +8,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value as Json;
 
+use super::loops::without_loop_controls;
 use super::python;
 use crate::LoadError;
 use crate::config::read_optional_json;
@@ -75,7 +76,7 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, without_generation_tags(&with_line_feeds(source)))
+            .add_template_owned(NAME, without_loop_controls(&without_generation_tags(&with_line_feeds(source))))
             .map_err(|error| failure(&path, &error))?;
         Ok(Self {
             path,
