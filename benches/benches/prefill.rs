@@ -77,7 +77,7 @@ fn prefill(criterion: &mut Criterion) {
             };
             let prompts = [prompt.clone()];
             group.bench_with_input(BenchmarkId::new(name, kept), &visual, |b, visual| {
-                b.iter(|| black_box(model.generate(&prompts, Some(visual), &options)))
+                b.iter(|| black_box(model.reader().generate(&prompts, Some(visual), &options)))
             });
         }
     }
@@ -105,7 +105,10 @@ fn loss(criterion: &mut Criterion) {
                 features: features.clone(),
                 ..full.clone()
             };
-            let gradients = model.loss(&batch, Some(&visual)).map(|loss| loss.backward());
+            let gradients = model
+                .reader()
+                .loss(&batch, Some(&visual))
+                .map(|loss| loss.backward());
             black_box(gradients.map(|gradients| features.grad(&gradients)))
         })
     });

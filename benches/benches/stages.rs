@@ -11,10 +11,14 @@ use std::time::{Duration, Instant};
 use burn::tensor::{DType, Device};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use diffprune::scorer::ScorerConfig;
-use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, VisualInput, pruning_context};
-use diffprune::{Budget, LearnedPruner, LoadOptions, Pruner, Signals, Vlm, load_vlm, prune};
+use diffprune::vlm::{Encoded, GenerateOptions, Hooks, PruneOptions, Turn, pruning_context};
+use diffprune::{
+    Budget, LearnedPruner, LoadOptions, PreparedImages, Pruner, Signals, Vlm, load_vlm, prepare_encoded,
+    respond,
+};
 use diffprune_mini::{
-    Family, PretrainConfig, SceneDataset, Split, WorldConfig, render, untrained, write_processor_files,
+    Family, PretrainConfig, SceneDataset, Split, WorldConfig, model_name, render, untrained,
+    write_processor_files,
 };
 
 /// New tokens after the first one.
@@ -22,23 +26,28 @@ const DECODED: usize = 16;
 
 /// A model of the family's shipped size with random weights.
 fn model(family: Family, world: &WorldConfig, device: &Device) -> Box<dyn Vlm> {
-    let dir: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{}", family.folder()));
+    let dir: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{}", model_name(family)));
     std::fs::create_dir_all(&dir).expect("a writable target folder");
     untrained(&PretrainConfig::of(family), world, device)
         .and_then(|model| model.save_pretrained(&dir, DType::F16))
         .expect("a writable target folder");
     write_processor_files(&dir, family, world).expect("a writable target folder");
-    load_vlm(&dir, device, LoadOptions::default()).expect("the checkpoint just written")
+    load_vlm(&dir, device, LoadOptions::f32()).expect("the checkpoint just written")
 }
 
 /// The visual tokens that a budget leaves.
-fn visual(vlm: &dyn Vlm, encoded: &Encoded, pruner: &LearnedPruner, budget: Budget) -> VisualInput {
-    let pruned = prune(vlm, encoded, pruner, &PruneOptions::new(budget));
-    pruned.expect("a budget that keeps something").0
+fn prepared<'p>(
+    vlm: &dyn Vlm,
+    encoded: &Encoded,
+    pruner: &'p LearnedPruner,
+    budget: Budget,
+) -> PreparedImages<'p> {
+    let prepared = prepare_encoded(vlm, encoded, pruner, &PruneOptions::new(budget));
+    prepared.expect("a budget that keeps something")
 }
 
 /// Seconds until the first new token, and for those after it.
-fn answer(vlm: &dyn Vlm, prompt: &[u32], visual: &VisualInput, more: usize) -> [Duration; 2] {
+fn answer(vlm: &dyn Vlm, prompt: &[u32], images: &PreparedImages<'_>, more: usize) -> [Duration; 2] {
     let options = GenerateOptions {
         max_new_tokens: 1 + more,
         ..GenerateOptions::default()
@@ -50,7 +59,7 @@ fn answer(vlm: &dyn Vlm, prompt: &[u32], visual: &VisualInput, more: usize) -> [
         on_prefill: Some(&mut on_prefill),
         ..Hooks::default()
     };
-    let answers = vlm.generate_with(&[prompt.to_vec()], Some(visual), &options, &mut hooks);
+    let answers = respond(vlm, &[prompt.to_vec()], images, &options, &mut hooks);
     assert_eq!(answers.expect("a prompt with one picture")[0].len(), 1 + more);
     [read, start.elapsed() - read]
 }
@@ -70,12 +79,12 @@ fn stages(criterion: &mut Criterion) {
         let pixels = vlm.preprocess(&picture).expect("a picture of the world");
         // The families differ in what they can show of their attention.
         let attention = match family {
-            Family::Llava15 | Family::LlavaNext => Signals {
-                cls_attention: true,
-                ..Signals::default()
-            },
             Family::Qwen25Vl => Signals {
                 received_attention: true,
+                ..Signals::default()
+            },
+            _ => Signals {
+                cls_attention: true,
                 ..Signals::default()
             },
         };
@@ -104,13 +113,13 @@ fn stages(criterion: &mut Criterion) {
             group.bench_with_input(BenchmarkId::new("project", kept), &tokens, |b, tokens| {
                 b.iter(|| black_box(vlm.project(tokens.clone()).into_data()))
             });
-            let visual = visual(vlm, &encoded, &pruner, budget);
-            group.bench_with_input(BenchmarkId::new("prefill", kept), &visual, |b, visual| {
-                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, visual, 0)[0]).sum())
+            let images = prepared(vlm, &encoded, &pruner, budget);
+            group.bench_with_input(BenchmarkId::new("prefill", kept), &images, |b, images| {
+                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, images, 0)[0]).sum())
             });
             let decode = format!("decode-{DECODED}-tokens");
-            group.bench_with_input(BenchmarkId::new(decode, kept), &visual, |b, visual| {
-                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, visual, DECODED)[1]).sum())
+            group.bench_with_input(BenchmarkId::new(decode, kept), &images, |b, images| {
+                b.iter_custom(|n| (0..n).map(|_| answer(vlm, &prompt, images, DECODED)[1]).sum())
             });
         }
         group.finish();

@@ -37,7 +37,7 @@ fn reader(model: &LlavaModel, tokens: &Tensor<3>, batch: &TextBatch) {
     pupil.projector = pupil.projector.train();
     pupil.language = pupil.language.train();
     let visual = VisualInput::full(pupil.projector.forward(tokens.clone().autodiff()));
-    if let Ok(loss) = pupil.loss(batch, Some(&visual)) {
+    if let Ok(loss) = pupil.reader().loss(batch, Some(&visual)) {
         black_box(GradientsParams::from_grads(loss.backward(), &pupil));
     }
 }

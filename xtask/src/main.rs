@@ -2,7 +2,9 @@
 //! the `diffprune` binary.
 
 mod check;
+mod deny;
 mod device;
+mod package;
 mod run;
 mod test;
 mod tidy;
@@ -22,13 +24,17 @@ struct Flags {
 enum Task {
     /// Everything that CI checks, cheapest first: tidy, format, lints, docs, tests.
     Check(check::CheckFlags),
-    /// Only the checks that need no compiler: equations against code, leaves against leaves.
+    /// Only the checks that need no compiler: who may depend on whom, equations against code, what a package must have.
     Tidy,
+    /// Pack every published crate as for the registry, without compiling it.
+    Package,
+    /// Licences, sources and known vulnerabilities of everything that is linked, with `cargo deny`.
+    Deny,
     /// Run the tests: all of them on the CPU, or every operator, leaf and backbone on a GPU against the CPU.
     Test(test::TestFlags),
-    /// Train, compare and report on a small (or your own) LLaVA-1.5: tables, plots, pictures.
+    /// Train and compare on the three small models (or your own): the papers' three tables in small, reports, plots, pictures.
     Repro(run::ReproFlags),
-    /// Train the small world's model from scratch and write it under `assets/`.
+    /// Train one of the three small models from scratch and write it under `assets/`.
     Mini(run::MiniFlags),
     /// Run the criterion benches.
     Bench(run::BenchFlags),
@@ -50,6 +56,8 @@ fn run() -> anyhow::Result<()> {
     match Flags::parse().task {
         Task::Check(flags) => flags.run(&shell),
         Task::Tidy => tidy::run(&shell),
+        Task::Package => package::run(&shell),
+        Task::Deny => deny::run(&shell),
         Task::Test(flags) => flags.run(&shell),
         Task::Repro(flags) => flags.run(&shell),
         Task::Mini(flags) => flags.run(&shell),

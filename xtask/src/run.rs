@@ -20,7 +20,7 @@ pub fn workspace_root() -> anyhow::Result<PathBuf> {
 /// `cargo xtask repro`.
 #[derive(Args)]
 pub struct ReproFlags {
-    /// A few minutes instead of half an hour: fewer steps, images and seeds.
+    /// Fewer steps, images and seeds: a fraction of the time, and wide intervals.
     #[arg(long)]
     quick: bool,
     /// cpu, wgpu, vulkan, cuda or cuda-cpp.

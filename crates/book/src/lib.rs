@@ -8,6 +8,18 @@
 mod readme {}
 
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-backbone.md")]
+mod add_a_backbone {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-benchmark.md")]
+mod add_a_benchmark {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
+mod add_a_learned_rival {}
+
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/baselines.md")]
 mod baselines {}
 

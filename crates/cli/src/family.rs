@@ -4,14 +4,16 @@ use std::path::Path;
 
 use clap::Args;
 use diffprune::vlm::{
-    ImageMode, Newlines, NextOptions, NextTokens, PromptStyle, PruningSite, QwenOptions, plan_vlm,
+    Family, ImageMode, Newlines, NextOptions, NextTokens, PromptStyle, PruningSite, QwenOptions, plan_vlm,
 };
 use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
 
-const LLAVA: &str = "llava-1.5";
-const NEXT: &str = "llava-next";
-const QWEN: &str = "qwen2.5-vl";
+/// LLaVA of either kind.
+const LLAVAS: &[Family] = &[Family::Llava15, Family::LlavaNext];
+const LLAVA: &[Family] = &[Family::Llava15];
+const NEXT: &[Family] = &[Family::LlavaNext];
+const QWEN: &[Family] = &[Family::Qwen25Vl];
 
 /// Options of one family of models; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]
@@ -88,17 +90,17 @@ impl FamilyArgs {
     }
 
     /// The options that were given, each with the family that has it.
-    fn given(&self) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static [Family])> {
         [
-            (self.image_mode.is_some(), "--image-mode", &[LLAVA][..]),
-            (self.prompt_style.is_some(), "--prompt-style", &[LLAVA, NEXT]),
-            (self.next_tokens.is_some(), "--next-tokens", &[NEXT]),
-            (self.newlines.is_some(), "--newlines", &[NEXT]),
-            (self.next_papers, "--next-papers", &[NEXT]),
-            (self.site.is_some(), "--site", &[QWEN]),
-            (self.min_pixels.is_some(), "--min-pixels", &[QWEN]),
-            (self.max_pixels.is_some(), "--max-pixels", &[QWEN]),
-            (self.pad_square, "--pad-square", &[QWEN]),
+            (self.image_mode.is_some(), "--image-mode", LLAVA),
+            (self.prompt_style.is_some(), "--prompt-style", LLAVAS),
+            (self.next_tokens.is_some(), "--next-tokens", NEXT),
+            (self.newlines.is_some(), "--newlines", NEXT),
+            (self.next_papers, "--next-papers", NEXT),
+            (self.site.is_some(), "--site", QWEN),
+            (self.min_pixels.is_some(), "--min-pixels", QWEN),
+            (self.max_pixels.is_some(), "--max-pixels", QWEN),
+            (self.pad_square, "--pad-square", QWEN),
         ]
         .into_iter()
         .filter_map(|(given, option, family)| given.then_some((option, family)))
@@ -118,7 +120,7 @@ impl FamilyArgs {
             Some((option, wanted)) => Err(LoadError::Request {
                 subject: format!("option {option}"),
                 found: format!("a model of the family {found}"),
-                wanted: wanted.join(" or "),
+                wanted: wanted.iter().map(Family::to_string).collect::<Vec<_>>().join(" or "),
                 remedy: "leave the option out or name another --model".into(),
             }),
         }

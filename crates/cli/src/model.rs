@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use diffprune::{Budget, LoadOptions};
 use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with, take_notes};
+use diffprune::{Budget, LoadOptions};
 use diffprune_lab::{LoadedModel, WeightType, foreign_scorer, nearest};
-use diffprune_mini::Family;
+use diffprune_mini::{Family, model_name};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
@@ -34,8 +34,8 @@ pub struct ModelArgs {
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Type that the weights are held in [default: f32]. In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster
-    /// than bf16.
+    /// Type that the weights are held in [default: f32 for the shipped small models, for all others that of their files].
+    /// In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster than bf16.
     #[arg(long, value_parser = weight_types(), value_name = "TYPE")]
     pub dtype: Option<WeightType>,
     /// The same as --dtype f16.
@@ -76,13 +76,23 @@ impl ModelArgs {
         }
     }
 
-    /// Type that the weights are to be held in.
-    fn weights(&self) -> WeightType {
-        match (self.dtype, self.half) {
-            (Some(dtype), _) => dtype,
-            (None, true) => WeightType::F16,
-            (None, false) => WeightType::F32,
+    /// Type that the weights are to be held in; `None` is that of the files.
+    fn weights(&self) -> Option<WeightType> {
+        // The shipped models are stored in 16 bit to be small, and were trained and are measured in 32.
+        let small = self
+            .model
+            .as_deref()
+            .is_none_or(|model| small_model(model).is_some());
+        let given = self.dtype.or(self.half.then_some(WeightType::F16));
+        given.or(small.then_some(WeightType::F32))
+    }
+
+    /// The same model with its weights in this type, unless another one was asked for.
+    pub fn held_in(mut self, dtype: WeightType) -> Self {
+        if !self.half {
+            self.dtype.get_or_insert(dtype);
         }
+        self
     }
 
     /// How the checkpoint in `dir` is read.
@@ -92,7 +102,7 @@ impl ModelArgs {
     pub fn options(&self, dir: &Path) -> anyhow::Result<LoadOptions> {
         self.family.check(dir)?;
         let options = LoadOptions {
-            dtype: self.weights().into(),
+            dtype: self.weights().map(Into::into),
             ..LoadOptions::default()
         };
         Ok(self.family.onto(options)?)
@@ -107,7 +117,7 @@ pub fn tell_notes() {
 }
 
 /// Tells what a method is given that it cannot use as it looks: a scorer of another family of models.
-pub fn tell_foreign(method: &str, family: &str) {
+pub fn tell_foreign(method: &str, family: diffprune::vlm::Family) {
     if let Some(trained) = foreign_scorer(method, family) {
         eprintln!("note: the scorer of {method} was trained on {trained}, and this model is a {family}");
     }
@@ -126,9 +136,7 @@ pub fn tell_idle(keep: Budget, total: usize) {
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
-    if let Some(family) = Family::ALL.into_iter().find(|family| family.folder() == model)
-        && !Path::new(model).is_dir()
-    {
+    if let Some(family) = small_model(model) {
         return shipped(family);
     }
     let bar = ProgressBar::new(0);
@@ -145,8 +153,8 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
         false => resolve_settings_with(model, &options, &mut show),
     };
     bar.finish_and_clear();
-    let shipped = Family::ALL.map(|family| family.folder());
-    let meant = nearest(model, shipped).filter(|_| !model.contains('/'));
+    let shipped = Family::ALL.map(model_name);
+    let meant = nearest(model, shipped.iter().map(String::as_str)).filter(|_| !model.contains('/'));
     dir.with_context(|| match meant {
         Some(name) => format!("model {model}: wanted a folder or a name on the hub, or was `{name}` meant?"),
         None => format!(
@@ -155,9 +163,17 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// The family of a shipped model that a text names; a folder of that name comes first.
+fn small_model(model: &str) -> Option<Family> {
+    let named = Family::ALL
+        .into_iter()
+        .find(|&family| model_name(family) == model);
+    named.filter(|_| !Path::new(model).is_dir())
+}
+
 /// Where the small model of a family is shipped, in the repository.
 pub fn shipped_folder(family: Family) -> PathBuf {
-    Path::new(ASSETS).join(family.folder())
+    Path::new(ASSETS).join(model_name(family))
 }
 
 /// A shipped model: below the current folder, above it, or above the program's own file.

@@ -77,18 +77,18 @@ impl Default for DiffPruneConfig {
 }
 
 impl DiffPruneConfig {
-    /// The same configuration for tokens of width `d_vision` with nothing left open, checked.
+    /// The same configuration for descriptors of width `d_descriptor` with nothing left open, checked.
     ///
     /// # Errors
     /// The first setting that cannot be used: a budget of nothing, a temperature that is not positive, sizes of scorer
     /// or denoiser that do not fit the tokens, a soft top-k that the gate cannot run on, a method without the loss that
     /// holds it to the budget, a head of another method.
-    pub fn resolve(&self, d_vision: usize) -> Result<Self, ConfigError> {
-        let scorer = self.scorer_config(d_vision);
+    pub fn resolve(&self, d_descriptor: usize) -> Result<Self, ConfigError> {
+        let scorer = self.scorer_config(d_descriptor);
         let denoiser = self
             .denoiser
             .clone()
-            .unwrap_or_else(|| DenoiserConfig::new(d_vision));
+            .unwrap_or_else(|| DenoiserConfig::new(d_descriptor));
         scorer
             .check()
             .map_err(|cause| ConfigError::new("diffprune.scorer", cause, "sizes that fit together"))?;
@@ -96,8 +96,8 @@ impl DiffPruneConfig {
             ("diffprune.scorer.d_model", scorer.d_model),
             ("diffprune.denoiser.d_model", denoiser.d_model),
         ] {
-            if found != d_vision {
-                let wanted = format!("{d_vision}, the width of the model's vision tokens");
+            if found != d_descriptor {
+                let wanted = format!("{d_descriptor}, the width of the model's descriptors");
                 return Err(ConfigError::new(field, found, wanted));
             }
         }
@@ -124,7 +124,7 @@ impl DiffPruneConfig {
         }
         self.method.check(&self.gate_settings())?;
         Ok(Self {
-            selector: self.selector_config(d_vision)?,
+            selector: self.selector_config(d_descriptor)?,
             scorer: ScorerChoice::Config(scorer),
             denoiser: Some(denoiser),
             ..self.clone()
@@ -140,8 +140,8 @@ impl DiffPruneConfig {
     }
 
     /// The sizes of the head that takes the scorer's place, checked.
-    fn selector_config(&self, d_vision: usize) -> Result<Option<HeadConfig>, ConfigError> {
-        let wanted = self.method.head(d_vision);
+    fn selector_config(&self, d_descriptor: usize) -> Result<Option<HeadConfig>, ConfigError> {
+        let wanted = self.method.head(d_descriptor);
         let name = |head: &Option<HeadConfig>| head.as_ref().map_or("nothing", HeadConfig::name);
         let found = self.selector.clone().or_else(|| wanted.clone());
         if name(&found) != name(&wanted) {
@@ -153,8 +153,8 @@ impl DiffPruneConfig {
             config
                 .check()
                 .map_err(|cause| ConfigError::new("diffprune.selector", cause, fit))?;
-            if config.d_model() != d_vision {
-                let wanted = format!("{d_vision}, the width of the model's vision tokens");
+            if config.d_model() != d_descriptor {
+                let wanted = format!("{d_descriptor}, the width of the model's descriptors");
                 return Err(ConfigError::new(
                     "diffprune.selector.d_model",
                     config.d_model(),
@@ -175,30 +175,30 @@ impl DiffPruneConfig {
         self.method.tau_at(tau, step, steps)
     }
 
-    /// The scorer's sizes for tokens of width `d_vision`.
-    pub fn scorer_config(&self, d_vision: usize) -> ScorerConfig {
+    /// The scorer's sizes for descriptors of width `d_descriptor`.
+    pub fn scorer_config(&self, d_descriptor: usize) -> ScorerConfig {
         match &self.scorer {
             ScorerChoice::Config(config) => config.clone(),
-            ScorerChoice::Preset(ScorerPreset::Base) => ScorerConfig::base(d_vision),
-            ScorerChoice::Preset(ScorerPreset::Paper) => ScorerConfig::paper(d_vision),
-            ScorerChoice::Preset(ScorerPreset::Mini) => ScorerConfig::mini(d_vision),
+            ScorerChoice::Preset(ScorerPreset::Base) => ScorerConfig::base(d_descriptor),
+            ScorerChoice::Preset(ScorerPreset::Paper) => ScorerConfig::paper(d_descriptor),
+            ScorerChoice::Preset(ScorerPreset::Mini) => ScorerConfig::mini(d_descriptor),
         }
     }
 
-    /// A fresh scorer (or the head in its place) and denoiser for tokens of width `d_vision`, drawn from `seed` on the CPU (so that they are the
+    /// A fresh scorer (or the head in its place) and denoiser for descriptors of width `d_descriptor`, drawn from `seed` on the CPU (so that they are the
     /// same on every device) and moved to `device`.
     ///
     /// Burn draws parameters from one generator per process: nothing else may draw at the same time.
     ///
     /// # Errors
     /// As [`Self::resolve`].
-    pub fn init(&self, d_vision: usize, seed: u64, device: &Device) -> Result<Trainee, ConfigError> {
-        let resolved = self.resolve(d_vision)?;
+    pub fn init(&self, d_descriptor: usize, seed: u64, device: &Device) -> Result<Trainee, ConfigError> {
+        let resolved = self.resolve(d_descriptor)?;
         let denoiser = resolved
             .denoiser
             .clone()
-            .unwrap_or_else(|| DenoiserConfig::new(d_vision));
-        let (head, denoiser) = draw(&resolved, d_vision, &denoiser, seed);
+            .unwrap_or_else(|| DenoiserConfig::new(d_descriptor));
+        let (head, denoiser) = draw(&resolved, d_descriptor, &denoiser, seed);
         Ok(Trainee::new(head, denoiser, device))
     }
 }
@@ -210,11 +210,11 @@ impl DiffPruneConfig {
     /// As [`Self::resolve`].
     pub fn untrained(
         &self,
-        d_vision: usize,
+        d_descriptor: usize,
         seed: u64,
         device: &Device,
     ) -> Result<LearnedPruner, ConfigError> {
-        let trainee = self.init(d_vision, seed, device)?;
+        let trainee = self.init(d_descriptor, seed, device)?;
         Ok(LearnedPruner::new(trainee.head).with_name("untrained"))
     }
 }
@@ -239,11 +239,16 @@ fn check_denoiser(config: &DenoiserConfig) -> Result<(), ConfigError> {
 static DRAWING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// The scorer is drawn first even when a head takes its place, so that all methods start from the same denoiser.
-fn draw(config: &DiffPruneConfig, d_vision: usize, denoiser: &DenoiserConfig, seed: u64) -> (Head, Denoiser) {
+fn draw(
+    config: &DiffPruneConfig,
+    d_descriptor: usize,
+    denoiser: &DenoiserConfig,
+    seed: u64,
+) -> (Head, Denoiser) {
     let _guard = DRAWING.lock();
     let cpu = Device::flex();
     cpu.seed(seed);
-    let scorer = config.scorer_config(d_vision).init(&cpu);
+    let scorer = config.scorer_config(d_descriptor).init(&cpu);
     let denoiser = denoiser.init(&cpu);
     let head = match &config.selector {
         None => Head::Scorer(scorer),

@@ -27,7 +27,10 @@ pub use diffprune_softtopk::{
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
 };
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
-pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, Vlm, VlmError, answer, load_vlm, prune};
+pub use diffprune_vlm::{
+    Family, PreparedImages, PruneOptions, Vlm, VlmError, answer, prepare, prepare_encoded, respond,
+};
+pub use diffprune_vlm_adapters::{Llava, LoadError, LoadOptions, load_vlm};
 
 /// The tensor library that all of this is written in.
 pub use burn;
@@ -46,5 +49,5 @@ pub use diffprune_softtopk as softtopk;
 pub use diffprune_throttler as throttler;
 /// All of `diffprune-training`.
 pub use diffprune_training as training;
-/// All of `diffprune-vlm-adapters`.
+/// All of `diffprune-vlm` and of `diffprune-vlm-adapters`.
 pub use diffprune_vlm_adapters as vlm;

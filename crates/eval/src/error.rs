@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::{LoadError, VlmError, is_lfs_pointer};
+use diffprune_vlm::VlmError;
+use diffprune_vlm_adapters::{LoadError, is_lfs_pointer};
 
 /// Why a benchmark could not be read, run or reported.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +135,7 @@ pub enum EvalError {
 
 impl EvalError {
     /// A failed read or write.
-    pub(crate) fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
+    pub fn io(path: &Path, action: &'static str, source: std::io::Error) -> Self {
         Self::Io {
             path: path.into(),
             action,
@@ -155,12 +156,7 @@ impl EvalError {
     }
 
     /// A line that cannot be used.
-    pub(crate) fn line(
-        path: &Path,
-        line: usize,
-        found: impl Into<String>,
-        wanted: impl Into<String>,
-    ) -> Self {
+    pub fn line(path: &Path, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self::Line {
             path: path.into(),
             line,

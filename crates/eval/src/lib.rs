@@ -9,33 +9,32 @@ mod run;
 mod stats;
 
 pub use answer::{
-    AnswerFile, CommaRule, Confusion, GqaDetails, GqaShare, MME_COGNITION, MME_PERCEPTION, Metric, PatchRule,
-    Said, Scored, Tally, answer_files, digits_and_articles, evalai_normalise, evalai_tokenise,
-    extract_letter, gqa_correct, gqa_details, gqa_prediction, gqa_predictions, is_in_top_k,
-    lmms_vqav2_accuracy, mmbench_letter_lmms, mmbench_letter_vlmevalkit, mme_label, mme_label_lmms, patches,
-    pope_label, pope_label_lmms, punctuation, resize_area, resize_bilinear, resize_nearest,
-    scienceqa_correct_lmms, scienceqa_letter, score, seed_letter_lmms, seed_upload, tallies,
-    ten_annotator_accuracy, textvqa_accuracy, top_k, vizwiz_upload, vqa_clean, vqa_normalise,
-    vqa_official_accuracy, vqav2_upload,
+    Aggregate, CommaRule, Confusion, PatchRule, Scored, Tally, YesNoAnswer, digits_and_articles,
+    evalai_normalise, evalai_tokenise, extract_letter, is_in_top_k, lmms_vqav2_accuracy, mmbench_letter_lmms,
+    mmbench_letter_vlmevalkit, patches, punctuation, resize_area, resize_bilinear, resize_nearest, tallies,
+    ten_annotator_accuracy, textvqa_accuracy, top_k, vqa_clean, vqa_normalise, vqa_official_accuracy,
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
-    SweepPoint, Timing, TimingContext, VisionShape, Windows, concurrency_sweep, decode_flops,
-    fastv_reduction, kv_bytes, peak_memory, prefill_flops, projector_flops, reset_peak_memory, scorer_flops,
-    stages, vision_flops,
+    Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
 pub use data::{
-    Benchmark, Caption, Captions, Difference, FileEntry, ImageNet, ImageNetSample, InlineImage, Loaded,
-    Manifest, ModelFamily, OPTION_LETTER, Protocol, Protocols, Question, ReadOptions, Reference,
-    SHORT_ANSWER, Split, Splits, Template, mme_results, mme_text, read_captions, textvqa_text,
-    vqav2_upload_ids,
+    AnswerFile, AnsweredQuestions, Benchmark, BenchmarkSpec, Caption, Captions, CustomBenchmark, Difference,
+    FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage, LoadedQuestions, MME_COGNITION,
+    MME_PERCEPTION, Manifest, OPTION_LETTER, Problems, Protocol, Protocols, Question, ReadOptions, Reference,
+    SHORT_ANSWER, SecondaryNumber, SecondaryValue, Split, Splits, Template, answer_files, gqa_correct,
+    gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms, mme_results, mme_text,
+    pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms, scienceqa_letter, score,
+    seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
 };
 #[cfg(feature = "parquet")]
-pub use data::{unpack_captions, unpack_imagenet, unpack_parquet};
+pub use data::{
+    JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet, unpack_parquet,
+};
 pub use error::EvalError;
 pub use report::{
-    Absent, Asked, Claim, CostOptions, Figure, Figures, Format, Meta, PairedTest, Plot, Report,
-    ReportOptions, Row, RunTiming, Source, Table, heat_map,
+    Absent, Claim, CostOptions, Figure, Figures, Format, Meta, Metric, PairedTest, Plot, PromptRule,
+    PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId, heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
@@ -43,6 +42,6 @@ pub use run::{
 };
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
-    Stratum, Verdict, chance_corrected_retention, chance_level, common_columns, common_means, ece, holm,
-    is_right, mcnemar, ragged_mean, retention, same_answer,
+    Stratum, Verdict, chance_corrected_retention, chance_level, common_means, ece, holm, mcnemar,
+    ragged_mean, retention,
 };

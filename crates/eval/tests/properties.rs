@@ -1,9 +1,13 @@
 //! Readers on damaged files, runs that are killed, and reports from records, with a model that can be computed by hand.
 
+#[path = "properties/by_name.rs"]
+mod by_name;
 #[path = "properties/calibration.rs"]
 mod calibration;
 #[path = "properties/inputs.rs"]
 mod inputs;
+#[path = "properties/inside.rs"]
+mod inside;
 #[path = "properties/leaving_out.rs"]
 mod leaving_out;
 #[path = "properties/reports.rs"]
@@ -17,16 +21,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use by_name::ByName;
 use diffprune_baselines::{ClsAttention, OracleDrop, OracleKeep, Random, UniformGrid};
 use diffprune_eval::{
     Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,
     ReportOptions, Run, RunOptions, Verdict,
 };
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
-use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, Hooks, ImageShape, LoadError, Pixels, TextBatch, TextTokenizer, Turn,
-    VisualInput, Vlm, VlmError, resize_bicubic,
+use diffprune_vlm::{
+    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, TextBatch, Turn, VisualInput, Vlm, VlmError,
 };
+use diffprune_vlm_adapters::resize_bicubic;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -38,9 +43,7 @@ const PIXELS: u32 = 16;
 /// A model whose tokens are the colours of a grid of cells. Asked "… red …" it says yes when a red token is left and
 /// no otherwise; asked "how many …" it counts the red tokens.
 #[derive(Clone)]
-struct Eye {
-    tokenizer: TextTokenizer,
-}
+struct Eye;
 
 const WORDS: [&str; 20] = [
     "<unk>", "<image>", "yes", "no", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "how", "many",
@@ -48,28 +51,6 @@ const WORDS: [&str; 20] = [
 ];
 
 impl Eye {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let vocab: serde_json::Map<String, Value> = WORDS
-            .iter()
-            .enumerate()
-            .map(|(id, word)| (word.to_string(), id.into()))
-            .collect();
-        let special = |id: usize| {
-            serde_json::json!({"id": id, "content": WORDS[id], "special": true, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false})
-        };
-        let tokenizer = serde_json::json!({"version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": [special(0), special(1)], "normalizer": {"type": "Lowercase"},
-            "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
-            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unk>"}});
-        let path = folder.path().join("tokenizer.json");
-        fs::write(&path, tokenizer.to_string()).unwrap();
-        Self {
-            tokenizer: TextTokenizer::from_file(&path).unwrap(),
-        }
-    }
-
     /// The word that answers a prompt, given the red part of the picture's tokens.
     fn word(prompt: &[u32], red: &[f32]) -> u32 {
         let n_red = Self::n_red(red);
@@ -94,8 +75,8 @@ impl Eye {
 }
 
 impl Vlm for Eye {
-    fn family(&self) -> &'static str {
-        "eye"
+    fn family(&self) -> Family {
+        Family::Other("eye")
     }
     fn device(&self) -> Device {
         Device::flex()
@@ -109,13 +90,24 @@ impl Vlm for Eye {
     fn clone_box(&self) -> Box<dyn Vlm> {
         Box::new(self.clone())
     }
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.tokenizer
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        let id = |word: &str| {
+            let word = word.trim_matches(['?', '.', ',']).to_lowercase();
+            WORDS.iter().position(|known| *known == word).unwrap_or(0) as u32
+        };
+        Ok(text.split_whitespace().map(id).collect())
     }
-    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+    /// `<unk>` and `<image>` are marks, no words.
+    fn text_of(&self, ids: &[u32]) -> String {
+        let words = ids.iter().filter(|&&id| id > 1);
+        words.map(|&id| WORDS[id as usize]).collect::<Vec<_>>().join(" ")
+    }
+    fn end_id(&self) -> Option<u32> {
+        None
+    }
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         let image = "<image> ".repeat(turns[0].n_images);
-        self.tokenizer
-            .encode(&format!("{image}{}", turns[0].question), false)
+        self.text_ids(&format!("{image}{}", turns[0].question))
     }
     fn generate_options(&self) -> GenerateOptions {
         GenerateOptions::default()
@@ -340,7 +332,7 @@ fn execute(questions: &[Question], threads: usize, file: &Path) -> Result<Vec<Re
         annotations: Some(&relevance),
         options: options(threads),
     };
-    run.execute(&Eye::new(), file)
+    run.execute(&Eye, file)
 }
 
 fn report(records: &[Record]) -> Report {
@@ -403,20 +395,20 @@ fn a_run_gives_the_numbers_that_the_pictures_imply() {
 
     let report = report(&records);
     let value =
-        |arm: &str, budget: &str, metric: &str| report.row("main", arm, budget, metric).unwrap().value;
+        |arm: &str, budget: &str, metric: &str| report.row_named("main", arm, budget, metric).unwrap().value;
     assert_eq!(value("full", "all", "average"), 100.0);
     assert_eq!(value("oracle-keep", "4", "retention"), 100.0);
     assert_eq!(value("oracle-drop", "4", "average"), (0.0 + 25.0) / 2.0);
     assert_eq!(
         report
-            .row("benchmarks", "text-only", "all", "pope mean F1")
+            .row_named("benchmarks", "text-only", "all", "pope mean F1")
             .unwrap()
             .value,
         0.0
     );
     assert_eq!(
         report
-            .row("tokens", "diffprune", "4", "kept tokens")
+            .row_named("tokens", "diffprune", "4", "kept tokens")
             .unwrap()
             .value,
         4.0
@@ -433,7 +425,7 @@ fn a_run_gives_the_numbers_that_the_pictures_imply() {
             .all(|claim| !claim.id.starts_with("above-gumbel"))
     );
     let tie = report
-        .table("differences")
+        .table_named("differences")
         .unwrap()
         .rows
         .iter()
@@ -461,7 +453,7 @@ fn averages_over_seeds_come_before_everything_else() {
         "seeds differ"
     );
     let found = report(&records)
-        .row("benchmarks", "random", "8", "gqa accuracy")
+        .row_named("benchmarks", "random", "8", "gqa accuracy")
         .unwrap()
         .value;
     assert!((found - count(None)).abs() < 1e-9);
@@ -537,7 +529,7 @@ fn ambiguous_set_ups_and_missing_truth_are_refused() {
             annotations: None,
             options: options(2),
         };
-        run.execute(&Eye::new(), &file).unwrap_err().to_string()
+        run.execute(&Eye, &file).unwrap_err().to_string()
     };
     assert!(run(&questions, &arms).contains("annotated relevance"));
     assert!(run(&questions, &[Arm::full(), Arm::full()]).contains("twice"));
@@ -555,7 +547,7 @@ fn unfinished_arms_shrink_the_report_and_say_so() {
     let mut records = execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap();
     records.pop();
     let report = report(&records);
-    assert_eq!(report.table("main").unwrap().rows[0].n, questions.len() - 1);
+    assert_eq!(report.table_named("main").unwrap().rows[0].n, questions.len() - 1);
     assert!(report.meta.note.contains("1 questions"));
     assert!(Report::from_records(&[], Meta::default(), &ReportOptions::default()).is_err());
 }

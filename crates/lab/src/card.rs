@@ -5,8 +5,8 @@ use std::path::Path;
 
 use diffprune::Budget;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Annotations, Meta, Report, ReportOptions};
-use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig};
+use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
+use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
@@ -142,7 +142,7 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
          Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
          end. Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
-        name = config.family.folder(),
+        name = model_name(config.family),
         large = phrases.large,
         parts = phrases.parts,
         tokens = phrases.tokens,
@@ -188,7 +188,6 @@ impl Architecture {
             bridge: "Projector",
         };
         match family {
-            Family::Llava15 => llava,
             Family::LlavaNext => Self {
                 large: "LLaVA-NeXT",
                 parts: "CLIP tower with [CLS], layer -2, tiles on a canvas, newline vectors, two-layer projector, LLaMA",
@@ -209,6 +208,7 @@ impl Architecture {
                 lessons: "shape, colour, size, place and letter that cover each cell of four patches",
                 bridge: "Merger",
             },
+            _ => llava,
         }
     }
 }
@@ -216,12 +216,12 @@ impl Architecture {
 /// The table of scores.
 fn scores(report: &Report) -> String {
     let kinds = report
-        .table("kinds")
+        .table(TableId::Kinds)
         .map(|table| table.rows.as_slice())
         .unwrap_or_default();
-    let mut metrics: Vec<(&str, usize)> = Vec::new();
+    let mut metrics: Vec<(&Metric, usize)> = Vec::new();
     for row in kinds {
-        if !metrics.iter().any(|(metric, _)| *metric == row.metric) {
+        if !metrics.iter().any(|(metric, _)| **metric == row.metric) {
             metrics.push((&row.metric, row.n));
         }
     }
@@ -233,16 +233,16 @@ fn scores(report: &Report) -> String {
         "---|".repeat(titles.len())
     );
     for (metric, n) in metrics {
-        text += &line(report, "kinds", metric, n);
+        text += &line(report, TableId::Kinds, metric, n);
     }
     let n = report
-        .table("main")
+        .table(TableId::Main)
         .and_then(|table| table.rows.first())
         .map_or(0, |row| row.n);
-    text + &line(report, "main", "average", n)
+    text + &line(report, TableId::Main, &Metric::Average, n)
 }
 
-fn line(report: &Report, table: &str, metric: &str, n: usize) -> String {
+fn line(report: &Report, table: TableId, metric: &Metric, n: usize) -> String {
     let cell = |(arm, budget, _): &(&str, &str, &str)| match report.row(table, arm, budget, metric) {
         Some(row) => format!("{:.0} [{:.0}, {:.0}]", row.value, row.lo, row.hi),
         None => "-".to_string(),

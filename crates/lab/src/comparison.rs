@@ -7,9 +7,9 @@ use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, Asked, Benchmark, CostOptions, Figures, Format, Meta, ModelShape, Protocols, Question,
-    Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext, failure_list,
-    failures_of,
+    Absent, Annotations, Arm, Benchmark, CostOptions, Figures, Format, Meta, ModelShape, PromptRules,
+    Protocols, Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming,
+    TimingContext, failure_list, failures_of,
 };
 use serde_json::Value;
 
@@ -154,7 +154,7 @@ impl Comparison<'_> {
         let mut options = ReportOptions {
             order: self.names.clone(),
             cost: self.cost()?,
-            asked: Asked::of(&self.questions, &self.run.protocols),
+            prompt_rules: PromptRules::of(&self.questions, &self.run.protocols),
             absent: self.absent.clone(),
             ..ReportOptions::default()
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use diffprune::Vlm;
 use diffprune::vlm::write_atomic;
-use diffprune_eval::{Benchmark, EvalError, ModelFamily, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
 use serde::Serialize;
 
 use crate::LabError;
@@ -184,10 +184,7 @@ impl QuestionSet {
 
 /// The protocol behind the published numbers of a model.
 pub fn protocol(vlm: &dyn Vlm) -> Protocol {
-    match vlm.family() {
-        "qwen2.5-vl" => ModelFamily::Qwen.protocol(),
-        _ => ModelFamily::Llava.protocol(),
-    }
+    Protocol::of_family(vlm.family())
 }
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use diffprune::pruning::Segment;
-use diffprune::vlm::{PruneOptions, write_atomic};
-use diffprune::{Grid, Layout, Vlm, prune};
+use diffprune::vlm::{PruneOptions, encode, prepare_encoded, write_atomic};
+use diffprune::{Grid, Layout, Vlm};
 use diffprune_eval::heat_map;
 use image::{ImageFormat, RgbImage};
 
@@ -76,12 +76,11 @@ pub fn draw(
             wanted: "a method that chooses before it; `diffprune ask` runs both kinds".into(),
         });
     }
-    let pixels = vlm.preprocess(std::slice::from_ref(picture))?;
-    let encoded = vlm.encode(pixels, pruner.signals());
-    let (_, selection) = prune(vlm, &encoded, pruner.as_ref(), options)?;
+    let encoded = encode(vlm, std::slice::from_ref(picture), pruner.signals())?;
+    let images = prepare_encoded(vlm, &encoded, pruner.as_ref(), options)?;
     let layout = &encoded.layouts[0];
     let scores = method.scores(&encoded, vlm.group());
-    let canvas = heat_map(picture, layout, &scores, selection.keep_indices(0));
+    let canvas = heat_map(picture, layout, &scores, images.keep_indices(0));
     let mut bytes = std::io::Cursor::new(Vec::new());
     canvas
         .write_to(&mut bytes, format)
@@ -90,5 +89,5 @@ pub fn draw(
             source,
         })?;
     write_atomic(out, bytes.get_ref())?;
-    Ok(KeptCounts::new(layout, selection.keep_indices(0)))
+    Ok(KeptCounts::new(layout, images.keep_indices(0)))
 }

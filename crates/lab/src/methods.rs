@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use diffprune::pruning::{PerView, descriptors};
+use diffprune::vlm::Family;
 use diffprune::{
     CheckpointError, DiffPruneConfig, HeadCheckpoint, LearnedPruner, PruneError, Pruner, ScorerChoice,
     ScorerPreset, Vlm,
@@ -13,9 +14,6 @@ use diffprune_baselines::{find, registry};
 
 use crate::LabError;
 use crate::suggestion::with_nearest;
-
-/// The family whose encoder has no `[CLS]`.
-pub(crate) const QWEN: &str = "qwen2.5-vl";
 
 /// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \
@@ -29,9 +27,9 @@ const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
 /// The name of the method for models of a family when none is given: the tokens that the encoder attends to most, by `[CLS]`
 /// where there is one and by the attention that tokens receive elsewhere.
-pub fn default_method(family: &str) -> &'static str {
+pub fn default_method(family: Family) -> &'static str {
     match family {
-        QWEN => "holov-qwen",
+        Family::Qwen25Vl => "holov-qwen",
         _ => "cls",
     }
 }
@@ -176,7 +174,7 @@ pub(crate) fn in_each_view(pruner: Box<dyn Pruner>) -> Result<PerView, LabError>
 ///
 /// # Errors
 /// When the text names no method, or one that models of this family cannot run.
-pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>, LabError> {
+pub fn check_method(text: &str, family: Family) -> Result<Option<Arc<dyn Pruner>>, LabError> {
     let name = Name::parse(text)?;
     if let Some(dir) = name.dir {
         HeadCheckpoint::metadata(dir).map_err(|source| unreadable(dir, source))?;
@@ -187,7 +185,7 @@ pub fn check_method(text: &str, family: &str) -> Result<Option<Arc<dyn Pruner>>,
     let pruner = fixed(name.base, name.per_view)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
-    let no_class = family == QWEN && !signals.received_attention;
+    let no_class = family == Family::Qwen25Vl && !signals.received_attention;
     let missing = [
         (signals.relevance, "the truth about the picture"),
         (signals.cls_attention && no_class, "[CLS] attention"),
@@ -208,10 +206,10 @@ pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError>
 }
 
 /// The family of models that the scorer named by `text` was trained on, if that is known and another than `family`.
-pub fn foreign_scorer(text: &str, family: &str) -> Option<String> {
+pub fn foreign_scorer(text: &str, family: Family) -> Option<String> {
     let (_, dir) = text.split_once(':')?;
     let trained = HeadCheckpoint::metadata(dir).ok()?.vlm?;
-    (trained != family).then_some(trained)
+    (trained != family.to_string()).then_some(trained)
 }
 
 fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
@@ -231,8 +229,8 @@ pub(crate) fn untrained(vlm: &dyn Vlm, seed: u64) -> Result<LearnedPruner, LabEr
 }
 
 /// The default scorer for descriptors of this width.
-pub fn default_scorer(d_vision: usize) -> ScorerChoice {
-    let preset = if d_vision <= SMALL {
+pub fn default_scorer(d_descriptor: usize) -> ScorerChoice {
+    let preset = if d_descriptor <= SMALL {
         ScorerPreset::Mini
     } else {
         ScorerPreset::Base
@@ -241,8 +239,8 @@ pub fn default_scorer(d_vision: usize) -> ScorerChoice {
 }
 
 /// The default peak learning rate for descriptors of this width.
-pub fn default_learning_rate(d_vision: usize) -> f64 {
-    if d_vision <= SMALL { 1e-3 } else { 1e-4 }
+pub fn default_learning_rate(d_descriptor: usize) -> f64 {
+    if d_descriptor <= SMALL { 1e-3 } else { 1e-4 }
 }
 
 /// The names of all methods that need no training.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
+use diffprune::vlm::checkpoint_dtype;
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
 use crate::files::folder_name;
@@ -100,10 +101,11 @@ impl LoadedModel {
     /// # Errors
     /// When a file is missing or damaged, or belongs to no known family.
     pub fn load(dir: &Path, device: &Device, options: LoadOptions) -> Result<Self, LabError> {
+        let dtype = options.dtype.map_or_else(|| checkpoint_dtype(dir), Ok)?;
         Ok(Self {
             vlm: load_vlm(dir, device, options)?,
             dir: dir.to_path_buf(),
-            dtype: WeightType::of(options.dtype),
+            dtype: WeightType::of(dtype),
             options: describe_options(&options),
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use diffprune_eval::{Asked, Benchmark, Meta, Record, RecordFile, Report, ReportOptions};
+use diffprune_eval::{Benchmark, Meta, PromptRule, Record, RecordFile, Report, ReportOptions};
 
 use crate::LabError;
 use crate::evaluation::RECORDS;
@@ -23,7 +23,7 @@ pub struct StoredRun {
 }
 
 /// The fact about questions that may differ between two runs that are compared.
-const OCR: &str = Asked::OCR;
+const OCR: &str = PromptRule::Ocr.name();
 
 impl StoredRun {
     /// Reads the folder of an evaluation or of an experiment.
@@ -45,10 +45,10 @@ impl StoredRun {
         let options = meta.config.get("report").cloned();
         let options: Option<ReportOptions> = options.map(serde_json::from_value).transpose()?;
         let mut options = options.unwrap_or_default();
-        if options.asked.protocol.is_none() {
+        if options.prompt_rules.protocol.is_none() {
             // Reports of earlier versions have it elsewhere.
             let prompts = meta.config.get("prompts").cloned();
-            options.asked.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
+            options.prompt_rules.protocol = prompts.and_then(|prompts| serde_json::from_value(prompts).ok());
         }
         Ok(Self {
             name: folder_name(dir).unwrap_or_else(|| dir.display().to_string()),
@@ -133,7 +133,7 @@ pub fn leaderboard(runs: &[StoredRun]) -> Result<Report, LabError> {
             .iter()
             .position(|(name, _)| source.run.as_ref() == Some(name));
         if let (Some(run), Benchmark::TextVqa) = (own, source.benchmark) {
-            source.here = runs[run].options.asked.here(source.benchmark).into();
+            source.here = runs[run].options.prompt_rules.here(source.benchmark).into();
         }
     }
     Ok(report)
@@ -166,11 +166,9 @@ fn differing_facts(runs: &[StoredRun]) -> Vec<(&'static str, String)> {
     };
     let tier = |run: &StoredRun| Some(run.meta.tier.clone()).filter(|tier| !tier.is_empty());
     add("tier", runs.iter().map(tier).collect());
-    for fact in [Asked::PROTOCOL, OCR] {
-        add(
-            fact,
-            runs.iter().map(|run| run.options.asked.value(fact)).collect(),
-        );
+    for rule in PromptRule::ALL {
+        let values = runs.iter().map(|run| run.options.prompt_rules.value(rule));
+        add(rule.name(), values.collect());
     }
     differing
 }

@@ -43,7 +43,7 @@ pub trait Gate {
         false
     }
 
-    /// The temperature of step `step` of `steps`: half a cosine from start to end, Eq. (14) of `docs/method.md`, unless the
+    /// The temperature of step `step` of `steps`: half a cosine from start to end, equation 14 of `docs/method.md`, unless the
     /// method has a published schedule of its own.
     fn tau_at(&self, tau: TauRange, step: usize, steps: usize) -> f64 {
         cosine_anneal(tau.start, tau.end, step, steps.saturating_sub(1))

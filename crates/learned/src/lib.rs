@@ -41,8 +41,3 @@ pub use operator::Operator;
 pub use pruner::LearnedPruner;
 pub use registry::{Head, HeadConfig, Method, methods};
 pub use throttle::{ThrottledGate, ThrottledInput, throttled_gate};
-
-/// The code in the book compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/add-a-learned-rival.md")]
-mod book {}

@@ -122,7 +122,7 @@ impl ThrottledGate {
         })
     }
 
-    /// Scores to weights that sum to the budget, weights to throttled tokens: Eq. (2) and Eq. (7) of `docs/method.md`.
+    /// Scores to weights that sum to the budget, weights to throttled tokens: equations 2 and 7 of `docs/method.md`.
     ///
     /// Gradients reach the scores, and the tokens where these have some.
     ///

@@ -78,6 +78,15 @@ pub enum MiniError {
         /// The cause, as the tokenizer library tells it.
         reason: String,
     },
+    /// The small world has no model of the family.
+    #[error(
+        "found the family `{found}`, wanted one of {}",
+        diffprune_vlm::Family::ALL.map(diffprune_vlm::Family::name).join(", ")
+    )]
+    Family {
+        /// The family.
+        found: diffprune_vlm::Family,
+    },
     /// Training lost its footing.
     #[error(
         "{stage}, step {step}: found a loss or gradient that is not finite; lower the learning rate and start anew"
@@ -93,7 +102,7 @@ pub enum MiniError {
     Training(#[from] diffprune_training::TrainingError),
     /// The model cannot run on what it is given.
     #[error(transparent)]
-    Run(#[from] diffprune_vlm_adapters::VlmError),
+    Run(#[from] diffprune_vlm::VlmError),
     /// The model's files or sizes are wrong.
     #[error(transparent)]
     Model(Box<diffprune_vlm_adapters::LoadError>),

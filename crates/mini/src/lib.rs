@@ -8,9 +8,10 @@ mod pretrain;
 mod text;
 mod world;
 
+pub use diffprune_vlm::Family;
 pub use error::MiniError;
 pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};
-pub use pretrain::{Family, PretrainConfig, Pretrained, StageConfig, pretrain, untrained};
+pub use pretrain::{PretrainConfig, Pretrained, StageConfig, model_name, pretrain, prompts_of, untrained};
 pub use text::{
     ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Style, Turn,
     build_tokenizer, caption, existence, prompt, question_of_kind, questions, training_text, turns,

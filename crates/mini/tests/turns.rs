@@ -5,7 +5,7 @@ mod answerer;
 use answerer::{meant, only, region, solve};
 use diffprune_mini::{
     Family, MiniError, Prompts, QuestionKind, Scene, SceneDataset, Split, Style, Turn, WorldConfig,
-    build_tokenizer, caption, render, turns,
+    build_tokenizer, caption, prompts_of, render, turns,
 };
 use std::collections::BTreeMap;
 
@@ -179,7 +179,7 @@ fn answers_follow_from_scene_and_words() -> Outcome {
 fn no_word_is_unknown() -> Outcome {
     for family in Family::ALL {
         let tokenizer = build_tokenizer(family)?;
-        for (_, turn) in taught(600, family.prompts())? {
+        for (_, turn) in taught(600, prompts_of(family))? {
             for text in [&turn.text, &turn.answer] {
                 let ids = tokenizer.encode(text.as_str(), true).map_err(|e| e.to_string())?;
                 assert!(!ids.get_ids().contains(&0), "{text}: {:?}", ids.get_tokens());

@@ -60,6 +60,7 @@ pub trait Pruner: Send + Sync {
 
 /// Why a method could not choose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PruneError {
     /// The budget keeps no token.
     #[error(

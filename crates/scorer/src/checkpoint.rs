@@ -102,7 +102,7 @@ impl ScorerCheckpoint {
         Ok((scorer, metadata))
     }
 
-    /// As [`load`](Self::load), for tokens of width `d_vision`; the width is checked before the tensors
+    /// As [`load`](Self::load), for descriptors of width `d_descriptor`; the width is checked before the tensors
     /// are read.
     ///
     /// # Errors
@@ -110,10 +110,10 @@ impl ScorerCheckpoint {
     /// As for [`load`](Self::load), and [`CheckpointError::Width`].
     pub fn load_for_width(
         dir: impl AsRef<Path>,
-        d_vision: usize,
+        d_descriptor: usize,
         device: &Device,
     ) -> Result<(Scorer, Metadata), CheckpointError> {
-        Self::metadata(&dir)?.expect_width(d_vision)?;
+        Self::metadata(&dir)?.expect_width(d_descriptor)?;
         Self::load(dir, device)
     }
 

@@ -31,6 +31,7 @@ pub struct ScorerConfig {
 
 /// Sizes that do not fit one another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ScorerConfigError {
     /// A size is zero or too large to be meant.
     #[error("{field} is {found}, wanted 1 to {max}")]
@@ -58,24 +59,24 @@ const MAX_LAYERS: usize = 1 << 10;
 
 impl ScorerConfig {
     /// The default scorer: two blocks as wide as the tokens, feed-forward x 4, 16 heads (or the largest
-    /// smaller number that divides the width). 25,197,568 parameters at `d_vision = 1024`.
-    pub fn base(d_vision: usize) -> Self {
-        Self::new(d_vision, largest_divisor(d_vision, 16))
+    /// smaller number that divides the width). 25,197,568 parameters at `d_descriptor = 1024`.
+    pub fn base(d_descriptor: usize) -> Self {
+        Self::new(d_descriptor, largest_divisor(d_descriptor, 16))
     }
 
-    /// The papers' stated size: 84 M for scorer and denoiser together at `d_vision = 1024`.
+    /// The papers' stated size: 84 M for scorer and denoiser together at `d_descriptor = 1024`.
     ///
     /// How the papers split it is not published. Here the two blocks and the width of the tokens stay as
     /// they are stated, the denoiser stays at its default (10,497,024 parameters), and the feed-forward
-    /// part of the scorer takes the rest: `d_ff = 15.5 * d_vision` = 15,872. Scorer 73,455,616, together
+    /// part of the scorer takes the rest: `d_ff = 15.5 * d_descriptor` = 15,872. Scorer 73,455,616, together
     /// 83,952,640.
-    pub fn paper(d_vision: usize) -> Self {
-        Self::base(d_vision).with_d_ff(Some(31 * d_vision / 2))
+    pub fn paper(d_descriptor: usize) -> Self {
+        Self::base(d_descriptor).with_d_ff(Some(31 * d_descriptor / 2))
     }
 
     /// For the mini models: two blocks as wide as the tokens, at most 4 heads, feed-forward x 4.
-    pub fn mini(d_vision: usize) -> Self {
-        Self::new(d_vision, largest_divisor(d_vision, 4))
+    pub fn mini(d_descriptor: usize) -> Self {
+        Self::new(d_descriptor, largest_divisor(d_descriptor, 4))
     }
 
     /// Width of the feed-forward part that this configuration means.

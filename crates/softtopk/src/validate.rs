@@ -7,6 +7,7 @@ use crate::soft::{K, SoftTopKInput, Tau};
 
 /// What is wrong with a [`SoftTopKInput`].
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum SoftTopKError {
     /// An argument has the wrong size.
     #[error("{what} has size {found:?}, wanted {wanted:?}: match it to the scores")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Why training state could not be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainingError {
     /// The file system refused.
     #[error(

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune_vlm::VlmError;
+
 use crate::lfs;
 
 /// Why a checkpoint, an image or a prompt could not be used.
@@ -206,6 +208,12 @@ pub enum LoadError {
         /// What to do about it.
         remedy: Box<str>,
     },
+}
+
+impl From<LoadError> for VlmError {
+    fn from(error: LoadError) -> Self {
+        Self::Text(Box::new(error))
+    }
 }
 
 impl LoadError {

@@ -1,9 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod conversation;
 mod error;
-mod generate;
+#[cfg(feature = "hub")]
 mod hub;
 mod image;
 mod language;
@@ -15,12 +14,10 @@ mod notes;
 mod plan;
 mod projector;
 mod qwen25vl;
-mod sequence;
 mod splice;
 mod text;
 mod vision;
 mod vit;
-mod vlm;
 mod weights;
 
 pub use crate::image::{
@@ -31,22 +28,20 @@ pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
     Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
 };
-pub use conversation::{Conversation, Question, Reply};
 pub use error::LoadError;
-pub use generate::{GenerateOptions, Sampling};
+#[cfg(feature = "hub")]
 pub use hub::{
     HubError, HubOptions, Progress, resolve_checkpoint, resolve_checkpoint_with, resolve_settings,
     resolve_settings_with,
 };
 pub use language::{
-    DecideOnce, DecoderPruning, DecoderReport, KvCache, LayerCache, LayerRun, Llama, LlamaAttention,
-    LlamaLayer, LlamaMlp, PrunedPass, Rope, SequenceReport, StageReport, decode, next_token_nll,
-    sequence_nll,
+    KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer, LlamaMlp, PrunedPass, Reader, Rope,
+    decode, next_token_nll, sequence_nll,
 };
 pub use lfs::is_pointer as is_lfs_pointer;
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
-pub use load::{LoadOptions, load_vlm};
+pub use load::{LoadOptions, checkpoint_dtype, load_vlm};
 pub use notes::take_notes;
 pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
@@ -54,13 +49,11 @@ pub use qwen25vl::{
     PruningSite, Qwen25Vl, Qwen25VlModel, Qwen25VlParts, QwenEncoding, QwenMerger, QwenOptions, QwenVision,
     QwenVisionBlock, WindowPlan, canonical_qwen_name,
 };
-pub use sequence::{VisualInput, VisualSequence, VisualSlot, VisualSource};
 pub use splice::{Padding, Slot, SplicePlan, Spliced, plan_splice, splice};
-pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, Turn, render_prompt};
+pub use text::{ChatTemplate, Content, Message, PromptStyle, TextTokenizer, render_prompt};
 pub use vision::{ClipEncoding, ClipLayer, ClipVision};
 pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
-pub use vlm::{
-    Encoded, Hooks, ImageShape, OnScores, OnToken, Pixels, PruneOptions, TextBatch, Vlm, VlmError, answer,
-    prune, pruning_context,
-};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};
+
+// The interface, so that one dependency is enough.
+pub use diffprune_vlm::*;

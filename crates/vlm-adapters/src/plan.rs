@@ -1,49 +1,57 @@
 //! Counting a model's tokens from its settings alone, without its weights.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use diffprune_pruner::{Grid, Layout, PositionRule};
-use serde_json::Value;
+use diffprune_pruner::{Layout, PositionRule};
 
-use crate::config::read_json;
-use crate::llava15::layout as llava_layout;
-use crate::load::{Family, family_of};
-use crate::qwen25vl::{cells, qwen_prompt};
+use crate::load::{Backbone, backbone_of};
 use crate::splice::check_length;
 use crate::text::check_built_in;
 use crate::{
-    AnyRes, ChatTemplate, ImageMode, ImageProcessor, ImageShape, LlamaConfig, LlavaConfig, LlavaNextConfig,
-    LoadError, LoadOptions, NextOptions, Packing, PromptStyle, Qwen25VlConfig, QwenImageProcessor,
-    TextTokenizer, Turn, VisualSequence, VlmError, render_prompt,
+    ChatTemplate, Family, LlamaConfig, LoadError, LoadOptions, PromptStyle, TextTokenizer, Turn,
+    VisualSequence, VlmError,
 };
 
 /// What a checkpoint folder says about tokens and cache, read without its weights.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct VlmPlan {
     dir: PathBuf,
     prompt_style: PromptStyle,
-    family: Family,
+    backbone: &'static Backbone,
     text: LlamaConfig,
     bytes_per_value: usize,
-    images: Images,
+    images: Arc<dyn ImagePlan>,
 }
 
 /// How a family cuts images into tokens.
-#[derive(Debug, Clone)]
-enum Images {
-    Llava {
-        config: Box<LlavaConfig>,
-        mode: ImageMode,
-    },
-    Next {
-        processor: AnyRes,
-        side: usize,
-        options: NextOptions,
-    },
-    Qwen {
-        processor: QwenImageProcessor,
-        merge: usize,
-    },
+pub(crate) trait ImagePlan: fmt::Debug + Send + Sync {
+    /// How the tokens of an image of `width` by `height` pixels, at least one of each, lie on it.
+    fn layout(&self, width: u32, height: u32) -> Result<Layout, VlmError>;
+
+    /// Where the tokens `keep` of an image stand in the language model's sequence.
+    fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence;
+}
+
+impl fmt::Debug for VlmPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VlmPlan")
+            .field("dir", &self.dir)
+            .field("family", &self.family())
+            .field("text", &self.text)
+            .field("images", &self.images)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses an image of `width` by `height` pixels.
+pub(crate) fn refuse(width: u32, height: u32, wanted: &str) -> VlmError {
+    VlmError::Image {
+        index: 0,
+        found: format!("{width} by {height} pixels"),
+        wanted: wanted.into(),
+    }
 }
 
 /// Reads the settings of a checkpoint folder of any family; weights and tokenizer may be absent.
@@ -52,57 +60,22 @@ enum Images {
 /// As [`load_vlm`](crate::load_vlm), for the files that are read.
 pub fn plan_vlm(dir: impl AsRef<Path>, options: LoadOptions) -> Result<VlmPlan, LoadError> {
     let dir = dir.as_ref();
-    let path = dir.join("config.json");
-    let config: Value = read_json(&path, "a model configuration")?;
-    let family = family_of(&config, &path)?;
-    let (text, images) = match family {
-        Family::Llava => {
-            let config = LlavaConfig::from_dir(dir)?;
-            let mode = ImageProcessor::from_dir(dir)?.with_mode(options.image_mode).mode;
-            (
-                config.text.clone(),
-                Images::Llava {
-                    config: Box::new(config),
-                    mode,
-                },
-            )
-        }
-        Family::LlavaNext => {
-            let config = LlavaNextConfig::from_dir(dir)?;
-            let images = Images::Next {
-                processor: AnyRes::from_dir(dir, &config)?,
-                side: config.llava.vision.grid_side(),
-                options: options.next,
-            };
-            (config.llava.text, images)
-        }
-        Family::Qwen25Vl => {
-            let config = Qwen25VlConfig::from_dir(dir)?;
-            let processor = QwenImageProcessor {
-                pad_square: options.qwen.pad_square,
-                ..QwenImageProcessor::from_dir(dir)?
-            };
-            let images = Images::Qwen {
-                processor: processor.with_budget(options.qwen.min_pixels, options.qwen.max_pixels)?,
-                merge: config.vision.spatial_merge_size,
-            };
-            (config.text, images)
-        }
-    };
+    let backbone = backbone_of(dir)?;
+    let (text, images) = (backbone.plan)(dir, options)?;
     Ok(VlmPlan {
         dir: dir.into(),
         prompt_style: options.prompt_style,
-        family,
+        backbone,
         text,
-        bytes_per_value: options.dtype.size(),
+        bytes_per_value: options.dtype_of(dir)?.size(),
         images,
     })
 }
 
 impl VlmPlan {
-    /// Short name of the family.
-    pub fn family(&self) -> &'static str {
-        self.family.name()
+    /// The family.
+    pub fn family(&self) -> Family {
+        self.backbone.family
     }
 
     /// Number of layers of the language model.
@@ -121,51 +94,15 @@ impl VlmPlan {
     /// # Errors
     /// [`VlmError::Image`] for images that the model cannot take.
     pub fn layout(&self, width: u32, height: u32) -> Result<Layout, VlmError> {
-        let refuse = |wanted: String| VlmError::Image {
-            index: 0,
-            found: format!("{width} by {height} pixels"),
-            wanted,
-        };
         if width == 0 || height == 0 {
-            return Err(refuse("at least one pixel".into()));
+            return Err(refuse(width, height, "at least one pixel"));
         }
-        let shape = |rows, grid| ImageShape {
-            width,
-            height,
-            rows,
-            grid,
-        };
-        match &self.images {
-            Images::Llava { config, mode } => {
-                let one = Grid { rows: 1, cols: 1 };
-                Ok(llava_layout(config, *mode, &shape(1, one)))
-            }
-            Images::Next {
-                processor,
-                side,
-                options,
-            } => {
-                let tiles = processor.grid(width, height);
-                let packing = Packing::new(width, height, tiles, *side, options.tokens);
-                Ok(packing.layout(width, height, processor))
-            }
-            Images::Qwen { processor, merge } => {
-                let patches = processor.grid(width, height).ok_or_else(|| {
-                    refuse("sides whose ratio the model takes; crop the image or pad it to a square".into())
-                })?;
-                let grid = cells(&[patches], *merge)[0];
-                Ok(processor.layout(&shape(patches.n_tokens(), patches), grid))
-            }
-        }
+        self.images.layout(width, height)
     }
 
     /// Where the tokens `keep` of an image stand in the language model's sequence.
     pub fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
-        match &self.images {
-            Images::Llava { .. } => VisualSequence::raster(keep, layout.n_tokens(), rule),
-            Images::Next { options, .. } => VisualSequence::packed(layout, keep, options.newlines, rule),
-            Images::Qwen { .. } => VisualSequence::cells(layout.segments[0].grid, keep, rule),
-        }
+        self.images.sequence(layout, keep, rule)
     }
 
     /// The ids of a conversation with one placeholder per image, as [`Vlm::prompt_ids`](crate::Vlm::prompt_ids) gives
@@ -175,13 +112,10 @@ impl VlmPlan {
     /// When either is absent or damaged, or the template cannot be rendered.
     pub fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
         let template = ChatTemplate::from_dir(&self.dir)?;
-        let text = match self.family {
-            Family::Qwen25Vl => qwen_prompt(template, turns)?,
-            Family::Llava | Family::LlavaNext => {
-                check_built_in(&self.dir, template.as_ref(), self.prompt_style)?;
-                render_prompt(self.prompt_style, template.as_ref(), turns)?
-            }
-        };
+        if self.backbone.family != Family::Qwen25Vl {
+            check_built_in(&self.dir, template.as_ref(), self.prompt_style)?;
+        }
+        let text = (self.backbone.prompt)(self.prompt_style, template, turns)?;
         TextTokenizer::from_file(self.dir.join("tokenizer.json"))?.encode(&text, true)
     }
 

@@ -1,7 +1,7 @@
 //! Checks that need no compiler.
 //!
 //! - Every equation of `docs/method.md` is computed by exactly one function, in the file that the page names, and every
-//!   equation named in a doc comment stands in `docs/method.md` under that function's name ([`equations`]).
+//!   equation named in a doc comment as `Eq. (n)` stands in `docs/method.md` under that function's name ([`equations`]).
 //! - No crate depends, directly or through others of the family, on what `docs/ARCHITECTURE.md` says it must not know
 //!   ([`knowledge`]).
 //! - Every published package can be published, and its README says what to write into `Cargo.toml` ([`packages`]).

@@ -1,18 +1,19 @@
 //! Whether every published package is complete.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::{Context, bail, ensure};
 use toml::{Table, Value};
 
-use super::{Manifest, read};
+use super::{Manifest, read, rust_sources};
 
 /// Files that every published package brings along.
 const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
-/// Longest description and most keywords that the registry takes.
+/// Most keywords that the registry takes.
 const MOST_KEYWORDS: usize = 5;
 
-/// Fails when a published package lacks a field, a file, or a README that says how to depend on it.
+/// Fails when a published package lacks a field, a file, or a README that says how to depend on it and how to run its
+/// examples.
 pub fn all_can_be_published(root: &Path, members: &[Manifest]) -> anyhow::Result<()> {
     for member in members.iter().filter(|member| member.is_published()) {
         let folder = root.join(&member.folder);
@@ -25,9 +26,42 @@ pub fn all_can_be_published(root: &Path, members: &[Manifest]) -> anyhow::Result
             );
         }
         let readme = folder.join("README.md");
-        how_to_depend(&read(&readme)?, member, members).with_context(|| readme.display().to_string())?;
+        let text = read(&readme)?;
+        for source in rust_sources(&folder)? {
+            if let Some(file) = included_from_outside(&read(&source)?, source.strip_prefix(&folder)?) {
+                bail!(
+                    "{}: found `{file}`, which is outside the package; a page's code is compiled by crates/book",
+                    source.display()
+                );
+            }
+        }
+        how_to_depend(&text, member, members).with_context(|| readme.display().to_string())?;
+        ensure!(
+            !folder.join("examples").is_dir() || text.contains("--example "),
+            "{}: found no `--example`, expected the command that runs an example",
+            readme.display()
+        );
     }
     Ok(())
+}
+
+/// The first file that a source (at `path` within its package) includes and that is not part of the package.
+fn included_from_outside<'a>(source: &'a str, path: &Path) -> Option<&'a str> {
+    let folders = path.components().count().saturating_sub(1);
+    let included = source
+        .split("include_")
+        .skip(1)
+        .filter_map(|rest| {
+            rest.strip_prefix("str!(\"")
+                .or_else(|| rest.strip_prefix("bytes!(\""))
+        })
+        .filter_map(|rest| rest.split('"').next());
+    included.into_iter().find(|file| {
+        let up = Path::new(file)
+            .components()
+            .filter(|part| *part == Component::ParentDir);
+        up.count() > folders
+    })
 }
 
 fn complete(member: &Manifest) -> anyhow::Result<()> {
@@ -110,6 +144,16 @@ mod tests {
         assert!(said("```toml\n[dependencies]\nburn = \"0.22\"\n```").is_err());
         assert!(said("```toml\n[dependencies]\ndiffprune-a = { features = [\"slow\"] }\n```").is_err());
         assert!(said("```toml\n[dependencies]\ndiffprune-a = \"1\"\ndiffprune-b = \"1\"\n```").is_err());
+    }
+
+    #[test]
+    fn files_outside_the_package_are_noticed() {
+        let source = "#![doc = include_str!(\"../README.md\")]\ninclude_bytes!(\"../../x\");";
+        assert_eq!(
+            included_from_outside(source, Path::new("src/lib.rs")),
+            Some("../../x")
+        );
+        assert_eq!(included_from_outside(source, Path::new("src/deep/lib.rs")), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use burn::tensor::Device;
 use diffprune_baselines::{Dart, FastV, PyramidDrop, Schedule, SparseVlm};
 use diffprune_pruner::{Budget, DecoderPruner, visual_tokens_per_layer};
 use diffprune_vlm_adapters::{
-    DecoderPruning, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm, prune,
+    DecoderPruning, Family, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm,
+    prepare_encoded,
 };
 
 use crate::recorder::Recorder;
@@ -41,22 +42,24 @@ fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
     for budget in [Budget::rate(1, 2), Budget::All] {
         let options = PruneOptions::new(budget);
         method.seen.lock().unwrap().clear();
-        let (ids, selection) = answer(vlm, &images, &prompts, &method, &options, &generate).unwrap();
+        let found = answer(vlm, &images, &prompts, &method, &options, &generate).unwrap();
         assert_eq!(method.seen().is_empty(), budget == Budget::All);
 
         // The same by hand: everything is kept before the language model, and the hook drops inside.
         let encoded = vlm.encode(vlm.preprocess(&images).unwrap(), Default::default());
         let counts = encoded.counts();
-        assert!((0..images.len()).all(|row| selection.count(row) == counts[row]));
-        let (visual, _) = prune(vlm, &encoded, &method, &options).unwrap();
+        assert!((0..images.len()).all(|row| found.images.kept(row) == counts[row]));
+        let prepared = prepare_encoded(vlm, &encoded, &method, &options).unwrap();
+        let visual = prepared.visual().unwrap();
         let mut hooks = Hooks {
             decoder: DecoderPruning::of(&method, budget, None),
             ..Default::default()
         };
         let again = vlm
-            .generate_with(&prompts, Some(&visual), &generate, &mut hooks)
+            .generate_with(&prompts, Some(visual), &generate, &mut hooks)
             .unwrap();
-        assert_eq!(ids, again);
+        assert_eq!(found.ids, again);
+        assert_eq!(found.report, hooks.report);
         // Separators between the rows of LLaVA-NeXT count as visual tokens there.
         let counts: Vec<usize> = visual
             .sequences
@@ -85,7 +88,7 @@ fn checkpoints(start: &str) -> Vec<Box<dyn Vlm>> {
     let folders = shipped("checkpoints").into_iter();
     let of_family = folders.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(start));
     let found: Vec<_> = of_family
-        .map(|folder| load_vlm(&folder, &Device::flex(), LoadOptions::default()).unwrap())
+        .map(|folder| load_vlm(&folder, &Device::flex(), LoadOptions::f32()).unwrap())
         .collect();
     assert!(!found.is_empty(), "{start}");
     found
@@ -105,7 +108,7 @@ fn a_picture_becomes_an_answer() {
 }
 
 /// The other families: two or three layers, so that every method drops after the first.
-fn check_family(start: &str, family: &str) {
+fn check_family(start: &str, family: Family) {
     let schedule = Schedule::Fixed(vec![(1, 3)]);
     for vlm in checkpoints(start) {
         assert_eq!(vlm.family(), family);
@@ -139,11 +142,11 @@ fn check_family(start: &str, family: &str) {
 
 #[test]
 fn a_picture_in_tiles_becomes_an_answer() {
-    check_family("llavanext_vicuna_tiny", "llava-next");
-    check_family("llavanext_mistral_tiny", "llava-next");
+    check_family("llavanext_vicuna_tiny", Family::LlavaNext);
+    check_family("llavanext_mistral_tiny", Family::LlavaNext);
 }
 
 #[test]
 fn a_picture_of_any_size_becomes_an_answer() {
-    check_family("qwen25vl", "qwen2.5-vl");
+    check_family("qwen25vl", Family::Qwen25Vl);
 }

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{DecideOnce, DecoderPruning, Hooks, PruneOptions, Turn, VisualInput, load_image_with};
-use diffprune::{Budget, Pruner, Vlm, prune};
-use diffprune_lab::{LoadedModel, Method, default_method, timed};
+use diffprune::vlm::{
+    Conversation, Hooks, PreparedImages, PruneOptions, Question, Stage, TextStream, load_image_with,
+};
+use diffprune::{Budget, Vlm};
+use diffprune_lab::{LoadedModel, Method, default_method};
 
 use crate::arithmetic::{self, Request};
 use crate::method::{HELP, Positions};
@@ -62,13 +64,6 @@ struct Times {
     decode: f64,
 }
 
-/// What the pictures became.
-struct Seen {
-    visual: Option<VisualInput>,
-    kept: usize,
-    total: usize,
-}
-
 impl AskArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
@@ -99,142 +94,100 @@ impl AskArgs {
         let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
         tell_foreign(name, vlm.family());
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
-        let inside = pruner.decoder().map(DecideOnce::new);
-        // Some methods read the question, so nothing is chosen before it is there.
-        let Some(mut question) = self
-            .question
-            .clone()
-            .map_or_else(read_line, |given| Ok(Some(given)))?
-        else {
-            return Ok(());
-        };
-        let mut times = Times::default();
-        let mut seen = self.look(vlm, pictures, &question, pruner.as_ref(), &mut times)?;
-        tell_idle(self.keep, seen.total / self.images.len().max(1));
-        let mut turns = Vec::new();
-        loop {
-            // The pictures stand in the first turn; later ones find them there, pruned as they were.
-            let n_images = if turns.is_empty() { self.images.len() } else { 0 };
-            turns.push(Turn::ask(question).with_images(n_images));
-            let answer = self.answer(vlm, &turns, &mut seen, inside.as_ref(), &mut times)?;
-            self.tell(&model, name, &seen, &times);
-            if !self.chat {
-                return Ok(());
-            }
-            question = match read_line()? {
-                Some(next) => next,
-                None => return Ok(()),
-            };
-            times.encode = 0.0;
-            times.select = 0.0;
-            if let Some(turn) = turns.last_mut() {
-                turn.answer = Some(answer);
-            }
-        }
-    }
-
-    /// Encodes and prunes the pictures, for the first question about them.
-    fn look(
-        &self,
-        vlm: &dyn Vlm,
-        pictures: Vec<image::RgbImage>,
-        question: &str,
-        pruner: &dyn Pruner,
-        times: &mut Times,
-    ) -> anyhow::Result<Seen> {
-        if pictures.is_empty() {
-            return Ok(Seen {
-                visual: None,
-                kept: 0,
-                total: 0,
-            });
-        }
-        let questions = vec![vlm.tokenizer().encode(question, false)?; pictures.len()];
         let options = PruneOptions {
             seed: self.seed,
             positions: self.positions.map(Into::into),
-            questions: Some(questions),
             ..PruneOptions::new(self.keep)
         };
-        let (encoded, encode) = timed(|| {
-            let encoded = vlm
-                .preprocess(&pictures)
-                .map(|pixels| vlm.encode(pixels, pruner.signals()));
-            vlm.device().sync().ok();
-            encoded
-        });
-        let encoded = encoded?;
-        let (pruned, select) = timed(|| {
-            let pruned = prune(vlm, &encoded, pruner, &options);
-            vlm.device().sync().ok();
-            pruned
-        });
-        (times.encode, times.select) = (encode, select);
-        let (visual, selection) = pruned?;
-        Ok(Seen {
-            visual: Some(visual),
-            kept: (0..selection.batch()).map(|row| selection.count(row)).sum(),
-            total: encoded.counts().iter().sum(),
-        })
+        let mut conversation = Conversation::new(pruner.as_ref(), options);
+        // The pictures come with the first question; later ones find them pruned as they were.
+        let mut images = pictures.as_slice();
+        let mut given = self.question.clone();
+        while let Some(text) = given.take().map_or_else(read_line, |text| Ok(Some(text)))? {
+            let question = Question { text: &text, images };
+            let (times, kept) = self.answer(vlm, &mut conversation, question)?;
+            images = &[];
+            self.print_counts(&model, name, conversation.images(), kept, &times);
+            if !self.chat {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Answers the last turn, word by word on standard output.
+    /// Answers a question, word by word on standard output. Gives the times and the visual tokens that the language model
+    /// worked on.
     fn answer(
         &self,
         vlm: &dyn Vlm,
-        turns: &[Turn],
-        seen: &mut Seen,
-        inside: Option<&DecideOnce<'_>>,
-        times: &mut Times,
-    ) -> anyhow::Result<String> {
-        let prompt = vlm.prompt_ids(turns)?;
-        let options = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
+        conversation: &mut Conversation<'_>,
+        question: Question<'_>,
+    ) -> anyhow::Result<(Times, usize)> {
+        let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
         let start = Instant::now();
-        let (mut read, mut printed) = (None, String::new());
-        let mut ids = Vec::new();
+        let waited = || {
+            // A device that fails here fails again where the result is needed.
+            let _ = vlm.device().sync();
+            start.elapsed().as_secs_f64()
+        };
+        let (mut encoded, mut selected, mut read) = (None, None, None);
+        let mut on_stage = |stage: Stage| match stage {
+            Stage::Encoded => encoded = Some(waited()),
+            Stage::Projected => selected = Some(waited()),
+            _ => {}
+        };
         let mut on_prefill = || read = Some(start.elapsed().as_secs_f64());
+        let mut stream = TextStream::new(vlm);
         let mut on_token = |_: usize, id: u32| {
-            ids.push(id);
-            match show_more(vlm, &ids, &mut printed) {
-                Ok(()) => ControlFlow::Continue(()),
-                // Nobody reads on (a closed pipe): no need to go on.
-                Err(_) => ControlFlow::Break(()),
-            }
+            let shown = stream.push(id).map_or(Ok(()), show);
+            // A closed pipe: there is no need to go on.
+            shown.map_or(ControlFlow::Break(()), ControlFlow::Continue)
         };
         let mut hooks = Hooks {
+            on_stage: Some(&mut on_stage),
             on_prefill: Some(&mut on_prefill),
             on_token: Some(&mut on_token),
-            decoder: inside
-                .filter(|_| seen.visual.is_some())
-                .map(|pruner| DecoderPruning {
-                    pruner,
-                    budget: self.keep,
-                    positions: self.positions.map(Into::into),
-                }),
             ..Hooks::default()
         };
-        let answers = vlm.generate_with(&[prompt], seen.visual.as_ref(), &options, &mut hooks)?;
-        if let Some(report) = hooks.report.take()
-            && let Some(sequence) = report.sequences.first()
-        {
-            // A method inside the language model keeps another number in each layer: the average is told.
-            seen.kept = sequence.processed_average().round() as usize;
-        }
-        times.prefill = read.unwrap_or_default();
-        times.decode = start.elapsed().as_secs_f64() - times.prefill;
-        let text = vlm.tokenizer().decode(&answers[0], true).trim().to_string();
-        say!("{}", text.strip_prefix(printed.as_str()).unwrap_or_default());
-        Ok(text)
+        let reply = conversation.ask(vlm, question, &generate, &mut hooks)?;
+        let report = hooks.report.take();
+        drop(hooks);
+        say!("{}", stream.rest(&reply.text));
+        let end = start.elapsed().as_secs_f64();
+        let encode = encoded.unwrap_or_default();
+        let ready = selected.unwrap_or_default();
+        let read = read.unwrap_or(ready);
+        let times = Times {
+            encode,
+            select: ready - encode,
+            prefill: read - ready,
+            decode: end - read,
+        };
+        let images = conversation.images();
+        let entered = (0..images.len()).map(|image| images.kept(image)).sum();
+        // A method inside the language model keeps another number in each layer: the average is shown.
+        let average = report.as_ref().and_then(|report| report.sequences.first());
+        let kept = average.map_or(entered, |sequence| sequence.processed_average().round() as usize);
+        Ok((times, kept))
     }
 
     /// The line of counts and times.
-    fn tell(&self, model: &LoadedModel, pruner: &str, seen: &Seen, times: &Times) {
-        let saved = model.vlm.kv_bytes_per_token() * (seen.total - seen.kept.min(seen.total)) as u64;
+    fn print_counts(
+        &self,
+        model: &LoadedModel,
+        pruner: &str,
+        images: &PreparedImages<'_>,
+        kept: usize,
+        times: &Times,
+    ) {
+        let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
+        tell_idle(self.keep, total / images.len().max(1));
+        let saved = model.vlm.kv_bytes_per_token() * (total - kept.min(total)) as u64;
         let line = format!(
             "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
              {} of KV cache saved",
-            seen.kept,
-            seen.total,
+            kept,
+            total,
             1e3 * times.encode,
             1e3 * times.select,
             1e3 * times.prefill,
@@ -245,20 +198,11 @@ impl AskArgs {
     }
 }
 
-/// Prints what is new of the decoded ids, except for an unfinished character at their end.
-fn show_more(vlm: &dyn Vlm, ids: &[u32], printed: &mut String) -> std::io::Result<()> {
-    let text = vlm.tokenizer().decode(ids, true);
-    let text = text.trim_start();
-    if text.ends_with(char::REPLACEMENT_CHARACTER) || text.ends_with(char::is_whitespace) {
-        return Ok(());
-    }
-    if let Some(new) = text.strip_prefix(printed.as_str()) {
-        let mut out = std::io::stdout().lock();
-        out.write_all(new.as_bytes())?;
-        out.flush()?;
-        *printed = text.to_string();
-    }
-    Ok(())
+/// Prints a piece of the answer at once.
+fn show(text: String) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 /// The next question; `None` at an empty line or the end of input.

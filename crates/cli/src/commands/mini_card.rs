@@ -37,7 +37,7 @@ impl CardArgs {
 /// Measures the model in `dir` as it was published, in f32, and writes its card; records and report go to `out`.
 pub fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<()> {
     let options = LoadOptions {
-        dtype: DType::F32,
+        dtype: Some(DType::F32),
         ..LoadOptions::default()
     };
     let model = LoadedModel::load(dir, device, options)?;

@@ -20,7 +20,7 @@ use crate::print::say;
 #[derive(Debug, Args)]
 pub struct MiniTrainArgs {
     /// Which one: llava-1.5, llava-next or qwen2.5-vl.
-    #[arg(long, default_value_t = Family::default())]
+    #[arg(long, default_value_t = Family::default(), value_parser = small_model)]
     model: Family,
     /// Folder of the run: settings, checkpoints, measurements.
     #[arg(long, value_name = "DIR")]
@@ -100,6 +100,15 @@ impl MiniTrainArgs {
         }
         Ok(recipe)
     }
+}
+
+/// The family of a small model by its name, with `mini-` in front or without.
+fn small_model(text: &str) -> Result<Family, String> {
+    let family = text.strip_prefix("mini-").unwrap_or(text);
+    family.parse().map_err(|_| {
+        let known = Family::ALL.map(Family::name).join(", ");
+        format!("found `{text}`, wanted one of {known}")
+    })
 }
 
 /// Hash of a checkpoint's weights.

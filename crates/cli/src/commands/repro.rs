@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffprune_lab::{Plan, Series, revision};
-use diffprune_mini::Family;
+use diffprune_lab::{Plan, Series, WeightType, revision};
+use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
@@ -52,20 +52,22 @@ impl ReproArgs {
             }
         };
         device::parse(&self.model.device)?;
+        // Its numbers are those of weights in f32, whatever the files store.
+        let model = self.model.clone().held_in(WeightType::F32);
         let series = Series {
             plan,
             seed: self.seed,
-            device: self.model.device.clone(),
+            device: model.device.clone(),
             revision: revision(),
             out: self.out,
         };
         let mut terminal = Terminal { task: "repro" };
-        let page = if self.model.model.is_some() {
-            let dir = self.model.dir()?;
-            series.one(|| self.model.load_from(&dir), &mut terminal)?
+        let page = if model.model.is_some() {
+            let dir = model.dir()?;
+            series.one(|| model.load_from(&dir), &mut terminal)?
         } else {
-            let dirs = folders(&self.model, &self.models)?;
-            series.several(&dirs, |dir| self.model.load_from(dir), &mut terminal)?
+            let dirs = folders(&model, &self.models)?;
+            series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
         say!("{}", page.display());
         Ok(())
@@ -75,7 +77,7 @@ impl ReproArgs {
 /// The folders of several models; those on the hub are fetched.
 fn folders(shared: &ModelArgs, models: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let names = match models {
-        [] => Family::ALL.map(|family| family.folder().to_string()).to_vec(),
+        [] => Family::ALL.map(model_name).to_vec(),
         given => given.iter().map(|name| name.trim().to_string()).collect(),
     };
     let dir = |name: String| {

@@ -89,15 +89,15 @@ impl TrainArgs {
     }
 
     /// Settings of the file (or the defaults for this width), with what the command line says on top.
-    fn settings(&self, d_vision: usize) -> anyhow::Result<TrainConfig> {
+    fn settings(&self, d_descriptor: usize) -> anyhow::Result<TrainConfig> {
         let mut config = match &self.config {
             Some(path) => TrainConfig::from_file(path)?,
             None => {
                 let mut config = TrainConfig {
-                    lr: default_learning_rate(d_vision),
+                    lr: default_learning_rate(d_descriptor),
                     ..TrainConfig::default()
                 };
-                config.diffprune.scorer = default_scorer(d_vision);
+                config.diffprune.scorer = default_scorer(d_descriptor);
                 config.diffprune.budget = Budget::rate(2, 9);
                 if matches!(self.method, Some(Method::Operator(_))) {
                     config.diffprune.throttler.gate = GateKind::Scale;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune_mini::Family;
+use diffprune_mini::{Family, model_name};
 
 use crate::bad_input::refuse;
 use crate::{FEW_QUESTIONS, model_of, output, picture, succeed};
@@ -142,7 +142,7 @@ fn options_of_another_family_and_impossible_ones() {
         "--pad-square",
     ];
     for family in Family::ALL {
-        let checkpoint = dir.path().join(family.folder());
+        let checkpoint = dir.path().join(model_name(family));
         model_of(family, &checkpoint, 32, 1);
         // Whose options they are is known before the weights are read.
         fs::remove_file(checkpoint.join("model.safetensors")).unwrap();
@@ -157,8 +157,8 @@ fn options_of_another_family_and_impossible_ones() {
             }
         }
     }
-    let qwen = dir.path().join(Family::Qwen25Vl.folder());
-    let next = dir.path().join(Family::LlavaNext.folder());
+    let qwen = dir.path().join(model_name(Family::Qwen25Vl));
+    let next = dir.path().join(model_name(Family::LlavaNext));
     for (checkpoint, options, parts) in [
         (
             &qwen,

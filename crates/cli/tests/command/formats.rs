@@ -95,6 +95,7 @@ fn a_small_world_is_read_and_scored_as_all_ten_benchmarks() -> Outcome {
                 Benchmark::MmBenchCn => (groups.len(), 11),
                 Benchmark::SeedBench => (questions.len(), 16),
                 Benchmark::ScienceQa => (questions.len(), 20),
+                other => panic!("the small world has no {other}"),
             };
             assert_eq!(found, wanted, "{benchmark:?}: {} questions", questions.len());
             let mut scored = Vec::new();

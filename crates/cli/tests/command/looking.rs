@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use diffprune_mini::Family;
+use diffprune_mini::{Family, model_name};
 
 use crate::bad_input::refuse;
 use crate::{FEW_QUESTIONS, diffprune, model, model_of, output, picture, succeed};
@@ -36,11 +36,11 @@ fn every_family_has_a_method_of_its_own() {
     let (photo, png) = (dir.path().join("a.png"), dir.path().join("b.png"));
     picture(&photo);
     for family in Family::ALL {
-        let checkpoint = dir.path().join(family.folder());
+        let checkpoint = dir.path().join(model_name(family));
         model_of(family, &checkpoint, 32, 1);
         let method = match family {
             Family::Qwen25Vl => "holov-qwen",
-            Family::Llava15 | Family::LlavaNext => "cls",
+            _ => "cls",
         };
         for keep in ["all", "1/9", "5"] {
             let ask = format!("ask colour? --model {{}} --image {{}} --keep {keep} --max-new-tokens 1");
@@ -65,7 +65,7 @@ fn every_family_has_a_method_of_its_own() {
         noted("ask colour? --model {} --max-new-tokens 1", &[&checkpoint]);
     }
     // A method that the family cannot run is still told when it is named, with and without weights.
-    let qwen = dir.path().join(Family::Qwen25Vl.folder());
+    let qwen = dir.path().join(model_name(Family::Qwen25Vl));
     for line in ["ask colour? --pruner cls", "ask --dry-run --pruner cls"] {
         let line = format!("{line} --model {{}} --image {{}}");
         refuse(
@@ -225,7 +225,7 @@ fn very_long_pictures_are_drawn_small_or_refused() {
         image::RgbImage::new(width, height).save(at(name)).unwrap();
     }
     for family in Family::ALL {
-        let checkpoint = at(family.folder());
+        let checkpoint = at(&model_name(family));
         model_of(family, &checkpoint, 32, 1);
         for name in ["wide.png", "high.png"] {
             let photo = at(name);
@@ -342,10 +342,11 @@ fn weights_are_held_in_the_type_that_is_named() {
         let line = told.lines().next().unwrap().to_string();
         line.split(", ").nth(1).unwrap().to_string()
     };
-    assert_eq!(bytes("--dtype f32"), bytes(""));
+    // Without an option, that of the files: 16 bit here.
+    assert_eq!(bytes("--half"), bytes(""));
     assert_eq!(bytes("--dtype f16"), bytes("--half"));
     assert_eq!(bytes("--dtype bf16"), bytes("--half"));
-    assert_ne!(bytes("--half"), bytes(""));
+    assert_ne!(bytes("--dtype f32"), bytes(""));
     for dtype in ["f32", "f16", "bf16"] {
         let ask = format!("ask what --model {{}} --image {{}} --keep 16 --max-new-tokens 1 --dtype {dtype}");
         noted(&ask, &[&checkpoint, &photo]);
@@ -369,7 +370,8 @@ fn weights_are_held_in_the_type_that_is_named() {
     let eval = "eval --model {} --data {} --out {} --arms full --limit 1 --max-new-tokens 1";
     succeed(&format!("{eval} --half"), &[&checkpoint, &world, &out]);
     succeed(&format!("{eval} --dtype f16"), &[&checkpoint, &world, &out]);
-    for other in ["--dtype bf16", "--dtype f32", ""] {
+    succeed(&eval.to_string(), &[&checkpoint, &world, &out]);
+    for other in ["--dtype bf16", "--dtype f32"] {
         let line = format!("{eval} {other}");
         refuse(
             &line,

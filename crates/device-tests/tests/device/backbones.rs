@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
-use diffprune::vlm::{LoadOptions, PruneOptions, Vlm, load_vlm, prune};
+use diffprune::vlm::{LoadOptions, PruneOptions, Vlm, load_vlm, prepare_encoded};
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
     DiffPruneConfig, FeatureStore, LearnedPruner, ScorerChoice, ScorerPreset, Signals, Trainee,
@@ -50,7 +50,7 @@ pub fn checks(root: &Path) -> Result<Vec<Check>, String> {
 
 fn load(dir: &Path, device: &Device, dtype: DType) -> Result<Box<dyn Vlm>, String> {
     let options = LoadOptions {
-        dtype,
+        dtype: Some(dtype),
         ..LoadOptions::default()
     };
     load_vlm(dir, device, options).map_err(|error| error.to_string())
@@ -84,8 +84,9 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
             .head;
         let scorer = burn::module::Module::to_device(scorer, device);
         let options = PruneOptions::new(Budget::rate(1, 3));
-        let (visual, selection) =
-            prune(vlm.as_ref(), &encoded, &LearnedPruner::new(scorer), &options).map_err(|e| text(&e))?;
+        let pruner = LearnedPruner::new(scorer);
+        let prepared = prepare_encoded(vlm.as_ref(), &encoded, &pruner, &options).map_err(|e| text(&e))?;
+        let visual = prepared.visual().ok_or("no visual tokens")?;
         let features = visual.features.clone().autodiff().require_grad();
         let tracked = diffprune::vlm::VisualInput {
             features: features.clone(),
@@ -95,8 +96,8 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         let gradient = features
             .grad(&loss.backward())
             .ok_or("no gradient of the features")?;
-        let loss = vlm.loss(&batch, Some(&visual)).map_err(|e| text(&e))?;
-        let kept = selection.rows().iter().flatten().map(|&i| i as f32).collect();
+        let loss = vlm.loss(&batch, Some(visual)).map_err(|e| text(&e))?;
+        let kept = prepared.keep().iter().flatten().map(|&i| i as f32).collect();
         let prompts = vec![
             vlm.prompt_ids(&[diffprune::vlm::Turn::ask("what is it")])
                 .map_err(|e| text(&e))?;
@@ -104,7 +105,7 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
         ];
         let options = vlm.generate_options().with_max_new_tokens(4);
         let ids = vlm
-            .generate(&prompts, Some(&visual), &options)
+            .generate(&prompts, Some(visual), &options)
             .map_err(|e| text(&e))?;
         Ok((
             vec![

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor};
-use diffprune::vlm::{Encoded, GenerateOptions, ImageMode, LoadOptions, TextBatch, load_image, load_vlm};
+use diffprune::vlm::{
+    Encoded, Family, GenerateOptions, ImageMode, LoadOptions, TextBatch, load_image, load_vlm,
+};
 use diffprune::{PositionRule, Signals};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -81,7 +83,7 @@ impl Stored<'_> {
 fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let options = LoadOptions {
-        dtype: target.dtype,
+        dtype: Some(target.dtype),
         // As the processors of `transformers` have it.
         image_mode: ImageMode::CenterCrop,
         ..LoadOptions::default()
@@ -120,7 +122,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
             // Of some cases only ids are stored, which decide nothing in few bits: the CPU's f32 agrees with them.
             None => {
                 let options = LoadOptions {
-                    dtype: DType::F32,
+                    dtype: Some(DType::F32),
                     ..options
                 };
                 let vlm = load_vlm(dir, &Device::flex(), options).map_err(|e| text(&e))?;
@@ -144,7 +146,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
         )?);
         let gradient = stored.floats("grad_vision_selected_without_cls");
         // LLaVA-NeXT's is stored before its tokens are packed.
-        let gradient = gradient.filter(|_| vlm.family() == "llava-1.5");
+        let gradient = gradient.filter(|_| vlm.family() == Family::Llava15);
         if let Some((wanted, tokens)) = gradient.zip(tokens) {
             let found: Tensor<3> = tokens.grad(&loss.backward()).ok_or("no gradient of the tokens")?;
             let largest = wanted

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use diffprune_training::{AdamWOptions, WarmupCosine};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, DiffPruneConfig, TrainError};
@@ -140,11 +140,11 @@ impl TrainConfig {
         })
     }
 
-    /// The same settings for tokens of width `d_vision` on `device`, with nothing left open, checked.
+    /// The same settings for descriptors of width `d_descriptor` on `device`, with nothing left open, checked.
     ///
     /// # Errors
     /// The first setting that cannot be used.
-    pub fn resolve(&self, d_vision: usize, device: &Device) -> Result<Self, ConfigError> {
+    pub fn resolve(&self, d_descriptor: usize, device: &Device) -> Result<Self, ConfigError> {
         let on_cpu = *device == Device::flex();
         let shards = self
             .shards
@@ -154,7 +154,7 @@ impl TrainConfig {
         let resolved = Self {
             shards: Some(shards),
             micro_batch: Some(self.micro_batch.unwrap_or(shard)),
-            diffprune: self.diffprune.resolve(d_vision)?,
+            diffprune: self.diffprune.resolve(d_descriptor)?,
             ..self.clone()
         };
         resolved.check()?;
@@ -239,7 +239,8 @@ impl Inputs {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct VlmFacts {
     family: String,
-    d_vision: usize,
+    /// Width of the descriptors that the scorer looks at.
+    d_descriptor: usize,
     d_model: usize,
 }
 
@@ -248,7 +249,7 @@ impl RunFile {
     pub(crate) fn new(vlm: &dyn Vlm, inputs: Inputs, train: &TrainConfig) -> Self {
         let vlm = VlmFacts {
             family: vlm.family().to_string(),
-            d_vision: vlm.d_descriptor(),
+            d_descriptor: vlm.d_descriptor(),
             d_model: vlm.d_model(),
         };
         // How many threads there are is a matter of the machine, not of the run.
@@ -277,6 +278,7 @@ impl RunFile {
             })?;
             let mut stored: toml::Table =
                 toml::from_str(&text).map_err(|cause| unreadable(cause.to_string()))?;
+            rename_width(&mut stored);
             let mut own = own;
             forget_unknown_inputs(&mut stored, &mut own);
             return match difference("", &toml::Value::Table(stored), &own) {
@@ -309,6 +311,15 @@ fn forget_unknown_inputs(stored: &mut toml::Table, own: &mut toml::Value) {
     own.insert(INPUTS.into(), ours.into());
 }
 
+/// Gives the width of a run of an earlier version the name that it has now.
+fn rename_width(stored: &mut toml::Table) {
+    if let Some(toml::Value::Table(vlm)) = stored.get_mut("vlm")
+        && let Some(width) = vlm.remove("d_vision")
+    {
+        vlm.entry("d_descriptor").or_insert(width);
+    }
+}
+
 /// The first setting in which two files differ: its name, the left and the right value.
 fn difference(name: &str, left: &toml::Value, right: &toml::Value) -> Option<(String, String, String)> {
     let (toml::Value::Table(lefts), toml::Value::Table(rights)) = (left, right) else {
@@ -333,6 +344,25 @@ fn difference(name: &str, left: &toml::Value, right: &toml::Value) -> Option<(St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diffprune_vlm::FakeVlm;
+
+    use crate::SETTINGS_FILE;
+
+    #[test]
+    fn a_run_of_an_earlier_version_is_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SETTINGS_FILE);
+        let vlm = FakeVlm::new(&Device::flex()).with_tokens(8, 4);
+        let own = RunFile::new(&vlm, &TrainConfig::default());
+        own.write_or_compare(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("d_descriptor = 8\n"), "{text}");
+        fs::write(&path, text.replace("d_descriptor = 8", "d_vision = 8")).unwrap();
+        own.write_or_compare(&path).unwrap();
+        fs::write(&path, text.replace("d_descriptor = 8", "d_vision = 32")).unwrap();
+        let error = own.write_or_compare(&path).unwrap_err();
+        assert!(matches!(error, TrainError::OtherRun { field, .. } if field == "vlm.d_descriptor"));
+    }
 
     #[test]
     fn resolved_settings_survive_toml() {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use diffprune_pruner::PruneError;
 use diffprune_scorer::CheckpointError;
 use diffprune_training::TrainingError;
-use diffprune_vlm_adapters::{LoadError, VlmError};
+use diffprune_vlm::VlmError;
+use diffprune_vlm_adapters::LoadError;
 
 use crate::{ConfigError, DataError};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, f16};
 use diffprune_pruner::{Layout, Observed, Signals};
-use diffprune_vlm_adapters::{Encoded, TextBatch, Vlm};
+use diffprune_vlm::{Encoded, TextBatch, Vlm};
 
 use crate::{CachePrecision, CaptionData, CaptionPrompt, TrainError};
 

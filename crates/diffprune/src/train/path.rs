@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, Tensor};
 use diffprune_learned::{Draws, GateInput};
 use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::text::count_targets;
 use crate::{CaptionPrompt, DataError, DiffPruneConfig, FeatureStore, TrainError, Trainee};

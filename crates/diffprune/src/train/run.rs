@@ -6,7 +6,7 @@ use burn::module::Module;
 use diffprune_learned::HeadCheckpoint;
 use diffprune_scorer::ScorerCheckpoint;
 use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Inputs, RunFile};
@@ -194,7 +194,7 @@ impl Setting<'_> {
             "settings": &self.config.diffprune,
             "seed": self.config.seed,
         });
-        let family = self.with_vlm(|vlm| vlm.family());
+        let family = self.with_vlm(|vlm| vlm.family().name());
         let metadata = HeadCheckpoint::describe(self.config.diffprune.method.name(), &model.head)
             .with_vlm(family)
             .with_training(summary);

@@ -10,7 +10,7 @@ use diffprune_pruner::{Grid, Layout};
 use diffprune_training::{
     Optimizer, Workers, clip_global_norm, scale_gradients, shard_ranges, sum_gradients,
 };
-use diffprune_vlm_adapters::{PruneOptions, Vlm, prune};
+use diffprune_vlm::{PruneOptions, Vlm, loss, prepare_encoded};
 
 use super::metrics::{StepMetrics, WeightStats};
 use super::model::StoredTrainee;
@@ -189,9 +189,9 @@ impl Setting<'_> {
             let indices: Vec<usize> = ranges[i].clone().collect();
             self.with_vlm(|vlm| {
                 let (encoded, captions) = store.encode(vlm, &indices)?;
-                let (visual, _) = prune(vlm, &encoded, &pruner, &options)?;
+                let images = prepare_encoded(vlm, &encoded, &pruner, &options)?;
                 let text = store.text(vlm, &self.prompt, &indices, &captions)?;
-                let nll = f64::from(vlm.loss(&text, Some(&visual))?.into_scalar::<f32>());
+                let nll = f64::from(loss(vlm, &text, &images)?.into_scalar::<f32>());
                 Ok((nll * count_targets(&text) as f64, count_targets(&text)))
             })
         });

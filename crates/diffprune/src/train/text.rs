@@ -1,6 +1,6 @@
 //! Captions as targets of the language model.
 
-use diffprune_vlm_adapters::{LoadError, TextBatch, Turn, Vlm};
+use diffprune_vlm::{TextBatch, Turn, Vlm, VlmError};
 
 /// Turns captions into sequences: the prompt with one image placeholder, the caption, the end token.
 ///
@@ -17,7 +17,7 @@ impl CaptionPrompt {
     ///
     /// # Errors
     /// When the prompt cannot be rendered or tokenised.
-    pub fn new(vlm: &dyn Vlm, question: &str, max_tokens: usize) -> Result<Self, LoadError> {
+    pub fn new(vlm: &dyn Vlm, question: &str, max_tokens: usize) -> Result<Self, VlmError> {
         let open = vlm.prompt_ids(&[Turn::ask(question)])?;
         Ok(Self {
             question: question.to_string(),
@@ -30,7 +30,7 @@ impl CaptionPrompt {
     ///
     /// # Errors
     /// When a caption cannot be rendered or tokenised.
-    pub fn batch(&self, vlm: &dyn Vlm, captions: &[String]) -> Result<TextBatch, LoadError> {
+    pub fn batch(&self, vlm: &dyn Vlm, captions: &[String]) -> Result<TextBatch, VlmError> {
         let mut batch = TextBatch {
             ids: Vec::new(),
             targets: Vec::new(),
@@ -49,9 +49,8 @@ impl CaptionPrompt {
     ///
     /// The caption is tokenised in its place, after the prompt, since tokenizers treat the first word of a text
     /// differently; what a template adds after an answer is replaced by the end token alone, as the models are trained.
-    fn split(&self, vlm: &dyn Vlm, caption: &str) -> Result<(Vec<u32>, Vec<u32>), LoadError> {
-        let tokenizer = vlm.tokenizer();
-        let eos = tokenizer.eos_id();
+    fn split(&self, vlm: &dyn Vlm, caption: &str) -> Result<(Vec<u32>, Vec<u32>), VlmError> {
+        let eos = vlm.end_id();
         let full = vlm.prompt_ids(&[Turn::ask(self.question.as_str()).with_answer(caption)])?;
         let common = full
             .iter()
@@ -59,7 +58,7 @@ impl CaptionPrompt {
             .take_while(|(left, right)| left == right)
             .count();
         let mut answer = full[common..].to_vec();
-        let closing = |id: &u32| Some(*id) == eos || tokenizer.decode(&[*id], false).trim().is_empty();
+        let closing = |id: &u32| Some(*id) == eos || vlm.text_of(&[*id]).trim().is_empty();
         while answer.last().is_some_and(closing) {
             answer.pop();
         }

@@ -1,7 +1,7 @@
 //! The samples of a data set that a model can learn from.
 
 use diffprune_pruner::Layout;
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::content::ContentDigest;
 use crate::{CaptionData, CaptionPrompt, CaptionSample, DataError, TrainError};

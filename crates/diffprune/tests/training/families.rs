@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use diffprune::scorer::ScorerCheckpoint;
 use diffprune::training::Progress;
-use diffprune::vlm::{Llava, LlavaNext, Qwen25Vl};
+use diffprune::vlm::{Llava, LlavaNext, LoadOptions, Qwen25Vl};
 use diffprune::{CaptionData, CaptionSample, DataError, HeadCheckpoint, TrainConfig, Trainee, Vlm, train};
 use image::RgbImage;
 
@@ -97,7 +97,7 @@ fn trained(run: &Path, first: &Trainee, device: &Device) -> Trainee {
 
 #[test]
 fn llava15() {
-    let vlm = Llava::load(folder("llava15_tiny"), &Device::flex()).unwrap();
+    let vlm = Llava::load_with(folder("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
     the_loss_falls(&vlm, false, |vlm| bits(vlm.model()));
 }
 
@@ -110,18 +110,28 @@ fn bits_of_next(vlm: &LlavaNext) -> Vec<u32> {
 
 #[test]
 fn llava_next_on_vicuna() {
-    let vlm = LlavaNext::load(folder("llavanext_vicuna_tiny"), &Device::flex()).unwrap();
+    let vlm = LlavaNext::load_with(
+        folder("llavanext_vicuna_tiny"),
+        &Device::flex(),
+        LoadOptions::f32(),
+    )
+    .unwrap();
     the_loss_falls(&vlm, true, bits_of_next);
 }
 
 #[test]
 fn llava_next_on_mistral() {
-    let vlm = LlavaNext::load(folder("llavanext_mistral_tiny"), &Device::flex()).unwrap();
+    let vlm = LlavaNext::load_with(
+        folder("llavanext_mistral_tiny"),
+        &Device::flex(),
+        LoadOptions::f32(),
+    )
+    .unwrap();
     the_loss_falls(&vlm, true, bits_of_next);
 }
 
 #[test]
 fn qwen25vl() {
-    let vlm = Qwen25Vl::load(folder("qwen25vl_tiny"), &Device::flex()).unwrap();
+    let vlm = Qwen25Vl::load_with(folder("qwen25vl_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
     the_loss_falls(&vlm, true, |vlm| bits(vlm.model()));
 }

@@ -1,5 +1,6 @@
 //! Training on a tiny LLaVA: exact resume, frozen model, falling loss, and every way to give it bad input.
 
+mod fake;
 mod families;
 mod inputs;
 mod rivals;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor};
+use diffprune::LoadOptions;
 use diffprune::training::{Progress, TrainingError};
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, ConfigError, DataError,
@@ -39,7 +41,7 @@ fn checkpoint(name: &str) -> PathBuf {
 }
 
 fn tiny() -> Llava {
-    Llava::load(checkpoint("llava15_tiny"), &Device::flex()).unwrap()
+    Llava::load_with(checkpoint("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn n_tokens(vlm: &Llava) -> usize {
@@ -284,7 +286,7 @@ fn the_loss_falls_and_the_model_stays_frozen() {
     assert_eq!(of("val_nll").len(), 4);
     assert!(report.best_val_nll.is_some());
 
-    let pruner = LearnedPruner::load(folder.path(), vlm.d_vision(), &Device::flex()).unwrap();
+    let pruner = LearnedPruner::load(folder.path(), vlm.d_descriptor(), &Device::flex()).unwrap();
     assert_eq!(pruner.name(), "diffprune");
     let Head::Scorer(scorer) = pruner.head() else {
         panic!("{:?}", pruner.head().config());
@@ -365,7 +367,7 @@ fn gradients_of_the_whole_path_are_slopes() {
     let device = Device::flex();
     let model = config
         .diffprune
-        .init(vlm.d_vision(), 1, &device.clone().autodiff())
+        .init(vlm.d_descriptor(), 1, &device.clone().autodiff())
         .unwrap();
     let value = |model: &diffprune::Trainee| {
         f64::from(
@@ -402,7 +404,7 @@ fn every_curve_trains_the_scorer_through_the_scale_gate_and_some_are_refused_wit
     let _guard = alone();
     let (vlm, mut config) = (tiny(), settings());
     let device = Device::flex().autodiff();
-    let model = config.diffprune.init(vlm.d_vision(), 1, &device).unwrap();
+    let model = config.diffprune.init(vlm.d_descriptor(), 1, &device).unwrap();
     for kind in ThresholdKind::ALL {
         config.diffprune.softtopk.kind = kind;
         config.diffprune.throttler.gate = GateKind::Scale;
@@ -428,7 +430,10 @@ fn every_curve_trains_the_scorer_through_the_scale_gate_and_some_are_refused_wit
 fn a_batch_is_the_mean_of_its_samples() {
     let _guard = alone();
     let (vlm, config) = (tiny(), settings());
-    let model = config.diffprune.init(vlm.d_vision(), 1, &Device::flex()).unwrap();
+    let model = config
+        .diffprune
+        .init(vlm.d_descriptor(), 1, &Device::flex())
+        .unwrap();
     let sum = |indices: &[usize]| {
         let loss = loss_at(&model, &vlm, &config, indices);
         (
@@ -566,16 +571,16 @@ fn other_settings_and_other_models_are_refused() {
     );
 
     let text = fs::read_to_string(folder.path().join("train.toml")).unwrap();
-    let width = format!("d_vision = {}", tiny().d_vision());
+    let width = format!("d_descriptor = {}", tiny().d_descriptor());
     assert!(text.contains("tau_end = 0.1") && text.contains(&width), "{text}");
     fs::write(
         folder.path().join("train.toml"),
-        text.replace(&width, "d_vision = 7"),
+        text.replace(&width, "d_descriptor = 7"),
     )
     .unwrap();
     let error = run(&settings(), folder.path(), None).unwrap_err();
     assert!(
-        matches!(&error, TrainError::OtherRun { field, .. } if field == "vlm.d_vision"),
+        matches!(&error, TrainError::OtherRun { field, .. } if field == "vlm.d_descriptor"),
         "{error}"
     );
     fs::write(folder.path().join("train.toml"), "not toml [").unwrap();

@@ -42,7 +42,7 @@ const AROUND: [(&str, &str, u8); 5] = [
     ("", ")", 3),
     ("", " ", 2),
 ];
-/// How telling a letter at the start, at the end and after a phrase is.
+/// Weights of a letter at the start, at the end and after a phrase.
 const START: u8 = 10;
 const END: u8 = 9;
 const PHRASE: u8 = 7;

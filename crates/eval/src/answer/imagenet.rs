@@ -3,7 +3,7 @@
 use diffprune_pruner::Grid;
 use serde::{Deserialize, Serialize};
 
-/// How a selection on one grid becomes a set of patches of a coarser one. The paper does not say.
+/// The way from a selection on one grid to a set of patches of a coarser one. The paper does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PatchRule {
@@ -54,7 +54,7 @@ pub fn top_k(values: &[f32], k: usize) -> Vec<usize> {
     places
 }
 
-/// Whether the class is among the best `k`.
+/// True when the class is among the best `k`.
 pub fn is_in_top_k(logits: &[f32], class: usize, k: usize) -> bool {
     top_k(logits, k).contains(&class)
 }

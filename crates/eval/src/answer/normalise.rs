@@ -78,7 +78,7 @@ fn without_periods(text: &str) -> String {
     kept
 }
 
-/// Whether commas stand between two digits.
+/// True when commas stand between two digits.
 fn has_number_comma(text: &str, rule: CommaRule) -> bool {
     let (mut after_digit, mut n_commas) = (false, 0);
     for letter in text.chars() {
@@ -125,7 +125,7 @@ fn number(word: &str) -> Option<&'static str> {
 }
 
 /// White space as the published programs see it: Unicode's, and the four separators of ASCII.
-pub(super) fn is_space(letter: char) -> bool {
+pub(crate) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
 }
 

@@ -34,7 +34,7 @@ impl fmt::Display for BatchPoint {
     }
 }
 
-/// How batch sizes are compared.
+/// Options of a comparison of batch sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchSweep {
     /// Batches of each size before the clock counts.

@@ -17,12 +17,12 @@ pub enum Logits {
     All,
 }
 
-/// What is counted, and as how much.
+/// The operations that count, and their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counting {
     /// Operations per multiply-add: 2, or 1 where multiply-adds are called FLOPs.
     pub per_multiply_add: u32,
-    /// Whether the products between tokens count (`2 n^2 d` per layer; causality is not exploited).
+    /// True when the products between tokens count (`2 n^2 d` per layer; causality is not exploited).
     pub products: bool,
     /// Positions whose logits count.
     pub logits: Logits,
@@ -35,7 +35,7 @@ impl Counting {
         products: true,
         logits: Logits::Last,
     };
-    /// What PyTorch's profiler counts with a fused attention kernel: 2 per multiply-add, no products between tokens,
+    /// The operations that PyTorch's profiler counts with a fused attention kernel: 2 per multiply-add, no products between tokens,
     /// logits of the whole prompt.
     pub const PROFILER: Self = Self {
         per_multiply_add: 2,
@@ -74,36 +74,9 @@ pub fn prefill_flops(shape: &ModelShape, schedule: &Schedule, counting: Counting
     sum * f64::from(counting.per_multiply_add)
 }
 
-/// FLOPs of one decoded token: the caches hold what the schedule left in each layer and `generated` tokens before it.
-pub fn decode_flops(shape: &ModelShape, schedule: &Schedule, generated: usize, counting: Counting) -> f64 {
-    let blocks = &shape.language;
-    let mut sum = schedule.n_layers() as f64 * blocks.linear();
-    if counting.products {
-        sum += schedule.sum(|tokens| blocks.products(1.0, tokens + generated as f64 + 1.0));
-    }
-    if counting.logits != Logits::None {
-        sum += (blocks.d_model * shape.vocab) as f64;
-    }
-    sum * f64::from(counting.per_multiply_add)
-}
-
 /// Bytes of keys and values after a prefill: `2 n d_kv bytes` per layer.
 pub fn kv_bytes(shape: &ModelShape, schedule: &Schedule, bytes_per_value: usize) -> f64 {
     2.0 * schedule.token_layers() * (shape.language.d_kv() * bytes_per_value) as f64
-}
-
-/// FastV's share of FLOPs saved when `before` of `n_layers` layers see `tokens` and the others `kept`:
-/// `1 - (K f(n) + (L - K) f(k)) / (L f(n))` with `f(n) = 4 n d^2 + 2 n^2 d + 2 n d m`, a feed-forward network of two
-/// matrices.
-pub fn fastv_reduction(shape: &ModelShape, tokens: usize, kept: usize, before: usize) -> f64 {
-    let (d, m) = (shape.language.d_model as f64, shape.language.d_ffn as f64);
-    let layer = |n: usize| {
-        let n = n as f64;
-        4.0 * n * d * d + 2.0 * n * n * d + 2.0 * n * d * m
-    };
-    let n_layers = shape.language.n_layers as f64;
-    let before = before as f64;
-    1.0 - (before * layer(tokens) + (n_layers - before) * layer(kept)) / (n_layers * layer(tokens))
 }
 
 #[cfg(test)]
@@ -196,30 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefill_is_its_tokens_one_by_one_but_for_causality() {
-        let shape = ModelShape::preset("qwen2.5-vl-7b").unwrap();
-        let linear = Counting {
-            products: false,
-            ..Counting::FULL
-        };
-        let decoded = decode_flops(&shape, &Schedule::uniform(28, 10), 3, linear);
-        let two = prefill_flops(&shape, &Schedule::uniform(28, 2), linear);
-        let one = prefill_flops(&shape, &Schedule::uniform(28, 1), linear);
-        assert_eq!(decoded, one);
-        assert!(two < 2.0 * one);
-        let products = |generated| {
-            let schedule = Schedule::uniform(28, 0);
-            decode_flops(&shape, &schedule, generated, Counting::FULL)
-                - decode_flops(&shape, &schedule, generated, linear)
-        };
-        // Causal attention over n tokens is n (n + 1) / 2 pairs.
-        let causal: f64 = (0..50).map(products).sum();
-        let pairs = 50.0 * 51.0 / 2.0;
-        assert_eq!(causal, 2.0 * 28.0 * shape.language.products(1.0, pairs));
-    }
-
-    #[test]
-    fn caches_and_the_share_that_fastv_saves() {
+    fn caches_follow_the_schedule() {
         let shape = llava();
         // 0.5 MiB per token in 16 bits.
         assert_eq!(
@@ -231,9 +181,5 @@ mod tests {
             kv_bytes(&shape, &early, 2),
             (2.0 * 576.0 + 30.0 * 64.0) * 16.0 * 1024.0
         );
-        assert_eq!(fastv_reduction(&shape, 600, 600, 2), 0.0);
-        assert_eq!(fastv_reduction(&shape, 600, 300, 32), 0.0);
-        let saved = fastv_reduction(&shape, 600, 300, 2);
-        assert!(saved > 0.45 && saved < 0.5, "{saved}");
     }
 }

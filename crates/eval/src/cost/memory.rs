@@ -10,7 +10,7 @@ pub fn peak_memory() -> Option<u64> {
 
 /// Lowers the mark of [`peak_memory`] to what the process holds at the moment; false where the system cannot (anywhere
 /// but Linux).
-pub fn reset_peak_memory() -> bool {
+pub(crate) fn reset_peak_memory() -> bool {
     // 5 stands for the mark, see proc(5).
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }

@@ -1,4 +1,4 @@
-//! What a forward pass costs: arithmetic and memory from shapes, time and memory from a clock.
+//! The cost of a forward pass: arithmetic and memory from shapes, time and memory from a clock.
 
 mod batches;
 mod config;
@@ -8,14 +8,12 @@ mod parts;
 mod presets;
 mod schedule;
 mod shape;
-mod sweep;
 mod timing;
 
 pub use batches::{BatchPoint, BatchSweep};
-pub use flops::{Counting, Logits, decode_flops, fastv_reduction, kv_bytes, prefill_flops};
-pub use memory::{peak_memory, reset_peak_memory};
-pub use parts::{Stages, projector_flops, scorer_flops, stages, vision_flops};
+pub use flops::{Counting, Logits, kv_bytes, prefill_flops};
+pub use memory::peak_memory;
+pub use parts::{Stages, stages};
 pub use schedule::Schedule;
 pub use shape::{BlockShape, ModelShape, VisionShape, Windows};
-pub use sweep::{SweepPoint, concurrency_sweep};
 pub use timing::{Lap, StageTimer, Timing, TimingContext};

@@ -7,7 +7,7 @@ use super::schedule::Schedule;
 use super::shape::{BlockShape, ModelShape, VisionShape};
 
 /// FLOPs of the vision tower for the patches of `tokens` visual tokens: embedding and blocks, every view on its own.
-pub fn vision_flops(shape: &VisionShape, tokens: usize, counting: Counting) -> f64 {
+fn vision_flops(shape: &VisionShape, tokens: usize, counting: Counting) -> f64 {
     let views = shape.views.max(1) as f64;
     let patches = (tokens * shape.patches_per_token) as f64 / views;
     let n = patches + shape.extra_tokens as f64;
@@ -27,13 +27,13 @@ pub fn vision_flops(shape: &VisionShape, tokens: usize, counting: Counting) -> f
 }
 
 /// FLOPs of the projector for `tokens` visual tokens.
-pub fn projector_flops(shape: &VisionShape, tokens: usize, counting: Counting) -> f64 {
+fn projector_flops(shape: &VisionShape, tokens: usize, counting: Counting) -> f64 {
     let per_token: usize = shape.projector.windows(2).map(|pair| pair[0] * pair[1]).sum();
     (tokens * per_token) as f64 * f64::from(counting.per_multiply_add)
 }
 
 /// FLOPs of a scorer: blocks over all tokens and one number per token.
-pub fn scorer_flops(blocks: &BlockShape, tokens: usize, counting: Counting) -> f64 {
+fn scorer_flops(blocks: &BlockShape, tokens: usize, counting: Counting) -> f64 {
     let n = tokens as f64;
     let mut sum = n * (blocks.n_layers as f64 * blocks.linear() + blocks.d_model as f64);
     if counting.products {

@@ -1,4 +1,4 @@
-//! How many tokens each decoder layer sees.
+//! The tokens that each decoder layer sees.
 
 use serde::{Deserialize, Serialize};
 

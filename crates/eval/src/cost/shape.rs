@@ -17,7 +17,7 @@ pub struct BlockShape {
     pub n_kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Whether the feed-forward network has a gate: three matrices instead of two.
+    /// True when the feed-forward network has a gate: three matrices instead of two.
     pub gated: bool,
 }
 

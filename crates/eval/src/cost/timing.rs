@@ -13,7 +13,7 @@ use crate::stats::quantile;
 pub struct TimingContext {
     /// Number format of the weights.
     pub dtype: String,
-    /// How attention is computed.
+    /// The implementation of attention.
     pub attention: String,
     /// Name of the device.
     pub device: String,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::json::TextFile;
 use super::picture::find_picture;
 use super::problems::Problems;
-use super::table::require;
+use super::readers::require;
 use crate::EvalError;
 
 /// One picture and what it shows.

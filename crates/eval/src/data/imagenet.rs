@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::json::TextFile;
 use super::problems::Problems;
-use super::table::{Ids, first_existing, picture};
+use super::readers::{Ids, first_existing, picture};
 use crate::EvalError;
 
-/// Where the pictures of the flat layout are.
+/// The folder of the pictures in the flat layout.
 const FLAT: &str = "ILSVRC/Data/CLS-LOC/val";
 const SOLUTION: &str = "LOC_val_solution.csv";
 const MAPPING: &str = "LOC_synset_mapping.txt";
@@ -33,7 +33,7 @@ pub struct ImageNet {
     pub classes: Vec<String>,
     /// The pictures, by file name.
     pub samples: Vec<ImageNetSample>,
-    /// What is wrong with the pictures that were left out.
+    /// One error for each picture or line that was left out.
     pub problems: Vec<EvalError>,
 }
 

@@ -8,9 +8,9 @@ use crate::EvalError;
 
 /// A text file without its byte order mark.
 pub(crate) struct TextFile {
-    /// Where it was read.
+    /// The path of the file.
     pub(crate) path: PathBuf,
-    /// What it holds.
+    /// Its text.
     pub(crate) text: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a data folder holds, to be checked before a long run.
+//! The files of a data folder, to be checked before a long run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
 }
 
-/// How a folder differs from its manifest.
+/// A difference between a folder and its manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// A file is not there.
@@ -118,7 +118,7 @@ impl Manifest {
         })
     }
 
-    /// What is missing below `root` or differs, sorted by path; nothing when all is as it was. `contents` also compares
+    /// The differences of `root`, sorted by path; none when all is as it was. `contents` also compares
     /// hashes, which reads every byte.
     ///
     /// # Errors

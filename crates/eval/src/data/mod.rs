@@ -1,26 +1,21 @@
 //! Benchmarks on disk: questions, references and pictures, as the authors publish them.
 
+mod answer_files;
+mod benchmark;
+mod benchmarks;
 mod captions;
-mod copies;
-mod gqa;
 mod imagenet;
-mod info;
 mod json;
 mod manifest;
-mod mmbench;
-mod mme;
+#[cfg(feature = "parquet")]
+mod parquet_rows;
 mod picture;
-mod pope;
 mod problems;
-mod prompt;
 mod protocols;
 mod question;
-#[cfg(feature = "parquet")]
-mod rows;
-mod scienceqa;
-mod seed;
-mod table;
-mod textvqa;
+mod readers;
+mod spec;
+mod template;
 mod tsv;
 #[cfg(feature = "parquet")]
 mod unpack;
@@ -28,25 +23,30 @@ mod unpack;
 mod unpack_captions;
 #[cfg(feature = "parquet")]
 mod unpack_imagenet;
-mod vizwiz;
-mod vqav2;
 
+pub use answer_files::{AnswerFile, AnsweredQuestions, answer_files};
+pub use benchmark::{Benchmark, CustomBenchmark, score};
+pub(crate) use benchmarks::prompts_hold_ocr;
+pub use benchmarks::{
+    GqaDetails, GqaShare, MME_COGNITION, MME_PERCEPTION, gqa_correct, gqa_details, gqa_prediction,
+    gqa_predictions, mme_label, mme_label_lmms, mme_results, mme_text, pope_label, pope_label_lmms,
+    scienceqa_correct_lmms, scienceqa_letter, seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload,
+    vqav2_upload_ids,
+};
 pub use captions::{Caption, Captions, read_captions};
-pub(crate) use gqa::gqa_annotations;
 pub use imagenet::{ImageNet, ImageNetSample};
-pub use info::Splits;
 pub use manifest::{Difference, FileEntry, Manifest};
-pub(crate) use mmbench::mmbench_upload;
-pub use mme::mme_results;
-pub use picture::InlineImage;
-pub use problems::Loaded;
-pub use prompt::{ModelFamily, OPTION_LETTER, SHORT_ANSWER, Template, mme_text, textvqa_text};
-pub use protocols::Protocols;
-pub use question::{Benchmark, Protocol, Question, ReadOptions, Reference, Split};
 #[cfg(feature = "parquet")]
-pub use unpack::unpack_parquet;
+pub use parquet_rows::ParquetRow;
+pub use picture::InlineImage;
+pub use problems::{LoadedQuestions, Problems};
+pub use protocols::Protocols;
+pub use question::{Protocol, Question, ReadOptions, Reference, Split};
+pub use spec::{BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
+pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
+#[cfg(feature = "parquet")]
+pub use unpack::{JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
 #[cfg(feature = "parquet")]
 pub use unpack_captions::unpack_captions;
 #[cfg(feature = "parquet")]
 pub use unpack_imagenet::unpack_imagenet;
-pub use vqav2::vqav2_upload_ids;

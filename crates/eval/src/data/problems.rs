@@ -5,17 +5,18 @@ use std::collections::HashSet;
 use super::question::Question;
 use crate::EvalError;
 
-/// The questions of a benchmark, and what is wrong with the samples that are left out.
+/// The questions of a benchmark, and an error for each sample that is left out.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedQuestions {
     /// The sound questions, in file order.
     pub questions: Vec<Question>,
     /// One error for each sample that was left out, naming file and line.
     pub problems: Vec<EvalError>,
 }
 
-/// Collects what is wrong with samples, or stops at the first when it is strict.
-pub(crate) struct Problems {
+/// The unusable samples of a benchmark while it is read: collected, or, when it is strict, an error at the first.
+#[derive(Debug)]
+pub struct Problems {
     strict: bool,
     found: Vec<EvalError>,
     broken: HashSet<String>,
@@ -31,13 +32,16 @@ impl Problems {
         }
     }
 
-    /// Whether every sample so far was sound.
+    /// True when every sample so far was sound.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// The sample, or `None` after noting what is wrong with it.
-    pub(crate) fn keep<T>(&mut self, sample: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
+    /// The sample, or `None` after its error was noted.
+    ///
+    /// # Errors
+    /// When the sample is unusable and the reading is strict.
+    pub fn keep<T>(&mut self, sample: Result<T, EvalError>) -> Result<Option<T>, EvalError> {
         match sample {
             Ok(sample) => Ok(Some(sample)),
             Err(error) if self.strict => Err(error),
@@ -50,7 +54,10 @@ impl Problems {
 
     /// As [`Self::keep`] for a member of a group: a group with an unusable member is left out whole, since its score
     /// would come out better than it is.
-    pub(crate) fn keep_member<T>(
+    ///
+    /// # Errors
+    /// When the sample is unusable and the reading is strict.
+    pub fn keep_member<T>(
         &mut self,
         group: &str,
         sample: Result<T, EvalError>,
@@ -67,13 +74,13 @@ impl Problems {
         self.broken.insert(group.into());
     }
 
-    /// What was wrong.
+    /// The errors of the samples that were left out.
     pub(crate) fn found(self) -> Vec<EvalError> {
         self.found
     }
 
-    /// What a reader gives back; an error when nothing is left.
-    pub(crate) fn finish(mut self, mut questions: Vec<Question>) -> Result<Loaded, EvalError> {
+    /// The questions whose groups are whole; an error when nothing is left.
+    pub(crate) fn finish(mut self, mut questions: Vec<Question>) -> Result<LoadedQuestions, EvalError> {
         let sound = |question: &Question| {
             question
                 .group
@@ -84,7 +91,7 @@ impl Problems {
         if questions.is_empty() && !self.found.is_empty() {
             return Err(self.found.swap_remove(0));
         }
-        Ok(Loaded {
+        Ok(LoadedQuestions {
             questions,
             problems: self.found,
         })

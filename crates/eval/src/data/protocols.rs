@@ -1,4 +1,4 @@
-//! Whose words and rules each benchmark is asked and scored by.
+//! The protocol of each benchmark: whose words ask and whose rules score.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::question::{Benchmark, Protocol};
+use super::benchmark::Benchmark;
+use super::question::Protocol;
 
 /// A [`Protocol`] for each benchmark. As text: `llava`, `lmms-eval`, `papers`, or one of these followed by exceptions, as in
 /// `llava,seed_bench=lmms-eval`.
@@ -30,9 +31,10 @@ impl From<Protocol> for Protocols {
 impl Protocols {
     /// Those behind the LLaVA-1.5 rows of the papers' tables: LLaVA's, but lmms-eval's for SEED-Bench and VizWiz.
     pub fn papers() -> Self {
-        Self::from(Protocol::Llava)
-            .with(Benchmark::SeedBench, Protocol::LmmsEval)
-            .with(Benchmark::VizWiz, Protocol::LmmsEval)
+        let own = |protocols: Self, benchmark: Benchmark| {
+            protocols.with(benchmark, benchmark.spec().protocol_of_the_papers())
+        };
+        Benchmark::ALL.into_iter().fold(Self::from(Protocol::Llava), own)
     }
 
     /// The same with another protocol for one benchmark.
@@ -91,7 +93,7 @@ impl FromStr for Protocols {
         };
         for part in parts {
             let named = part.split_once('=').and_then(|(name, protocol)| {
-                let benchmark = Benchmark::ALL.into_iter().find(|one| one.name() == name)?;
+                let benchmark = Benchmark::named(name)?;
                 Some((benchmark, Protocol::of_name(protocol)?))
             });
             let Some((benchmark, protocol)) = named else {

@@ -1,46 +1,15 @@
 //! A question as every benchmark gives it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use diffprune_vlm_adapters::{LoadError, decode_image, load_image};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::copies::parquet_copy;
+use super::benchmark::Benchmark;
 use super::picture::InlineImage;
-use super::problems::{Loaded, Problems};
-use super::{gqa, mmbench, mme, pope, scienceqa, seed, textvqa, vizwiz, vqav2};
-use crate::EvalError;
 
-/// A benchmark that this crate reads and scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Benchmark {
-    /// GQA testdev-balanced: exact match, percent.
-    Gqa,
-    /// POPE: mean F1 over its three splits, percent.
-    Pope,
-    /// TextVQA 0.5.1 val: ten-annotator accuracy, percent.
-    TextVqa,
-    /// MMBench dev in English: circular accuracy, percent.
-    MmBench,
-    /// MMBench dev in Chinese: circular accuracy, percent.
-    #[serde(rename = "mmbench_cn")]
-    MmBenchCn,
-    /// MME: sum over subtasks of accuracy and accuracy+, points out of 2800.
-    Mme,
-    /// ScienceQA test, questions with a picture: accuracy, percent.
-    ScienceQa,
-    /// VQAv2 val2014: ten-annotator accuracy, percent.
-    VqaV2,
-    /// SEED-Bench (version 1), pictures and videos: accuracy, percent.
-    #[serde(rename = "seed_bench")]
-    SeedBench,
-    /// VizWiz val: ten-annotator accuracy, percent.
-    VizWiz,
-}
-
-/// Whose texts questions are asked with ([`ReadOptions::prompts`]), or whose program scores answers.
+/// The source of prompts ([`ReadOptions::prompts`]) or of the program that scores answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -51,7 +20,7 @@ pub enum Protocol {
     LmmsEval,
 }
 
-/// What an answer is compared with.
+/// The truth that an answer is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// Yes (true) or no.
@@ -71,12 +40,24 @@ pub enum Reference {
     Hidden,
 }
 
+impl Reference {
+    /// The number of answers that the question offers to somebody who guesses: its options, or yes and no; `None` when it
+    /// is open.
+    pub(crate) fn n_answers(&self) -> Option<usize> {
+        match self {
+            Self::YesNo(_) => Some(2),
+            Self::Letter { options, .. } if !options.is_empty() => Some(options.len()),
+            Self::Letter { .. } | Self::Exact(_) | Self::TenAnswers(_) | Self::Hidden => None,
+        }
+    }
+}
+
 /// One question about one picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Unique within the benchmark.
     pub id: String,
-    /// Where it comes from.
+    /// Its benchmark.
     pub benchmark: Benchmark,
     /// Part of the benchmark that its program reports apart: POPE's split, GQA's structural type, TextVQA's set, MME's
     /// subtask, MMBench's coarse category, VQAv2's answer type, SEED-Bench's kind of data.
@@ -94,7 +75,7 @@ pub struct Question {
     pub inline: Option<InlineImage>,
     /// User text without the image tag, suffix included.
     pub text: String,
-    /// What an answer is compared with.
+    /// The truth that an answer is compared with.
     pub reference: Reference,
 }
 
@@ -110,13 +91,14 @@ impl Question {
             .map(|name| name.to_string_lossy())
             .filter(|name| name != "images");
         let file = names.next().unwrap_or_default().into_owned();
-        match (self.benchmark, &self.inline, names.next()) {
-            (Benchmark::Mme | Benchmark::ScienceQa, None, Some(folder)) => format!("{folder}/{file}"),
-            _ => file,
+        let by_folder = self.benchmark.spec().names_pictures_by_folder() && self.inline.is_none();
+        match names.next().filter(|_| by_folder) {
+            Some(folder) => format!("{folder}/{file}"),
+            None => file,
         }
     }
 
-    /// Whether there is a picture.
+    /// True when there is a picture.
     pub fn has_image(&self) -> bool {
         !self.image.as_os_str().is_empty()
     }
@@ -134,14 +116,19 @@ impl Question {
 
     /// The truth of a question whose answers are counted as yes or no and nothing else (POPE).
     pub fn label(&self) -> Option<bool> {
-        match (self.benchmark, &self.reference) {
-            (Benchmark::Pope, Reference::YesNo(label)) => Some(*label),
+        match self.reference {
+            Reference::YesNo(label) if self.benchmark.spec().counts_yes_and_no() => Some(label),
             _ => None,
         }
     }
+
+    /// The score of an answer, from 0 to 1, by the benchmark's own rule under a protocol.
+    pub fn score(&self, answer: &str, protocol: Protocol) -> f64 {
+        self.benchmark.score(answer, &self.reference, protocol)
+    }
 }
 
-/// Which questions are read.
+/// The questions that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Split {
     /// Those with public answers, which can be scored here.
@@ -152,7 +139,7 @@ pub enum Split {
     Upload,
 }
 
-/// How a benchmark is read.
+/// Options of reading a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
     /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them. LLaVA's question file, which has them too,
@@ -160,9 +147,9 @@ pub struct ReadOptions {
     pub ocr: bool,
     /// Folder of the pictures; by default the official place below the root.
     pub images: Option<PathBuf>,
-    /// Whose texts are used. LLaVA's question files are read under [`Protocol::Llava`] only.
+    /// The protocol whose texts are used. LLaVA's question files are read under [`Protocol::Llava`] only.
     pub prompts: Protocol,
-    /// Which questions are read.
+    /// The questions that are read.
     pub split: Split,
     /// SEED-Bench: whether questions about videos are read too.
     pub video: bool,
@@ -181,69 +168,5 @@ impl Default for ReadOptions {
             video: true,
             text_only: false,
         }
-    }
-}
-
-impl Benchmark {
-    /// Every benchmark.
-    pub const ALL: [Self; 10] = [
-        Self::Gqa,
-        Self::Pope,
-        Self::TextVqa,
-        Self::MmBench,
-        Self::MmBenchCn,
-        Self::Mme,
-        Self::ScienceQa,
-        Self::VqaV2,
-        Self::SeedBench,
-        Self::VizWiz,
-    ];
-
-    /// Reads the questions below `root`, in the order of the question file; the first unusable sample is an error.
-    ///
-    /// # Errors
-    /// [`EvalError`] naming file and line: no such file, damaged JSON, wrong fields or columns, broken base64, duplicate
-    /// ids, missing pictures, questions without annotation.
-    pub fn read(self, root: &Path, options: &ReadOptions) -> Result<Vec<Question>, EvalError> {
-        Ok(self.read_with(root, options, Problems::new(true))?.questions)
-    }
-
-    /// As [`Self::read`], but leaves unusable samples out and says what is wrong with each. A group with such a sample
-    /// is left out whole.
-    ///
-    /// # Errors
-    /// When a file is missing or damaged as a whole, or no sample is left.
-    pub fn load(self, root: &Path, options: &ReadOptions) -> Result<Loaded, EvalError> {
-        self.read_with(root, options, Problems::new(false))
-    }
-
-    fn read_with(
-        self,
-        root: &Path,
-        options: &ReadOptions,
-        mut problems: Problems,
-    ) -> Result<Loaded, EvalError> {
-        let read = match self {
-            Self::Gqa => gqa::read,
-            Self::Pope => pope::read,
-            Self::TextVqa => textvqa::read,
-            Self::MmBench => mmbench::read_en,
-            Self::MmBenchCn => mmbench::read_cn,
-            Self::Mme => mme::read,
-            Self::ScienceQa => scienceqa::read,
-            Self::VqaV2 => vqav2::read,
-            Self::SeedBench => seed::read,
-            Self::VizWiz => vizwiz::read,
-        };
-        let questions =
-            read(root, options, &mut problems).map_err(|error| match (error, parquet_copy(root)) {
-                (EvalError::NoFiles { .. }, Some(file)) => EvalError::ParquetCopies {
-                    benchmark: self,
-                    root: root.into(),
-                    file,
-                },
-                (error, _) => error,
-            })?;
-        problems.finish(questions)
     }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 use image::ImageFormat;
 use serde_json::json;
 
-use super::rows::{Record, SplitFiles, place, unfit};
+use super::parquet_rows::{ParquetRow, SplitFiles, place};
 use crate::EvalError;
 
 /// The splits of ImageNet-1K-VL-Enriched, and the folders that training looks for.
 const SPLITS: [(&str, &str); 2] = [("train", "train"), ("validation", "val")];
-/// What the enriched caption may be called; the first that a row has is taken.
+/// Names of the enriched caption; the first that a row has is taken.
 const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
 
 /// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and
@@ -44,8 +44,7 @@ pub fn unpack_captions(
         let to = to.join(folder);
         let mut list = String::new();
         for row in files.rows().take(wanted(files)) {
-            let (path, number, record) = row?;
-            list += &one(&to, path, number, &record)?;
+            list += &one(&to, &row?)?;
             done += 1;
             progress(done, n_rows);
         }
@@ -55,13 +54,13 @@ pub fn unpack_captions(
 }
 
 /// Writes the picture of a row; gives its line of the list.
-fn one(to: &Path, path: &Path, row: usize, record: &Record) -> Result<String, EvalError> {
-    let id = record.text(path, row, "image_id")?;
-    let caption = CAPTIONS.iter().find_map(|name| record.text(path, row, name).ok());
+fn one(to: &Path, row: &ParquetRow<'_>) -> Result<String, EvalError> {
+    let id = row.text("image_id")?;
+    let caption = CAPTIONS.iter().find_map(|name| row.text(name).ok());
     let caption = caption.filter(|text| !text.trim().is_empty());
-    let caption = caption.ok_or_else(|| unfit(path, row, &format!("no caption of `{id}`")))?;
-    let bytes = record.picture(path, row)?;
-    let format = image::guess_format(bytes).map_err(|error| unfit(path, row, &error))?;
+    let caption = caption.ok_or_else(|| row.unfit(&format!("no caption of `{id}`")))?;
+    let bytes = row.picture()?;
+    let format = image::guess_format(bytes).map_err(|error| row.unfit(&error))?;
     let known = ImageFormat::from_path(&id).is_ok_and(|named| named == format);
     let ending = if known {
         ""

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::rows::{SplitFiles, place, unfit};
+use super::parquet_rows::{SplitFiles, place};
 use crate::EvalError;
 
 /// Classes of ImageNet-1K.
@@ -27,15 +27,12 @@ pub fn unpack_imagenet(
     let mut solution = String::from("ImageId,PredictionString\n");
     let mut done = 0;
     for row in files.rows() {
-        let (path, number, record) = row?;
-        let label: usize = record
-            .text(path, number, "label")?
-            .parse()
-            .map_err(|error| unfit(path, number, &error))?;
+        let row = row?;
+        let label: usize = row.text("label")?.parse().map_err(|error| row.unfit(&error))?;
         if label >= N_CLASSES {
-            return Err(unfit(path, number, &format!("label {label}")));
+            return Err(row.unfit(&format!("label {label}")));
         }
-        let bytes = record.picture(path, number)?;
+        let bytes = row.picture()?;
         done += 1;
         let id = format!("ILSVRC2012_val_{done:08}");
         place(to, &format!("ILSVRC/Data/CLS-LOC/val/{id}.JPEG"), bytes)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::layout::{Cell, cell_of};
+use super::cell::Cell;
 use crate::EvalError;
 use crate::data::Benchmark;
 use crate::run::Record;
@@ -18,7 +18,7 @@ pub(crate) struct Answered<'a> {
 }
 
 impl<'a> Answered<'a> {
-    /// Sorts and filters; an arm without any answer in a benchmark has no say there.
+    /// Sorts and filters; an arm without any answer in a benchmark is not asked for there.
     pub(crate) fn new(records: impl IntoIterator<Item = &'a Record>) -> Result<Self, EvalError> {
         let mut records: Vec<&Record> = records.into_iter().collect();
         records.sort_by_cached_key(|record| record.key());
@@ -28,7 +28,7 @@ impl<'a> Answered<'a> {
         let mut answers: HashMap<QuestionKey<'_>, usize> = HashMap::new();
         for record in &records {
             let seeds = wanted.entry(record.benchmark).or_default();
-            seeds.insert((cell_of(record), record.seed));
+            seeds.insert((Cell::of(record), record.seed));
             *answers.entry(key(record)).or_default() += 1;
         }
         let is_answered = |record: &&Record| answers[&key(record)] == wanted[&record.benchmark].len();
@@ -56,7 +56,7 @@ impl<'a> Answered<'a> {
         })
     }
 
-    /// What a note says of the questions that are left out.
+    /// The sentence of a note about the questions that are left out.
     pub(crate) fn note(&self) -> String {
         match self.n_left_out {
             0 => String::new(),
@@ -65,7 +65,7 @@ impl<'a> Answered<'a> {
     }
 }
 
-/// What tells questions apart.
+/// The key that tells questions apart.
 pub(crate) fn key(record: &Record) -> QuestionKey<'_> {
     (record.benchmark, &record.question)
 }

@@ -1,7 +1,7 @@
 //! The claims that a report judges.
 
-use super::build::Pending;
-use super::layout::Layout;
+use super::cell::Unestimated;
+use super::matrix::Matrix;
 use super::options::ReportOptions;
 use super::result::Claim;
 use crate::stats::{Estimate, Statistic, Verdict};
@@ -33,14 +33,14 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn new(layout: &Layout, a: &str, b: &str) -> Self {
+    fn new(matrix: &Matrix, a: &str, b: &str) -> Self {
         let place = |arm: &str, budget: &str| {
-            layout
+            matrix
                 .cells
                 .iter()
                 .position(|cell| cell.arm == arm && cell.budget == budget)
         };
-        let of_a = layout.cells.iter().enumerate().filter(|(_, cell)| cell.arm == a);
+        let of_a = matrix.cells.iter().enumerate().filter(|(_, cell)| cell.arm == a);
         let cells = of_a
             .filter_map(|(i, cell)| {
                 let j = place(b, &cell.budget).or_else(|| place(b, "all"))?;
@@ -52,7 +52,7 @@ impl Pairs {
 }
 
 /// Every claim whose arms are there.
-pub(crate) fn claims<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pending<'a, Draft>> {
+pub(crate) fn claims<'a>(matrix: &'a Matrix, options: &ReportOptions) -> Vec<Unestimated<'a, Draft>> {
     let mut claims = Vec::new();
     let rivals = [
         ("above-random", &options.random, "random tokens"),
@@ -68,15 +68,20 @@ pub(crate) fn claims<'a>(layout: &'a Layout, options: &ReportOptions) -> Vec<Pen
         ),
     ];
     for (id, rival, what) in rivals {
-        above(layout, options, id, rival, what, &mut claims);
+        above(matrix, options, id, rival, what, &mut claims);
     }
-    gap_grows(layout, options, &mut claims);
-    oracles(layout, options, &mut claims);
+    gap_grows(matrix, options, &mut claims);
+    oracles(matrix, options, &mut claims);
     claims
 }
 
-fn push<'a>(claims: &mut Vec<Pending<'a, Draft>>, id: String, statement: String, statistic: Statistic<'a>) {
-    claims.push(Pending {
+fn push<'a>(
+    claims: &mut Vec<Unestimated<'a, Draft>>,
+    id: String,
+    statement: String,
+    statistic: Statistic<'a>,
+) {
+    claims.push(Unestimated {
         target: Draft { id, statement },
         statistic,
     });
@@ -84,14 +89,14 @@ fn push<'a>(claims: &mut Vec<Pending<'a, Draft>>, id: String, statement: String,
 
 /// The method above a rival: on the mean over budgets, and at each budget.
 fn above<'a>(
-    layout: &'a Layout,
+    matrix: &'a Matrix,
     options: &ReportOptions,
     id: &str,
     rival: &str,
     what: &str,
-    claims: &mut Vec<Pending<'a, Draft>>,
+    claims: &mut Vec<Unestimated<'a, Draft>>,
 ) {
-    let pairs = Pairs::new(layout, &options.method, rival).cells;
+    let pairs = Pairs::new(matrix, &options.method, rival).cells;
     if pairs.is_empty() {
         return;
     }
@@ -100,7 +105,7 @@ fn above<'a>(
     let mean = move |totals: &[f64]| {
         let differences = all
             .iter()
-            .map(|&(i, j)| layout.average(i, totals) - layout.average(j, totals));
+            .map(|&(i, j)| matrix.average(i, totals) - matrix.average(j, totals));
         differences.sum::<f64>() / all.len() as f64
     };
     push(
@@ -110,21 +115,21 @@ fn above<'a>(
         Box::new(mean),
     );
     for (budget, i, j) in pairs {
-        let at_budget = move |totals: &[f64]| layout.average(i, totals) - layout.average(j, totals);
+        let at_budget = move |totals: &[f64]| matrix.average(i, totals) - matrix.average(j, totals);
         let statement = format!("{method} is above {what} at budget {budget} (points)");
         push(claims, format!("{id}@{budget}"), statement, Box::new(at_budget));
     }
 }
 
 /// The lead over random tokens at the smallest budget minus that at the largest.
-fn gap_grows<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pending<'a, Draft>>) {
-    let pairs = Pairs::new(layout, &options.method, &options.random).cells;
+fn gap_grows<'a>(matrix: &'a Matrix, options: &ReportOptions, claims: &mut Vec<Unestimated<'a, Draft>>) {
+    let pairs = Pairs::new(matrix, &options.method, &options.random).cells;
     let [(most, a, b), .., (least, c, d)] = pairs.as_slice() else {
         return;
     };
     let (a, b, c, d) = (*a, *b, *c, *d);
     let growth = move |totals: &[f64]| {
-        let lead = |i, j| layout.average(i, totals) - layout.average(j, totals);
+        let lead = |i, j| matrix.average(i, totals) - matrix.average(j, totals);
         lead(c, d) - lead(a, b)
     };
     let method = &options.method;
@@ -135,12 +140,12 @@ fn gap_grows<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<P
 }
 
 /// Dropping background costs little, dropping objects costs much, both at the largest budget.
-fn oracles<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pending<'a, Draft>>) {
-    let keep = Pairs::new(layout, &options.oracle_keep, &options.full).cells;
+fn oracles<'a>(matrix: &'a Matrix, options: &ReportOptions, claims: &mut Vec<Unestimated<'a, Draft>>) {
+    let keep = Pairs::new(matrix, &options.oracle_keep, &options.full).cells;
     if let Some((budget, keep, full)) = keep.into_iter().next() {
         let limit = options.background_cost;
         let margin =
-            move |totals: &[f64]| limit - (layout.average(full, totals) - layout.average(keep, totals));
+            move |totals: &[f64]| limit - (matrix.average(full, totals) - matrix.average(keep, totals));
         let statement = format!(
             "dropping background tokens down to {budget} costs less than {limit} points ({limit} minus the cost)"
         );
@@ -151,11 +156,11 @@ fn oracles<'a>(layout: &'a Layout, options: &ReportOptions, claims: &mut Vec<Pen
             Box::new(margin),
         );
     }
-    let drop = Pairs::new(layout, &options.oracle_drop, &options.full).cells;
+    let drop = Pairs::new(matrix, &options.oracle_drop, &options.full).cells;
     if let Some((budget, drop, full)) = drop.into_iter().next() {
         let floor = options.object_cost;
         let margin =
-            move |totals: &[f64]| layout.average(full, totals) - layout.average(drop, totals) - floor;
+            move |totals: &[f64]| matrix.average(full, totals) - matrix.average(drop, totals) - floor;
         let statement = format!(
             "dropping object tokens first, down to {budget}, costs more than {floor} points (the cost minus {floor})"
         );

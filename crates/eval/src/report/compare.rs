@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answered::{Answered, key};
-use super::build::{blank, correct, fill};
-use super::layout::{Cell, Layout, cell_of};
+use super::cell::{Cell, RowHead, correct};
+use super::matrix::Matrix;
+use super::metric::Metric;
 use super::options::ReportOptions;
 use super::paired::Paired;
-use super::result::{Meta, PairedTest, Report, Row, Table};
+use super::result::{Meta, Report};
 use super::sources::sources;
+use super::table::{PairedTest, Row, Table};
+use super::table_id::TableId;
 use crate::EvalError;
 use crate::run::Record;
-use crate::stats::{Statistic, Verdict};
+use crate::stats::Statistic;
 
 impl Report {
     /// The difference of two runs, first minus second, for every arm and budget that both have: each benchmark's number
@@ -29,7 +32,7 @@ impl Report {
         options: &ReportOptions,
     ) -> Result<Self, EvalError> {
         same_questions(names, records)?;
-        let cells = records.map(|records| records.iter().map(cell_of).collect::<BTreeSet<Cell>>());
+        let cells = records.map(|records| records.iter().map(Cell::of).collect::<BTreeSet<Cell>>());
         let mut shared: BTreeSet<Cell> = cells[0].intersection(&cells[1]).cloned().collect();
         // Arms that answer some questions only would leave the others nothing but these.
         let whole = |cell: &Cell| !options.partial.contains(&cell.arm);
@@ -50,7 +53,7 @@ impl Report {
         }
         let renamed: Vec<Record> = (0..2)
             .flat_map(|run| records[run].iter().map(move |record| (run, record)))
-            .filter(|(_, record)| shared.contains(&cell_of(record)))
+            .filter(|(_, record)| shared.contains(&Cell::of(record)))
             .map(|(run, record)| Record {
                 arm: named(names[run], &record.arm),
                 ..record.clone()
@@ -58,18 +61,18 @@ impl Report {
             .collect();
         let order = order(names, &shared, options);
         let answered = Answered::new(&renamed)?;
-        let layout = Layout::new(&answered, &order);
-        if layout.common.is_empty() {
+        let matrix = Matrix::new(&answered, &order);
+        if matrix.common.is_empty() {
             return Err(setup("no benchmark of both", "runs that share questions"));
         }
-        let paired = Paired::new(&answered, &layout.cells);
+        let paired = Paired::new(&answered, &matrix.cells);
         let mut meta = meta;
         meta.note += &answered.note();
         Ok(Self {
             meta,
-            tables: tables(names, &shared, &layout, &paired, options),
+            tables: tables(names, &shared, &matrix, &paired, options),
             claims: Vec::new(),
-            data: sources(&layout, options),
+            data: sources(&matrix, options),
             absent: Vec::new(),
             timings: Vec::new(),
         })
@@ -91,20 +94,21 @@ fn order(names: [&str; 2], shared: &BTreeSet<Cell>, options: &ReportOptions) -> 
 fn tables(
     names: [&str; 2],
     shared: &BTreeSet<Cell>,
-    layout: &Layout,
+    matrix: &Matrix,
     paired: &Paired<'_>,
     options: &ReportOptions,
 ) -> Vec<Table> {
-    let n = layout.n_questions;
-    let data = layout.totals();
-    let place = |cell: &Cell| layout.cells.iter().position(|other| other == cell);
-    let mut rows: Vec<(usize, Row)> = Vec::new();
+    let n = matrix.n_questions;
+    let data = matrix.totals();
+    let place = |cell: &Cell| matrix.cells.iter().position(|other| other == cell);
+    // Of a difference also its test, where there is one.
+    let mut heads: Vec<(RowHead, Option<Option<PairedTest>>)> = Vec::new();
     let mut statistics: Vec<Statistic<'_>> = Vec::new();
-    for (c, cell) in layout.cells.iter().enumerate() {
-        rows.push((0, blank(cell, "average", n)));
-        statistics.push(Box::new(move |totals| layout.average(c, totals)));
+    for (c, cell) in matrix.cells.iter().enumerate() {
+        heads.push((RowHead::new(cell, Metric::Average, n), None));
+        statistics.push(Box::new(move |totals| matrix.average(c, totals)));
     }
-    for (a, cell) in layout.cells.iter().enumerate() {
+    for (a, cell) in matrix.cells.iter().enumerate() {
         let Some(arm) = cell.arm.strip_prefix(&named(names[0], "")) else {
             continue;
         };
@@ -119,39 +123,33 @@ fn tables(
         let (true, Some(b)) = (shared.contains(&plain), place(&other)) else {
             continue;
         };
-        let row = |metric: &str, n: usize, only| Row {
-            verdict: Some(Verdict::Tie),
-            test: paired.mcnemar(a, b, only).map(PairedTest::alone),
-            ..blank(&plain, metric, n)
-        };
-        rows.push((1, row("average", n, None)));
+        let test = |only| Some(paired.mcnemar(a, b, only).map(PairedTest::alone));
+        heads.push((RowHead::new(&plain, Metric::Average, n), test(None)));
         statistics.push(Box::new(move |totals| {
-            layout.average(a, totals) - layout.average(b, totals)
+            matrix.average(a, totals) - matrix.average(b, totals)
         }));
-        for &benchmark in &layout.common {
-            let n = layout.count(layout.parts(benchmark), &data) as usize;
-            rows.push((1, row(benchmark.metric(), n, Some(benchmark))));
+        for &benchmark in &matrix.common {
+            let n = matrix.count(matrix.parts(benchmark), &data) as usize;
+            let head = RowHead::new(&plain, Metric::Benchmark(benchmark), n);
+            heads.push((head, test(Some(benchmark))));
             statistics.push(Box::new(move |totals| {
-                layout.headline(a, benchmark, totals) - layout.headline(b, benchmark, totals)
+                matrix.headline(a, benchmark, totals) - matrix.headline(b, benchmark, totals)
             }));
         }
     }
-    let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
-    let [mut main, mut differences] = [Vec::new(), Vec::new()];
-    for ((table, row), estimate) in rows.into_iter().zip(&estimates) {
-        let rows = if table == 0 { &mut main } else { &mut differences };
-        rows.push(fill(row, estimate));
+    let estimates = options.bootstrap.intervals(&matrix.strata, &statistics);
+    let (mut main, mut differences): (Vec<Row>, Vec<Row>) = (Vec::new(), Vec::new());
+    for ((head, difference), estimate) in heads.into_iter().zip(&estimates) {
+        match difference {
+            Some(test) => differences.push(head.difference(estimate, test)),
+            None => main.push(head.number(estimate)),
+        }
     }
     correct(&mut differences, |row| row.metric.clone());
-    let table = |id: &str, title: String, rows| Table {
-        id: id.into(),
-        title,
-        rows,
-    };
     vec![
-        table("main", "Both runs, common questions, percent".into(), main),
-        table(
-            "comparison",
+        Table::new(TableId::Main, "Both runs, common questions, percent", main),
+        Table::new(
+            TableId::Comparison,
             format!("{} minus {}, in points", names[0], names[1]),
             differences,
         ),

@@ -1,7 +1,7 @@
 //! Every number on a line of its own.
 
-use super::result::{Claim, PairedTest, Report, Row};
-use super::sources::Source;
+use super::result::{Claim, Report, Source};
+use super::table::{PairedTest, Row};
 
 const HEADER: &str =
     "table,arm,budget,metric,value,lo,hi,n,verdict,wins,losses,p,p_holm,runs,dtype,attention,device,batch";
@@ -12,7 +12,7 @@ const HEADER: &str =
 pub(crate) fn page(report: &Report) -> String {
     let mut lines = vec![HEADER.to_string()];
     for table in &report.tables {
-        lines.extend(table.rows.iter().map(|row| line(of_row(&table.id, row))));
+        lines.extend(table.rows.iter().map(|row| line(of_row(table.id.name(), row))));
     }
     lines.extend(report.data.iter().map(|source| line(of_source(source))));
     lines.extend(report.claims.iter().map(|claim| line(of_claim(claim))));
@@ -48,7 +48,7 @@ fn cells(names: [&str; 4], numbers: [f64; 3]) -> Vec<String> {
 
 fn of_row(table: &str, row: &Row) -> Vec<String> {
     let mut cells = cells(
-        [table, &row.arm, &row.budget, &row.metric],
+        [table, &row.arm, &row.budget, &row.metric.to_string()],
         [row.value, row.lo, row.hi],
     );
     cells.push(row.n.to_string());

@@ -1,10 +1,13 @@
 //! The report as one HTML page that needs no other file.
 
-use super::figures::Figures;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::figures::{Figure, Figures};
 use super::markdown::{circumstances, title};
 use super::plots::Plot;
 use super::result::Report;
-use super::sheet::{Sheet, sheets};
+use super::text_table::{TextTable, text_tables};
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}\
 table{border-collapse:collapse;margin:.5em 0 1.5em;font-variant-numeric:tabular-nums}\
@@ -20,34 +23,50 @@ pub(crate) fn page(report: &Report, plots: &[Plot], figures: &Figures) -> String
         "<h1>{title}</h1>\n<p>{}</p>\n",
         escape(&circumstances(&report.meta))
     );
-    let mut sheets = sheets(report).into_iter();
-    if let Some(claims) = sheets.next() {
+    let mut tables = text_tables(report).into_iter();
+    if let Some(claims) = tables.next() {
         body += &section(&claims, &note);
     }
     for plot in plots {
         body += &format!("<h2>{}</h2>\n{}\n", escape(&plot.title), plot.svg);
     }
-    sheets.for_each(|sheet| body += &section(&sheet, &note));
+    tables.for_each(|table| body += &section(&table, &note));
     let config = serde_json::to_string_pretty(&report.meta.config).unwrap_or_default();
     body += &format!("<h2>Configuration</h2>\n<pre>{}</pre>\n", escape(&config));
-    body += &figures.html();
+    body += &pictures(figures);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\
          <style>{STYLE}</style></head>\n<body>\n{body}</body>\n</html>\n"
     )
 }
 
-fn section(sheet: &Sheet, note: &str) -> String {
+/// A section that holds the pictures themselves; nothing without pictures.
+fn pictures(figures: &Figures) -> String {
+    if figures.figures.is_empty() {
+        return String::new();
+    }
+    let picture = |Figure { title, png, .. }: &Figure| {
+        let (title, data) = (escape(title), STANDARD.encode(png));
+        format!("<p>{title}<br><img src=\"data:image/png;base64,{data}\" alt=\"{title}\"></p>\n")
+    };
+    let pictures: String = figures.figures.iter().map(picture).collect();
+    format!(
+        "<h2>Pictures</h2>\n<p>{}</p>\n{pictures}",
+        escape(&figures.legend)
+    )
+}
+
+fn section(table: &TextTable, note: &str) -> String {
     let cells = |tag: &str, row: &[String]| row.iter().map(|cell| element(tag, cell)).collect::<String>();
-    let rows: String = sheet
+    let rows: String = table
         .rows
         .iter()
         .map(|row| format!("<tr>{}</tr>\n", cells("td", row)))
         .collect();
     format!(
         "<h2>{}</h2>\n<div class=\"wide\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n<p class=\"note\">{note}</p>\n",
-        escape(&sheet.title),
-        cells("th", &sheet.header)
+        escape(&table.title),
+        cells("th", &table.header)
     )
 }
 
@@ -60,9 +79,29 @@ fn element(tag: &str, text: &str) -> String {
 }
 
 /// Text without markup.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_inside_the_page() {
+        let figures = Figures {
+            legend: "left < right".into(),
+            figures: vec![Figure {
+                title: "1-random".into(),
+                path: "pictures/1-random.png".into(),
+                png: b"\x89PNG".to_vec(),
+            }],
+        };
+        let html = pictures(&figures);
+        assert!(html.contains("src=\"data:image/png;base64,iVBORw==\"") && html.contains("left &lt; right"));
+        assert!(pictures(&Figures::default()).is_empty());
+    }
 }

@@ -2,34 +2,34 @@
 
 use super::markdown::{circumstances, title};
 use super::result::Report;
-use super::sheet::{Sheet, sheets};
+use super::text_table::{TextTable, text_tables};
 
-/// A fragment with one `table` per sheet, for documents that use the package `booktabs`.
+/// A fragment with one `table` per table of the report, for documents that use the package `booktabs`.
 pub(crate) fn page(report: &Report) -> String {
     let mut page = format!(
         "% {}\n% {}\n% Needs \\usepackage{{booktabs}}.\n",
         comment(title(&report.meta)),
         comment(&circumstances(&report.meta))
     );
-    for (number, sheet) in sheets(report).iter().enumerate() {
-        page += &table(sheet, &report.meta.note, number + 1);
+    for (number, shown) in text_tables(report).iter().enumerate() {
+        page += &table(shown, &report.meta.note, number + 1);
     }
     page
 }
 
-fn table(sheet: &Sheet, note: &str, number: usize) -> String {
+fn table(shown: &TextTable, note: &str, number: usize) -> String {
     let line = |cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|cell| escape(cell)).collect();
         format!("{} \\\\\n", cells.join(" & "))
     };
-    let rows: String = sheet.rows.iter().map(|row| line(row)).collect();
-    let columns = format!("l{}", "r".repeat(sheet.header.len().saturating_sub(1)));
-    let caption = format!("{}. {}", sheet.title, note);
+    let rows: String = shown.rows.iter().map(|row| line(row)).collect();
+    let columns = format!("l{}", "r".repeat(shown.header.len().saturating_sub(1)));
+    let caption = format!("{}. {}", shown.title, note);
     format!(
         "\n\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\label{{tab:report-{number}}}\n\\begin{{tabular}}{{{columns}}}\n\
          \\toprule\n{}\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
         escape(caption.trim()),
-        line(&sheet.header)
+        line(&shown.header)
     )
 }
 
@@ -80,12 +80,12 @@ mod tests {
 
     #[test]
     fn a_table_has_as_many_columns_as_its_lines() {
-        let sheet = Sheet {
+        let shown = TextTable {
             title: "t".into(),
             header: vec!["a".into(), "b".into(), "c".into()],
             rows: vec![vec!["x&y".into(), "2".into(), "3".into()]],
         };
-        let text = table(&sheet, "", 1);
+        let text = table(&shown, "", 1);
         assert!(text.contains("\\begin{tabular}{lrr}") && text.contains("x\\&y & 2 & 3 \\\\\n"));
         for rule in ["\\toprule", "\\midrule", "\\bottomrule"] {
             assert_eq!(text.matches(rule).count(), 1, "{text}");

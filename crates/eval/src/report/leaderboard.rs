@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::answered::Answered;
-use super::build::{blank, fill};
-use super::extras::partial;
-use super::layout::{Cell, Layout};
+use super::cell::{Cell, RowHead};
+use super::matrix::Matrix;
+use super::metric::Metric;
 use super::options::ReportOptions;
-use super::result::{Meta, Report, Row, Table};
-use super::sources::{Source, sources};
+use super::partial::partial;
+use super::result::{Meta, Report, Source};
+use super::sources::sources;
+use super::table::{Row, Table};
+use super::table_id::TableId;
 use crate::EvalError;
 use crate::data::Benchmark;
 use crate::run::Record;
@@ -16,7 +19,7 @@ use crate::stats::{Estimate, Statistic, mean};
 
 /// One arm of one run at one budget.
 struct Entry {
-    /// What decides its place: larger goes first, missing goes last, equal ones go by name.
+    /// The number that decides its place: larger goes first, missing goes last, equal ones go by name.
     rank: f64,
     rows: Vec<Row>,
 }
@@ -36,17 +39,17 @@ impl Report {
         meta: Meta,
         options: &ReportOptions,
     ) -> Result<Self, EvalError> {
-        let mut layouts = Vec::new();
+        let mut matrices = Vec::new();
         for (name, records) in runs {
             let (_, whole) = partial(records, options);
-            layouts.push((name, Layout::new(&Answered::new(whole)?, &options.order)));
+            matrices.push((name, Matrix::new(&Answered::new(whole)?, &options.order)));
         }
-        let mut shared = layouts.iter().map(|(_, layout)| layout.common.clone());
+        let mut shared = matrices.iter().map(|(_, matrix)| matrix.common.clone());
         let first = shared.next().unwrap_or_default();
         let common = shared.fold(first, |common, other| &common & &other);
-        let mut entries: Vec<Entry> = layouts
+        let mut entries: Vec<Entry> = matrices
             .iter()
-            .flat_map(|(name, layout)| entries(name, layout, &common, options))
+            .flat_map(|(name, matrix)| entries(name, matrix, &common, options))
             .collect();
         let place = |entry: &Entry| {
             let missing = entry.rank.is_nan();
@@ -61,17 +64,17 @@ impl Report {
         });
         let mut meta = meta;
         meta.note += &other_questions(runs, &common);
-        let of_run = |(name, layout): &(&String, Layout)| {
+        let of_run = |(name, matrix): &(&String, Matrix)| {
             let named = |source: Source| Source {
                 run: Some(name.to_string()),
                 ..source
             };
-            sources(layout, options)
+            sources(matrix, options)
                 .into_iter()
                 .map(named)
                 .collect::<Vec<_>>()
         };
-        let data = layouts.iter().flat_map(of_run).collect();
+        let data = matrices.iter().flat_map(of_run).collect();
         let names: Vec<&str> = common.iter().map(|benchmark| benchmark.name()).collect();
         let title = match names.as_slice() {
             [] => "All runs; no benchmark is common to all".to_string(),
@@ -79,11 +82,11 @@ impl Report {
         };
         Ok(Self {
             meta,
-            tables: vec![Table {
-                id: "leaderboard".into(),
+            tables: vec![Table::new(
+                TableId::Leaderboard,
                 title,
-                rows: entries.into_iter().flat_map(|entry| entry.rows).collect(),
-            }],
+                entries.into_iter().flat_map(|entry| entry.rows).collect(),
+            )],
             claims: Vec::new(),
             data,
             absent: Vec::new(),
@@ -92,7 +95,7 @@ impl Report {
     }
 }
 
-/// What a note says of common benchmarks of which the runs were asked different questions.
+/// The sentence of a note about common benchmarks of which the runs were asked different questions.
 fn other_questions(runs: &[(String, Vec<Record>)], common: &BTreeSet<Benchmark>) -> String {
     let asked = |records: &[Record], benchmark: Benchmark| -> BTreeSet<(String, String)> {
         let of_benchmark = records.iter().filter(|record| record.benchmark == benchmark);
@@ -100,7 +103,7 @@ fn other_questions(runs: &[(String, Vec<Record>)], common: &BTreeSet<Benchmark>)
             .map(|record| (record.question.clone(), record.image.clone()))
             .collect()
     };
-    let told = |&benchmark: &Benchmark| {
+    let line = |&benchmark: &Benchmark| {
         let sets: Vec<_> = runs
             .iter()
             .map(|(_, records)| asked(records, benchmark))
@@ -114,45 +117,46 @@ fn other_questions(runs: &[(String, Vec<Record>)], common: &BTreeSet<Benchmark>)
             .collect();
         Some(format!("{benchmark} ({})", counts.join(", ")))
     };
-    let told: Vec<String> = common.iter().filter_map(told).collect();
-    match told.is_empty() {
-        true => String::new(),
-        false => format!(
+    let lines: Vec<String> = common.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!(
             " The runs were not asked the same questions of {}.",
-            told.join("; ")
-        ),
+            lines.join("; ")
+        )
     }
 }
 
 /// A number of an entry before its interval is known.
 struct Number<'a> {
-    metric: &'a str,
+    metric: Metric,
     n: usize,
     statistic: Statistic<'a>,
 }
 
 /// The arms of one run.
-fn entries(name: &str, layout: &Layout, common: &BTreeSet<Benchmark>, options: &ReportOptions) -> Vec<Entry> {
-    let full = layout.cells.iter().position(|cell| cell.arm == options.full);
-    let cells = 0..layout.cells.len();
+fn entries(name: &str, matrix: &Matrix, common: &BTreeSet<Benchmark>, options: &ReportOptions) -> Vec<Entry> {
+    let full = matrix.cells.iter().position(|cell| cell.arm == options.full);
+    let cells = 0..matrix.cells.len();
     let (labels, statistics): (Vec<_>, Vec<_>) = cells
-        .flat_map(|cell| numbers(layout, cell, full, common))
+        .flat_map(|cell| numbers(matrix, cell, full, common))
         .map(|number| ((number.metric, number.n), number.statistic))
         .unzip();
-    let estimates = options.bootstrap.intervals(&layout.strata, &statistics);
-    let per_cell = labels.len() / layout.cells.len().max(1);
+    let estimates = options.bootstrap.intervals(&matrix.strata, &statistics);
+    let per_cell = labels.len() / matrix.cells.len().max(1);
     let mut entries = Vec::new();
-    for (c, (cell, &(value, lo, hi))) in layout.cells.iter().zip(&layout.kept).enumerate() {
+    for (c, (cell, &(value, lo, hi))) in matrix.cells.iter().zip(&matrix.kept).enumerate() {
         let named = Cell {
             arm: format!("{name}: {}", cell.arm),
             budget: cell.budget.clone(),
         };
-        let kept = blank(&named, "kept tokens", layout.n_questions);
-        let mut rows = vec![fill(kept, &Estimate { value, lo, hi })];
+        let kept = RowHead::new(&named, Metric::KeptTokens, matrix.n_questions);
+        let mut rows = vec![kept.number(&Estimate { value, lo, hi })];
         let own = c * per_cell..(c + 1) * per_cell;
-        for (&(metric, n), estimate) in labels[own.clone()].iter().zip(&estimates[own.clone()]) {
+        for ((metric, n), estimate) in labels[own.clone()].iter().zip(&estimates[own.clone()]) {
             if estimate.value.is_finite() {
-                rows.push(fill(blank(&named, metric, n), estimate));
+                rows.push(RowHead::new(&named, metric.clone(), *n).number(estimate));
             }
         }
         let rank = estimates[own.start + usize::from(common.is_empty())].value;
@@ -163,42 +167,42 @@ fn entries(name: &str, layout: &Layout, common: &BTreeSet<Benchmark>, options: &
 
 /// The numbers of one arm, as many for every arm; the two means come first.
 fn numbers<'a>(
-    layout: &'a Layout,
+    matrix: &'a Matrix,
     cell: usize,
     full: Option<usize>,
     common: &'a BTreeSet<Benchmark>,
 ) -> Vec<Number<'a>> {
-    let data = layout.totals();
-    let count = |&benchmark: &Benchmark| layout.count(layout.parts(benchmark), &data);
-    let own = layout.own_questions(cell, &data);
-    let headline = move |benchmark, totals: &[f64]| layout.headline(cell, benchmark, totals);
+    let data = matrix.totals();
+    let count = |&benchmark: &Benchmark| matrix.count(matrix.parts(benchmark), &data);
+    let own = matrix.own_questions(cell, &data);
+    let headline = move |benchmark, totals: &[f64]| matrix.headline(cell, benchmark, totals);
     let mut numbers = vec![
         Number {
-            metric: "common mean",
+            metric: Metric::CommonMean,
             n: common.iter().map(count).sum::<f64>() as usize,
             statistic: Box::new(move |totals| {
                 mean(
                     common
                         .iter()
-                        .map(|&benchmark| layout.percent(cell, benchmark, totals)),
+                        .map(|&benchmark| matrix.percent(cell, benchmark, totals)),
                 )
             }),
         },
         Number {
-            metric: "ragged mean",
+            metric: Metric::RaggedMean,
             n: own,
-            statistic: Box::new(move |totals| layout.ragged_average(cell, totals)),
+            statistic: Box::new(move |totals| matrix.ragged_average(cell, totals)),
         },
     ];
     if let Some(full) = full {
         numbers.push(Number {
-            metric: "retention",
+            metric: Metric::Retention,
             n: own,
-            statistic: Box::new(move |totals| layout.ragged_retention(cell, full, totals)),
+            statistic: Box::new(move |totals| matrix.ragged_retention(cell, full, totals)),
         });
     }
-    numbers.extend(layout.benchmarks().into_iter().map(|benchmark| Number {
-        metric: benchmark.metric(),
+    numbers.extend(matrix.benchmarks().into_iter().map(|benchmark| Number {
+        metric: Metric::Benchmark(benchmark),
         n: count(&benchmark) as usize,
         statistic: Box::new(move |totals| headline(benchmark, totals)),
     }));

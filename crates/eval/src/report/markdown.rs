@@ -1,22 +1,32 @@
 //! The report as Markdown, and its main table for a terminal.
 
-use super::figures::Figures;
+use super::figures::{Figure, Figures};
 use super::result::{Meta, Report};
-use super::sheet::{Sheet, headline_sheets, sheets};
+use super::text_table::{TextTable, headline_tables, interval, text_tables};
 
 /// The whole report, with links to figures.
 pub(crate) fn page(report: &Report, figures: &Figures) -> String {
     let meta = &report.meta;
     let mut page = format!("# {}\n\n{}\n", title(meta), circumstances(meta));
-    for sheet in sheets(report) {
-        page += &format!("\n## {}\n\n{}", sheet.title, table(&sheet));
+    for shown in text_tables(report) {
+        page += &format!("\n## {}\n\n{}", shown.title, table(&shown));
         if !meta.note.is_empty() {
             page += &format!("\n{}\n", meta.note);
         }
     }
     page += "\n## Configuration\n\n```json\n";
     page += &serde_json::to_string_pretty(&meta.config).unwrap_or_default();
-    page + "\n```\n" + &figures.markdown()
+    page + "\n```\n" + &pictures(figures)
+}
+
+/// A section with links; nothing without pictures.
+fn pictures(figures: &Figures) -> String {
+    if figures.figures.is_empty() {
+        return String::new();
+    }
+    let link = |Figure { title, path, .. }: &Figure| format!("{title}\n\n![{title}]({path})\n\n");
+    let links: String = figures.figures.iter().map(link).collect();
+    format!("\n## Pictures\n\n{}\n\n{links}", figures.legend)
 }
 
 /// The headline of the pages.
@@ -37,23 +47,23 @@ pub(crate) fn circumstances(meta: &Meta) -> String {
     )
 }
 
-fn table(sheet: &Sheet) -> String {
+fn table(shown: &TextTable) -> String {
     let line = |cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
         format!("| {} |\n", cells.join(" | "))
     };
-    let rule = format!("|{}\n", "---|".repeat(sheet.header.len()));
-    line(&sheet.header) + &rule + &sheet.rows.iter().map(|row| line(row)).collect::<String>()
+    let rule = format!("|{}\n", "---|".repeat(shown.header.len()));
+    line(&shown.header) + &rule + &shown.rows.iter().map(|row| line(row)).collect::<String>()
 }
 
 /// The main table in columns, then the claims.
 pub(crate) fn terminal(report: &Report) -> String {
     let mut text = String::new();
-    for sheet in headline_sheets(report) {
-        text += &format!("{}\n{}\n", sheet.title, columns(&sheet));
+    for shown in headline_tables(report) {
+        text += &format!("{}\n{}\n", shown.title, columns(&shown));
     }
     for claim in &report.claims {
-        let number = super::sheet::interval(claim.estimate, claim.lo, claim.hi);
+        let number = interval(claim.estimate, claim.lo, claim.hi);
         text += &format!(
             "{:>5}  {}: {number}\n",
             claim.verdict.to_string(),
@@ -63,8 +73,8 @@ pub(crate) fn terminal(report: &Report) -> String {
     text
 }
 
-pub(crate) fn columns(sheet: &Sheet) -> String {
-    let lines: Vec<&Vec<String>> = std::iter::once(&sheet.header).chain(&sheet.rows).collect();
+pub(crate) fn columns(shown: &TextTable) -> String {
+    let lines: Vec<&Vec<String>> = std::iter::once(&shown.header).chain(&shown.rows).collect();
     let width = |column: usize| {
         lines
             .iter()
@@ -72,7 +82,7 @@ pub(crate) fn columns(sheet: &Sheet) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..sheet.header.len()).map(width).collect();
+    let widths: Vec<usize> = (0..shown.header.len()).map(width).collect();
     let line = |line: &&Vec<String>| {
         let cells = line
             .iter()
@@ -81,4 +91,23 @@ pub(crate) fn columns(sheet: &Sheet) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
     };
     lines.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_linked() {
+        let figures = Figures {
+            legend: "left < right".into(),
+            figures: vec![Figure {
+                title: "1-random".into(),
+                path: "pictures/1-random.png".into(),
+                png: b"\x89PNG".to_vec(),
+            }],
+        };
+        assert!(pictures(&figures).contains("![1-random](pictures/1-random.png)"));
+        assert!(pictures(&Figures::default()).is_empty());
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::Layout;
-use crate::answer::{Metric, Tally};
+use super::matrix::Matrix;
+use crate::answer::{Aggregate, Tally};
 use crate::data::Benchmark;
 use crate::stats::{ChanceLevels, chance_corrected_retention, mean, retention};
 
-impl Layout {
+impl Matrix {
     /// The benchmarks that occur.
     pub(crate) fn benchmarks(&self) -> Vec<Benchmark> {
         self.parts_of.keys().copied().collect()
@@ -53,7 +53,7 @@ impl Layout {
         totals
     }
 
-    /// Whether some cell lacks a benchmark.
+    /// True when some cell lacks a benchmark.
     pub(crate) fn is_ragged(&self) -> bool {
         self.common.len() < self.parts_of.len()
     }
@@ -99,7 +99,7 @@ impl Layout {
     /// The headline number in percent of the most that can be had, so that points and percents can be averaged.
     pub(crate) fn percent(&self, cell: usize, benchmark: Benchmark, totals: &[f64]) -> f64 {
         let most = match benchmark.aggregate() {
-            Metric::AccuracyPlus => 2.0 * self.subsets_of.get(&benchmark).map_or(0, Vec::len) as f64,
+            Aggregate::AccuracyPlus => 2.0 * self.subsets_of.get(&benchmark).map_or(0, Vec::len) as f64,
             _ => 1.0,
         };
         self.headline(cell, benchmark, totals) / most
@@ -123,12 +123,12 @@ impl Layout {
         )
     }
 
-    /// How much of the unpruned cell's numbers is left over the benchmarks that every cell has, percent.
+    /// Share of the unpruned cell's numbers that is left over the benchmarks that every cell has, percent.
     pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
         retention(self.pairs(&self.common, cell, full, totals))
     }
 
-    /// How much of the unpruned cell's numbers is left over these benchmarks, percent.
+    /// Share of the unpruned cell's numbers that is left over these benchmarks, percent.
     pub(crate) fn retention_over(
         &self,
         benchmarks: &[Benchmark],
@@ -140,12 +140,12 @@ impl Layout {
         retention(self.pairs(&benchmarks, cell, full, totals))
     }
 
-    /// How much of the unpruned cell's numbers is left over the benchmarks that the cell has, percent.
+    /// Share of the unpruned cell's numbers that is left over the benchmarks that the cell has, percent.
     pub(crate) fn ragged_retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
         retention(self.pairs(&self.has[cell], cell, full, totals))
     }
 
-    /// How much of the unpruned cell's lead over guessing is left over the benchmarks that every cell has, percent.
+    /// Share of the unpruned cell's lead over guessing that is left over the benchmarks that every cell has, percent.
     pub(crate) fn corrected(&self, cell: usize, full: usize, chance: &ChanceLevels, totals: &[f64]) -> f64 {
         let levels = self
             .common
@@ -155,7 +155,7 @@ impl Layout {
         chance_corrected_retention(pairs.map(|((pruned, unpruned), chance)| (pruned, unpruned, chance)))
     }
 
-    /// What guessing earns on a benchmark: what was set, or is known of the questions, or is published.
+    /// The number that guessing earns on a benchmark: the one that was set, or is known of the questions, or is published.
     pub(crate) fn chance(&self, benchmark: Benchmark, levels: &ChanceLevels) -> f64 {
         let name = benchmark.name();
         let set = levels.replaced(name);

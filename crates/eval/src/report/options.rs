@@ -1,17 +1,17 @@
-//! What a report compares and prices.
+//! Options of a report.
 
 use serde::{Deserialize, Serialize};
 
+use super::prompt_rules::PromptRules;
 use super::result::Absent;
-use super::sources::Asked;
 use crate::cost::ModelShape;
 use crate::stats::{Bootstrap, ChanceLevels};
 
-/// What a report compares.
+/// Options of a report: its arms' roles, its intervals, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportOptions {
-    /// How intervals are computed.
+    /// The computation of intervals.
     pub bootstrap: Bootstrap,
     /// Order of the arms in tables; others follow by name.
     pub order: Vec<String>,
@@ -29,10 +29,10 @@ pub struct ReportOptions {
     pub oracle_keep: String,
     /// Name of the arm that keeps the least relevant tokens by annotation.
     pub oracle_drop: String,
-    /// Name of the arm that sees a smaller picture: what it has right is easy.
+    /// Name of the arm that sees a smaller picture: the questions that it has right are easy.
     pub downsampled: String,
     /// Names of arms that answer some of the questions only: they have a table of their own, in which every arm is compared
-    /// on their questions, and no say in the others.
+    /// on their questions, and are left out of the others.
     pub partial: Vec<String>,
     /// Arms that could not run, for the tables.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,11 +41,12 @@ pub struct ReportOptions {
     pub background_cost: f64,
     /// Points that dropping objects must cost at least.
     pub object_cost: f64,
-    /// What guessing earns on each benchmark, where the records do not tell or another level is wanted.
+    /// The number that guessing earns on each benchmark, where the records do not tell or another level is wanted.
     pub chance: ChanceLevels,
-    /// Whose rules the run follows, and what its prompts hold.
-    pub asked: Asked,
-    /// What a forward pass is priced with; without it the report has no cost.
+    /// The rules that the run's questions and scores follow.
+    #[serde(rename = "asked")]
+    pub prompt_rules: PromptRules,
+    /// The model whose forward pass is priced; without it the report has no cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostOptions>,
 }
@@ -109,7 +110,7 @@ impl Default for ReportOptions {
             background_cost: 5.0,
             object_cost: 10.0,
             chance: ChanceLevels::default(),
-            asked: Asked::default(),
+            prompt_rules: PromptRules::default(),
             cost: None,
         }
     }

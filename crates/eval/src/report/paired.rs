@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::answered::{Answered, key};
-use super::layout::{Cell, cell_of};
-use crate::answer::Metric;
+use super::cell::Cell;
+use super::metric::Metric;
+use crate::answer::Aggregate;
 use crate::data::Benchmark;
 use crate::run::Record;
 use crate::stats::{
@@ -23,12 +24,12 @@ pub(crate) struct Paired<'a> {
 
 /// A number that a table shows, computed from sums over pictures.
 pub(crate) struct Measure {
-    pub(crate) metric: String,
+    pub(crate) metric: Metric,
     pub(crate) n: usize,
     pub(crate) statistic: Statistic<'static>,
 }
 
-/// Sums over clusters with their measures: what a bootstrap needs.
+/// Sums over clusters, from which a bootstrap computes measures.
 #[derive(Default)]
 pub(crate) struct Sums {
     rows: BTreeMap<(Benchmark, String), Vec<f64>>,
@@ -73,7 +74,7 @@ impl<'a> Paired<'a> {
         let mut by_cell: Vec<Answers<'a>> = vec![BTreeMap::new(); cells.len()];
         let mut binary: BTreeMap<Benchmark, bool> = BTreeMap::new();
         for &record in &answered.records {
-            if let Some(&cell) = place.get(&cell_of(record)) {
+            if let Some(&cell) = place.get(&Cell::of(record)) {
                 by_cell[cell].entry(key(record)).or_default().push(record);
             }
             *binary.entry(record.benchmark).or_insert(true) &= record.score == 0.0 || record.score == 1.0;
@@ -96,7 +97,7 @@ impl<'a> Paired<'a> {
             let Some(of_b) = self.by_cell[b].get(key) else {
                 continue;
             };
-            let whole = key.0.aggregate() == Metric::Groups;
+            let whole = key.0.aggregate() == Aggregate::Groups;
             let group = of_a[0].group.as_deref().filter(|_| whole);
             let unit = (key.0, group.is_some(), group.unwrap_or(key.1));
             let outcome = outcomes.entry(unit).or_insert((true, true));
@@ -107,7 +108,7 @@ impl<'a> Paired<'a> {
         (!outcomes.is_empty()).then(|| mcnemar(count((true, false)), count((false, true))))
     }
 
-    /// How far a cell says what the unpruned cell says.
+    /// Agreement of a cell's answers with those of the unpruned cell.
     pub(crate) fn agreement(&self, cell: usize, full: usize) -> (Sums, Vec<Measure>) {
         let mut sums = Sums::new(4);
         for (key, records) in &self.by_cell[cell] {
@@ -137,8 +138,8 @@ impl<'a> Paired<'a> {
             }
         }
         let n = sums.total(0).round() as usize;
-        let measure = |metric: &str, of: fn(&Agreement) -> f64| Measure {
-            metric: metric.into(),
+        let measure = |metric: Metric, of: fn(&Agreement) -> f64| Measure {
+            metric,
             n,
             statistic: Box::new(move |totals| {
                 of(&Agreement {
@@ -150,9 +151,9 @@ impl<'a> Paired<'a> {
             }),
         };
         let measures = vec![
-            measure("loyalty", Agreement::loyalty),
-            measure("right to wrong", Agreement::lost),
-            measure("wrong to right", Agreement::gained),
+            measure(Metric::Loyalty, Agreement::loyalty),
+            measure(Metric::RightToWrong, Agreement::lost),
+            measure(Metric::WrongToRight, Agreement::gained),
         ];
         (sums, measures)
     }
@@ -176,12 +177,12 @@ impl<'a> Paired<'a> {
                 );
             }
         }
-        let measure = |metric: &str, first: usize| Measure {
-            metric: metric.into(),
+        let measure = |metric: Metric, first: usize| Measure {
+            metric,
             n: sums.total(first).round() as usize,
             statistic: Box::new(move |totals| 100.0 * totals[first + 1] / totals[first]),
         };
-        let measures = vec![measure("easy", 0), measure("hard", 2)];
+        let measures = vec![measure(Metric::Easy, 0), measure(Metric::Hard, 2)];
         (sums, measures)
     }
 
@@ -195,7 +196,7 @@ impl<'a> Paired<'a> {
             }
         }
         let measure = Measure {
-            metric: "mean score".into(),
+            metric: Metric::MeanScore,
             n: sums.total(0).round() as usize,
             statistic: Box::new(|totals| 100.0 * totals[1] / totals[0]),
         };
@@ -229,7 +230,7 @@ impl<'a> Paired<'a> {
         }
         let n: f64 = (0..ECE_BINS).map(|bin| sums.total(3 * bin)).sum();
         let measure = || Measure {
-            metric: format!("{benchmark} calibration error"),
+            metric: Metric::CalibrationError(benchmark),
             n: n.round() as usize,
             statistic: Box::new(|totals| 100.0 * ece_of_sums(totals)),
         };
@@ -243,7 +244,7 @@ impl<'a> Paired<'a> {
     }
 }
 
-/// Whether two answers to one question say the same; of a yes/no question the label counts.
+/// True when two answers to one question say the same; of a yes/no question the label counts.
 fn same(a: &Record, b: &Record) -> bool {
     if a.label.is_some() && b.label.is_some() {
         return is_right(a.score) == is_right(b.score);

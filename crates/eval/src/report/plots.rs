@@ -2,8 +2,10 @@
 
 use plotters::prelude::*;
 
-use super::result::{Report, Row};
-use super::sheet::distinct;
+use super::metric::Metric;
+use super::result::Report;
+use super::table::{Row, distinct};
+use super::table_id::TableId;
 use crate::EvalError;
 
 /// A drawn plot.
@@ -45,8 +47,14 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// Every plot of the report.
 pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
     let mut plots = Vec::new();
-    let kept = |row: &Row| Some(report.row("tokens", &row.arm, &row.budget, "kept tokens")?.value);
-    let curves = curves(report, "retention", 2, kept);
+    let kept = |row: &Row| {
+        Some(
+            report
+                .row(TableId::Tokens, &row.arm, &row.budget, &Metric::KeptTokens)?
+                .value,
+        )
+    };
+    let curves = curves(report, &Metric::Retention, 2, kept);
     if !curves.is_empty() {
         let title = "Retention against visual tokens kept (bands: 95 % intervals)";
         let axes = Axes {
@@ -56,8 +64,14 @@ pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
         };
         plots.push(plot("retention", title, |svg| draw_curves(svg, &curves, &axes))?);
     }
-    let cost = |row: &Row| Some(report.row("cost", &row.arm, &row.budget, "prefill GFLOPs")?.value);
-    let curves = self::curves(report, "average", 1, cost);
+    let cost = |row: &Row| {
+        Some(
+            report
+                .row(TableId::Cost, &row.arm, &row.budget, &Metric::PrefillGflops)?
+                .value,
+        )
+    };
+    let curves = self::curves(report, &Metric::Average, 1, cost);
     if !curves.is_empty() {
         let title = "Average score against the cost of the prefill (bands: 95 % intervals)";
         let axes = Axes {
@@ -68,12 +82,12 @@ pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
         plots.push(plot("cost", title, |svg| draw_curves(svg, &curves, &axes))?);
     }
     let kinds = report
-        .table("kinds")
+        .table(TableId::Kinds)
         .map(|table| table.rows.as_slice())
         .unwrap_or_default();
     for budget in distinct(kinds.iter().map(|row| row.budget.as_str()))
         .iter()
-        .filter(|budget| *budget != "all")
+        .filter(|budget| **budget != "all")
     {
         let rows: Vec<&Row> = kinds
             .iter()
@@ -102,7 +116,7 @@ fn plot(name: &str, title: &str, draw: impl FnOnce(&mut String) -> Drawn) -> Res
     })
 }
 
-/// What is drawn against what.
+/// The two axes of a plot.
 struct Axes {
     x: &'static str,
     y: &'static str,
@@ -118,20 +132,23 @@ struct Curve {
 }
 
 /// A metric of the main table over something else, for every arm with at least so many points.
-fn curves(report: &Report, metric: &str, least: usize, x: impl Fn(&Row) -> Option<f64>) -> Vec<Curve> {
+fn curves(report: &Report, metric: &Metric, least: usize, x: impl Fn(&Row) -> Option<f64>) -> Vec<Curve> {
     let rows: Vec<&Row> = report
-        .table("main")
+        .table(TableId::Main)
         .into_iter()
         .flat_map(|t| &t.rows)
-        .filter(|row| row.metric == metric)
+        .filter(|row| row.metric == *metric)
         .collect();
-    let curve = |arm: String| {
+    let curve = |arm: &str| {
         let of_arm = rows.iter().filter(|row| row.arm == arm);
         let mut points: Vec<_> = of_arm
             .filter_map(|row| Some((x(row)?, row.value, row.lo, row.hi)))
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Curve { arm, points }
+        Curve {
+            arm: arm.to_string(),
+            points,
+        }
     };
     let arms = distinct(rows.iter().map(|row| row.arm.as_str()));
     arms.into_iter()
@@ -210,7 +227,7 @@ fn draw_curves(svg: &mut String, curves: &[Curve], axes: &Axes) -> Drawn {
 fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
     let mut arms = distinct(rows.iter().map(|row| row.arm.as_str()));
     arms.truncate(MOST_BARS);
-    let kinds = distinct(rows.iter().map(|row| row.metric.as_str()));
+    let kinds = distinct(rows.iter().map(|row| &row.metric));
     let width = SIZE.0.max(GROUP * (kinds.len() as u32 + 2));
     let area = SVGBackend::with_string(svg, (width, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -222,7 +239,10 @@ fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
     let label = |x: &f64| {
         let middle = (x.fract() - 0.5).abs() < 0.01;
         if middle {
-            kinds.get(x.floor() as usize).cloned().unwrap_or_default()
+            kinds
+                .get(x.floor() as usize)
+                .map(ToString::to_string)
+                .unwrap_or_default()
         } else {
             String::new()
         }
@@ -238,13 +258,13 @@ fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
     for (place, kind) in kinds.iter().enumerate() {
         let below = if place % 2 == 0 { 0.0 } else { 14.0 };
         let at = chart.backend_coord(&(place as f64 + 0.1, 0.0));
-        area.draw_text(kind, &style, (at.0, at.1 + 6 + below as i32))?;
+        area.draw_text(&kind.to_string(), &style, (at.0, at.1 + 6 + below as i32))?;
     }
     let width = 0.8 / arms.len().max(1) as f64;
     for (a, arm) in arms.iter().enumerate() {
         let colour = colour(a);
         let bar = |row: &&&Row| {
-            let place = kinds.iter().position(|kind| *kind == row.metric).unwrap_or(0);
+            let place = kinds.iter().position(|kind| **kind == row.metric).unwrap_or(0);
             let x = place as f64 + 0.1 + a as f64 * width;
             Rectangle::new(
                 [(x, 0.0), (x + 0.9 * width, row.value)],
@@ -254,10 +274,10 @@ fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
         let of_arm: Vec<&&Row> = rows.iter().filter(|row| row.arm == *arm).collect();
         chart
             .draw_series(of_arm.iter().map(bar))?
-            .label(arm)
+            .label(*arm)
             .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
         let whisker = |row: &&&Row| {
-            let place = kinds.iter().position(|kind| *kind == row.metric).unwrap_or(0);
+            let place = kinds.iter().position(|kind| **kind == row.metric).unwrap_or(0);
             let x = place as f64 + 0.1 + (a as f64 + 0.45) * width;
             PathElement::new([(x, row.lo), (x, row.hi)], BLACK.mix(0.6).stroke_width(1))
         };

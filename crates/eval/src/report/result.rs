@@ -1,20 +1,15 @@
-//! The one result type.
+//! The one result type, as data.
 
-use std::path::{Path, PathBuf};
-
-use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use super::figures::Figures;
-use super::format::Format;
-use super::plots::Plot;
-use super::sources::{Source, heading};
-use super::{csv, html, json, latex, markdown, plots};
-use crate::EvalError;
+use super::metric::Metric;
+use super::table::{Row, Table};
+use super::table_id::TableId;
 use crate::cost::Timing;
-use crate::stats::{McNemar, Verdict};
+use crate::data::Benchmark;
+use crate::stats::Verdict;
 
-/// Under which circumstances a report was made. Nothing here depends on the clock: a run that was interrupted ends with the
+/// The circumstances under which a report was made. Nothing here depends on the clock: a run that was interrupted ends with the
 /// same report. Times stand beside it, see [`RunTiming`](crate::RunTiming).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Meta {
@@ -36,69 +31,12 @@ pub struct Meta {
     pub note: String,
 }
 
-/// One number with its interval.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// The arm (in tables of differences "a - b").
-    pub arm: String,
-    /// The budget.
-    pub budget: String,
-    /// What was measured.
-    pub metric: String,
-    /// The value, in table units (percent, points, tokens).
-    pub value: f64,
-    /// Lower end of the interval.
-    pub lo: f64,
-    /// Upper end of the interval.
-    pub hi: f64,
-    /// Questions behind the number.
-    pub n: usize,
-    /// Verdict about "above zero", in tables of differences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
-    /// Test of right and wrong answers, in tables of differences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<PairedTest>,
-}
-
-/// A paired test and its correction for the others beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PairedTest {
-    /// The test alone.
-    #[serde(flatten)]
-    pub mcnemar: McNemar,
-    /// The p value after Holm's correction over the methods of its table.
-    pub p_holm: f64,
-}
-
-impl PairedTest {
-    /// A test that nothing stands beside.
-    pub fn alone(mcnemar: McNemar) -> Self {
-        Self {
-            p_holm: mcnemar.p,
-            mcnemar,
-        }
-    }
-}
-
-/// Rows that belong together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Table {
-    /// Stable id.
-    pub id: String,
-    /// The rows.
-    pub rows: Vec<Row>,
-    /// Heading.
-    #[serde(default)]
-    pub title: String,
-}
-
 /// A statement with its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     /// Stable id.
     pub id: String,
-    /// What is claimed; it holds when the estimate is above zero.
+    /// The claim in words; it holds when the estimate is above zero.
     pub statement: String,
     /// Outcome.
     pub verdict: Verdict,
@@ -117,8 +55,30 @@ pub struct Absent {
     pub arm: String,
     /// The budget.
     pub budget: String,
-    /// What keeps it from running.
+    /// The reason why it does not run.
     pub reason: String,
+}
+
+/// The data that the numbers of a benchmark were computed from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// The run, in reports about several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The benchmark.
+    pub benchmark: Benchmark,
+    /// The data behind the number in the papers' tables.
+    pub paper: String,
+    /// The data here.
+    pub here: String,
+    /// Questions that count here.
+    pub questions: usize,
+    /// Questions of the complete data set.
+    pub published: usize,
+    /// Pictures that they are about.
+    pub pictures: usize,
+    /// The number that guessing earns on them, in the units of the benchmark's number.
+    pub chance: f64,
 }
 
 /// Everything that a run has shown.
@@ -130,7 +90,7 @@ pub struct Report {
     pub tables: Vec<Table>,
     /// Verdicts.
     pub claims: Vec<Claim>,
-    /// What the numbers of each benchmark were computed from.
+    /// The data behind the numbers of each benchmark.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<Source>,
     /// Arms that could not run.
@@ -142,118 +102,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// The table of that id.
-    pub fn table(&self, id: &str) -> Option<&Table> {
+    /// The table of that name.
+    pub fn table(&self, id: TableId) -> Option<&Table> {
         self.tables.iter().find(|table| table.id == id)
     }
 
     /// One number of a table.
-    pub fn row(&self, table: &str, arm: &str, budget: &str, metric: &str) -> Option<&Row> {
-        let rows = &self.table(table)?.rows;
-        rows.iter()
-            .find(|row| row.arm == arm && row.budget == budget && row.metric == metric)
-    }
-
-    /// A metric for headings: where its benchmark's data are not those of the papers' tables, both splits are named.
-    pub fn heading(&self, metric: &str) -> String {
-        heading(metric, &self.data)
-    }
-
-    /// The report as Markdown.
-    pub fn to_markdown(&self) -> String {
-        markdown::page(self, &Figures::default())
-    }
-
-    /// The tables as LaTeX for the package `booktabs`.
-    pub fn to_latex(&self) -> String {
-        latex::page(self)
-    }
-
-    /// Every number and claim as a line of comma-separated values.
-    pub fn to_csv(&self) -> String {
-        csv::page(self)
-    }
-
-    /// The report as JSON.
-    ///
-    /// # Errors
-    /// When a number cannot be written.
-    pub fn to_json(&self) -> Result<String, EvalError> {
-        json::text(self)
-    }
-
-    /// The report as one HTML page with its plots inside.
-    ///
-    /// # Errors
-    /// When a plot cannot be drawn.
-    pub fn to_html(&self) -> Result<String, EvalError> {
-        Ok(html::page(self, &self.plots()?, &Figures::default()))
-    }
-
-    /// The plots as named SVG documents.
-    ///
-    /// # Errors
-    /// When a plot cannot be drawn.
-    pub fn plots(&self) -> Result<Vec<Plot>, EvalError> {
-        plots::all(self)
-    }
-
-    /// The main table as plain text for a terminal.
-    pub fn to_text(&self) -> String {
-        markdown::terminal(self)
-    }
-
-    /// Writes the report in every format into a folder; gives the paths.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or a file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
-        self.write_as(folder, &Format::ALL, &Figures::default())
-    }
-
-    /// Writes `report.json`, `report.md`, `report.html`, `report.tex`, `report.csv` and the plots (`*.svg`), or those that
-    /// are asked for, into a folder; gives the paths. Every file appears whole or not at all.
-    ///
-    /// Figures are linked in Markdown and stand inside the HTML page, which needs no other file.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or a file cannot be written.
-    pub fn write_as(
-        &self,
-        folder: &Path,
-        formats: &[Format],
-        figures: &Figures,
-    ) -> Result<Vec<PathBuf>, EvalError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| EvalError::io(folder, "create the folder", source))?;
-        let mut files = Vec::new();
-        for format in formats {
-            let name = format!("report.{}", format.ending());
-            match format {
-                Format::Json => files.push((name, self.to_json()?)),
-                Format::Markdown => files.push((name, markdown::page(self, figures))),
-                Format::Html => files.push((name, html::page(self, &self.plots()?, figures))),
-                Format::Latex => files.push((name, self.to_latex())),
-                Format::Csv => files.push((name, self.to_csv())),
-                Format::Svg => {
-                    let plots = self.plots()?.into_iter();
-                    files.extend(plots.map(|plot| (format!("{}.svg", plot.name), plot.svg)));
-                }
-            }
-        }
-        let write = |(name, text): (String, String)| {
-            let path = folder.join(name);
-            write_atomic(&path, text.as_bytes())?;
-            Ok(path)
-        };
-        files.into_iter().map(write).collect()
-    }
-
-    /// Reads `report.json`.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is no report.
-    pub fn read(path: &Path) -> Result<Self, EvalError> {
-        json::read(path)
+    pub fn row(&self, table: TableId, arm: &str, budget: &str, metric: &Metric) -> Option<&Row> {
+        self.table(table)?.row(arm, budget, metric)
     }
 }

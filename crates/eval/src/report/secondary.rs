@@ -1,25 +1,19 @@
 //! Numbers beside the one that a benchmark is known by.
 
-use super::build::blank;
-use super::layout::{Cell, Layout};
-use super::result::{Report, Row};
-use crate::answer::{MME_COGNITION, MME_PERCEPTION, Metric, Tally};
-use crate::data::Benchmark;
+use super::cell::RowHead;
+use super::matrix::Matrix;
+use super::metric::Metric;
+use crate::data::{Benchmark, SecondaryNumber, SecondaryValue};
 use crate::stats::Statistic;
 
-impl Report {
-    /// Name of the papers' ablation number among the metrics of the table `secondary`: the mean that its unablated row is.
-    pub const ABLATION: &'static str = "retention of MMB, MME, POPE";
-}
-
 /// The benchmarks of the papers' ablation: those that its unablated row is the mean of, and those that it names.
-const ABLATION: [(&str, &[Benchmark]); 2] = [
+const ABLATION: [(Metric, &[Benchmark]); 2] = [
     (
-        Report::ABLATION,
+        Metric::Ablation,
         &[Benchmark::MmBench, Benchmark::Mme, Benchmark::Pope],
     ),
     (
-        "retention of GQA, MMB, MME, POPE",
+        Metric::AblationWithGqa,
         &[
             Benchmark::Gqa,
             Benchmark::MmBench,
@@ -29,136 +23,58 @@ const ABLATION: [(&str, &[Benchmark]); 2] = [
     ),
 ];
 
-/// A number of one split.
-type OfSplit = fn(&Tally) -> f64;
-
-/// What POPE's program prints of a split beside F1.
-const POPE: [(&str, OfSplit); 4] = [
-    ("accuracy", Tally::accuracy),
-    ("precision", |split| split.confusion().precision()),
-    ("recall", |split| split.confusion().recall()),
-    ("yes ratio", |split| split.confusion().yes_ratio()),
-];
-
-/// Every secondary number of a cell, without the number. `full` is the unpruned cell.
-pub(crate) fn numbers<'a>(
-    layout: &'a Layout,
+/// Every secondary number of a cell. `full` is the unpruned cell, `data` are the column sums.
+pub(crate) fn secondary<'a>(
+    matrix: &'a Matrix,
     cell: usize,
     full: Option<usize>,
     data: &[f64],
-) -> Vec<(Row, Statistic<'a>)> {
-    let own = &layout.cells[cell];
-    let mut numbers = Numbers {
-        layout,
-        cell,
-        own,
-        data,
-        rows: Vec::new(),
-    };
-    for benchmark in layout.benchmarks() {
-        match benchmark {
-            Benchmark::Pope => numbers.pope(),
-            Benchmark::MmBench | Benchmark::MmBenchCn => {
-                let name = format!("{benchmark} plain accuracy");
-                numbers.of_subsets(benchmark, &name, |_| true, Metric::MeanScore);
-            }
-            Benchmark::Mme => {
-                for (name, parts) in [("perception", &MME_PERCEPTION[..]), ("cognition", &MME_COGNITION)] {
-                    let fits = move |subset: &str| parts.contains(&subset);
-                    let name = format!("mme {name} points");
-                    numbers.of_subsets(benchmark, &name, fits, Metric::AccuracyPlus);
-                }
-            }
-            Benchmark::SeedBench => {
-                for kind in ["image", "video"] {
-                    let name = format!("seed_bench {kind} accuracy");
-                    numbers.of_subsets(benchmark, &name, move |subset| subset == kind, Metric::MeanScore);
-                }
-            }
-            Benchmark::VqaV2 => {
-                let by_lmms = move |totals: &[f64]| layout.vqav2_by_lmms(cell, totals);
-                numbers.add(benchmark, "vqav2 accuracy by lmms-eval".into(), Box::new(by_lmms));
-            }
-            Benchmark::Gqa | Benchmark::TextVqa | Benchmark::ScienceQa | Benchmark::VizWiz => {}
-        }
+) -> Vec<(RowHead, Statistic<'a>)> {
+    let mut numbers = Vec::new();
+    for benchmark in matrix.benchmarks() {
+        let own = benchmark.spec().secondary().iter();
+        numbers.extend(own.map(|number| of_benchmark(matrix, cell, benchmark, number, data)));
     }
     if let Some(full) = full {
-        numbers.ablation(full);
+        numbers.extend(ablation(matrix, cell, full, data));
     }
-    numbers.rows
+    numbers
 }
 
-struct Numbers<'a, 'd> {
-    layout: &'a Layout,
+fn of_benchmark<'a>(
+    matrix: &'a Matrix,
     cell: usize,
-    own: &'a Cell,
-    data: &'d [f64],
-    rows: Vec<(Row, Statistic<'a>)>,
+    benchmark: Benchmark,
+    number: &SecondaryNumber,
+    data: &[f64],
+) -> (RowHead, Statistic<'a>) {
+    let (n, statistic): (f64, Statistic<'a>) = match number.value {
+        SecondaryValue::OfParts { belongs, value } => {
+            let tallies = move |totals: &[f64]| matrix.tallies(cell, benchmark, &belongs, totals);
+            let n = tallies(data).iter().map(|tally| tally.questions).sum();
+            (n, Box::new(move |totals| value(&tallies(totals))))
+        }
+        SecondaryValue::OtherProtocol => (
+            matrix.count(matrix.parts(benchmark), data),
+            Box::new(move |totals| matrix.by_other_protocol(cell, benchmark, totals)),
+        ),
+    };
+    let metric = Metric::Secondary(benchmark, number.name.into());
+    (RowHead::new(&matrix.cells[cell], metric, n as usize), statistic)
 }
 
-impl<'a> Numbers<'a, '_> {
-    fn add(&mut self, benchmark: Benchmark, metric: String, statistic: Statistic<'a>) {
-        let n = self.layout.count(self.layout.parts(benchmark), self.data) as usize;
-        self.rows.push((blank(self.own, &metric, n), statistic));
-    }
-
-    /// A metric over some subsets.
-    fn of_subsets(
-        &mut self,
-        benchmark: Benchmark,
-        name: &str,
-        fits: impl Fn(&str) -> bool + Send + Sync + 'a,
-        metric: Metric,
-    ) {
-        let (layout, cell) = (self.layout, self.cell);
-        let count = layout.tallies(cell, benchmark, &fits, self.data);
-        let n = count.iter().map(|tally| tally.questions).sum::<f64>() as usize;
-        let statistic = move |totals: &[f64]| metric.value(&layout.tallies(cell, benchmark, &fits, totals));
-        self.rows.push((blank(self.own, name, n), Box::new(statistic)));
-    }
-
-    /// What POPE's program prints, as means over the splits like the F1 that tables print, and lmms-eval's numbers over all
-    /// questions.
-    fn pope(&mut self) {
-        let (layout, cell) = (self.layout, self.cell);
-        let tallies = move |totals: &[f64]| layout.tallies(cell, Benchmark::Pope, &|_| true, totals);
-        for (name, of) in POPE {
-            let mean = move |totals: &[f64]| {
-                let mut splits = tallies(totals);
-                splits.retain(|split| split.questions > 0.0);
-                100.0 * splits.iter().map(of).sum::<f64>() / splits.len() as f64
-            };
-            self.add(Benchmark::Pope, format!("pope {name}"), Box::new(mean));
+/// Retention over the benchmarks of the papers' ablation, where every cell has them all.
+fn ablation<'a>(matrix: &'a Matrix, cell: usize, full: usize, data: &[f64]) -> Vec<(RowHead, Statistic<'a>)> {
+    let number = |(metric, benchmarks): (Metric, &'static [Benchmark])| {
+        let is_common = |benchmark: &Benchmark| matrix.common.contains(benchmark);
+        if !benchmarks.iter().all(is_common) {
+            return None;
         }
-        let pooled = move |totals: &[f64]| {
-            let mut sum = Tally::default();
-            tallies(totals).into_iter().for_each(|tally| sum += tally);
-            sum
-        };
-        let f1 = move |totals: &[f64]| 100.0 * pooled(totals).confusion().f1();
-        self.add(Benchmark::Pope, "pope pooled F1".into(), Box::new(f1));
-        let labels = move |totals: &[f64]| 100.0 * pooled(totals).label_ratio();
-        self.add(
-            Benchmark::Pope,
-            "pope yes ratio of the labels".into(),
-            Box::new(labels),
-        );
-    }
-
-    /// Retention over the benchmarks of the papers' ablation, where every cell has them all.
-    fn ablation(&mut self, full: usize) {
-        let (layout, cell) = (self.layout, self.cell);
-        for (name, benchmarks) in ABLATION {
-            if !benchmarks
-                .iter()
-                .all(|benchmark| layout.common.contains(benchmark))
-            {
-                continue;
-            }
-            let count = |&benchmark: &Benchmark| layout.count(layout.parts(benchmark), self.data);
-            let n = benchmarks.iter().map(count).sum::<f64>() as usize;
-            let statistic = move |totals: &[f64]| layout.retention_over(benchmarks, cell, full, totals);
-            self.rows.push((blank(self.own, name, n), Box::new(statistic)));
-        }
-    }
+        let count = |&benchmark: &Benchmark| matrix.count(matrix.parts(benchmark), data);
+        let n = benchmarks.iter().map(count).sum::<f64>() as usize;
+        let statistic: Statistic<'a> =
+            Box::new(move |totals| matrix.retention_over(benchmarks, cell, full, totals));
+        Some((RowHead::new(&matrix.cells[cell], metric, n), statistic))
+    };
+    ABLATION.into_iter().filter_map(number).collect()
 }

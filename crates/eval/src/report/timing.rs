@@ -1,4 +1,4 @@
-//! What a run took: everything that depends on the clock, beside the report.
+//! The times of a run: everything that depends on the clock, beside the report.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::markdown::columns;
-use super::sheet::Sheet;
+use super::text_table::TextTable;
 use crate::EvalError;
 use crate::cost::TimingContext;
 use crate::run::ArmTimes;
@@ -49,7 +49,7 @@ impl RunTiming {
         let header = [
             "arm", "budget", "encode", "select", "prefill", "decode", "batches",
         ];
-        let sheet = Sheet {
+        let table = TextTable {
             title: String::new(),
             header: header.map(String::from).to_vec(),
             rows: self.arms.iter().map(line).collect(),
@@ -60,7 +60,7 @@ impl RunTiming {
             self.context,
             self.workers,
             self.wall_s,
-            columns(&sheet)
+            columns(&table)
         )
     }
 

@@ -1,11 +1,11 @@
-//! What is compared: a method (or none) with its input, position rule and seed.
+//! The arms of a comparison: a method (or none) with its input, position rule and seed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use diffprune_pruner::{Budget, PositionRule, Pruner, Signals};
 
-/// What the model sees.
+/// The input of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ArmInput {
     /// The question's picture.
@@ -20,7 +20,7 @@ pub enum ArmInput {
     Downsampled,
 }
 
-/// Where an arm gets the relevance of tokens that its method asks for.
+/// The source of the relevance of tokens, for methods that ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Truth {
     /// From the annotations of the pictures.
@@ -38,13 +38,13 @@ pub struct Arm {
     pub name: String,
     /// The method; `None` leaves every token.
     pub pruner: Option<Arc<dyn Pruner>>,
-    /// What the model sees.
+    /// The input of the model.
     pub input: ArmInput,
     /// Position ids of kept tokens; `None` takes the method's own rule.
     pub positions: Option<PositionRule>,
     /// Seed of methods that draw at random.
     pub seed: u64,
-    /// Where relevance comes from, for methods that ask for it.
+    /// The source of relevance, for methods that ask for it.
     pub truth: Truth,
     /// At most so many of the run's questions, spread evenly over them; `None` asks all.
     pub questions: Option<usize>,
@@ -153,13 +153,13 @@ impl Arm {
         }
     }
 
-    /// Whether what stays depends on the question.
+    /// True when the kept tokens depend on the question.
     pub(crate) fn reads_the_question(&self) -> bool {
         let signals = self.signals();
         signals.text_relevance || (signals.relevance && self.truth == Truth::LeaveOneOut)
     }
 
-    /// What must be computed beside the tokens.
+    /// The signals that must be computed beside the tokens.
     pub(crate) fn signals(&self) -> Signals {
         self.pruner
             .as_ref()

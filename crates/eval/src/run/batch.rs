@@ -1,4 +1,4 @@
-//! How questions are cut into pieces of work. The cut depends on the questions and the options only, so that a resumed
+//! Questions cut into pieces of work. The cut depends on the questions and the options only, so that a resumed
 //! run repeats a piece exactly.
 
 use std::collections::{HashMap, HashSet};

@@ -1,13 +1,14 @@
 //! Pictures shrunk until they hold no more than some of the tokens could say.
 
-use diffprune_vlm_adapters::{Pixels, resize_bicubic};
+use diffprune_vlm::{ImageShape, Pixels};
+use diffprune_vlm_adapters::resize_bicubic;
 use image::RgbImage;
 
 /// Width and height of what the vision encoder looks at, for each image: the square of a view, the views of a tiled
 /// picture side by side, or the raster of patches.
 pub(crate) fn inputs(pixels: &Pixels) -> Vec<[f64; 2]> {
     let [_, _, height, width] = pixels.values.dims();
-    let input = |image: &diffprune_vlm_adapters::ImageShape| {
+    let input = |image: &ImageShape| {
         [
             (width * image.grid.cols) as f64,
             (height * image.grid.rows) as f64,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::record::Key;
 use crate::EvalError;
 
-/// What was not answered, and why.
+/// A question without an answer, and the reason.
 pub(crate) struct Failure {
     pub(crate) key: Key,
     pub(crate) image: String,
@@ -65,7 +65,7 @@ struct Line<'a> {
     error: String,
 }
 
-/// Whether only the sample is to blame: the run can go on without it. A disk that refuses is no sample's fault.
+/// True when only the sample is to blame: the run can go on without it. A disk that refuses is no sample's fault.
 pub(crate) fn is_of_a_sample(error: &EvalError) -> bool {
     matches!(error, EvalError::Model(_) | EvalError::Setup { .. })
 }
@@ -83,7 +83,7 @@ pub(crate) fn guarded(work: impl FnOnce() -> Result<(), EvalError>) -> Result<()
     })
 }
 
-/// Where the failures of a record file are listed: `records.jsonl` has `records.failed.jsonl`.
+/// The list of the failures of a record file: `records.jsonl` has `records.failed.jsonl`.
 pub fn list_of(records: &Path) -> PathBuf {
     records.with_extension("failed.jsonl")
 }

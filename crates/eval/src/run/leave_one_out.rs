@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::PositionRule;
-use diffprune_vlm_adapters::{Encoded, TextBatch, VisualInput, Vlm, VlmError};
+use diffprune_vlm::{Encoded, TextBatch, VisualInput, Vlm, VlmError};
 
 /// How much the negative log-likelihood of `answer` rises when each token of a picture is left out, in nats per token of
 /// the answer; negative where the answer becomes more likely.

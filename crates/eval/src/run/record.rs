@@ -9,7 +9,7 @@ use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::answer::{Said, Scored};
+use crate::answer::{Scored, YesNoAnswer};
 use crate::data::Benchmark;
 
 /// One answer of one arm to one question.
@@ -38,16 +38,16 @@ pub struct Record {
     pub kept: usize,
     /// Visual tokens of the picture.
     pub total: usize,
-    /// What the model said, trimmed.
+    /// The model's answer, trimmed.
     pub answer: String,
     /// Its score, 0 to 1.
     pub score: f64,
     /// The truth of a yes/no question whose answers are counted as such (POPE).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<bool>,
-    /// What the answer to a yes/no question said by the rule that scored it; in records of earlier versions unknown.
+    /// The answer to a yes/no question as the rule that scored it reads it; in records of earlier versions unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub said: Option<Said>,
+    pub said: Option<YesNoAnswer>,
     /// Answers that the question offers: its options, two for yes or no; `None` for open questions, and in records of
     /// earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub struct Record {
     pub probability: Option<f64>,
 }
 
-/// What makes a record unique.
+/// The key that makes a record unique.
 pub(crate) type Key = (String, String, u64, Benchmark, String);
 
 impl Record {
@@ -80,7 +80,7 @@ impl Record {
         }
     }
 
-    /// What makes the record unique: arm, budget, seed, benchmark, question.
+    /// The key that makes the record unique: arm, budget, seed, benchmark, question.
     pub(crate) fn key(&self) -> Key {
         (
             self.arm.clone(),
@@ -92,7 +92,7 @@ impl Record {
     }
 }
 
-/// How every record file begins.
+/// The beginning of every record file.
 const HEADER: &[u8] = b"{\"run\":";
 
 /// First line of a record file.

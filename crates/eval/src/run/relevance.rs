@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::PositionRule;
-use diffprune_vlm_adapters::Encoded;
+use diffprune_vlm::{Encoded, Hooks, respond, unpruned};
 
 use super::leave_one_out::leave_one_out;
 use super::runner::Setting;
@@ -57,16 +57,14 @@ impl Worker<'_> {
         prompt: &[u32],
         rule: PositionRule,
     ) -> Result<Vec<u32>, EvalError> {
-        let features = self.vlm.project(encoded.tokens.clone());
-        let visual = self
-            .vlm
-            .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
+        let images = unpruned(self.vlm, encoded, rule);
         let limit = self.longest(&[(question, 0)]);
         let options = self.vlm.generate_options().with_max_new_tokens(limit);
-        let answers = self.vlm.generate(&[prompt.to_vec()], Some(&visual), &options)?;
+        let prompts = [prompt.to_vec()];
+        let answers = respond(self.vlm, &prompts, &images, &options, &mut Hooks::default())?;
         let mut answer = answers.into_iter().next().unwrap_or_default();
         if answer.len() < limit {
-            let end = self.vlm.tokenizer().eos_id();
+            let end = self.vlm.end_id();
             answer.extend(end.or(options.stop_ids.first().copied()));
         }
         Ok(answer)

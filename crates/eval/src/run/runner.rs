@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use diffprune_pruner::{Budget, Layout};
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::arm::{Arm, Truth};
 use super::batch::{Unit, spread, units};
@@ -19,9 +19,9 @@ use super::yes_no::YesNoIds;
 use crate::EvalError;
 use crate::data::{Benchmark, Protocols, Question};
 
-/// What is known about pictures beside their pixels, for oracle arms.
+/// Knowledge about pictures beside their pixels, for oracle arms.
 pub trait Annotations: Sync {
-    /// How relevant each token of the picture is, in the order of the layout; `None` when nothing is known.
+    /// The relevance of each token of the picture, in the order of the layout; `None` when nothing is known.
     fn relevance(&self, image: &Path, layout: &Layout) -> Option<Vec<f32>>;
 }
 
@@ -31,10 +31,10 @@ impl<F: Fn(&Path, &Layout) -> Option<Vec<f32>> + Sync> Annotations for F {
     }
 }
 
-/// How a run is carried out.
+/// Options of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOptions {
-    /// Whose rules score the answers to each benchmark; the questions have their words already.
+    /// The protocol whose rules score the answers to each benchmark; the questions have their words already.
     pub protocols: Protocols,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
@@ -45,10 +45,10 @@ pub struct RunOptions {
     /// Worker threads, each with a copy of the model and one thread of its own for tensors; 0 and 1 run in the caller's
     /// thread with whatever threads tensors have there.
     pub threads: usize,
-    /// Whether the first sample that fails ends the run. Otherwise the run goes on without it and lists it beside the
+    /// True when the first sample that fails ends the run. Otherwise the run goes on without it and lists it beside the
     /// records; the next call tries it again.
     pub strict: bool,
-    /// Whether progress is shown on standard error.
+    /// True when progress is shown on standard error.
     pub progress: bool,
     /// Takes the times of the run's batches; without it they are dropped, and nobody waits for the device between the
     /// stages of a batch.
@@ -75,15 +75,15 @@ impl Default for RunOptions {
 
 /// Questions, arms and budgets.
 pub struct Run<'a> {
-    /// What is asked.
+    /// The questions.
     pub questions: &'a [Question],
-    /// What is compared.
+    /// The arms that are compared.
     pub arms: &'a [Arm],
     /// Budgets of the arms with a method or a smaller picture; the others run once with every token.
     pub budgets: &'a [Budget],
     /// The truth about the pictures, for oracle arms.
     pub annotations: Option<&'a dyn Annotations>,
-    /// How the run is carried out.
+    /// Options of the run.
     pub options: RunOptions,
 }
 
@@ -100,12 +100,12 @@ impl Setting<'_> {
         (&self.arm.name, self.budget.to_string(), self.arm.seed)
     }
 
-    /// Whether a record of this key is the setting's.
+    /// True when a record of this key is the setting's.
     fn owns(&self, key: &Key) -> bool {
         key.0 == self.arm.name && key.1 == self.budget.to_string() && key.2 == self.arm.seed
     }
 
-    /// What makes the record of a question unique.
+    /// The key of the record of a question.
     pub(crate) fn key(&self, question: &Question) -> Key {
         (
             self.arm.name.clone(),
@@ -297,7 +297,7 @@ impl Asked<'_> {
     }
 }
 
-/// Where answers go.
+/// The place where answers go.
 pub(super) struct Sink {
     file: RecordFile,
     records: Vec<Record>,
@@ -305,7 +305,7 @@ pub(super) struct Sink {
     pub(super) failures: Vec<Failure>,
 }
 
-/// What the workers of a run share.
+/// The part of a run that its workers share.
 pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
@@ -326,12 +326,12 @@ impl Shared<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Whether the arm of the setting is asked this question.
+    /// True when the arm of the setting is asked this question.
     pub(crate) fn asks(&self, setting: &Setting<'_>, question: &Question) -> bool {
         self.asked.asks(setting.arm, question)
     }
 
-    /// Whether every one of these questions was answered before.
+    /// True when every one of these questions was answered before.
     pub(crate) fn is_done(&self, setting: &Setting<'_>, questions: &[(&Question, usize)]) -> bool {
         let sink = self.sink();
         questions

@@ -1,4 +1,4 @@
-//! What the batches of a run take. Times depend on the clock, so they are no part of records or reports.
+//! Times of the batches of a run. They depend on the clock, so they are no part of records or reports.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,7 +77,7 @@ impl RunTimes {
 }
 
 impl PartialEq for RunTimes {
-    /// Whether both collect into the same place.
+    /// True when both collect into the same place.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use diffprune_pruner::{PositionRule, Signals};
-use diffprune_vlm_adapters::{
-    DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VisualInput, Vlm, VlmError, prune,
+use diffprune_vlm::{
+    Encoded, Hooks, PreparedImages, PruneOptions, Turn, Vlm, VlmError, prepare_encoded, respond, unpruned,
 };
 use image::{Rgb, RgbImage};
 
@@ -19,7 +19,7 @@ use super::runner::{Setting, Shared};
 use super::times::Laps;
 use super::yes_no::YesNoIds;
 use crate::EvalError;
-use crate::data::{Benchmark, Protocol, Question, Reference};
+use crate::data::{Protocol, Question, Reference};
 
 /// Colour of blank pictures: the mean of CLIP's training pictures, as LLaVA pads with it.
 const BLANK: Rgb<u8> = Rgb([122, 116, 104]);
@@ -53,10 +53,11 @@ const PICTURES: usize = 0;
 const BLANKS: usize = 1;
 const SMALL: usize = 2;
 
-/// What the language model gets to see of the unit's pictures, one row each.
-struct Seen {
-    visual: VisualInput,
-    counts: Vec<(usize, usize)>,
+/// The unit's pictures as the language model gets them, one row each.
+struct Selected<'s> {
+    images: PreparedImages<'s>,
+    /// Tokens of each row's picture before anything was left out, also where it was shrunk.
+    totals: Vec<usize>,
     /// Rows are questions of a batch instead of pictures of the unit.
     by_question: bool,
     /// Seconds of encoding and of selection for a picture, where they were measured.
@@ -64,7 +65,7 @@ struct Seen {
     select_s: f64,
 }
 
-impl Seen {
+impl Selected<'_> {
     /// The row of a question: its place in the batch, or its picture.
     fn row(&self, place: usize, picture: usize) -> usize {
         if self.by_question { place } else { picture }
@@ -112,7 +113,7 @@ impl Worker<'_> {
         let n_prompts = self.shared.run.options.prompts_per_batch.max(1);
         let asked = |place: &usize| self.shared.asks(setting, self.unit.questions[*place].0);
         let asked: Vec<usize> = (0..self.unit.questions.len()).filter(asked).collect();
-        let mut seen = None;
+        let mut selected = None;
         for places in asked.chunks(n_prompts) {
             let questions: Vec<(&Question, usize)> =
                 places.iter().map(|&place| self.unit.questions[place]).collect();
@@ -121,32 +122,32 @@ impl Worker<'_> {
             }
             if setting.arm.reads_the_question() {
                 // What stays depends on the question, so each of them selects for itself.
-                seen = Some(self.see_timed(setting, prepared, Some(places))?);
-            } else if seen.is_none() && setting.arm.input != ArmInput::TextOnly {
-                seen = Some(self.see_timed(setting, prepared, None)?);
+                selected = Some(self.select_timed(setting, prepared, Some(places))?);
+            } else if selected.is_none() && setting.arm.input != ArmInput::TextOnly {
+                selected = Some(self.select_timed(setting, prepared, None)?);
             }
             let prompts = self.prompts(setting.arm.input, prepared)?;
             let prompts: Vec<Vec<u32>> = places.iter().map(|&place| prompts[place].clone()).collect();
-            let (answers, laps) = self.answer(setting, &questions, &prompts, seen.as_ref())?;
+            let (answers, laps) = self.answer(&questions, &prompts, selected.as_ref())?;
             if let Some(times) = &self.shared.run.options.times {
                 times.add(&setting.arm.name, setting.budget, laps);
             }
             self.shared
-                .record(self.records(setting, &questions, answers, seen.as_ref()))?;
+                .record(self.records(setting, &questions, answers, selected.as_ref()))?;
         }
         Ok(())
     }
 
-    /// As [`Self::see`], with what it took.
-    fn see_timed(
+    /// As [`Self::select`], with what it took.
+    fn select_timed<'s>(
         &self,
-        setting: &Setting<'_>,
+        setting: &Setting<'s>,
         prepared: &mut Prepared,
         questions: Option<&[usize]>,
-    ) -> Result<Seen, EvalError> {
+    ) -> Result<Selected<'s>, EvalError> {
         let start = Instant::now();
         prepared.on_pictures_s = 0.0;
-        let mut seen = self.see(setting, prepared, questions)?;
+        let mut selected = self.select(setting, prepared, questions)?;
         self.wait();
         let selecting = (start.elapsed().as_secs_f64() - prepared.on_pictures_s).max(0.0);
         let encoding = match setting.arm.input {
@@ -154,9 +155,9 @@ impl Worker<'_> {
             ArmInput::BlankImage => prepared.encode_s[BLANKS],
             ArmInput::Image | ArmInput::TextOnly => prepared.encode_s[PICTURES],
         };
-        seen.select_s = selecting / seen.counts.len().max(1) as f64;
-        seen.encode_s = encoding / self.unit.pictures.len().max(1) as f64;
-        Ok(seen)
+        selected.select_s = selecting / selected.totals.len().max(1) as f64;
+        selected.encode_s = encoding / self.unit.pictures.len().max(1) as f64;
+        Ok(selected)
     }
 
     /// Waits until the device has nothing left to do, where somebody asks for times.
@@ -168,12 +169,12 @@ impl Worker<'_> {
     }
 
     /// Selects and projects for every picture of the unit, or for the questions at these places of the unit.
-    fn see(
+    fn select<'s>(
         &self,
-        setting: &Setting<'_>,
+        setting: &Setting<'s>,
         prepared: &mut Prepared,
         questions: Option<&[usize]>,
-    ) -> Result<Seen, EvalError> {
+    ) -> Result<Selected<'s>, EvalError> {
         let importance = match (questions, setting.arm.truth) {
             (Some(places), Truth::LeaveOneOut) => Some(self.importance(setting, prepared, places)?),
             _ => None,
@@ -191,19 +192,16 @@ impl Worker<'_> {
         let encoded = small.as_ref().unwrap_or(whole);
         let chosen = questions.map(|_| encoded.rows(&rows));
         let encoded = chosen.as_ref().unwrap_or(encoded);
-        let Some(pruner) = &setting.arm.pruner else {
-            let features = self.vlm.project(encoded.tokens.clone());
+        let selected = |images| Selected {
+            images,
+            totals,
+            by_question: questions.is_some(),
+            encode_s: 0.0,
+            select_s: 0.0,
+        };
+        let Some(pruner) = setting.arm.pruner.as_deref() else {
             let rule = setting.arm.positions.unwrap_or_default();
-            let visual = self
-                .vlm
-                .visual_input(features, &encoded.layouts, &encoded.all_indices(), rule);
-            return Ok(Seen {
-                visual,
-                counts: encoded.counts().into_iter().zip(totals).collect(),
-                by_question: questions.is_some(),
-                encode_s: 0.0,
-                select_s: 0.0,
-            });
+            return Ok(selected(unpruned(self.vlm, encoded, rule)));
         };
         let options = PruneOptions {
             budget: setting.budget,
@@ -221,28 +219,15 @@ impl Worker<'_> {
             },
             questions: questions.map(|places| self.question_ids(places)).transpose()?,
         };
-        let (visual, selection) = prune(self.vlm, encoded, pruner.as_ref(), &options)
-            .map_err(|error| EvalError::Model(error.into()))?;
-        let counts = totals
-            .iter()
-            .enumerate()
-            .map(|(row, &total)| (selection.count(row), total))
-            .collect();
-        Ok(Seen {
-            visual,
-            counts,
-            by_question: questions.is_some(),
-            encode_s: 0.0,
-            select_s: 0.0,
-        })
+        let images = prepare_encoded(self.vlm, encoded, pruner, &options)?;
+        Ok(selected(images))
     }
 
     /// The ids of the questions' words.
     fn question_ids(&self, places: &[usize]) -> Result<Vec<Vec<u32>>, EvalError> {
-        let tokenizer = self.vlm.tokenizer();
         let ids = places
             .iter()
-            .map(|&place| tokenizer.encode(&self.unit.questions[place].0.text, false));
+            .map(|&place| self.vlm.text_ids(&self.unit.questions[place].0.text));
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
@@ -364,30 +349,28 @@ impl Worker<'_> {
     /// The model's trimmed answers, and the times of the batch.
     fn answer(
         &self,
-        setting: &Setting<'_>,
         questions: &[(&Question, usize)],
         prompts: &[Vec<u32>],
-        seen: Option<&Seen>,
+        selected: Option<&Selected<'_>>,
     ) -> Result<(Vec<Answer>, Laps), VlmError> {
         let options = self
             .vlm
             .generate_options()
             .with_max_new_tokens(self.longest(questions));
-        let visual = seen.map(|seen| {
+        let images = selected.map_or_else(PreparedImages::none, |selected| {
             let places = questions.iter().enumerate();
             let rows: Vec<usize> = places
-                .map(|(place, &(_, picture))| seen.row(place, picture))
+                .map(|(place, &(_, picture))| selected.row(place, picture))
                 .collect();
-            seen.visual.rows(&rows)
+            selected.images.rows(&rows)
         });
-        let pruner = setting.arm.pruner.as_deref();
-        let tokenizer = self.vlm.tokenizer();
         let mut yes = vec![None; questions.len()];
         let mut on_scores = |row: usize, scores: &[f32]| {
             if let (Some((question, _)), Some(yes)) = (questions.get(row), yes.get_mut(row))
                 && matches!(question.reference, Reference::YesNo(_))
             {
-                let ids = self.shared.yes_no.get_or_init(|| YesNoIds::of(tokenizer));
+                let words = || YesNoIds::of(scores.len(), |id| self.vlm.text_of(&[id]));
+                let ids = self.shared.yes_no.get_or_init(words);
                 *yes = ids.probability_of_yes(scores);
             }
         };
@@ -397,26 +380,22 @@ impl Worker<'_> {
         let mut hooks = Hooks {
             on_prefill: Some(&mut on_prefill),
             on_scores: Some(&mut on_scores),
-            decoder: pruner
-                .and_then(|pruner| DecoderPruning::of(pruner, setting.budget, setting.arm.positions)),
             ..Hooks::default()
         };
-        let answers = self
-            .vlm
-            .generate_with(prompts, visual.as_ref(), &options, &mut hooks)?;
+        let answers = respond(self.vlm, prompts, &images, &options, &mut hooks)?;
         let report = hooks.report.take().unwrap_or_default();
         drop(hooks);
         let whole = start.elapsed().as_secs_f64();
         let per_prompt = |seconds: f64| seconds / questions.len().max(1) as f64;
         let laps = Laps {
             prompts: questions.len(),
-            encode: seen.map(|seen| seen.encode_s),
-            select: seen.map(|seen| seen.select_s),
+            encode: selected.map(|selected| selected.encode_s),
+            select: selected.map(|selected| selected.select_s),
             prefill: per_prompt(read_at.unwrap_or(whole)),
             decode: per_prompt(read_at.map_or(0.0, |read| whole - read)),
         };
         let answer = |(place, ids): (usize, &Vec<u32>)| Answer {
-            text: tokenizer.decode(ids, true).trim().to_string(),
+            text: self.vlm.text_of(ids).trim().to_string(),
             inside: report.sequences.get(place).map(|sequence| {
                 let average = sequence.processed_average().round() as usize;
                 (sequence.visual_tokens.clone(), average)
@@ -431,11 +410,14 @@ impl Worker<'_> {
         setting: &Setting<'_>,
         questions: &[(&Question, usize)],
         answers: Vec<Answer>,
-        seen: Option<&Seen>,
+        selected: Option<&Selected<'_>>,
     ) -> Vec<Record> {
         let protocols = &self.shared.run.options.protocols;
         let record = |(place, (&(question, picture), answer)): (usize, (&(&Question, usize), Answer))| {
-            let (kept, total) = seen.map_or((0, 0), |seen| seen.counts[seen.row(place, picture)]);
+            let (kept, total) = selected.map_or((0, 0), |selected| {
+                let row = selected.row(place, picture);
+                (selected.images.kept(row), selected.totals[row])
+            });
             let Answer {
                 text: answer,
                 inside,
@@ -446,7 +428,7 @@ impl Worker<'_> {
                 None => (None, kept),
             };
             let protocol = protocols.of(question.benchmark);
-            let said = question.benchmark.yes_or_no(&answer, protocol);
+            let said = question.benchmark.spec().yes_or_no(&answer, protocol);
             let of_said = |(yes, said): (f64, bool)| if said { yes } else { 1.0 - yes };
             Record {
                 arm: setting.arm.name.clone(),
@@ -464,7 +446,7 @@ impl Worker<'_> {
                 label: question.label(),
                 said: matches!(question.reference, Reference::YesNo(_)).then(|| said.into()),
                 options: question.reference.n_answers(),
-                lmms: (question.benchmark == Benchmark::VqaV2 && protocol == Protocol::Llava)
+                lmms: (question.benchmark.spec().scored_by_both_protocols() && protocol == Protocol::Llava)
                     .then(|| question.score(&answer, Protocol::LmmsEval)),
                 layers,
                 answer,

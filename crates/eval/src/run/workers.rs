@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use diffprune_vlm_adapters::Vlm;
+use diffprune_vlm::Vlm;
 
 use super::arm::Arm;
 use super::batch::Unit;

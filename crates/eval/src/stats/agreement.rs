@@ -44,13 +44,13 @@ impl Agreement {
 }
 
 /// Whether two answers say the same: equal without case, outer white space and final periods.
-pub fn same_answer(a: &str, b: &str) -> bool {
+pub(crate) fn same_answer(a: &str, b: &str) -> bool {
     let bare = |text: &str| text.trim().trim_end_matches('.').trim_end().to_lowercase();
     bare(a) == bare(b)
 }
 
 /// Whether an answer with this score counts as right: more than half of the full score.
-pub fn is_right(score: f64) -> bool {
+pub(crate) fn is_right(score: f64) -> bool {
     score > 0.5
 }
 

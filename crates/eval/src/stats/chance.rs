@@ -1,10 +1,11 @@
-//! What answers without looking are worth.
+//! The numbers that answers without looking earn.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Metric;
+use crate::answer::Aggregate;
+use crate::data::Benchmark;
 
 /// The number that guessing earns on each complete benchmark, by its name, in the units of the benchmark's own number.
 ///
@@ -17,48 +18,24 @@ use crate::answer::Metric;
 #[serde(transparent)]
 pub struct ChanceLevels(pub BTreeMap<String, f64>);
 
-/// Levels of the published benchmarks.
-const PUBLISHED: [(&str, f64); 10] = [
-    ("gqa", 0.0),
-    // Half of the questions are yes: precision and recall of a coin are 1/2, and so is F1.
-    ("pope", 50.0),
-    ("textvqa", 0.0),
-    // A question counts when all rotations of its (mostly four) options are right: 4^-4.
-    ("mmbench", 0.390_625),
-    ("mmbench_cn", 0.390_625),
-    // 14 parts, each 50 for single answers and 25 for both answers about a picture.
-    ("mme", 1050.0),
-    // Mean over the image questions of one over the number of choices, as the data set's paper prints it.
-    ("scienceqa", 40.08),
-    ("vqav2", 0.0),
-    ("seed_bench", 25.0),
-    ("vizwiz", 0.0),
-];
-
 impl Default for ChanceLevels {
     fn default() -> Self {
-        Self(
-            PUBLISHED
-                .iter()
-                .map(|&(name, level)| (name.to_string(), level))
-                .collect(),
-        )
+        let level = |benchmark: Benchmark| (benchmark.name().to_string(), benchmark.spec().chance());
+        Self(Benchmark::ALL.into_iter().map(level).collect())
     }
 }
 
 impl ChanceLevels {
-    /// The level of a benchmark; 0 when it is not named.
+    /// The level of a benchmark; the published one when it is not named, 0 when it has none.
     pub fn of(&self, benchmark: &str) -> f64 {
-        self.0.get(benchmark).copied().unwrap_or(0.0)
+        let published = || Benchmark::named(benchmark).map_or(0.0, |benchmark| benchmark.spec().chance());
+        self.0.get(benchmark).copied().unwrap_or_else(published)
     }
 
     /// The level of a benchmark where it is not the published one: somebody has set it.
     pub(crate) fn replaced(&self, benchmark: &str) -> Option<f64> {
-        let published = PUBLISHED.iter().find(|level| level.0 == benchmark)?;
-        self.0
-            .get(benchmark)
-            .copied()
-            .filter(|level| *level != published.1)
+        let published = Benchmark::named(benchmark)?.spec().chance();
+        self.0.get(benchmark).copied().filter(|level| *level != published)
     }
 }
 
@@ -75,13 +52,13 @@ pub struct Guess<'a> {
     pub label: Option<bool>,
 }
 
-/// The number that uniform guessing earns on these questions by a metric, in its units; `None` without questions, or when
+/// The number that uniform guessing earns on these questions, in the units of how they add up; `None` without questions, or when
 /// one of them is open.
 ///
 /// With `a` answers a guess is right with chance `1 / a`, a group with the product over its questions. Of F1, which is no
 /// mean over questions, the level is that of a coin's expected counts: where a share `p` of a part's questions is yes, its
 /// precision is `p`, its recall 1/2, and F1 `2 p / (2 p + 1)`.
-pub fn chance_level<'a>(metric: Metric, questions: impl IntoIterator<Item = Guess<'a>>) -> Option<f64> {
+pub fn chance_level<'a>(aggregate: Aggregate, questions: impl IntoIterator<Item = Guess<'a>>) -> Option<f64> {
     /// What a part adds up to: questions, chances to be right, questions whose answer is yes; chances of each group.
     #[derive(Default)]
     struct Part<'a> {
@@ -114,17 +91,17 @@ pub fn chance_level<'a>(metric: Metric, questions: impl IntoIterator<Item = Gues
     }
     let sum = |of: &dyn Fn(&Part<'_>) -> f64| parts.values().map(of).sum::<f64>();
     let of_group = |part: &Part<'_>| part.groups().0 / part.groups().1;
-    Some(match metric {
-        Metric::MeanScore => 100.0 * sum(&|part| part.right) / sum(&|part| part.n),
-        Metric::MeanF1 => {
+    Some(match aggregate {
+        Aggregate::MeanScore => 100.0 * sum(&|part| part.right) / sum(&|part| part.n),
+        Aggregate::MeanF1 => {
             let f1 = |part: &Part<'_>| {
                 let doubled = 2.0 * part.yes / part.n;
                 doubled / (doubled + 1.0)
             };
             100.0 * sum(&f1) / parts.len() as f64
         }
-        Metric::Groups => 100.0 * sum(&|part| part.groups().0) / sum(&|part| part.groups().1),
-        Metric::AccuracyPlus => sum(&|part| 100.0 * part.right / part.n + 100.0 * of_group(part)),
+        Aggregate::Groups => 100.0 * sum(&|part| part.groups().0) / sum(&|part| part.groups().1),
+        Aggregate::AccuracyPlus => sum(&|part| 100.0 * part.right / part.n + 100.0 * of_group(part)),
     })
 }
 
@@ -132,7 +109,6 @@ pub fn chance_level<'a>(metric: Metric, questions: impl IntoIterator<Item = Gues
 mod tests {
     use super::*;
     use crate::answer::Confusion;
-    use crate::data::Benchmark;
 
     #[test]
     fn every_benchmark_has_a_level() {
@@ -178,11 +154,11 @@ mod tests {
             .flat_map(|part| pairs.iter().map(move |pair| (part, pair)))
             .flat_map(|(part, pair)| [guess(part, Some(pair), 2); 2]);
         let levels = ChanceLevels::default();
-        near(chance_level(Metric::AccuracyPlus, mme), levels.of("mme"));
+        near(chance_level(Aggregate::AccuracyPlus, mme), levels.of("mme"));
         let seed = [guess("image", None, 4); 7];
-        near(chance_level(Metric::MeanScore, seed), levels.of("seed_bench"));
+        near(chance_level(Aggregate::MeanScore, seed), levels.of("seed_bench"));
         let mmbench = pairs.iter().flat_map(|group| [guess("a", Some(group), 4); 4]);
-        near(chance_level(Metric::Groups, mmbench), levels.of("mmbench"));
+        near(chance_level(Aggregate::Groups, mmbench), levels.of("mmbench"));
     }
 
     #[test]
@@ -190,10 +166,10 @@ mod tests {
         // Five of MME's parts are worth 75 points each; a pair whose other question is not asked is a single one.
         let parts = ["a", "b", "c", "d", "e"];
         let five = || parts.iter().flat_map(|part| [guess(part, Some("1"), 2); 2]);
-        near(chance_level(Metric::AccuracyPlus, five()), 375.0);
+        near(chance_level(Aggregate::AccuracyPlus, five()), 375.0);
         let single = five().chain([guess("a", Some("2"), 2)]);
         near(
-            chance_level(Metric::AccuracyPlus, single),
+            chance_level(Aggregate::AccuracyPlus, single),
             300.0 + 50.0 + 100.0 * (0.25 + 0.5) / 2.0,
         );
         // Two options in two rotations, and four in four: (1/4 + 1/256) / 2.
@@ -201,13 +177,13 @@ mod tests {
             .into_iter()
             .chain([guess("a", Some("y"), 4); 4]);
         near(
-            chance_level(Metric::Groups, rotated),
+            chance_level(Aggregate::Groups, rotated),
             100.0 * (0.25 + 1.0 / 256.0) / 2.0,
         );
         // Two, three and five choices.
         let choices = [2, 3, 5].map(|n| guess("a", None, n));
         near(
-            chance_level(Metric::MeanScore, choices),
+            chance_level(Aggregate::MeanScore, choices),
             100.0 * (0.5 + 1.0 / 3.0 + 0.2) / 3.0,
         );
         // One part half yes, the other with one yes of four: 1/2 and 1/3.
@@ -224,7 +200,10 @@ mod tests {
             ("b", false),
         ];
         near(
-            chance_level(Metric::MeanF1, pope.map(|(subset, label)| yes_no(subset, label))),
+            chance_level(
+                Aggregate::MeanF1,
+                pope.map(|(subset, label)| yes_no(subset, label)),
+            ),
             100.0 * (0.5 + 1.0 / 3.0) / 2.0,
         );
     }
@@ -235,8 +214,11 @@ mod tests {
             answers: None,
             ..guess("a", None, 4)
         };
-        assert_eq!(chance_level(Metric::MeanScore, [guess("a", None, 4), open]), None);
-        assert_eq!(chance_level(Metric::MeanScore, []), None);
+        assert_eq!(
+            chance_level(Aggregate::MeanScore, [guess("a", None, 4), open]),
+            None
+        );
+        assert_eq!(chance_level(Aggregate::MeanScore, []), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub fn ragged_mean(row: &[Option<f64>]) -> f64 {
 }
 
 /// The columns that every row has. Rows may differ in length; what is beyond the end is missing.
-pub fn common_columns(rows: &[Vec<Option<f64>>]) -> Vec<usize> {
+fn common_columns(rows: &[Vec<Option<f64>>]) -> Vec<usize> {
     let width = rows.iter().map(Vec::len).min().unwrap_or(0);
     (0..width)
         .filter(|&column| rows.iter().all(|row| row[column].is_some()))

@@ -9,7 +9,8 @@ mod means;
 mod retention;
 mod verdict;
 
-pub use agreement::{Agreement, is_right, same_answer};
+pub use agreement::Agreement;
+pub(crate) use agreement::{is_right, same_answer};
 pub(crate) use bootstrap::quantile;
 pub use bootstrap::{Bootstrap, Estimate, Statistic, Stratum};
 pub use calibration::{ECE_BINS, ece};
@@ -17,6 +18,6 @@ pub(crate) use calibration::{ece_bin, ece_of_sums};
 pub use chance::{ChanceLevels, Guess, chance_level};
 pub use mcnemar::{McNemar, McNemarMethod, holm, mcnemar};
 pub(crate) use means::mean;
-pub use means::{common_columns, common_means, ragged_mean};
+pub use means::{common_means, ragged_mean};
 pub use retention::{chance_corrected_retention, retention};
 pub use verdict::Verdict;

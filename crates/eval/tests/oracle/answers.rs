@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use diffprune_eval::{
-    Benchmark, CommaRule, Confusion, Metric, Protocol, Reference, Scored, digits_and_articles,
+    Aggregate, Benchmark, CommaRule, Confusion, Protocol, Reference, Scored, digits_and_articles,
     evalai_normalise, evalai_tokenise, gqa_correct, gqa_prediction, lmms_vqav2_accuracy, pope_label,
     pope_label_lmms, punctuation, retention, score, tallies, textvqa_accuracy, vqa_clean, vqa_normalise,
     vqa_official_accuracy,
@@ -14,31 +14,27 @@ use super::support::*;
 
 #[test]
 fn answers_are_normalised_as_stored() {
-    for row in rows("vqa_normalise.jsonl") {
-        let input = text(&row, "input");
+    each_row("vqa_normalise.jsonl", |row| {
+        let input = text(row, "input");
         let clean = vqa_clean(input);
         let after_punct = punctuation(&clean, CommaRule::One);
-        assert_eq!(after_punct, text(&row, "vqa_after_punct"), "{row}");
-        assert_eq!(
-            digits_and_articles(&after_punct),
-            text(&row, "vqa_final"),
-            "{row}"
-        );
-        assert_eq!(vqa_normalise(input), text(&row, "vqa_final"), "{row}");
+        assert_eq!(after_punct, text(row, "vqa_after_punct"), "{row}");
+        assert_eq!(digits_and_articles(&after_punct), text(row, "vqa_final"), "{row}");
+        assert_eq!(vqa_normalise(input), text(row, "vqa_final"), "{row}");
         let tokenised = evalai_tokenise(input);
-        assert_eq!(tokenised, text(&row, "evalai_after_tokenise"), "{row}");
+        assert_eq!(tokenised, text(row, "evalai_after_tokenise"), "{row}");
         let after_punct = punctuation(&vqa_clean(&tokenised), CommaRule::Several);
-        assert_eq!(after_punct, text(&row, "evalai_after_punct"), "{row}");
-        assert_eq!(evalai_normalise(input), text(&row, "evalai_final"), "{row}");
-    }
+        assert_eq!(after_punct, text(row, "evalai_after_punct"), "{row}");
+        assert_eq!(evalai_normalise(input), text(row, "evalai_final"), "{row}");
+    });
 }
 
 #[test]
 fn ten_annotators_score_as_stored() {
     let (mut official, mut lmms, mut textvqa) = (Vec::new(), Vec::new(), Vec::new());
     let mut by_class: HashMap<(&str, String), Vec<f64>> = HashMap::new();
-    for row in rows("vqa_score.jsonl") {
-        let (prediction, answers) = (text(&row, "prediction"), texts(&row["answers"]));
+    each_row("vqa_score.jsonl", |row| {
+        let (prediction, answers) = (text(row, "prediction"), texts(&row["answers"]));
         official.push(vqa_official_accuracy(prediction, &answers));
         lmms.push(lmms_vqav2_accuracy(prediction, &answers));
         textvqa.push(textvqa_accuracy(prediction, &answers));
@@ -65,11 +61,11 @@ fn ten_annotators_score_as_stored() {
         );
         for class in ["question_type", "answer_type"] {
             by_class
-                .entry((class, text(&row, class).into()))
+                .entry((class, text(row, class).into()))
                 .or_default()
                 .push(official[official.len() - 1]);
         }
-    }
+    });
     let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
     let expected = json("vqa_score_expected.json");
     close(
@@ -99,16 +95,16 @@ fn ten_annotators_score_as_stored() {
 
 #[test]
 fn pope_answers_have_the_stored_label() {
-    for row in rows("pope_parse.jsonl") {
-        let answer = text(&row, "text");
-        assert_eq!(pope_label(answer), text(&row, "llava_label") == "yes", "{row}");
-        let lmms = match text(&row, "lmms_label") {
+    each_row("pope_parse.jsonl", |row| {
+        let answer = text(row, "text");
+        assert_eq!(pope_label(answer), text(row, "llava_label") == "yes", "{row}");
+        let lmms = match text(row, "lmms_label") {
             "yes" => Some(true),
             "no" => Some(false),
             _ => None,
         };
         assert_eq!(pope_label_lmms(answer), lmms, "{row}");
-    }
+    });
 }
 
 pub fn check_counts(counts: &Confusion, wanted: &Value, what: &str) {
@@ -138,7 +134,7 @@ fn check_lmms(answers: &[String], labels: &[bool], wanted: &Value, what: &str) {
     close(counts.precision(), &wanted["precision"], what);
     close(counts.recall(), &wanted["recall"], what);
     close(counts.f1(), &wanted["f1"], what);
-    close(Metric::MeanF1.value(&[tally]) / 100.0, &wanted["f1"], what);
+    close(Aggregate::MeanF1.value(&[tally]) / 100.0, &wanted["f1"], what);
     close(tally.label_ratio(), &wanted["yes_ratio"], what);
 }
 
@@ -193,9 +189,9 @@ fn pope_sets_have_the_stored_numbers() {
 
 #[test]
 fn gqa_answers_match_as_stored() {
-    for row in rows("gqa_score.jsonl") {
-        let (prediction, answer) = (text(&row, "prediction"), text(&row, "answer"));
-        assert_eq!(gqa_prediction(prediction), text(&row, "converted"), "{row}");
+    each_row("gqa_score.jsonl", |row| {
+        let (prediction, answer) = (text(row, "prediction"), text(row, "answer"));
+        assert_eq!(gqa_prediction(prediction), text(row, "converted"), "{row}");
         let official = row["official_correct"].as_bool().unwrap();
         assert_eq!(
             gqa_correct(prediction, answer, Protocol::Llava),
@@ -213,12 +209,12 @@ fn gqa_answers_match_as_stored() {
             f64::from(official),
             "{row}"
         );
-    }
+    });
 }
 
 #[test]
 fn retention_is_the_stored_one() {
-    for row in rows("retention.jsonl") {
+    each_row("retention.jsonl", |row| {
         let upper = row["upper"].as_object().unwrap();
         let score = |name: &String| {
             row["scores"]
@@ -227,6 +223,6 @@ fn retention_is_the_stored_one() {
                 .unwrap_or(f64::NAN)
         };
         let found = retention(upper.iter().map(|(name, upper)| (score(name), number(upper))));
-        close(found, &row["retention_percent"], text(&row, "name"));
-    }
+        close(found, &row["retention_percent"], text(row, "name"));
+    });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diffprune_eval::{
-    Benchmark, MME_COGNITION, MME_PERCEPTION, Metric, Protocol, Reference, Scored, extract_letter,
+    Aggregate, Benchmark, MME_COGNITION, MME_PERCEPTION, Protocol, Reference, Scored, extract_letter,
     mmbench_letter_lmms, mmbench_letter_vlmevalkit, mme_label, mme_label_lmms, scienceqa_correct_lmms,
     scienceqa_letter, seed_letter_lmms, tallies,
 };
@@ -29,11 +29,11 @@ fn mme_answers_have_the_stored_label() {
         Some(false) => "no",
         None => "other",
     };
-    for row in rows("mme_parse.jsonl") {
-        let answer = text(&row, "text");
-        assert_eq!(name(mme_label(answer)), text(&row, "official_label"), "{row}");
-        assert_eq!(name(mme_label_lmms(answer)), text(&row, "lmms_label"), "{row}");
-    }
+    each_row("mme_parse.jsonl", |row| {
+        let answer = text(row, "text");
+        assert_eq!(name(mme_label(answer)), text(row, "official_label"), "{row}");
+        assert_eq!(name(mme_label_lmms(answer)), text(row, "lmms_label"), "{row}");
+    });
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn mme_pairs_have_the_stored_points() {
             });
         let tallies = tallies(scored);
         (
-            Metric::AccuracyPlus.value(&tallies.values().copied().collect::<Vec<_>>()),
+            Aggregate::AccuracyPlus.value(&tallies.values().copied().collect::<Vec<_>>()),
             tallies.into_values().next(),
         )
     };
@@ -101,8 +101,8 @@ fn mme_pairs_have_the_stored_points() {
 #[test]
 fn options_are_inferred_as_stored() {
     let optional = |value: &Value| value.as_str().and_then(|text| text.chars().next());
-    for row in rows("mmbench_infer.jsonl") {
-        let (answer, options) = (text(&row, "prediction"), options(&row["choices"]));
+    each_row("mmbench_infer.jsonl", |row| {
+        let (answer, options) = (text(row, "prediction"), options(&row["choices"]));
         let lmms = mmbench_letter_lmms(answer, &options);
         assert_eq!(lmms, optional(&row["mmbench_lmms"]), "{row}");
         let vlmevalkit = mmbench_letter_vlmevalkit(answer, &options);
@@ -110,7 +110,7 @@ fn options_are_inferred_as_stored() {
         let letters: Vec<char> = options.iter().map(|&(letter, _)| letter).collect();
         let fallback = extract_letter(answer, &letters);
         assert_eq!(fallback, optional(&row["lmms_static_fallback"]), "{row}");
-    }
+    });
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn circular_evaluation_gives_the_stored_numbers() {
             label: None,
             said: None,
         });
-        let value = |(name, tally): (&str, _)| (name.to_string(), Metric::Groups.value(&[tally]) / 100.0);
+        let value = |(name, tally): (&str, _)| (name.to_string(), Aggregate::Groups.value(&[tally]) / 100.0);
         tallies(scored).into_iter().map(value).collect()
     };
     for (protocol, overall, hits) in [
@@ -235,8 +235,8 @@ fn seed_answers_score_as_stored() {
 
 #[test]
 fn scienceqa_answers_score_as_stored() {
-    for row in rows("scienceqa_score.jsonl") {
-        let answer = text(&row, "prediction");
+    each_row("scienceqa_score.jsonl", |row| {
+        let answer = text(row, "prediction");
         let n_choices = row["num_choices"].as_u64().unwrap() as usize;
         let options: Vec<(char, String)> = ('A'..='Z')
             .map(|letter| (letter, String::new()))
@@ -249,7 +249,7 @@ fn scienceqa_answers_score_as_stored() {
         };
         let parsed = scienceqa_letter(answer);
         let name = parsed.map_or("FAILED".into(), |letter| letter.to_string());
-        assert_eq!(name, text(&row, "llava_parsed"), "{row}");
+        assert_eq!(name, text(row, "llava_parsed"), "{row}");
         let index = options.iter().position(|&(letter, _)| parsed == Some(letter));
         let index = index.map_or(-1, |index| index as i64);
         assert_eq!(index, row["llava_index"].as_i64().unwrap(), "{row}");
@@ -266,5 +266,5 @@ fn scienceqa_answers_score_as_stored() {
         );
         let lmms = scienceqa_correct_lmms(answer, options[place].0);
         assert_eq!(lmms, row["lmms_correct"].as_bool().unwrap(), "{row}");
-    }
+    });
 }

@@ -36,8 +36,8 @@ fn above(values: &[f32], keep: impl Fn(f32) -> bool) -> Vec<usize> {
 
 #[test]
 fn patches_are_the_stored_ones() {
-    for row in rows("imagenet_mask.jsonl") {
-        let id = text(&row, "id");
+    each_row("imagenet_mask.jsonl", |row| {
+        let id = text(row, "id");
         let scores = numbers(&row["scores_24x24"]);
         let (from, to) = (
             square(scores.len()),
@@ -84,7 +84,7 @@ fn patches_are_the_stored_ones() {
                 "{id} {key}"
             );
         }
-    }
+    });
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn parquet_copies_unpack_to_the_same_questions() {
             Benchmark::VqaV2 => ("vqav2", "VQAv2"),
             Benchmark::SeedBench => ("seed_bench", "SEED-Bench"),
             Benchmark::VizWiz => ("vizwiz", "VizWiz-VQA"),
+            other => panic!("no parquet copy of {other} is stored"),
         };
         let folder = tempfile::tempdir().unwrap();
         let from = dataset("parquet").join(copy);
@@ -82,7 +83,7 @@ fn damaged_parquet_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = unpack(Benchmark::Pope, folder.path(), folder.path()).unwrap_err();
     assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
-    let file = dataset("parquet").join("POPE/data/test-00000-of-00001.parquet");
+    let file = first_file(&dataset("parquet").join("POPE"));
     let bytes = fs::read(file).unwrap();
     let copy = folder.path().join("test-00000-of-00001.parquet");
     for part in 0..16 {
@@ -99,6 +100,15 @@ fn damaged_parquet_files_are_named() {
     let error = unpack(Benchmark::SeedBench, folder.path(), &folder.path().join("out"));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("test-00000-of-00001.parquet:1:"), "{error}");
+}
+
+/// A grey JPEG.
+fn jpeg(level: u8) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(8, 6, image::Rgb([level; 3]))
+        .write_to(&mut bytes, image::ImageFormat::Jpeg)
+        .unwrap();
+    bytes.into_inner()
 }
 
 /// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
@@ -141,8 +151,7 @@ fn captioned_pictures_unpack_into_what_training_reads() {
     fs::create_dir(&from).unwrap();
     let error = unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("train-*.parquet"), "{error}");
-    let pictures = ["n100001.jpg", "n100002.jpg"];
-    let pictures = pictures.map(|name| fs::read(dataset("gqa").join("data/images").join(name)).unwrap());
+    let pictures = [jpeg(40), jpeg(200)];
     let rows = [
         ("n01440764_1.JPEG", &*pictures[0], Some("a red cross")),
         ("n01440764_2", &*pictures[1], Some("a disc,\nin two lines")),
@@ -175,7 +184,7 @@ fn captioned_pictures_unpack_into_what_training_reads() {
 fn captioned_pictures_that_cannot_be_used_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path(), folder.path().join("out"));
-    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let picture = jpeg(120);
     let damaged: [(&str, &[u8], Option<&str>, &str); 4] = [
         ("b", &picture, None, "no caption of `b`"),
         ("b", &picture, Some("  "), "no caption of `b`"),
@@ -225,7 +234,7 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("data"), folder.path().join("out"));
     fs::create_dir(&from).unwrap();
-    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let picture = jpeg(120);
     let labels = [999, 0, 7];
     let rows = labels.map(|label| (&*picture, label));
     classified(&from.join("validation-00000-of-00002.parquet"), &rows[..1]);
@@ -337,7 +346,7 @@ fn every_part_of_a_split_is_asked_for() {
 fn two_configurations_are_not_mixed() {
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path();
-    let copy = dataset("parquet").join("ScienceQA/ScienceQA-IMG/test-00000-of-00001.parquet");
+    let copy = first_file(&dataset("parquet").join("ScienceQA/ScienceQA-IMG"));
     for name in ["ScienceQA-FULL", "ScienceQA-IMG"] {
         fs::create_dir(from.join(name)).unwrap();
         fs::copy(&copy, from.join(name).join("test-00000-of-00001.parquet")).unwrap();
@@ -350,9 +359,7 @@ fn two_configurations_are_not_mixed() {
     ] {
         let folder = from.join("GQA").join(name);
         fs::create_dir_all(&folder).unwrap();
-        let source = gqa
-            .join(name.replace("all", "balanced"))
-            .join("testdev-00000-of-00001.parquet");
+        let source = first_file(&gqa.join(name.replace("all", "balanced")));
         fs::copy(source, folder.join("testdev-00000-of-00001.parquet")).unwrap();
     }
     let error = unpack(Benchmark::Gqa, &from.join("GQA"), &from.join("out"))

@@ -86,14 +86,14 @@ fn user_text(bench: &str, flavour: &str, record: &Value) -> (String, bool) {
 
 #[test]
 fn prompts_are_the_stored_ones() {
-    for row in rows("prompts.jsonl") {
-        let (question, has_image) = user_text(text(&row, "bench"), text(&row, "flavour"), &row["record"]);
+    each_row("prompts.jsonl", |row| {
+        let (question, has_image) = user_text(text(row, "bench"), text(row, "flavour"), &row["record"]);
         let tag = if has_image { "<image>\n" } else { "" };
-        assert_eq!(format!("{tag}{question}"), text(&row, "user_message"), "{row}");
+        assert_eq!(format!("{tag}{question}"), text(row, "user_message"), "{row}");
         if let Some(prompt) = row["full_prompt"].as_str() {
             let turn = Turn::ask(question).with_images(usize::from(has_image));
             let rendered = render_prompt(PromptStyle::VicunaV1, None, &[turn]).unwrap();
             assert_eq!(rendered, prompt, "{row}");
         }
-    }
+    });
 }

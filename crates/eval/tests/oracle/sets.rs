@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use diffprune_eval::{
-    Benchmark, Confusion, GqaShare, Meta, Protocol, Question, ReadOptions, Record, Reference, Report,
-    ReportOptions, gqa_details, gqa_predictions, pope_label, score,
+    Benchmark, Confusion, GqaShare, Meta, Metric, Protocol, Question, ReadOptions, Record, Reference, Report,
+    ReportOptions, TableId, gqa_details, gqa_predictions, pope_label, score,
 };
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ fn the_gqa_data_set_scores_as_stored() {
             .collect();
         (100.0 * kept.iter().sum::<f64>() / kept.len() as f64, kept.len())
     };
-    close(percent(&|_| true).0, &expected["headline"], "headline");
+    must_be_close(percent(&|_| true).0, &expected["headline"], "headline");
     let printed = &expected["official_printed_2_decimals"];
     close(
         two_decimals(percent(&|q| q.subset == "query").0),
@@ -97,8 +97,6 @@ fn details(root: &Path, expected: &Value, said: impl Iterator<Item = (String, St
         &printed["Distribution"],
         "distribution",
     );
-    // By hand: the groups g0 and g1 of two and three questions, one answer of each of g0's two missing.
-    close(found.distribution, &(0.008).into(), "distribution in full");
     let by_name = found.structural.into_iter().chain(found.semantic);
     let by_number = found.steps.into_iter().chain(found.words);
     let mut tables: HashMap<String, GqaShare> = by_name.collect();
@@ -115,12 +113,10 @@ fn details(root: &Path, expected: &Value, said: impl Iterator<Item = (String, St
             "{name}"
         );
     }
-    said.remove("20000003");
+    let id = said.keys().next().unwrap().clone();
+    said.remove(&id);
     let error = gqa_details(root, &said).unwrap_err().to_string();
-    assert!(
-        error.contains("20000003") && error.contains("no answer"),
-        "{error}"
-    );
+    assert!(error.contains(&id) && error.contains("no answer"), "{error}");
 }
 
 #[test]
@@ -158,7 +154,7 @@ fn the_pope_data_set_scores_as_stored() {
         accuracy.push(counts.accuracy());
     }
     let mean = |values: &[f64]| 100.0 * values.iter().sum::<f64>() / values.len() as f64;
-    close(mean(&f1), &expected["headline"], "headline");
+    must_be_close(mean(&f1), &expected["headline"], "headline");
     close(mean(&f1), &expected["mean_f1_x100"], "mean f1");
     close(mean(&accuracy), &expected["mean_accuracy_x100"], "mean accuracy");
     in_the_report(&questions, &answers, &expected);
@@ -179,17 +175,19 @@ fn in_the_report(questions: &[Question], answers: &HashMap<String, Value>, expec
     };
     let records: Vec<Record> = questions.iter().map(record).collect();
     let report = Report::from_records(&records, Meta::default(), &ReportOptions::default()).unwrap();
-    let value = |table: &str, metric: &str| report.row(table, "full", "all", metric).unwrap().value;
+    let value = |table, metric: &Metric| report.row(table, "full", "all", metric).unwrap().value;
+    let secondary = |name: &str| {
+        value(
+            TableId::Secondary,
+            &Metric::Secondary(Benchmark::Pope, name.into()),
+        )
+    };
     close(
-        value("benchmarks", "pope mean F1"),
+        value(TableId::Benchmarks, &Metric::Benchmark(Benchmark::Pope)),
         &expected["mean_f1_x100"],
         "F1",
     );
-    close(
-        value("secondary", "pope accuracy"),
-        &expected["mean_accuracy_x100"],
-        "accuracy",
-    );
+    close(secondary("accuracy"), &expected["mean_accuracy_x100"], "accuracy");
     let official = expected["official"].as_object().unwrap();
     for (metric, key) in [
         ("precision", "precision"),
@@ -197,11 +195,7 @@ fn in_the_report(questions: &[Question], answers: &HashMap<String, Value>, expec
         ("yes ratio", "yes_ratio"),
     ] {
         let mean = official.values().map(|split| number(&split[key])).sum::<f64>() / official.len() as f64;
-        close(
-            value("secondary", &format!("pope {metric}")),
-            &(100.0 * mean).into(),
-            metric,
-        );
+        close(secondary(metric), &(100.0 * mean).into(), metric);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::{Benchmark, Protocol, Question, ReadOptions, Record, Reference, Scored};
@@ -34,6 +35,38 @@ pub fn rows(file: &str) -> Vec<Value> {
     lines(&root().join(file))
 }
 
+/// Runs a check on every case, and fails with the list of all that fail.
+pub fn each<T>(cases: impl IntoIterator<Item = (String, T)>, mut check: impl FnMut(T)) {
+    let mut n_cases = 0;
+    let mut failures = Vec::new();
+    for (name, case) in cases {
+        n_cases += 1;
+        let checked = catch_unwind(AssertUnwindSafe(|| check(case)));
+        if let Err(panic) = checked {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            failures.push(format!("{name}: {}", message.unwrap_or("a panic")));
+        }
+    }
+    assert!(n_cases > 0, "no case");
+    assert!(
+        failures.is_empty(),
+        "{} of {n_cases} cases:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// Runs a check on every row of a file, and fails with the list of all rows that fail.
+pub fn each_row(file: &str, mut check: impl FnMut(&Value)) {
+    let rows = rows(file).into_iter().zip(1..);
+    each(rows.map(|(row, line)| (format!("{file}:{line}"), row)), |row| {
+        check(&row)
+    });
+}
+
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key]
         .as_str()
@@ -53,7 +86,17 @@ pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
+/// Compares with an output that a case may lack; one that is absent is named.
 pub fn close(found: f64, wanted: &Value, what: &str) {
+    if wanted.is_null() {
+        eprintln!("{what}: absent from the case");
+    } else {
+        must_be_close(found, wanted, what);
+    }
+}
+
+/// Compares with an output that every case has.
+pub fn must_be_close(found: f64, wanted: &Value, what: &str) {
     let wanted = number(wanted);
     assert!(
         (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
@@ -70,21 +113,19 @@ pub fn dataset(name: &str) -> PathBuf {
     root().join("datasets").join(name)
 }
 
+/// The first file below a folder by name: files before folders.
+pub fn first_file(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort_by_key(|path| (path.is_dir(), path.clone()));
+    let first = paths.into_iter().next();
+    let first = first.unwrap_or_else(|| panic!("{} is empty", folder.display()));
+    if first.is_dir() { first_file(&first) } else { first }
+}
+
 /// The stored answers below `answers/`, in file order.
 pub fn stored_answers(dataset: &Path) -> Vec<Value> {
-    let mut folder = dataset.join("answers");
-    loop {
-        let mut entries: Vec<PathBuf> = fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        entries.sort();
-        let first = entries.into_iter().next().expect("answers are stored");
-        if first.is_file() {
-            return lines(&first);
-        }
-        folder = first;
-    }
+    lines(&first_file(&dataset.join("answers")))
 }
 
 /// The same files without LLaVA's question file.

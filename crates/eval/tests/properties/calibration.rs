@@ -3,9 +3,11 @@
 use std::fs;
 
 use diffprune_eval::{
-    Arm, Benchmark, ECE_BINS, Protocol, Question, Record, RecordFile, Reference, Run, RunTimes, Said, ece,
+    Arm, Benchmark, ECE_BINS, Protocol, Question, Record, RecordFile, Reference, Run, RunTimes, YesNoAnswer,
+    ece,
 };
 
+use super::by_name::ByName;
 use super::{BUDGETS, Eye, arms, options, red_cells, relevance, report, world};
 
 /// The world with every question of POPE asked by MME too, alone in its group.
@@ -39,9 +41,7 @@ fn records_hold_the_softmax_over_yes_and_no_of_what_was_said() {
     let questions = both(folder.path(), 8);
     let arms = arms();
     let run = run(&questions, &arms);
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     let mut seen = 0;
     for record in records.iter().filter(|record| record.arm == "full") {
@@ -73,11 +73,9 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
     let questions = both(folder.path(), 12);
     let arms = arms();
     let run = run(&questions, &arms);
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     let shown = report(&records);
-    let table = shown.table("calibration").unwrap();
+    let table = shown.table_named("calibration").unwrap();
     for (benchmark, metric) in [
         (Benchmark::Pope, "pope calibration error"),
         (Benchmark::Mme, "mme calibration error"),
@@ -90,13 +88,18 @@ fn the_table_is_the_error_of_the_records_for_each_benchmark() {
                 .map(|record| (record.probability.unwrap(), record.score == 1.0))
                 .collect();
             let wanted = 100.0 * ece(pairs.iter().copied(), ECE_BINS);
-            let row = shown.row("calibration", arm, budget, metric).unwrap();
+            let row = shown.row_named("calibration", arm, budget, metric).unwrap();
             assert!((row.value - wanted).abs() < 1e-9, "{row:?} {wanted}");
             assert!(wanted > 1.0 && row.lo <= row.value && row.value <= row.hi && row.lo < row.hi);
             assert_eq!((row.n, pairs.len()), (12, 12));
         }
     }
-    assert!(table.rows.iter().all(|row| !row.metric.starts_with("gqa")));
+    assert!(
+        table
+            .rows
+            .iter()
+            .all(|row| row.metric.benchmark() != Some(Benchmark::Gqa))
+    );
     assert!(shown.to_markdown().contains("mme calibration error"));
 }
 
@@ -107,12 +110,12 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
     let arms = arms();
     let run = run(&questions, &arms);
     let file = folder.path().join("records.jsonl");
-    let records = run.execute(&Eye::new(), &file).unwrap();
+    let records = run.execute(&Eye, &file).unwrap();
     let bytes = fs::read(&file).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
     for cut in [text.find('\n').unwrap() + 1, bytes.len() / 3, bytes.len() - 9] {
         fs::write(&file, &bytes[..cut]).unwrap();
-        assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+        assert_eq!(run.execute(&Eye, &file).unwrap(), records);
         assert!(fs::read(&file).unwrap() == bytes, "cut at byte {cut}");
     }
     // A file from before probabilities were measured.
@@ -128,9 +131,9 @@ fn a_resumed_run_has_the_same_bytes_and_older_records_are_read() {
         ..record.clone()
     };
     let wanted: Vec<Record> = records.iter().map(bare).collect();
-    assert_eq!(run.execute(&Eye::new(), &file).unwrap(), wanted);
+    assert_eq!(run.execute(&Eye, &file).unwrap(), wanted);
     assert_eq!(RecordFile::read(&file).unwrap().len(), wanted.len());
-    assert!(report(&wanted).table("calibration").is_none());
+    assert!(report(&wanted).table_named("calibration").is_none());
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn records_hold_what_was_said_and_what_was_offered() {
         run.options.protocols = protocol.into();
         run.options.times = Some(times.clone());
         let file = folder.path().join(format!("{}.jsonl", protocol.name()));
-        let records = run.execute(&Eye::new(), &file).unwrap();
+        let records = run.execute(&Eye, &file).unwrap();
         assert_eq!(records, RecordFile::read(&file).unwrap());
         let llava = protocol == Protocol::Llava;
         for record in &records {
@@ -165,12 +168,19 @@ fn records_hold_what_was_said_and_what_was_offered() {
             assert_eq!(record.lmms.is_some(), !is_pope && llava, "{record:?}");
             assert_eq!((record.said.is_some(), &record.layers), (is_pope, &None));
         }
-        let said: Vec<Option<Said>> = records
+        let said: Vec<Option<YesNoAnswer>> = records
             .iter()
             .filter_map(|record| record.said.map(Some))
             .collect();
-        let first = if llava { Said::Yes } else { Said::Other };
-        assert_eq!(said, [first, Said::Yes, Said::Yes, Said::Yes].map(Some));
+        let first = if llava {
+            YesNoAnswer::Yes
+        } else {
+            YesNoAnswer::Other
+        };
+        assert_eq!(
+            said,
+            [first, YesNoAnswer::Yes, YesNoAnswer::Yes, YesNoAnswer::Yes].map(Some)
+        );
         // Who asks for times gets them; a run that is complete has none.
         let medians = times.medians();
         assert_eq!(
@@ -180,7 +190,7 @@ fn records_hold_what_was_said_and_what_was_offered() {
         assert!(medians[0].encode_ms.is_some() && medians[0].prefill_ms > 0.0);
         let again = RunTimes::default();
         run.options.times = Some(again.clone());
-        assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+        assert_eq!(run.execute(&Eye, &file).unwrap(), records);
         assert!(again.medians().is_empty());
     }
 }

@@ -28,7 +28,7 @@ fn counts(checkpoint: &str, [width, height]: [u32; 2], budgets: &[Budget]) -> Ve
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/hf/checkpoints"
     ));
-    let vlm = load_vlm(dir.join(checkpoint), &Device::flex(), LoadOptions::default()).unwrap();
+    let vlm = load_vlm(dir.join(checkpoint), &Device::flex(), LoadOptions::f32()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let questions = one_question(folder.path(), width, height);
     let run = Run {
@@ -88,9 +88,7 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
         annotations: None,
         options: options(2),
     };
-    let records = run
-        .execute(&Eye::new(), &folder.path().join("records.jsonl"))
-        .unwrap();
+    let records = run.execute(&Eye, &folder.path().join("records.jsonl")).unwrap();
     assert_eq!(records.len(), 3 * questions.len());
     let (full, rest) = records.split_at(questions.len());
     let (whole, least) = rest.split_at(questions.len());
@@ -105,6 +103,9 @@ fn a_picture_that_keeps_all_its_tokens_is_the_picture() {
             .all(|record| (record.kept, record.total) == (16, 16))
     );
     let report = report(&records);
-    assert!(report.row("vtc", "full", "1", "hard").is_some());
-    assert_eq!(report.row("vtc", "full", "16", "easy").unwrap().value, 100.0);
+    assert!(report.row_named("vtc", "full", "1", "hard").is_some());
+    assert_eq!(
+        report.row_named("vtc", "full", "16", "easy").unwrap().value,
+        100.0
+    );
 }

@@ -11,7 +11,7 @@ fn checkpoint(name: &str) -> Box<dyn Vlm> {
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/hf/checkpoints"
     ));
-    load_vlm(dir.join(name), &Device::flex(), LoadOptions::default()).unwrap()
+    load_vlm(dir.join(name), &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 /// A picture of its own colours, encoded.
@@ -103,7 +103,7 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
         options: options(2),
     };
     let file = folder.path().join("records.jsonl");
-    let records = run.execute(&Eye::new(), &file).unwrap();
+    let records = run.execute(&Eye, &file).unwrap();
     let of_oracle: Vec<&Record> = records
         .iter()
         .filter(|record| record.arm == "oracle-loo")
@@ -121,11 +121,11 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
     let counts = of_oracle.iter().filter(|record| record.kind == "count");
     assert!(counts.clone().count() > 0 && counts.clone().all(|record| record.score == 1.0));
     let report = report(&records);
-    let rows = &report.table("partial").unwrap().rows;
+    let rows = &report.table_named("partial").unwrap().rows;
     assert_eq!(rows.len(), 1 + 2 + 2);
     assert!(rows.iter().all(|row| row.n == 16), "{rows:?}");
-    assert!(report.row("main", "oracle-loo", "4", "average").is_none());
-    assert_eq!(report.row("main", "full", "all", "average").unwrap().n, 48);
+    assert!(report.row_named("main", "oracle-loo", "4", "average").is_none());
+    assert_eq!(report.row_named("main", "full", "all", "average").unwrap().n, 48);
     let names = ["a", "b"];
     let both = Report::compare(
         names,
@@ -135,13 +135,13 @@ fn the_oracle_answers_some_questions_and_has_a_table_of_its_own() {
     );
     let both = both.unwrap();
     assert!(
-        both.row("main", "a: full", "all", "average")
+        both.row_named("main", "a: full", "all", "average")
             .is_some_and(|row| row.n == 48)
     );
     let runs = [("a".to_string(), records.clone())];
     let board = Report::leaderboard(&runs, Meta::default(), &ReportOptions::default()).unwrap();
-    let rows = &board.table("leaderboard").unwrap().rows;
+    let rows = &board.table_named("leaderboard").unwrap().rows;
     assert!(rows.iter().all(|row| !row.arm.contains("oracle-loo")));
     // The same file again: nothing is asked twice, nothing changes.
-    assert_eq!(run.execute(&Eye::new(), &file).unwrap(), records);
+    assert_eq!(run.execute(&Eye, &file).unwrap(), records);
 }

@@ -4,10 +4,12 @@ use std::fs;
 
 use diffprune_eval::{
     Benchmark, Bootstrap, CostOptions, Counting, EvalError, Figure, Figures, Format, Meta, ModelShape,
-    Record, Report, ReportOptions, Said, Schedule, StageTimer, TimingContext, Verdict, kv_bytes,
+    Record, Report, ReportOptions, Schedule, StageTimer, TimingContext, Verdict, YesNoAnswer, kv_bytes,
     prefill_flops,
 };
 use serde_json::Value;
+
+use super::by_name::ByName;
 
 /// The answer of an arm to question `id` about picture `id / 2`.
 pub fn record(arm: &str, budget: &str, benchmark: Benchmark, id: usize, score: f64) -> Record {
@@ -57,7 +59,7 @@ fn report(records: &[Record], options: &ReportOptions) -> Report {
 }
 
 fn value(report: &Report, table: &str, arm: &str, budget: &str, metric: &str) -> f64 {
-    match report.row(table, arm, budget, metric) {
+    match report.row_named(table, arm, budget, metric) {
         Some(row) => row.value,
         None => panic!("no {arm} {budget} {metric} in {table}"),
     }
@@ -87,7 +89,7 @@ fn flips_loyalty_and_tests_are_counted() {
     near(of("diffprune", "loyalty"), 85.0);
     near(of("random", "right to wrong"), 45.0);
     near(of("random", "loyalty"), 50.0);
-    let differences = &report.table("differences").unwrap().rows;
+    let differences = &report.table_named("differences").unwrap().rows;
     let test = |arm: &str| {
         let row = differences.iter().find(|row| row.arm == arm).unwrap();
         (row.verdict.unwrap().compared(), row.test.unwrap())
@@ -127,7 +129,7 @@ fn tests_take_the_first_seed_and_numbers_the_mean_of_all() {
     );
     // Of 20 questions: the first seed agrees in 10, the second in 8.
     near(value(&report, "agreement", "random", "64", "loyalty"), 45.0);
-    let rows = &report.table("differences").unwrap().rows;
+    let rows = &report.table_named("differences").unwrap().rows;
     let row = rows.iter().find(|row| row.arm == "diffprune - random").unwrap();
     assert_eq!(
         (row.test.unwrap().mcnemar.wins, row.test.unwrap().mcnemar.losses),
@@ -140,13 +142,17 @@ fn easy_questions_are_those_of_the_downsampled_picture() {
     let mut records = three_arms();
     records.extend(gqa("downsampled-image", "64", |id| id % 4 == 0));
     let report = report(&records, &options());
-    let row = |arm: &str, metric: &str| report.row("vtc", arm, "64", metric).unwrap();
+    let row = |arm: &str, metric: &str| report.row_named("vtc", arm, "64", metric).unwrap();
     // Easy are 0, 4, 8, 12, 16; the method has 4, 8, 12 and 16 of them and 15 in all.
     near(row("diffprune", "easy").value, 80.0);
     near(row("diffprune", "hard").value, 100.0 * 11.0 / 15.0);
     near(row("full", "easy").value, 80.0);
     assert_eq!((row("random", "easy").n, row("random", "hard").n), (5, 15));
-    assert!(report.row("vtc", "downsampled-image", "64", "easy").is_none());
+    assert!(
+        report
+            .row_named("vtc", "downsampled-image", "64", "easy")
+            .is_none()
+    );
 }
 
 #[test]
@@ -160,7 +166,7 @@ fn confidences_are_compared_with_success() {
         value(&report, "calibration", "diffprune", "64", "gqa calibration error"),
         15.0,
     );
-    assert_eq!(report.table("calibration").unwrap().rows.len(), 1);
+    assert_eq!(report.table_named("calibration").unwrap().rows.len(), 1);
 }
 
 /// Two benchmarks, of which `random` has one only.
@@ -187,7 +193,7 @@ fn holes_leave_common_means_alone() {
             near(of(&holed), of(&whole));
         }
     }
-    assert!(whole.row("main", "full", "all", "ragged average").is_none());
+    assert!(whole.row_named("main", "full", "all", "ragged average").is_none());
     near(value(&holed, "main", "full", "all", "ragged average"), 70.0);
     near(value(&holed, "main", "diffprune", "64", "ragged average"), 52.5);
     near(value(&holed, "main", "random", "64", "ragged average"), 40.0);
@@ -196,11 +202,23 @@ fn holes_leave_common_means_alone() {
         50.0 * (75.0 / 80.0 + 0.5),
     );
     near(value(&holed, "main", "random", "64", "ragged retention"), 50.0);
-    assert_eq!(holed.row("main", "random", "64", "ragged average").unwrap().n, 20);
-    assert_eq!(holed.row("main", "full", "all", "ragged average").unwrap().n, 30);
+    assert_eq!(
+        holed
+            .row_named("main", "random", "64", "ragged average")
+            .unwrap()
+            .n,
+        20
+    );
+    assert_eq!(
+        holed
+            .row_named("main", "full", "all", "ragged average")
+            .unwrap()
+            .n,
+        30
+    );
     assert!(
         holed
-            .row("benchmarks", "random", "64", "textvqa accuracy")
+            .row_named("benchmarks", "random", "64", "textvqa accuracy")
             .is_none()
     );
     assert_eq!(
@@ -209,7 +227,7 @@ fn holes_leave_common_means_alone() {
     );
     // Scores between right and wrong are no matter for a test of right and wrong.
     let row = holed
-        .table("differences")
+        .table_named("differences")
         .unwrap()
         .rows
         .iter()
@@ -278,13 +296,13 @@ fn groups_count_as_their_benchmarks_say() {
         near(of("main", "average"), percent);
         near(of("main", "retention"), percent);
         // The test takes a group for one question where the benchmark does.
-        let rows = &shown.table("differences").unwrap().rows;
+        let rows = &shown.table_named("differences").unwrap().rows;
         assert_eq!(rows[0].test.unwrap().mcnemar.losses, 5);
         // Without one answer, its whole group is gone.
         let last = records.pop().unwrap();
         assert_eq!(last.group.as_deref(), Some("group 9"));
         let shown = report(&records, &options());
-        assert_eq!(shown.row("main", "full", "all", "average").unwrap().n, 18);
+        assert_eq!(shown.row_named("main", "full", "all", "average").unwrap().n, 18);
         assert!(shown.meta.note.contains("2 questions"));
     }
 }
@@ -337,7 +355,7 @@ fn every_format_shows_the_same_number() {
     let files = report.write_as(folder.path(), &Format::ALL, &figures).unwrap();
     assert!(files.iter().any(|file| file.ends_with("cost.svg")));
     let text = |ending: &str| fs::read_to_string(folder.path().join(format!("report.{ending}"))).unwrap();
-    let row = report.row("main", "diffprune", "64", "retention").unwrap();
+    let row = report.row_named("main", "diffprune", "64", "retention").unwrap();
     let shown = format!("{:.1} [{:.1}, {:.1}]", row.value, row.lo, row.hi);
     assert!(text("md").contains(&shown) && text("html").contains(&shown));
     assert!(text("tex").contains(&shown.replace('[', "{[}").replace(']', "{]}")));
@@ -432,7 +450,7 @@ fn two_runs_are_paired_over_what_both_asked() {
     let compare =
         |a: &[Record], b: &[Record]| Report::compare(["A", "B"], [a, b], Meta::default(), &options());
     let same = compare(&a, &b).unwrap();
-    for row in &same.table("comparison").unwrap().rows {
+    for row in &same.table_named("comparison").unwrap().rows {
         assert_eq!((row.value, row.verdict), (0.0, Some(Verdict::Tie)), "{row:?}");
         assert_eq!(row.test.unwrap().mcnemar.p, 1.0);
     }
@@ -442,13 +460,13 @@ fn two_runs_are_paired_over_what_both_asked() {
     b.extend(gqa("own", "64", |_| true));
     let report = compare(&a, &b).unwrap();
     let row = |arm: &str, metric: &str| {
-        let rows = &report.table("comparison").unwrap().rows;
+        let rows = &report.table_named("comparison").unwrap().rows;
         rows.iter()
-            .find(|row| row.arm == arm && row.metric == metric)
+            .find(|row| row.arm == arm && row.metric.to_string() == metric)
             .unwrap()
             .clone()
     };
-    assert_eq!(report.table("comparison").unwrap().rows.len(), 4);
+    assert_eq!(report.table_named("comparison").unwrap().rows.len(), 4);
     let full = row("full", "gqa accuracy");
     near(full.value, 50.0);
     assert_eq!(
@@ -463,7 +481,10 @@ fn two_runs_are_paired_over_what_both_asked() {
     assert!(report.to_text().contains("A minus B") && report.to_markdown().contains("| better |"));
     let swapped = compare(&b, &a).unwrap();
     near(
-        swapped.row("comparison", "full", "all", "average").unwrap().value,
+        swapped
+            .row_named("comparison", "full", "all", "average")
+            .unwrap()
+            .value,
         -50.0,
     );
     // What cannot be compared is refused.
@@ -500,7 +521,7 @@ fn the_best_run_stands_first() {
         ),
     ];
     let board = Report::leaderboard(&runs, Meta::default(), &options()).unwrap();
-    let table = board.table("leaderboard").unwrap();
+    let table = board.table_named("leaderboard").unwrap();
     let mut arms: Vec<&str> = table.rows.iter().map(|row| row.arm.as_str()).collect();
     arms.dedup();
     let wanted = [
@@ -542,7 +563,7 @@ fn the_best_run_stands_first() {
     assert_eq!(source.unwrap().run.as_deref(), Some("small"));
     assert!(
         board
-            .row("leaderboard", "small: random", "64", "textvqa accuracy")
+            .row_named("leaderboard", "small: random", "64", "textvqa accuracy")
             .is_none()
     );
     // The order of the runs does not matter.
@@ -652,7 +673,7 @@ fn no_resample_misses_a_part() {
     }));
     let shown = report(&records, &options());
     for (arm, budget, points) in [("full", "all", 1000.0), ("diffprune", "64", 450.0)] {
-        let row = shown.row("benchmarks", arm, budget, "mme points").unwrap();
+        let row = shown.row_named("benchmarks", arm, budget, "mme points").unwrap();
         near(row.value, points);
         assert_eq!((row.lo, row.hi), (row.value, row.value), "{arm}");
     }
@@ -664,13 +685,15 @@ fn no_resample_misses_a_part() {
     };
     let records: Vec<Record> = (0..20).map(pope).collect();
     let shown = report(&records, &options());
-    let row = shown.row("benchmarks", "full", "all", "pope mean F1").unwrap();
+    let row = shown
+        .row_named("benchmarks", "full", "all", "pope mean F1")
+        .unwrap();
     assert_eq!((row.value, row.lo, row.hi), (50.0, 50.0, 50.0));
 }
 
 #[test]
 fn answers_that_say_neither_are_left_out_of_precision_and_recall() {
-    use Said::{No, Other, Yes};
+    use YesNoAnswer::{No, Other, Yes};
     // Two splits: 2 right of 2 said yes, one no wrong, one other; 1 right of 2 said yes, two others.
     let answers = [
         ("random", true, Yes),
@@ -682,7 +705,7 @@ fn answers_that_say_neither_are_left_out_of_precision_and_recall() {
         ("popular", true, Other),
         ("popular", false, Other),
     ];
-    let answer = |(id, (subset, label, said)): (usize, (&str, bool, Said))| Record {
+    let answer = |(id, (subset, label, said)): (usize, (&str, bool, YesNoAnswer))| Record {
         subset: subset.into(),
         label: Some(label),
         said: Some(said),
@@ -734,7 +757,7 @@ fn other_numbers_stand_beside_the_known_one() {
         .chain(mmbench)
         .collect();
     let shown = report(&records, &options());
-    let row = |metric: &str| shown.row("secondary", "full", "all", metric).unwrap();
+    let row = |metric: &str| shown.row_named("secondary", "full", "all", metric).unwrap();
     near(row("seed_bench image accuracy").value, 80.0);
     near(row("seed_bench video accuracy").value, 0.0);
     assert_eq!(
@@ -808,7 +831,7 @@ fn the_ablations_mean_has_a_column() {
     let shown = report(&without, &options());
     assert!(
         shown
-            .row("secondary", "full", "all", "retention of MMB, MME, POPE")
+            .row_named("secondary", "full", "all", "retention of MMB, MME, POPE")
             .is_none()
     );
 }

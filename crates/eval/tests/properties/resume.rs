@@ -6,6 +6,7 @@ use std::path::Path;
 use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Replica, Run, RunOptions};
 use diffprune_pruner::Layout;
 
+use super::by_name::ByName;
 use super::{BUDGETS, Eye, arms, execute, options, red_cells, relevance, report, world};
 
 #[test]
@@ -105,7 +106,7 @@ fn patient(
         annotations: Some(&moody),
         options,
     };
-    run.execute(&Eye::new(), file)
+    run.execute(&Eye, file)
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn bad_samples_are_left_out_listed_and_tried_again() {
     }
     // The report is about what all have answered, and says so.
     let shown = report(&records);
-    assert_eq!(shown.table("main").unwrap().rows[0].n, questions.len() - 6);
+    assert_eq!(shown.table_named("main").unwrap().rows[0].n, questions.len() - 6);
     assert!(shown.meta.note.contains("6 questions"));
     // A picture that is repaired is asked about, and only it.
     fs::write(&questions[14].image, good).unwrap();
@@ -206,7 +207,7 @@ fn several_models_share_the_work() {
         options: options(1),
     };
     let replica = || Replica {
-        vlm: Box::new(Eye::new()),
+        vlm: Box::new(Eye),
         arms: super::arms(),
     };
     let models = || (0..3).map(|_| replica()).collect();

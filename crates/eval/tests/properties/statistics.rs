@@ -5,6 +5,8 @@ use diffprune_eval::{
     chance_corrected_retention, common_means, ece, holm, mcnemar, ragged_mean, retention,
 };
 use proptest::prelude::*;
+
+use super::by_name::ByName;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -122,7 +124,9 @@ fn sums_over_small_parts_are_covered_too() {
             ..ReportOptions::default()
         };
         let report = Report::from_records(&subtasks(seed), Meta::default(), &options).unwrap();
-        let row = report.row("benchmarks", "full", "all", "mme points").unwrap();
+        let row = report
+            .row_named("benchmarks", "full", "all", "mme points")
+            .unwrap();
         let covered = f64::from(row.lo <= truth && truth <= row.hi);
         (covered, (row.lo + row.hi) / 2.0 - row.value)
     };

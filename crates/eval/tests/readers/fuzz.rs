@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune_eval::{Benchmark, EvalError, Loaded, ReadOptions};
+use diffprune_eval::{Benchmark, EvalError, LoadedQuestions, ReadOptions};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -91,7 +91,7 @@ fn check(benchmark: Benchmark, file: &str, damages: &[Damage]) -> Result<(), Tes
     let options = ReadOptions::default();
     let strict = benchmark.read(copy.folder.path(), &options);
     match benchmark.load(copy.folder.path(), &options) {
-        Ok(Loaded { questions, problems }) => {
+        Ok(LoadedQuestions { questions, problems }) => {
             prop_assert!(!questions.is_empty());
             prop_assert_eq!(strict.is_ok(), problems.is_empty(), "{:?}", problems);
             let mut ids: Vec<&str> = questions.iter().map(|question| question.id.as_str()).collect();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffprune_eval::{Benchmark, EvalError, ImageNet, Loaded, Question, ReadOptions, Split, read_captions};
+use diffprune_eval::{
+    Benchmark, EvalError, ImageNet, LoadedQuestions, Question, ReadOptions, Split, read_captions,
+};
 use serde_json::Value;
 
 mod fuzz;
@@ -61,7 +63,7 @@ impl Copy {
         self.benchmark.read(self.folder.path(), &ReadOptions::default())
     }
 
-    fn load(&self) -> Loaded {
+    fn load(&self) -> LoadedQuestions {
         self.benchmark
             .load(self.folder.path(), &ReadOptions::default())
             .unwrap()
@@ -75,7 +77,7 @@ impl Copy {
             .unwrap();
         let error = self.read().unwrap_err();
         let text = error.to_string();
-        let Loaded { questions, problems } = self.load();
+        let LoadedQuestions { questions, problems } = self.load();
         assert_eq!(
             questions.len() + n_lost,
             whole.len(),
@@ -177,7 +179,7 @@ fn files_cut_anywhere_are_typed_errors_and_never_wrong_questions() {
                             || matches!(error, EvalError::Unmatched { .. } | EvalError::Setup { .. });
                         assert!(named, "{file} {part}/12: {text}");
                     }
-                    Ok(Loaded { questions, problems }) => {
+                    Ok(LoadedQuestions { questions, problems }) => {
                         for question in &questions {
                             let same = |other: &&Question| other.id == question.id;
                             let other = whole.iter().find(same).unwrap();

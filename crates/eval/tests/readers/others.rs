@@ -311,7 +311,7 @@ fn answers_stand_in_the_files_of_official_programs() {
                     .sum();
                 assert_eq!(rows, questions.len());
             }
-            Benchmark::Pope | Benchmark::TextVqa | Benchmark::ScienceQa => assert_eq!(files.len(), 1),
+            _ => assert_eq!(files.len(), 1),
         }
     }
 }

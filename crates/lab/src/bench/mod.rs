@@ -5,7 +5,7 @@ mod pass;
 
 use burn::tensor::Device;
 use diffprune::scorer::ScorerConfig;
-use diffprune::{Budget, LearnedPruner};
+use diffprune::{Budget, LearnedPruner, Vlm};
 use diffprune_eval::{
     BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Stages, Timing, TimingContext,
     stages,
@@ -49,7 +49,6 @@ pub struct ShapeNetwork<'a> {
     pruner: LearnedPruner,
     blocks: BlockShape,
     context: TimingContext,
-    device: &'a Device,
 }
 
 /// The measurements at one budget.
@@ -115,8 +114,7 @@ impl ShapeBench {
     pub fn network<'a>(&'a self, device: &'a Device, name: &str) -> Result<ShapeNetwork<'a>, LabError> {
         let shape = self.check()?;
         let network = Network::new(&self.shape, self.layers, self.dtype.into(), self.seed, device)?;
-        let (d_token, group) = network.widths();
-        let scorer = ScorerConfig::base(d_token / group);
+        let scorer = ScorerConfig::base(network.d_descriptor());
         let blocks = BlockShape::plain(
             scorer.d_model,
             scorer.ff_width(),
@@ -131,7 +129,6 @@ impl ShapeBench {
             pruner: LearnedPruner::new(scorer.init(device)).with_name("untrained"),
             blocks,
             context: timing_context(self.dtype, *device == Device::flex(), name, 1),
-            device,
         })
     }
 }
@@ -148,10 +145,8 @@ impl ShapeNetwork<'_> {
         let pass = Pass {
             network: &self.network,
             pruner: &self.pruner,
-            group: self.network.widths().1,
             budget,
             text,
-            device: self.device,
         };
         let flops = stages(&self.shape, Some(&self.blocks), kept, text, Counting::FULL);
         Ok(BudgetTimes {
@@ -167,10 +162,9 @@ impl ShapeNetwork<'_> {
     /// Times of every stage for one picture.
     fn time(&self, pass: &Pass<'_>) -> Result<Vec<Timing>, LabError> {
         let (warm_up, runs) = (self.bench.warm_up, self.bench.runs);
-        let pixels = self.network.pixels(1, self.device);
         let mut seconds: [Vec<f64>; Pass::STAGES.len()] = Default::default();
         for number in 0..warm_up + runs {
-            let laps = pass.run(pixels.clone(), 1, 2)?;
+            let laps = pass.run(1, 2)?;
             if number >= warm_up {
                 seconds.iter_mut().zip(laps).for_each(|(all, lap)| all.push(lap));
             }
@@ -194,8 +188,7 @@ impl ShapeNetwork<'_> {
             context: self.context.clone(),
         };
         sweep.measure(&self.bench.concurrency, |batch| {
-            let pixels = self.network.pixels(batch, self.device);
-            Ok(move || pass.run(pixels.clone(), batch, answer).map(drop))
+            Ok(move || pass.run(batch, answer).map(drop))
         })
     }
 }

@@ -1,18 +1,28 @@
 //! Networks of published shapes with random weights.
 
-use std::time::Instant;
+use std::cell::RefCell;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
+use diffprune::pruning::Observed;
 use diffprune::vlm::{
-    GenerateOptions, Hooks, LlavaConfig, LlavaModel, LlavaNextConfig, Qwen25VlConfig, Qwen25VlModel,
-    VisualInput, VisualSequence,
+    Encoded, GenerateOptions, Hooks, ImageShape, LlavaConfig, LlavaModel, LlavaNextConfig, Pixels,
+    Qwen25VlConfig, Qwen25VlModel, Reader, TextBatch, Turn, VisualInput, VisualSequence,
 };
-use diffprune::{Grid, PositionRule, Selection};
+use diffprune::{Family, Grid, Layout, PositionRule, Signals, Vlm, VlmError};
+use image::RgbImage;
 
 use crate::LabError;
 
-/// A network with random weights.
-pub(super) enum Network {
+/// A network of a published shape with random weights: a [`Vlm`] without texts, whose pictures are noise.
+#[derive(Clone)]
+pub(super) struct Network {
+    parts: Parts,
+    /// The pixels of the last batch, drawn once for all passes over as many pictures.
+    drawn: RefCell<Option<Pixels>>,
+}
+
+#[derive(Clone)]
+enum Parts {
     Llava {
         model: Box<LlavaModel>,
         views: usize,
@@ -56,19 +66,19 @@ impl Network {
         let config = match shape {
             "llava-1.5-7b" => {
                 let config = llava(LlavaConfig::llava_1_5_7b());
-                return Ok(Self::Llava {
+                return Ok(Self::from(Parts::Llava {
                     side: config.vision.image_size,
                     model: Box::new(config.init_random(dtype, seed, device)?),
                     views: 1,
-                });
+                }));
             }
             "llava-next-7b" => {
                 let config = llava(LlavaNextConfig::vicuna_7b().llava);
-                return Ok(Self::Llava {
+                return Ok(Self::from(Parts::Llava {
                     side: config.vision.image_size,
                     model: Box::new(config.init_random(dtype, seed, device)?),
                     views: 5,
-                });
+                }));
             }
             "qwen2.5-vl-3b" => Qwen25VlConfig::qwen2_5_vl_3b(),
             "qwen2.5-vl-7b" => Qwen25VlConfig::qwen2_5_vl_7b(),
@@ -76,133 +86,203 @@ impl Network {
             other => return Err(super::unknown_shape(other)),
         };
         let model = qwen(config).init_random(dtype, seed, device)?;
-        Ok(Self::Qwen(Box::new(model)))
+        Ok(Self::from(Parts::Qwen(Box::new(model))))
     }
 
     /// Visual tokens of the picture.
     pub(super) fn n_tokens(&self) -> usize {
-        match self {
-            Self::Llava { model, views, .. } => views * model.vision.grid_side().pow(2),
-            Self::Qwen(model) => PATCHES.n_tokens() / model.vision.merge().pow(2),
+        self.grid().n_tokens()
+    }
+
+    /// The raster of the picture's tokens; that of the LLaVAs, all views behind one another, is one row.
+    fn grid(&self) -> Grid {
+        match &self.parts {
+            Parts::Llava { model, views, .. } => Grid {
+                rows: 1,
+                cols: views * model.vision.grid_side().pow(2),
+            },
+            Parts::Qwen(model) => Grid {
+                rows: PATCHES.rows / model.vision.merge(),
+                cols: PATCHES.cols / model.vision.merge(),
+            },
         }
     }
 
-    /// Width of a token, and vectors in it.
-    pub(super) fn widths(&self) -> (usize, usize) {
-        match self {
-            Self::Llava { model, .. } => (model.vision.d_vision(), 1),
-            Self::Qwen(model) => {
-                let group = model.vision.merge().pow(2);
-                let width = model.merger.ln_q.gamma.lazy_shape().dims::<1>()[0];
-                (group * width, group)
-            }
+    fn reader(&self) -> Reader<'_> {
+        match &self.parts {
+            Parts::Llava { model, .. } => model.reader(),
+            Parts::Qwen(model) => model.reader(),
         }
-    }
-
-    pub(super) fn kv_bytes_per_token(&self) -> u64 {
-        match self {
-            Self::Llava { model, .. } => model.language.kv_bytes_per_token(),
-            Self::Qwen(model) => model.language.kv_bytes_per_token(),
-        }
-    }
-
-    /// Pixels of `batch` pictures.
-    pub(super) fn pixels(&self, batch: usize, device: &Device) -> Tensor<4> {
-        let shape = match self {
-            Self::Llava { views, side, .. } => [batch * views, 3, *side, *side],
-            Self::Qwen(_) => [batch * PATCHES.n_tokens(), 6, 14, 14],
-        };
-        Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
     }
 
     /// Ids with one placeholder in front of the text.
     pub(super) fn prompt(&self, text: usize) -> Vec<u32> {
-        let image = match self {
-            Self::Llava { model, .. } => model.image_token_id(),
-            Self::Qwen(model) => model.image_token_id(),
-        };
         let mut ids: Vec<u32> = (0..text as u32).map(|i| 100 + i).collect();
-        ids.insert(1, image);
+        ids.insert(1, self.reader().image_token_id);
         ids
     }
 
-    /// Tokens `[b, n, d]` of `batch` pictures, f32.
-    pub(super) fn encode(&self, pixels: Tensor<4>, batch: usize) -> Tensor<3> {
-        let tokens = match self {
-            Self::Llava { model, views, .. } => {
-                let tokens = model.tokens(pixels);
+    /// Positions that the language model has.
+    pub(super) fn max_positions(&self) -> usize {
+        self.reader().llama.max_positions()
+    }
+
+    /// Noise instead of `batch` pictures.
+    fn noise(&self, batch: usize) -> Pixels {
+        let (rows, shape) = match &self.parts {
+            Parts::Llava { views, side, .. } => (*views, [batch * views, 3, *side, *side]),
+            Parts::Qwen(_) => {
+                let rows = PATCHES.n_tokens();
+                (rows, [batch * rows, 6, 14, 14])
+            }
+        };
+        let image = ImageShape {
+            width: 1,
+            height: 1,
+            rows,
+            grid: PATCHES,
+        };
+        Pixels {
+            values: Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device()),
+            images: vec![image; batch],
+        }
+    }
+}
+
+impl From<Parts> for Network {
+    fn from(parts: Parts) -> Self {
+        Self {
+            parts,
+            drawn: RefCell::default(),
+        }
+    }
+}
+
+/// A network alone has no words.
+fn no_texts() -> VlmError {
+    VlmError::Text("found a network without a tokenizer, wanted a checkpoint; name one with --model".into())
+}
+
+impl Vlm for Network {
+    fn family(&self) -> Family {
+        match &self.parts {
+            Parts::Llava { views: 1, .. } => Family::Llava15,
+            Parts::Llava { .. } => Family::LlavaNext,
+            Parts::Qwen(_) => Family::Qwen25Vl,
+        }
+    }
+
+    fn device(&self) -> Device {
+        self.reader().llama.device()
+    }
+
+    fn clone_box(&self) -> Box<dyn Vlm> {
+        Box::new(self.clone())
+    }
+
+    fn d_vision(&self) -> usize {
+        match &self.parts {
+            Parts::Llava { model, .. } => model.vision.d_vision(),
+            Parts::Qwen(model) => {
+                let width = model.merger.ln_q.gamma.lazy_shape().dims::<1>()[0];
+                self.group() * width
+            }
+        }
+    }
+
+    fn group(&self) -> usize {
+        match &self.parts {
+            Parts::Llava { .. } => 1,
+            Parts::Qwen(model) => model.vision.merge().pow(2),
+        }
+    }
+
+    fn d_model(&self) -> usize {
+        self.reader().llama.d_model()
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        self.reader().llama.kv_bytes_per_token()
+    }
+
+    fn text_ids(&self, _: &str) -> Result<Vec<u32>, VlmError> {
+        Err(no_texts())
+    }
+
+    fn text_of(&self, _: &[u32]) -> String {
+        String::new()
+    }
+
+    fn end_id(&self) -> Option<u32> {
+        None
+    }
+
+    fn prompt_ids(&self, _: &[Turn]) -> Result<Vec<u32>, VlmError> {
+        Err(no_texts())
+    }
+
+    fn generate_options(&self) -> GenerateOptions {
+        GenerateOptions::default()
+    }
+
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
+        let mut drawn = self.drawn.borrow_mut();
+        let fresh = || self.noise(images.len());
+        let same = drawn.take().filter(|pixels| pixels.images.len() == images.len());
+        Ok(drawn.insert(same.unwrap_or_else(fresh)).clone())
+    }
+
+    fn encode(&self, pixels: Pixels, _: Signals) -> Encoded {
+        let batch = pixels.images.len();
+        let tokens = match &self.parts {
+            Parts::Llava { model, views, .. } => {
+                let tokens = model.tokens(pixels.values);
                 let [_, n, width] = tokens.dims();
                 tokens.reshape([batch, views * n, width])
             }
-            Self::Qwen(model) => model.tokens(pixels, &vec![PATCHES; batch]).0,
+            Parts::Qwen(model) => model.tokens(pixels.values, &vec![PATCHES; batch]).0,
         };
-        tokens.cast(DType::F32)
-    }
-
-    pub(super) fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
-        match self {
-            Self::Llava { model, .. } => model.projector.forward(tokens),
-            Self::Qwen(model) => model.merger.forward(tokens),
+        Encoded {
+            tokens: tokens.cast(DType::F32),
+            mask: None,
+            layouts: vec![Layout::from(self.grid()); batch],
+            observed: Observed::default(),
         }
     }
 
-    /// The part of each prompt that the kept tokens become.
-    pub(super) fn visual(&self, features: Tensor<3>, selection: &Selection) -> VisualInput {
-        let sequence = |keep: &[usize]| match self {
-            Self::Llava { .. } => VisualSequence::raster(keep, self.n_tokens(), PositionRule::Keep),
-            Self::Qwen(model) => {
-                let merge = model.vision.merge();
-                let grid = Grid {
-                    rows: PATCHES.rows / merge,
-                    cols: PATCHES.cols / merge,
-                };
-                VisualSequence::cells(grid, keep, PositionRule::Keep)
-            }
-        };
-        let rows = 0..features.dims()[0];
-        VisualInput {
-            sequences: rows.map(|row| sequence(selection.keep_indices(row))).collect(),
-            features,
-            separator: None,
+    fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
+        match &self.parts {
+            Parts::Llava { model, .. } => model.projector.forward(tokens),
+            Parts::Qwen(model) => model.merger.forward(tokens),
         }
     }
 
-    /// Seconds of the prefill and of the steps of decoding after it, for as many prompts as there are pictures and
-    /// `n_new` new tokens of each.
-    pub(super) fn answer(
+    fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
+        match &self.parts {
+            Parts::Llava { .. } => VisualSequence::raster(keep, layout.n_tokens(), rule),
+            Parts::Qwen(_) => VisualSequence::cells(self.grid(), keep, rule),
+        }
+    }
+
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
+        self.reader().llama.embed_ids(ids)
+    }
+
+    fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.reader().loss(batch, visual)
+    }
+
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        self.reader().losses(batch, visual)
+    }
+
+    fn generate_with(
         &self,
-        prompt: &[u32],
-        visual: &VisualInput,
-        n_new: usize,
-    ) -> Result<[f64; 2], LabError> {
-        let positions = match self {
-            Self::Llava { model, .. } => model.language.max_positions(),
-            Self::Qwen(model) => model.language.max_positions(),
-        };
-        let room = positions.saturating_sub(self.n_tokens() + prompt.len());
-        if n_new > room {
-            return Err(LabError::Setup {
-                subject: "answer".into(),
-                found: format!("{n_new} new tokens"),
-                wanted: format!("at most {room}; ask for a shorter answer or text"),
-            });
-        }
-        let options = GenerateOptions {
-            max_new_tokens: n_new,
-            ..GenerateOptions::default()
-        };
-        let start = Instant::now();
-        let mut read = 0.0;
-        let mut on_prefill = || read = start.elapsed().as_secs_f64();
-        let mut hooks = Hooks {
-            on_prefill: Some(&mut on_prefill),
-            ..Hooks::default()
-        };
-        let prompts = vec![prompt.to_vec(); visual.sequences.len()];
-        match self {
-            Self::Llava { model, .. } => model.generate_with(&prompts, Some(visual), &options, &mut hooks)?,
-            Self::Qwen(model) => model.generate_with(&prompts, Some(visual), &options, &mut hooks)?,
-        };
-        Ok([read, start.elapsed().as_secs_f64() - read])
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.reader().generate_with(prompts, visual, options, hooks)
     }
 }

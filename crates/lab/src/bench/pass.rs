@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
-use diffprune::pruning::{PruningContext, Space};
-use diffprune::{Budget, Grid, LearnedPruner, Pruner};
+use diffprune::vlm::{GenerateOptions, Hooks, PruneOptions, Stage, prepare_watched};
+use diffprune::{Budget, LearnedPruner, Vlm, respond};
+use image::RgbImage;
 
 use super::network::Network;
 use crate::LabError;
@@ -13,12 +13,9 @@ use crate::LabError;
 pub(super) struct Pass<'a> {
     pub(super) network: &'a Network,
     pub(super) pruner: &'a LearnedPruner,
-    /// Vectors in a token.
-    pub(super) group: usize,
     pub(super) budget: &'a Budget,
     /// Tokens of the prompt beside the picture.
     pub(super) text: usize,
-    pub(super) device: &'a Device,
 }
 
 impl Pass<'_> {
@@ -27,33 +24,55 @@ impl Pass<'_> {
 
     /// Seconds of every stage for `batch` pictures with a prompt each, answered together with `n_new` tokens each; the
     /// last stage has every step after the prefill, so the first one only when `n_new` is 2.
-    pub(super) fn run(&self, pixels: Tensor<4>, batch: usize, n_new: usize) -> Result<[f64; 5], LabError> {
+    pub(super) fn run(&self, batch: usize, n_new: usize) -> Result<[f64; 5], LabError> {
         let network = self.network;
         let prompt = network.prompt(self.text);
+        let room = network
+            .max_positions()
+            .saturating_sub(network.n_tokens() + prompt.len());
+        if n_new > room {
+            return Err(LabError::Setup {
+                subject: "answer".into(),
+                found: format!("{n_new} new tokens"),
+                wanted: format!("at most {room}; ask for a shorter answer or text"),
+            });
+        }
+        let device = network.device();
         let mut clock = Instant::now();
         let mut lap = || -> Result<f64, LabError> {
-            self.device
+            device
                 .sync()
                 .map_err(|error| LabError::Device(error.to_string()))?;
             Ok(std::mem::replace(&mut clock, Instant::now())
                 .elapsed()
                 .as_secs_f64())
         };
-        let tokens = network.encode(pixels, batch);
-        let encode = lap()?;
-        let grid = Grid {
-            rows: 1,
-            cols: tokens.dims()[1],
+        let mut laps = Vec::new();
+        let mut on_stage = |stage: Stage| laps.push((stage, lap()));
+        let pictures = vec![RgbImage::new(1, 1); batch];
+        let options = PruneOptions::new(*self.budget);
+        let images = prepare_watched(network, &pictures, self.pruner, &options, &mut on_stage)?;
+        let mut seconds = [0.0; 5];
+        for (stage, lap) in laps {
+            match stage {
+                Stage::Encoded => seconds[0] = lap?,
+                Stage::Selected => seconds[1] = lap?,
+                Stage::Projected => seconds[2] = lap?,
+                _ => {}
+            }
+        }
+        let generate = GenerateOptions::default().with_max_new_tokens(n_new);
+        let start = Instant::now();
+        let mut read = 0.0;
+        let mut on_prefill = || read = start.elapsed().as_secs_f64();
+        let mut hooks = Hooks {
+            on_prefill: Some(&mut on_prefill),
+            ..Hooks::default()
         };
-        let mut context = PruningContext::new(tokens.clone(), grid, self.budget)?;
-        context.group = self.group;
-        let selection = self.pruner.select(&context)?;
-        debug_assert_eq!(selection.space(), Space::Vision);
-        let kept = selection.gather(tokens);
-        let select = lap()?;
-        let visual = network.visual(network.project(kept), &selection);
-        let project = lap()?;
-        let [prefill, decode] = network.answer(&prompt, &visual, n_new)?;
-        Ok([encode, select, project, prefill, decode])
+        respond(network, &vec![prompt; batch], &images, &generate, &mut hooks)?;
+        let end = start.elapsed().as_secs_f64();
+        drop(hooks);
+        (seconds[3], seconds[4]) = (read, end - read);
+        Ok(seconds)
     }
 }

@@ -1,6 +1,6 @@
 //! The page over the reports of several models.
 
-use diffprune_eval::{Absent, Benchmark, Report, Row, Verdict};
+use diffprune_eval::{Absent, Benchmark, Metric, Report, Row, TableId, Verdict};
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -84,7 +84,7 @@ fn section(shown: &ModelReport) -> String {
     let arms = list(&config["lineup"]["arms"]);
     let positions = &config["positions"];
     let n = report
-        .table("main")
+        .table(TableId::Main)
         .and_then(|table| table.rows.first())
         .map_or(0, |row| row.n);
     let mut page = format!(
@@ -93,18 +93,19 @@ fn section(shown: &ModelReport) -> String {
         text(report, "table"),
         report.meta.note
     );
-    let benchmarks: Vec<&str> = Benchmark::ALL.map(Benchmark::metric).to_vec();
+    let benchmarks = Benchmark::ALL.map(Metric::Benchmark);
     for budget in &budgets {
         let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
-        header.extend(benchmarks.iter().map(|name| report.heading(name)));
-        header.extend(["average", "retention", Report::ABLATION].map(String::from));
+        header.extend(benchmarks.iter().map(|metric| report.heading(metric)));
+        header
+            .extend([Metric::Average, Metric::Retention, Metric::Ablation].map(|metric| metric.to_string()));
         page += &format!(
             "\n### {} at {budget} of the tokens ({n} questions)\n\n{}",
             text(report, "model"),
             head(&header)
         );
         for arm in &arms {
-            let row = |table: &str, metric: &str| {
+            let row = |table: TableId, metric: &Metric| {
                 let at = |budget: &str| report.row(table, arm, budget, metric);
                 at(budget).or_else(|| at("all"))
             };
@@ -113,19 +114,23 @@ fn section(shown: &ModelReport) -> String {
             let interval =
                 |row: Option<&Row>| row.map_or(NOTHING.to_string(), |row| number(row.value, row.lo, row.hi));
             let absent = report.absent.iter().any(|a| a.arm == *arm && a.budget == *budget);
-            let average = match row("main", "average") {
+            let average = match row(TableId::Main, &Metric::Average) {
                 None if absent => "cannot, see below".to_string(),
-                None if row("tokens", "kept tokens").is_none() => continue,
+                None if row(TableId::Tokens, &Metric::KeptTokens).is_none() => continue,
                 average => interval(average),
             };
             let mut cells = vec![
                 format!("`{arm}`"),
                 positions[arm].as_str().unwrap_or(NOTHING).to_string(),
-                value(row("tokens", "kept tokens")),
+                value(row(TableId::Tokens, &Metric::KeptTokens)),
             ];
-            cells.extend(benchmarks.iter().map(|metric| value(row("benchmarks", metric))));
-            cells.extend([average, interval(row("main", "retention"))]);
-            cells.push(interval(row("secondary", Report::ABLATION)));
+            cells.extend(
+                benchmarks
+                    .iter()
+                    .map(|metric| value(row(TableId::Benchmarks, metric))),
+            );
+            cells.extend([average, interval(row(TableId::Main, &Metric::Retention))]);
+            cells.push(interval(row(TableId::Secondary, &Metric::Ablation)));
             page += &line(&cells);
         }
         page += &format!("\n{}\n", report.meta.note);
@@ -161,7 +166,7 @@ fn absent(report: &Report) -> String {
 
 /// The leave-one-out oracle beside others on the questions that it was asked.
 fn partial(report: &Report, budgets: &[String]) -> String {
-    let Some(table) = report.table("partial") else {
+    let Some(table) = report.table(TableId::Partial) else {
         return String::new();
     };
     let n = table.rows.first().map_or(0, |row| row.n);

@@ -1,12 +1,10 @@
 //! The methods that are compared on a model.
 
+use diffprune::vlm::Family;
 use diffprune::{Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method};
 use diffprune_baselines::{Baseline, registry};
 use serde::{Deserialize, Serialize};
 
-/// Families with a table of their own; every other one is shown as the first.
-const NEXT: &str = "llava-next";
-const QWEN: &str = "qwen2.5-vl";
 /// Ends the name of a method's variant for Qwen2.5-VL.
 const FOR_QWEN: &str = "-qwen";
 
@@ -41,11 +39,11 @@ impl Lineup {
     /// LLaVA-1.5 and unknown families: every method of the registry and every learned rival at three budgets (Table 1).
     /// LLaVA-NeXT (Table 2, one budget) and Qwen2.5-VL (Table 3): the published methods before the language model, as their
     /// authors' code has them.
-    pub fn of(family: &str) -> Self {
-        let every = !matches!(family, NEXT | QWEN);
+    pub fn of(family: Family) -> Self {
+        let every = !matches!(family, Family::LlavaNext | Family::Qwen25Vl);
         let (table, budgets) = match family {
-            NEXT => ("Table 2", vec![Budget::rate(1, 9)]),
-            QWEN => ("Table 3", thirds()),
+            Family::LlavaNext => ("Table 2", vec![Budget::rate(1, 9)]),
+            Family::Qwen25Vl => ("Table 3", thirds()),
             _ => ("Table 1", thirds()),
         };
         let learned = if every { all_learned() } else { core() };
@@ -153,12 +151,12 @@ fn is_default(name: &str) -> bool {
 }
 
 /// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
-fn is_for(family: &str, name: &str) -> bool {
+fn is_for(family: Family, name: &str) -> bool {
     match name.strip_suffix(FOR_QWEN) {
-        Some(_) => family == QWEN,
+        Some(_) => family == Family::Qwen25Vl,
         None => {
             let variant = format!("{name}{FOR_QWEN}");
-            family != QWEN || registry().iter().all(|other| other.name != variant)
+            family != Family::Qwen25Vl || registry().iter().all(|other| other.name != variant)
         }
     }
 }
@@ -169,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_first_table_has_every_method() {
-        let lineup = Lineup::of("llava-1.5");
+        let lineup = Lineup::of(Family::Llava15);
         for baseline in registry() {
             assert!(
                 lineup.arms.iter().any(|arm| arm == baseline.name),
@@ -186,12 +184,12 @@ mod tests {
         ] {
             assert!(lineup.arms.iter().any(|name| name == arm), "{arm}");
         }
-        assert_eq!(Lineup::of("some-other"), lineup);
+        assert_eq!(Lineup::of(Family::Other("some-other")), lineup);
     }
 
     #[test]
     fn the_other_tables_have_the_methods_before_the_model() {
-        let (next, qwen) = (Lineup::of(NEXT), Lineup::of(QWEN));
+        let (next, qwen) = (Lineup::of(Family::LlavaNext), Lineup::of(Family::Qwen25Vl));
         assert_eq!(next.budgets, [Budget::rate(1, 9)]);
         assert_eq!(qwen.budgets, thirds());
         let has = |lineup: &Lineup, arm: &str| lineup.arms.iter().any(|name| name == arm);
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn no_arm_stands_twice() {
-        for family in ["llava-1.5", NEXT, QWEN] {
+        for family in Family::ALL {
             let mut arms = Lineup::of(family).arms;
             let count = arms.len();
             arms.sort();

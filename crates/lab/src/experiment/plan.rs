@@ -139,12 +139,12 @@ impl Plan {
     }
 
     /// Settings of one training; those of a model differ in the method and in nothing else.
-    pub fn train(&self, method: Method, d_vision: usize, seed: u64) -> TrainConfig {
+    pub fn train(&self, method: Method, d_descriptor: usize, seed: u64) -> TrainConfig {
         let mut config = TrainConfig {
             steps: self.steps,
             batch: self.batch,
             warmup: (self.steps / 15).max(1),
-            lr: default_learning_rate(d_vision),
+            lr: default_learning_rate(d_descriptor),
             seed,
             checkpoint_every: self.checkpoint_every,
             validation: ValidationConfig {
@@ -156,7 +156,7 @@ impl Plan {
         };
         config.diffprune.method = method;
         config.diffprune.budget = self.train_budget;
-        config.diffprune.scorer = default_scorer(d_vision);
+        config.diffprune.scorer = default_scorer(d_descriptor);
         config
     }
 }
@@ -183,7 +183,7 @@ mod tests {
     fn trainings_differ_in_the_method_only() {
         let plan = Plan::default();
         let settings = |method| serde_json::to_value(plan.train(method, 128, 3)).unwrap();
-        let mut trained: Vec<_> = Lineup::of("llava-1.5")
+        let mut trained: Vec<_> = Lineup::of(diffprune::vlm::Family::Llava15)
             .learned
             .into_iter()
             .map(|learned| settings(learned.method))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 
-use diffprune::vlm::{DecoderPruning, Encoded, Hooks, PruneOptions, Turn, VlmError, prune};
+use diffprune::vlm::{Encoded, Hooks, PruneOptions, Turn, VlmError, encode, prepare_encoded, respond};
 use diffprune::{Budget, PruneError, Pruner, Signals, Vlm};
 use diffprune_eval::{Absent, Annotations, Arm, Question};
 
@@ -84,13 +84,13 @@ impl<'a> Trial<'a> {
     ) -> Result<Self, LabError> {
         let signals = arms.iter().filter_map(|arm| arm.pruner.as_ref());
         let signals = signals.fold(Signals::default(), |all, pruner| all.union(pruner.signals()));
-        let encoded = vlm.encode(vlm.preprocess(&[question.load_image()?])?, signals);
+        let encoded = encode(vlm, &[question.load_image()?], signals)?;
         let relevance = annotations.and_then(|truth| truth.relevance(&question.image, &encoded.layouts[0]));
         Ok(Self {
             vlm,
             relevance,
             prompt: vlm.prompt_ids(&[Turn::ask(question.text.clone()).with_images(1)])?,
-            words: vlm.tokenizer().encode(&question.text, false)?,
+            words: vlm.text_ids(&question.text)?,
             encoded,
         })
     }
@@ -123,16 +123,11 @@ impl<'a> Trial<'a> {
             questions: signals.text_relevance.then(|| vec![self.words.clone()]),
             ..PruneOptions::new(budget)
         };
-        let (visual, _) = prune(self.vlm, &self.encoded, pruner, &options)?;
-        if let Some(decoder) = DecoderPruning::of(pruner, budget, arm.positions) {
-            let mut hooks = Hooks {
-                decoder: Some(decoder),
-                ..Hooks::default()
-            };
+        let images = prepare_encoded(self.vlm, &self.encoded, pruner, &options)?;
+        if images.inside().is_some() {
             let one = self.vlm.generate_options().with_max_new_tokens(1);
             let prompts = [self.prompt.clone()];
-            self.vlm
-                .generate_with(&prompts, Some(&visual), &one, &mut hooks)?;
+            respond(self.vlm, &prompts, &images, &one, &mut Hooks::default())?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule};
+use diffprune_vlm::Family;
 use diffprune_vlm_adapters::{
     Activation, AnyRes, ClipVisionConfig, FeatureSelect, ImageProcessor, LlamaConfig, LlavaConfig,
     LlavaModel, LlavaNextConfig, LlavaNextModel, Newlines, NextTokens, Packing, Qwen25VlConfig,
@@ -12,7 +13,6 @@ use diffprune_vlm_adapters::{
 use image::RgbImage;
 
 use super::config::PretrainConfig;
-use super::family::Family;
 use super::init::rescale;
 use super::labels::SceneLabels;
 use super::parts::{Bridge, NewlineBridge, Reader, Tower};
@@ -147,6 +147,7 @@ impl Body {
                 let grid = grid.unwrap_or(Grid { rows: 0, cols: 0 });
                 Ok(Self::Qwen(config, processor, grid))
             }
+            found => Err(MiniError::Family { found }),
         }
     }
 
@@ -330,7 +331,7 @@ impl Body {
     pub fn sequence(&self, layout: &Layout, keep: &[usize]) -> VisualSequence {
         match self {
             Self::Llava(..) => VisualSequence::raster(keep, layout.n_tokens(), PositionRule::Keep),
-            Self::Next(..) => VisualSequence::packed(layout, keep, Newlines::All, PositionRule::Keep),
+            Self::Next(..) => Newlines::All.sequence(layout, keep, PositionRule::Keep),
             Self::Qwen(..) => VisualSequence::cells(layout.segments[0].grid, keep, PositionRule::Keep),
         }
     }

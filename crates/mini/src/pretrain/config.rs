@@ -1,8 +1,7 @@
 //! What is trained, on how much, and how fast.
 
+use diffprune_vlm::Family;
 use serde::{Deserialize, Serialize};
-
-use super::family::Family;
 
 /// The whole recipe of a small model: two stages, one after the other.
 ///
@@ -90,8 +89,8 @@ impl PretrainConfig {
             seed: 1,
             start: None,
             d_vision: match family {
-                Family::Llava15 | Family::LlavaNext => 128,
                 Family::Qwen25Vl => 96,
+                _ => 128,
             },
             vision_layers: 4,
             vision_heads: 3,

@@ -17,5 +17,6 @@ mod words;
 pub use body::Pretrained;
 pub(crate) use body::{TILES, qwen_processor};
 pub use config::{PretrainConfig, StageConfig};
-pub use family::Family;
+pub(crate) use family::check;
+pub use family::{model_name, prompts_of};
 pub use run::{pretrain, untrained};

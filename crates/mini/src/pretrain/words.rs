@@ -1,10 +1,10 @@
 //! Conversations about scenes as token ids.
 
-use diffprune_vlm_adapters::TextBatch;
+use diffprune_vlm::{Family, TextBatch};
 use rand::RngExt;
 use tokenizers::Tokenizer;
 
-use super::family::Family;
+use super::family::prompts_of;
 use crate::{
     MiniError, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer, caption, turns,
 };
@@ -43,17 +43,17 @@ struct Chat {
 impl Chat {
     fn of(family: Family) -> Self {
         match family {
-            Family::Llava15 | Family::LlavaNext => Self {
-                opening: "USER: ",
-                seen: "\n",
-                again: "USER: ",
-                reply: " ASSISTANT:",
-            },
             Family::Qwen25Vl => Self {
                 opening: "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>",
                 seen: "<|vision_end|>",
                 again: "\n<|im_start|>user\n",
                 reply: "<|im_end|>\n<|im_start|>assistant\n",
+            },
+            _ => Self {
+                opening: "USER: ",
+                seen: "\n",
+                again: "USER: ",
+                reply: " ASSISTANT:",
             },
         }
     }
@@ -138,7 +138,7 @@ impl Words {
         let mut asked = turns(
             &scene,
             dataset.config(),
-            self.family.prompts(),
+            prompts_of(self.family),
             &mut rng,
             self.turns,
         );

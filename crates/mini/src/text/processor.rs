@@ -51,8 +51,8 @@ pub fn write_processor_files(
         reason: e.to_string(),
     })?;
     let template = match family {
-        Family::Llava15 | Family::LlavaNext => LLAVA_TEMPLATE,
         Family::Qwen25Vl => QWEN_TEMPLATE,
+        _ => LLAVA_TEMPLATE,
     };
     write_text(&dir.join("tokenizer.json"), &text)?;
     write_text(&dir.join("chat_template.jinja"), template)?;
@@ -84,18 +84,18 @@ pub fn write_processor_files(
 
 fn special_tokens(family: Family) -> Value {
     match family {
-        Family::Llava15 | Family::LlavaNext => json!({
-            "bos_token": SPECIAL[1],
-            "eos_token": SPECIAL[2],
-            "unk_token": SPECIAL[0],
-            "pad_token": SPECIAL[3],
-            "image_token": SPECIAL[4],
-        }),
         Family::Qwen25Vl => json!({
             "additional_special_tokens": ["<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"],
             "eos_token": "<|im_end|>",
             "unk_token": SPECIAL[0],
             "pad_token": "<|endoftext|>",
+        }),
+        _ => json!({
+            "bos_token": SPECIAL[1],
+            "eos_token": SPECIAL[2],
+            "unk_token": SPECIAL[0],
+            "pad_token": SPECIAL[3],
+            "image_token": SPECIAL[4],
         }),
     }
 }
@@ -136,9 +136,9 @@ fn tokenizer_config(family: Family) -> Value {
 
 fn processor_class(family: Family) -> &'static str {
     match family {
-        Family::Llava15 => "LlavaProcessor",
         Family::LlavaNext => "LlavaNextProcessor",
         Family::Qwen25Vl => "Qwen2_5_VLProcessor",
+        _ => "LlavaProcessor",
     }
 }
 

@@ -52,17 +52,6 @@ impl ProcessorIds {
         let words = entries(family);
         let id = |word: &str| words.iter().position(|entry| entry == word).unwrap_or(0) as u32;
         match family {
-            Family::Llava15 | Family::LlavaNext => Self {
-                unk: 0,
-                bos: 1,
-                eos: 2,
-                pad: 3,
-                image: 4,
-                video: 4,
-                vision_start: 4,
-                vision_end: 4,
-                vocab_size: words.len(),
-            },
             Family::Qwen25Vl => Self {
                 unk: 0,
                 bos: 3,
@@ -72,6 +61,17 @@ impl ProcessorIds {
                 video: id(QWEN_MARKS[2]),
                 vision_start: id(QWEN_MARKS[0]),
                 vision_end: id(QWEN_MARKS[1]),
+                vocab_size: words.len(),
+            },
+            _ => Self {
+                unk: 0,
+                bos: 1,
+                eos: 2,
+                pad: 3,
+                image: 4,
+                video: 4,
+                vision_start: 4,
+                vision_end: 4,
                 vocab_size: words.len(),
             },
         }
@@ -116,8 +116,9 @@ fn added(family: Family) -> Vec<(&'static str, bool)> {
 /// own), the fixed sentences of the benchmarks one token each. `<s>` is put before every text of the LLaVAs.
 ///
 /// # Errors
-/// [`MiniError::Tokenizer`] if the word list contradicts itself.
+/// [`MiniError::Family`] for a family without a small model, [`MiniError::Tokenizer`] if the word list contradicts itself.
 pub fn build_tokenizer(family: Family) -> Result<Tokenizer, MiniError> {
+    crate::pretrain::check(family)?;
     let failed = |reason: &dyn ToString| MiniError::Tokenizer {
         reason: reason.to_string(),
     };

@@ -10,6 +10,7 @@ use crate::config::ScorerConfigError;
 
 /// Why a checkpoint could not be written or read. Every variant names the file and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// A file of the checkpoint is not there.
     #[error("{} does not exist; a checkpoint is a folder with diffprune.json and model.safetensors", path.display())]
@@ -58,12 +59,12 @@ pub enum CheckpointError {
         source: ScorerConfigError,
     },
     /// `diffprune.json` contradicts itself about the width of the tokens.
-    #[error("{}: d_vision is {d_vision}, but the scorer has d_model {d_model}", path.display())]
+    #[error("{}: d_descriptor is {d_descriptor}, but the scorer has d_model {d_model}", path.display())]
     Inconsistent {
         /// The file.
         path: PathBuf,
         /// Width of the tokens it states.
-        d_vision: usize,
+        d_descriptor: usize,
         /// Width of the scorer it states.
         d_model: usize,
     },

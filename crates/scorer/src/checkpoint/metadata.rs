@@ -21,8 +21,10 @@ pub struct Metadata<S = ScorerSizes> {
     /// The field that holds the module's sizes; its name says what module it is.
     #[serde(flatten)]
     pub sizes: S,
-    /// Width of the vision tokens; equal to the `d_model` of the sizes.
-    pub d_vision: usize,
+    /// Width of the descriptors that the module looks at: that of a visual token, or of one of the vectors that make it up.
+    /// Equal to the `d_model` of the sizes. Files of earlier versions call it `d_vision`.
+    #[serde(alias = "d_vision")]
+    pub d_descriptor: usize,
     /// The VLM whose tokens it was trained on: family or fingerprint, as the adapter names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlm: Option<String>,
@@ -77,7 +79,7 @@ impl<S: Sizes> Metadata<S> {
         Self {
             format_version: FORMAT_VERSION,
             method: method.into(),
-            d_vision: sizes.d_model(),
+            d_descriptor: sizes.d_model(),
             sizes,
             vlm: None,
             training: None,
@@ -96,16 +98,16 @@ impl<S: Sizes> Metadata<S> {
         self
     }
 
-    /// Checks that the module fits tokens of width `d_vision`.
+    /// Checks that the module fits descriptors of width `d_descriptor`.
     ///
     /// # Errors
     /// [`CheckpointError::Width`] if it does not.
-    pub fn expect_width(&self, d_vision: usize) -> Result<(), CheckpointError> {
-        match self.d_vision == d_vision {
+    pub fn expect_width(&self, d_descriptor: usize) -> Result<(), CheckpointError> {
+        match self.d_descriptor == d_descriptor {
             true => Ok(()),
             false => Err(CheckpointError::Width {
-                found: self.d_vision,
-                wanted: d_vision,
+                found: self.d_descriptor,
+                wanted: d_descriptor,
                 vlm: self.vlm.clone(),
             }),
         }
@@ -124,12 +126,12 @@ impl<S: Sizes> Metadata<S> {
             source,
         })?;
         metadata.sizes.check(&path)?;
-        let (d_vision, d_model) = (metadata.d_vision, metadata.sizes.d_model());
-        match d_vision == d_model {
+        let (d_descriptor, d_model) = (metadata.d_descriptor, metadata.sizes.d_model());
+        match d_descriptor == d_model {
             true => Ok(metadata),
             false => Err(CheckpointError::Inconsistent {
                 path,
-                d_vision,
+                d_descriptor,
                 d_model,
             }),
         }

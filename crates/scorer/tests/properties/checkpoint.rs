@@ -228,7 +228,7 @@ fn a_description_that_cannot_be_meant_is_refused() {
     assert!(matches!(
         with("d_model", json!(12)),
         CheckpointError::Inconsistent {
-            d_vision: 8,
+            d_descriptor: 8,
             d_model: 12,
             ..
         }
@@ -316,9 +316,25 @@ fn saving_makes_the_folder_replaces_the_old_files_and_leaves_nothing_else() {
     for width in [8, 12] {
         let scorer = scorer(&ScorerConfig::mini(width), 1);
         ScorerCheckpoint::save(&target, &scorer, &Metadata::new("diffprune", &scorer)).expect("saved");
-        assert_eq!(load(&target).expect("loaded").1.d_vision, width);
+        assert_eq!(load(&target).expect("loaded").1.d_descriptor, width);
     }
     assert_eq!(names(&target), [METADATA_FILE, TENSORS_FILE]);
+}
+
+#[test]
+fn the_width_is_read_under_its_earlier_name_too() {
+    let (dir, _) = saved(&ScorerConfig::mini(8));
+    let written = fs::read_to_string(dir.path().join(METADATA_FILE)).expect("text");
+    assert!(
+        written.contains("\"d_descriptor\": 8") && !written.contains("d_vision"),
+        "{written}"
+    );
+    edit_json(dir.path(), |json| {
+        let fields = json.as_object_mut().expect("an object");
+        let width = fields.remove("d_descriptor").expect("the width");
+        fields.insert("d_vision".into(), width);
+    });
+    assert_eq!(load(dir.path()).expect("loaded").1.d_descriptor, 8);
 }
 
 #[test]

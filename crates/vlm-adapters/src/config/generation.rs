@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Problem, positive_real, read_optional_json};
-use crate::LoadError;
 use crate::notes::note;
+use crate::{GenerateOptions, LoadError, Sampling, TextTokenizer};
 
 /// Defaults of text generation.
 ///
@@ -69,6 +69,38 @@ impl GenerationConfig {
             config.eos_token_ids = model_eos(dir.as_ref())?;
         }
         Ok(config)
+    }
+
+    /// Options with these stop ids and this penalty, and greedy decoding.
+    pub fn greedy(&self) -> GenerateOptions {
+        GenerateOptions {
+            stop_ids: self.eos_token_ids.clone(),
+            repetition_penalty: self.repetition_penalty,
+            ..GenerateOptions::default()
+        }
+    }
+
+    /// The authors' own choice: as [`Self::greedy`], drawn at random where the file says so.
+    pub fn configured(&self, seed: u64) -> GenerateOptions {
+        let mut options = self.greedy();
+        if self.do_sample {
+            options.sampling = Sampling::Random {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                top_k: self.top_k,
+                seed,
+            };
+        }
+        options
+    }
+
+    /// As [`Self::greedy`]; where no file names a stop id, with the tokenizer's end token.
+    pub(crate) fn greedy_with(&self, tokenizer: &TextTokenizer) -> GenerateOptions {
+        let mut options = self.greedy();
+        if options.stop_ids.is_empty() {
+            options.stop_ids.extend(tokenizer.eos_id());
+        }
+        options
     }
 }
 

@@ -3,9 +3,8 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::{KvCache, LayerRun, Llama};
-use crate::generate::Sampler;
 use crate::splice::ints;
-use crate::{GenerateOptions, Hooks, Spliced, VlmError};
+use crate::{GenerateOptions, Hooks, Sampler, Spliced, VlmError};
 
 /// Continues spliced prompts (padded on the left): one prefill for the batch, then one token per step for each.
 ///

@@ -10,7 +10,7 @@ use super::LlavaModel;
 use crate::text::check_built_in;
 use crate::vision::TokenRows;
 use crate::{
-    ChatTemplate, Encoded, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
+    ChatTemplate, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
     ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch,
     TextTokenizer, Turn, VisualInput, Vlm, VlmError, render_prompt,
 };
@@ -69,7 +69,7 @@ impl Llava {
             template,
             prompt_style: options.prompt_style,
             generation: GenerationConfig::from_dir(dir)?,
-            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,
             config,
         };
         Self::from_parts(parts)
@@ -96,6 +96,11 @@ impl Llava {
         self.parts.model.save_pretrained(&self.parts.config, dir, dtype)
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.parts.tokenizer
+    }
+
     /// The network.
     pub fn model(&self) -> &LlavaModel {
         &self.parts.model
@@ -113,8 +118,8 @@ impl Llava {
 }
 
 impl Vlm for Llava {
-    fn family(&self) -> &'static str {
-        "llava-1.5"
+    fn family(&self) -> Family {
+        Family::Llava15
     }
 
     fn device(&self) -> Device {
@@ -133,21 +138,25 @@ impl Vlm for Llava {
         Box::new(self.clone())
     }
 
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.parts.tokenizer
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        Ok(self.parts.tokenizer.encode(text, false)?)
     }
 
-    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+    fn text_of(&self, ids: &[u32]) -> String {
+        self.parts.tokenizer.decode(ids, true)
+    }
+
+    fn end_id(&self) -> Option<u32> {
+        self.parts.tokenizer.eos_id()
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         let text = render_prompt(self.parts.prompt_style, self.parts.template.as_ref(), turns)?;
-        self.parts.tokenizer.encode(&text, true)
+        Ok(self.parts.tokenizer.encode(&text, true)?)
     }
 
     fn generate_options(&self) -> GenerateOptions {
-        let mut options = GenerateOptions::greedy(&self.parts.generation);
-        if options.stop_ids.is_empty() {
-            options.stop_ids.extend(self.parts.tokenizer.eos_id());
-        }
-        options
+        self.parts.generation.greedy_with(&self.parts.tokenizer)
     }
 
     fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
@@ -183,11 +192,11 @@ impl Vlm for Llava {
     }
 
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        self.parts.model.loss(batch, visual)
+        self.parts.model.reader().loss(batch, visual)
     }
 
     fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        self.parts.model.losses(batch, visual)
+        self.parts.model.reader().losses(batch, visual)
     }
 
     fn kv_bytes_per_token(&self) -> u64 {
@@ -205,7 +214,10 @@ impl Vlm for Llava {
         options: &GenerateOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts.model.generate_with(prompts, visual, options, hooks)
+        self.parts
+            .model
+            .reader()
+            .generate_with(prompts, visual, options, hooks)
     }
 }
 

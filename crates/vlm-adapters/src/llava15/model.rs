@@ -4,10 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::Signals;
 
-use crate::{
-    ClipEncoding, ClipVision, FeatureSelect, GenerateOptions, Hooks, Llama, LlavaConfig, Padding, Projector,
-    Spliced, TextBatch, VisualInput, VlmError, decode, next_token_nll, plan_splice, sequence_nll, splice,
-};
+use crate::{ClipEncoding, ClipVision, FeatureSelect, Llama, LlavaConfig, Projector, Reader};
 
 /// The network of LLaVA-1.5. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
 #[derive(Module, Debug)]
@@ -68,69 +65,12 @@ impl LlavaModel {
         self.select_tokens(self.vision.hidden_state(pixels, self.feature_layer))
     }
 
-    /// Mean negative log-likelihood of the target tokens of a batch; see [`next_token_nll`].
-    ///
-    /// With features on an autodiff device and the model on the plain one, gradients reach the features only.
-    ///
-    /// # Errors
-    /// When placeholders and images do not agree, a sequence is too long, or there is no target.
-    pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
-        next_token_nll(&self.language, &spliced, batch)
-    }
-
-    /// As [`Self::loss`], for each sequence by itself, `[sequences]`. See [`sequence_nll`].
-    ///
-    /// # Errors
-    /// As [`Self::loss`], and when a sequence has no target.
-    pub fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
-        sequence_nll(&self.language, &spliced, batch)
-    }
-
-    /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].
-    ///
-    /// # Errors
-    /// When placeholders and images do not agree, or a sequence is too long.
-    pub fn generate(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.generate_with(prompts, visual, options, &mut Hooks::default())
-    }
-
-    /// As [`Self::generate`], with a say while it runs.
-    ///
-    /// # Errors
-    /// As [`Self::generate`].
-    pub fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        if prompts.is_empty() {
-            return Ok(Vec::new());
+    /// The language model with the id of its placeholder: losses and answers.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            llama: &self.language,
+            image_token_id: self.image_token_id(),
         }
-        let spliced = self.splice(prompts, visual, Padding::Left)?;
-        decode(&self.language, prompts, &spliced, options, hooks)
-    }
-
-    /// Prompts and features as one batch of embeddings.
-    ///
-    /// # Errors
-    /// As [`plan_splice`].
-    pub fn splice(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        padding: Padding,
-    ) -> Result<Spliced, VlmError> {
-        let plans = plan_splice(prompts, visual, self.image_token_id(), &self.language)?;
-        Ok(splice(prompts, visual, plans, padding, &self.language))
     }
 
     /// The id that stands for an image in a prompt.
@@ -152,6 +92,7 @@ impl LlavaModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{GenerateOptions, Hooks, Padding, TextBatch, VisualInput, VlmError, next_token_nll};
     use burn::optim::GradientsParams;
     use burn::tensor::{Distribution, Int, Tolerance};
     use diffprune_pruner::PositionRule;
@@ -208,7 +149,7 @@ mod tests {
         let pooled = model.vision.pool(states[states.len() - 1].clone());
         let tokens = model.select_tokens(states[states.len() - 2].clone());
         let visual = VisualInput::full(model.projector.forward(tokens));
-        let loss = model.loss(&batch(), Some(&visual)).unwrap() + pooled.square().sum();
+        let loss = model.reader().loss(&batch(), Some(&visual)).unwrap() + pooled.square().sum();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         assert_eq!(grads.len(), burn::module::list_param_ids(&model).len());
     }
@@ -217,7 +158,7 @@ mod tests {
     fn a_loss_behind_left_padding_is_refused() {
         let model = tiny();
         let nll = |batch: &TextBatch, visual: &VisualInput, padding| {
-            let spliced = model.splice(&batch.ids, Some(visual), padding).unwrap();
+            let spliced = model.reader().splice(&batch.ids, Some(visual), padding).unwrap();
             next_token_nll(&model.language, &spliced, batch)
         };
         let (batch, visual) = (batch(), visual(random([2, 3, 16])));
@@ -239,7 +180,7 @@ mod tests {
         let model = tiny();
         let tokens = random([2, 3, 16]).autodiff().require_grad();
         let visual = visual(model.projector.forward(tokens.clone()));
-        let grads = model.loss(&batch(), Some(&visual)).unwrap().backward();
+        let grads = model.reader().loss(&batch(), Some(&visual)).unwrap().backward();
         let grad = tokens.grad(&grads).expect("a gradient of the tokens");
         let kept = grad.clone().narrow(0, 0, 1).abs().min().into_scalar::<f32>();
         assert!(kept > 0.0, "every kept token matters");
@@ -252,7 +193,7 @@ mod tests {
     fn gradients_agree_with_finite_differences() {
         let model = tiny();
         let features = random([2, 3, 16]);
-        let loss = |features: Tensor<3>| model.loss(&batch(), Some(&visual(features))).unwrap();
+        let loss = |features: Tensor<3>| model.reader().loss(&batch(), Some(&visual(features))).unwrap();
         let tracked = features.clone().autodiff().require_grad();
         let grad = tracked.grad(&loss(tracked.clone()).backward()).unwrap();
         let direction = random([2, 3, 16]) - 0.5;
@@ -271,12 +212,20 @@ mod tests {
     fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
         let model = tiny();
         let (batch, visual) = (batch(), visual(random([2, 3, 16])));
-        let together = model.loss(&batch, Some(&visual)).unwrap().into_scalar::<f32>();
+        let together = model
+            .reader()
+            .loss(&batch, Some(&visual))
+            .unwrap()
+            .into_scalar::<f32>();
         let mut sum = 0.0;
         for i in 0..2 {
             let (text, image) = alone(&batch, &visual, i);
             let n = text.targets[0].iter().filter(|&&target| target).count() as f32;
-            sum += n * model.loss(&text, Some(&image)).unwrap().into_scalar::<f32>();
+            sum += n * model
+                .reader()
+                .loss(&text, Some(&image))
+                .unwrap()
+                .into_scalar::<f32>();
         }
         assert!(
             (together - sum / 4.0).abs() < 1e-4,
@@ -290,7 +239,7 @@ mod tests {
         let model = tiny();
         let (batch, visual) = (batch(), visual(random([2, 3, 16])));
         let run = |ids: &[Vec<u32>], visual: &VisualInput, padding| {
-            let spliced = model.splice(ids, Some(visual), padding).unwrap();
+            let spliced = model.reader().splice(ids, Some(visual), padding).unwrap();
             let mask = spliced.mask.clone();
             (
                 model
@@ -316,7 +265,10 @@ mod tests {
     fn cached_decoding_equals_the_full_pass() {
         let model = tiny();
         let visual = visual(random([2, 3, 16]));
-        let spliced = model.splice(&batch().ids, Some(&visual), Padding::Left).unwrap();
+        let spliced = model
+            .reader()
+            .splice(&batch().ids, Some(&visual), Padding::Left)
+            .unwrap();
         let (embeds, positions, mask) = (spliced.embeds, spliced.position_ids, spliced.mask.unwrap());
         let full = model
             .language
@@ -349,9 +301,9 @@ mod tests {
             max_new_tokens: 10,
             ..Default::default()
         };
-        let answers = model.generate(&prompts, None, &options).unwrap();
+        let answers = model.reader().generate(&prompts, None, &options).unwrap();
         assert_eq!((answers[0].len(), answers[1].len()), (6, 10));
-        assert_eq!(model.generate(&[], None, &options).unwrap().len(), 0);
+        assert_eq!(model.reader().generate(&[], None, &options).unwrap().len(), 0);
     }
 
     #[test]
@@ -361,9 +313,15 @@ mod tests {
             ids: vec![vec![1, 2]],
             targets: vec![vec![true, false]],
         };
-        assert!(matches!(model.loss(&text, None), Err(VlmError::Prompt { .. })));
+        assert!(matches!(
+            model.reader().loss(&text, None),
+            Err(VlmError::Prompt { .. })
+        ));
         text.targets[0].pop();
-        assert!(matches!(model.loss(&text, None), Err(VlmError::Prompt { .. })));
+        assert!(matches!(
+            model.reader().loss(&text, None),
+            Err(VlmError::Prompt { .. })
+        ));
     }
 
     #[test]
@@ -380,7 +338,7 @@ mod tests {
             let model = load(dtype);
             let visual =
                 |model: &LlavaModel| visual(model.projector.forward(model.tokens(pixels()).narrow(1, 0, 3)));
-            let loss = |model: &LlavaModel| model.loss(&batch(), Some(&visual(model))).unwrap();
+            let loss = |model: &LlavaModel| model.reader().loss(&batch(), Some(&visual(model))).unwrap();
             let difference = (loss(&model).cast(burn::tensor::DType::F32) - loss(&exact))
                 .abs()
                 .into_scalar::<f32>();
@@ -390,6 +348,7 @@ mod tests {
                 ..Default::default()
             };
             let answers = model
+                .reader()
                 .generate(&batch().ids, Some(&visual(&model)), &options)
                 .unwrap();
             assert_eq!(answers.iter().map(Vec::len).sum::<usize>(), 6);
@@ -412,7 +371,9 @@ mod tests {
                 on_scores: Some(&mut on_scores),
                 ..Hooks::default()
             };
-            let ids = model.generate_with(&batch().ids, Some(&visual), options, &mut hooks);
+            let ids = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
             (ids.unwrap(), seen)
         };
         let mut options = GenerateOptions::default().with_max_new_tokens(3);

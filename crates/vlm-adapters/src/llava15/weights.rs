@@ -292,6 +292,7 @@ mod tests {
                 targets: vec![vec![false, true, true]],
             };
             model
+                .reader()
                 .loss(&text, Some(&visual))
                 .map(|loss| loss.into_scalar::<f32>())
         };
@@ -325,7 +326,9 @@ mod tests {
                 ids: vec![vec![60, 1, 2]],
                 targets: vec![vec![false, true, true]],
             };
-            let loss = model.loss(&text, Some(&crate::VisualInput::full(features)))?;
+            let loss = model
+                .reader()
+                .loss(&text, Some(&crate::VisualInput::full(features)))?;
             Ok(loss.cast(DType::F32).into_scalar::<f32>())
         };
         let (first, again, other) = (loss(1)?, loss(1)?, loss(2)?);

@@ -3,9 +3,11 @@
 mod model;
 mod next;
 mod packing;
+mod plan;
 mod sequence;
 
 pub use model::LlavaNextModel;
 pub use next::{LlavaNext, LlavaNextParts};
 pub use packing::{NextOptions, NextTokens, Packing};
+pub(crate) use plan::BACKBONE;
 pub use sequence::Newlines;

@@ -107,7 +107,7 @@ mod tests {
         let packing = Packing::new(width, height, anyres.grid(width, height), 4, NextTokens::Unpadded);
         let layout: Layout = packing.layout(width, height, &anyres);
         let keep: Vec<usize> = (0..layout.n_tokens()).step_by(3).collect();
-        let sequence = VisualSequence::packed(&layout, &keep, Newlines::All, PositionRule::Keep);
+        let sequence = Newlines::All.sequence(&layout, &keep, PositionRule::Keep);
         (sequence, keep.len())
     }
 
@@ -130,7 +130,7 @@ mod tests {
             ids: vec![vec![1, IMAGE, 7, 8]],
             targets: vec![vec![false, false, true, true]],
         };
-        let loss = model.llava.loss(&batch, Some(&visual)).unwrap() + pooled.square().sum();
+        let loss = model.llava.reader().loss(&batch, Some(&visual)).unwrap() + pooled.square().sum();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         assert!(grads.get::<1>(model.image_newline.id).is_some());
         assert_eq!(grads.len(), burn::module::list_param_ids(&model).len());

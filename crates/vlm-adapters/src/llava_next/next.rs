@@ -12,9 +12,9 @@ use crate::llava15::{check_images, mismatch};
 use crate::text::check_built_in;
 use crate::vision::{Scattered, TokenRows};
 use crate::{
-    AnyRes, ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava, LlavaModel,
-    LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn, VisualInput,
-    VisualSequence, Vlm, VlmError,
+    AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava,
+    LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn,
+    VisualInput, VisualSequence, Vlm, VlmError,
 };
 
 /// LLaVA-NeXT: the frozen network, its image processor and its texts.
@@ -65,7 +65,7 @@ impl LlavaNext {
         let template = ChatTemplate::from_dir(dir)?;
         check_built_in(dir, template.as_ref(), options.prompt_style)?;
         let generation = GenerationConfig::from_dir(dir)?;
-        let model = config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?;
+        let model = config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?;
         Self::from_parts(LlavaNextParts {
             llava: LlavaParts {
                 processor: processor.view,
@@ -136,6 +136,11 @@ impl LlavaNext {
         &self.config
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        self.llava.tokenizer()
+    }
+
     /// Vision encoder, projector and language model.
     pub fn model(&self) -> &LlavaModel {
         self.llava.model()
@@ -159,8 +164,8 @@ impl LlavaNext {
 }
 
 impl Vlm for LlavaNext {
-    fn family(&self) -> &'static str {
-        "llava-next"
+    fn family(&self) -> Family {
+        Family::LlavaNext
     }
 
     fn device(&self) -> Device {
@@ -179,11 +184,19 @@ impl Vlm for LlavaNext {
         Box::new(self.clone())
     }
 
-    fn tokenizer(&self) -> &TextTokenizer {
-        self.llava.tokenizer()
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        self.llava.text_ids(text)
     }
 
-    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+    fn text_of(&self, ids: &[u32]) -> String {
+        self.llava.text_of(ids)
+    }
+
+    fn end_id(&self) -> Option<u32> {
+        self.llava.end_id()
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         self.llava.prompt_ids(turns)
     }
 
@@ -231,7 +244,7 @@ impl Vlm for LlavaNext {
     }
 
     fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
-        VisualSequence::packed(layout, keep, self.options.newlines, rule)
+        self.options.newlines.sequence(layout, keep, rule)
     }
 
     fn separator(&self) -> Option<Tensor<1>> {

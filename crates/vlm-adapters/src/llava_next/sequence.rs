@@ -22,15 +22,15 @@ pub enum Newlines {
     None,
 }
 
-impl VisualSequence {
-    /// Tokens `keep` of an image of LLaVA-NeXT: the small whole image in raster order, then the map row by row, each
-    /// row with its newline where `newlines` says so.
+impl Newlines {
+    /// Where the tokens `keep` of an image stand: the small whole image in raster order, then the map row by row, each row
+    /// with its newline where there is one.
     ///
     /// Features stand in the order of `keep`; a newline stands before the first of them whose place is behind its own.
     ///
     /// # Panics
     /// When `layout` has not two segments, or no token of a kept index.
-    pub fn packed(layout: &Layout, keep: &[usize], newlines: Newlines, rule: PositionRule) -> Self {
+    pub fn sequence(self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
         let [small, map] = &layout.segments[..] else {
             panic!(
                 "an image of LLaVA-NeXT has two segments, found {}",
@@ -38,15 +38,15 @@ impl VisualSequence {
             );
         };
         let (first, grid) = (small.grid.n_tokens(), map.grid);
-        let stride = match newlines {
-            Newlines::None => grid.cols,
-            Newlines::All | Newlines::KeptRows => grid.cols + 1,
+        let stride = match self {
+            Self::None => grid.cols,
+            Self::All | Self::KeptRows => grid.cols + 1,
         };
         let row_of = |token: usize| token.checked_sub(first).map(|cell| cell / grid.cols);
-        let mut ends: Vec<usize> = match newlines {
-            Newlines::All => (0..grid.rows).collect(),
-            Newlines::KeptRows => keep.iter().filter_map(|&token| row_of(token)).collect(),
-            Newlines::None => Vec::new(),
+        let mut ends: Vec<usize> = match self {
+            Self::All => (0..grid.rows).collect(),
+            Self::KeptRows => keep.iter().filter_map(|&token| row_of(token)).collect(),
+            Self::None => Vec::new(),
         };
         ends.sort_unstable();
         ends.dedup();
@@ -71,7 +71,7 @@ impl VisualSequence {
             slots.push(place(VisualSource::Feature(row), at));
         }
         slots.extend(ends);
-        let sequence = Self {
+        let sequence = VisualSequence {
             slots,
             span: first + grid.rows * stride,
         };
@@ -108,7 +108,7 @@ mod tests {
 
     /// Offsets, newlines negated.
     fn offsets(keep: &[usize], newlines: Newlines, rule: PositionRule) -> (Vec<i64>, usize) {
-        let sequence = VisualSequence::packed(&layout(), keep, newlines, rule);
+        let sequence = newlines.sequence(&layout(), keep, rule);
         let sign = |source| if source == VisualSource::Separator { -1 } else { 1 };
         let offsets = sequence
             .slots
@@ -157,7 +157,7 @@ mod tests {
     fn merged_tokens_stand_in_the_methods_order() {
         let found = offsets(&[9, 1, 4, 4], Newlines::All, PositionRule::Keep);
         assert_eq!(found, (vec![-7, 10, 1, 4, 4, -11], 12));
-        let sequence = VisualSequence::packed(&layout(), &[9, 1, 4, 4], Newlines::All, PositionRule::Keep);
+        let sequence = Newlines::All.sequence(&layout(), &[9, 1, 4, 4], PositionRule::Keep);
         assert_eq!(sequence.slots[1].source, VisualSource::Feature(0));
         assert_eq!(sequence.n_features(), 4);
     }

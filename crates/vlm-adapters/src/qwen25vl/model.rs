@@ -7,10 +7,7 @@ use diffprune_pruner::Grid;
 use super::sets::indices;
 use super::vision::cells;
 use super::{QwenEncoding, QwenMerger, QwenVision};
-use crate::{
-    GenerateOptions, Hooks, Llama, Padding, Qwen25VlConfig, Spliced, TextBatch, VisualInput, VlmError,
-    decode, next_token_nll, plan_splice, sequence_nll, splice,
-};
+use crate::{Llama, Qwen25VlConfig, Reader};
 
 /// The network of Qwen2.5-VL. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
 #[derive(Module, Debug)]
@@ -90,56 +87,12 @@ impl Qwen25VlModel {
         (rows.mask_fill(padding.expand([batch, n, wide]), 0.0), Some(mask))
     }
 
-    /// Mean negative log-likelihood of the target tokens of a batch; see [`next_token_nll`].
-    ///
-    /// With features on an autodiff device and the model on the plain one, gradients reach the features only.
-    ///
-    /// # Errors
-    /// When placeholders and images do not agree, a sequence is too long, or there is no target.
-    pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
-        next_token_nll(&self.language, &spliced, batch)
-    }
-
-    /// As [`Self::loss`], for each sequence by itself, `[sequences]`. See [`sequence_nll`].
-    ///
-    /// # Errors
-    /// As [`Self::loss`], and when a sequence has no target.
-    pub fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
-        sequence_nll(&self.language, &spliced, batch)
-    }
-
-    /// Continues prompts; one list of new ids (without the stop id) per prompt. See [`decode`].
-    ///
-    /// # Errors
-    /// When placeholders and images do not agree, or a sequence is too long.
-    pub fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        if prompts.is_empty() {
-            return Ok(Vec::new());
+    /// The language model with the id of its placeholder: losses and answers.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader {
+            llama: &self.language,
+            image_token_id: self.image_token_id(),
         }
-        let spliced = self.splice(prompts, visual, Padding::Left)?;
-        decode(&self.language, prompts, &spliced, options, hooks)
-    }
-
-    /// Prompts and features as one batch of embeddings.
-    ///
-    /// # Errors
-    /// As [`plan_splice`].
-    pub fn splice(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        padding: Padding,
-    ) -> Result<Spliced, VlmError> {
-        let plans = plan_splice(prompts, visual, self.image_token_id(), &self.language)?;
-        Ok(splice(prompts, visual, plans, padding, &self.language))
     }
 
     /// The id that stands for an image in a prompt.
@@ -156,7 +109,7 @@ impl Qwen25VlModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::VisualSequence;
+    use crate::{GenerateOptions, Hooks, TextBatch, VisualInput, VisualSequence};
     use burn::optim::GradientsParams;
     use burn::tensor::{DType, Distribution, Tolerance};
     use diffprune_pruner::{PositionRule, Selection};
@@ -210,7 +163,7 @@ mod tests {
         let real: Vec<bool> = mask.expect("a short row").into_data().try_to_vec().unwrap();
         assert_eq!(real, [[true; 6], [true, true, true, true, false, false]].concat());
         let visual = visual(model.merger.forward(tokens), all());
-        let loss = model.loss(&batch(), Some(&visual)).unwrap();
+        let loss = model.reader().loss(&batch(), Some(&visual)).unwrap();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         assert_eq!(grads.len(), burn::module::list_param_ids(&model).len());
     }
@@ -221,7 +174,7 @@ mod tests {
         let (tokens, _) = model.tokens(patches(), &GRIDS);
         let tokens = tokens.autodiff().require_grad();
         let visual = visual(model.merger.forward(tokens.clone()), all());
-        let grads = model.loss(&batch(), Some(&visual)).unwrap().backward();
+        let grads = model.reader().loss(&batch(), Some(&visual)).unwrap().backward();
         let grad = tokens.grad(&grads).expect("a gradient of the tokens");
         let real = grad.clone().slice([0..1, 0..6]).abs().max_dim(2).min();
         assert!(real.into_scalar::<f32>() > 0.0, "every cell matters");
@@ -253,10 +206,12 @@ mod tests {
             let received = model.encode(patches.clone(), &GRIDS, true).received.unwrap();
             assert_eq!(received.dtype(), DType::F32);
             let visual = visual(model.merger.forward(tokens), all());
-            let loss = model.loss(&batch(), Some(&visual)).unwrap();
+            let loss = model.reader().loss(&batch(), Some(&visual)).unwrap();
             let options = GenerateOptions::default().with_max_new_tokens(3);
             let hooks = &mut Hooks::default();
-            let answers = model.generate_with(&batch().ids, Some(&visual), &options, hooks);
+            let answers = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), &options, hooks);
             assert_eq!(answers.unwrap().iter().map(Vec::len).sum::<usize>(), 6);
             loss.cast(DType::F32).into_scalar::<f32>()
         };
@@ -278,7 +233,9 @@ mod tests {
                 on_scores: Some(&mut on_scores),
                 ..Hooks::default()
             };
-            let ids = model.generate_with(&batch().ids, Some(&visual), options, &mut hooks);
+            let ids = model
+                .reader()
+                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
             (ids.unwrap(), seen)
         };
         let mut options = GenerateOptions::default().with_max_new_tokens(3);

@@ -13,9 +13,9 @@ use crate::llava15::{check_images, mismatch};
 use crate::notes::note;
 use crate::text::render_template;
 use crate::{
-    ChatTemplate, Encoded, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError, LoadOptions,
-    Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn, VisualInput,
-    VisualSequence, Vlm, VlmError,
+    ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
+    LoadOptions, Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn,
+    VisualInput, VisualSequence, Vlm, VlmError,
 };
 
 /// Where visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -115,7 +115,7 @@ impl Qwen25Vl {
             template,
             generation: GenerationConfig::from_dir(dir)?,
             site: options.qwen.site,
-            model: config.load_weights(dir, options.dtype, &device.clone().without_autodiff())?,
+            model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,
             config,
         };
         Self::from_parts(parts)
@@ -142,6 +142,11 @@ impl Qwen25Vl {
         self.parts.model.save_pretrained(&self.parts.config, dir, dtype)
     }
 
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.parts.tokenizer
+    }
+
     /// The network.
     pub fn model(&self) -> &Qwen25VlModel {
         &self.parts.model
@@ -159,8 +164,8 @@ impl Qwen25Vl {
 }
 
 impl Vlm for Qwen25Vl {
-    fn family(&self) -> &'static str {
-        "qwen2.5-vl"
+    fn family(&self) -> Family {
+        Family::Qwen25Vl
     }
 
     fn device(&self) -> Device {
@@ -182,21 +187,25 @@ impl Vlm for Qwen25Vl {
         Box::new(self.clone())
     }
 
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.parts.tokenizer
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        Ok(self.parts.tokenizer.encode(text, false)?)
     }
 
-    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
+    fn text_of(&self, ids: &[u32]) -> String {
+        self.parts.tokenizer.decode(ids, true)
+    }
+
+    fn end_id(&self) -> Option<u32> {
+        self.parts.tokenizer.eos_id()
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         let text = render_template(&self.parts.template, IMAGE, turns)?;
-        self.parts.tokenizer.encode(&text, true)
+        Ok(self.parts.tokenizer.encode(&text, true)?)
     }
 
     fn generate_options(&self) -> GenerateOptions {
-        let mut options = GenerateOptions::greedy(&self.parts.generation);
-        if options.stop_ids.is_empty() {
-            options.stop_ids.extend(self.parts.tokenizer.eos_id());
-        }
-        options
+        self.parts.generation.greedy_with(&self.parts.tokenizer)
     }
 
     fn group(&self) -> usize {
@@ -272,11 +281,11 @@ impl Vlm for Qwen25Vl {
     }
 
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        self.parts.model.loss(batch, visual)
+        self.parts.model.reader().loss(batch, visual)
     }
 
     fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
-        self.parts.model.losses(batch, visual)
+        self.parts.model.reader().losses(batch, visual)
     }
 
     fn generate_with(
@@ -286,7 +295,10 @@ impl Vlm for Qwen25Vl {
         options: &GenerateOptions,
         hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts.model.generate_with(prompts, visual, options, hooks)
+        self.parts
+            .model
+            .reader()
+            .generate_with(prompts, visual, options, hooks)
     }
 }
 

@@ -9,6 +9,6 @@ mod tokenizer;
 
 pub(crate) use built_in::check_built_in;
 pub(crate) use prompt::render_template;
-pub use prompt::{PromptStyle, Turn, render_prompt};
+pub use prompt::{PromptStyle, render_prompt};
 pub use template::{ChatTemplate, Content, Message};
 pub use tokenizer::TextTokenizer;

@@ -102,6 +102,28 @@ impl WeightFiles {
         self.places.contains_key(name)
     }
 
+    /// The type in which most of the values are stored, for a model that is held as its files are: f16, bf16 or f32 (also
+    /// for f64, in which no model computes). Read from the headers alone.
+    pub fn dtype(&self) -> DType {
+        let mut counts = [(DType::F16, 0), (DType::BF16, 0), (DType::F32, 0)];
+        for info in self
+            .places
+            .keys()
+            .filter_map(|name| Some(self.find(name).ok()?.1))
+        {
+            let row = match info.dtype {
+                safetensors::Dtype::F16 => 0,
+                safetensors::Dtype::BF16 => 1,
+                safetensors::Dtype::F32 | safetensors::Dtype::F64 => 2,
+                _ => continue,
+            };
+            counts[row].1 += info.shape.iter().product::<usize>();
+        }
+        // Of equal counts the last one, which is the more exact.
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        most.map_or(DType::F32, |(dtype, _)| dtype)
+    }
+
     /// The shape of `name`, read from the header alone.
     ///
     /// # Errors

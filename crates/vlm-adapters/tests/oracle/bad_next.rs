@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, TensorData};
 use diffprune_pruner::{Budget, PruneError, Pruner, PruningContext, Selection, Signals};
 use diffprune_vlm_adapters::{
     LlavaNext, LlavaNextConfig, LoadError, LoadOptions, PruneOptions, Vlm, VlmError, WeightFiles, load_vlm,
-    prune, save_safetensors,
+    prepare_encoded, save_safetensors,
 };
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn edit(path: &Path, change: impl Fn(&mut Value)) -> Outcome {
 }
 
 fn load(dir: &TempDir) -> Result<LlavaNext, LoadError> {
-    LlavaNext::load(dir, &Device::flex())
+    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32())
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn folders_of_no_family() -> Outcome {
     edit(&dir.path().join("config.json"), |config| {
         config["model_type"] = json!("blip-2")
     })?;
-    let open = || load_vlm(&dir, &Device::flex(), LoadOptions::default()).map(|_| ());
+    let open = || load_vlm(&dir, &Device::flex(), LoadOptions::f32()).map(|_| ());
     check(
         open(),
         "llava_next",
@@ -172,12 +172,13 @@ fn extreme_images_are_answered_about() -> Outcome {
             .into_scalar::<f32>()
             .is_finite()
     );
-    let (visual, selection) = prune(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
-    assert_eq!(selection.count(1), cells.div_ceil(3));
+    let images = prepare_encoded(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
+    let visual = images.visual();
+    assert_eq!(images.kept(1), cells.div_ceil(3));
     let image = next.model().image_token_id();
     let prompts: Vec<Vec<u32>> = (0..4).map(|_| vec![1, image, 5]).collect();
     let options = next.generate_options().with_max_new_tokens(2);
-    assert_eq!(next.generate(&prompts, Some(&visual), &options)?.len(), 4);
+    assert_eq!(next.generate(&prompts, visual, &options)?.len(), 4);
     let nothing = next.preprocess(&[picture(5, 5), RgbImage::new(0, 7)]);
     assert!(matches!(nothing, Err(VlmError::Image { index: 1, .. })));
     Ok(())
@@ -188,10 +189,10 @@ fn placeholders_and_images_must_agree() -> Outcome {
     let next = load(&copy()?)?;
     let picture = RgbImage::from_pixel(100, 80, Rgb([90, 20, 200]));
     let encoded = next.encode(next.preprocess(&[picture])?, Signals::default());
-    let (visual, _) = prune(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
+    let images = prepare_encoded(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
     let (image, options) = (next.model().image_token_id(), next.generate_options());
     for (prompt, count) in [(vec![1, 5], 0), (vec![1, image, image], 2)] {
-        let outcome = next.generate(&[prompt], Some(&visual), &options);
+        let outcome = next.generate(&[prompt], images.visual(), &options);
         assert!(matches!(outcome, Err(VlmError::Placeholders { found, wanted: 1 }) if found == count));
     }
     Ok(())

@@ -9,7 +9,7 @@ use diffprune_pruner::{
 };
 use diffprune_vlm_adapters::{
     Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions,
-    PruneOptions, Question, Turn, VisualInput, Vlm, VlmError, load_image, load_vlm, prune,
+    PruneOptions, Question, Turn, VisualInput, Vlm, VlmError, load_image, load_vlm, prepare_encoded,
 };
 
 use image::RgbImage;
@@ -55,7 +55,7 @@ fn values(visual: &VisualInput, images: usize) -> Vec<f32> {
 fn an_image_is_chosen_from_once_and_read_in_every_turn() -> Outcome {
     for name in entries("checkpoints", |_| true)? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         for rule in [PositionRule::Keep, PositionRule::Reindex] {
             check(&name, &*vlm, rule)?;
         }
@@ -67,29 +67,28 @@ fn check(name: &str, vlm: &dyn Vlm, rule: PositionRule) -> Outcome {
     let picture = |file: &str| load_image(root().join("images").join(file));
     let all = entries("images", |name| name.ends_with(".png"))?;
     let (one, other) = (picture(&all[0])?, picture(&all[all.len() - 1])?);
-    let (pruner, mut conversation) = (Counting::default(), Conversation::new());
+    let pruner = Counting::default();
     let mut prune = PruneOptions::new(Budget::Tokens(6));
     prune.positions = Some(rule);
+    let mut conversation = Conversation::new(&pruner, prune);
     let options = GenerateOptions::default().with_max_new_tokens(3);
-    let ask = |conversation: &mut Conversation, text: &str, images: &[RgbImage]| {
+    let ask = |conversation: &mut Conversation<'_>, text: &str, images: &[RgbImage]| {
         let question = Question { text, images };
-        conversation.ask(vlm, question, &pruner, &prune, &options, &mut Hooks::default())
+        conversation.ask(vlm, question, &options, &mut Hooks::default())
     };
     let asked = || pruner.images.load(Ordering::Relaxed);
 
-    let reply = ask(&mut conversation, "What is this?", std::slice::from_ref(&one))?;
+    ask(&mut conversation, "What is this?", std::slice::from_ref(&one))?;
     assert_eq!(asked(), 1, "{name}");
-    assert_eq!(reply.selection.ok_or("a selection")?.count(0), 6);
-    let first = conversation.visual().ok_or("an image")?.clone();
+    assert_eq!(conversation.images().kept(0), 6);
+    let visual = |conversation: &Conversation<'_>| conversation.images().visual().cloned();
+    let first = visual(&conversation).ok_or("an image")?;
 
     let reply = ask(&mut conversation, "And why?", &[])?;
-    assert!(
-        reply.selection.is_none() && asked() == 1,
-        "{name}: nothing is chosen again"
-    );
-    let second = conversation.visual().ok_or("an image")?;
+    assert_eq!(asked(), 1, "{name}: nothing is chosen again");
+    let second = visual(&conversation).ok_or("an image")?;
     assert_eq!(second.sequences, first.sequences, "{name}: the same places");
-    assert_eq!(values(second, 1), values(&first, 1), "{name}: the same tokens");
+    assert_eq!(values(&second, 1), values(&first, 1), "{name}: the same tokens");
 
     // The answer is that of the whole text with the tokens of the first turn.
     let mut turns = conversation.turns().to_vec();
@@ -106,18 +105,14 @@ fn check(name: &str, vlm: &dyn Vlm, rule: PositionRule) -> Outcome {
         // With the positions of full sequences a few large images are all that a model can take.
         Err(VlmError::ContextOverflow { .. }) if rule == PositionRule::Keep => {
             n_turns = 2;
-            assert_eq!(
-                conversation.visual().ok_or("an image")?.sequences.len(),
-                1,
-                "{name}"
-            );
+            assert_eq!(conversation.images().len(), 1, "{name}");
         }
         reply => {
-            assert_eq!(reply?.selection.ok_or("a selection")?.batch(), 2, "{name}");
-            let third = conversation.visual().ok_or("images")?;
+            reply?;
+            let third = visual(&conversation).ok_or("images")?;
             assert_eq!(third.sequences.len(), 3);
             assert_eq!(
-                values(third, 1),
+                values(&third, 1),
                 values(&first, 1),
                 "{name}: the first image as ever"
             );
@@ -138,18 +133,17 @@ fn a_conversation_may_begin_without_an_image() -> Outcome {
         let vlm = load_vlm(
             fixture("checkpoints").join(&name),
             &Device::flex(),
-            LoadOptions::default(),
+            LoadOptions::f32(),
         )?;
         let pruner = Counting::default();
-        let mut conversation = Conversation::new();
+        let mut conversation = Conversation::new(&pruner, PruneOptions::new(Budget::All));
         let options = GenerateOptions::default().with_max_new_tokens(2);
         let question = Question {
             text: "Hello?",
             images: &[],
         };
-        let prune = PruneOptions::new(Budget::All);
-        let reply = conversation.ask(&*vlm, question, &pruner, &prune, &options, &mut Hooks::default())?;
-        assert!(reply.selection.is_none() && conversation.visual().is_none());
+        conversation.ask(&*vlm, question, &options, &mut Hooks::default())?;
+        assert!(conversation.images().is_empty());
         assert_eq!(pruner.images.load(Ordering::Relaxed), 0);
     }
     Ok(())
@@ -216,18 +210,12 @@ impl DecoderPruner for Fickle {
 /// Ids and report of an answer with a method inside the language model.
 fn inside(
     vlm: &dyn Vlm,
-    conversation: &mut Conversation,
+    conversation: &mut Conversation<'_>,
     question: Question<'_>,
-    pruner: &dyn DecoderPruner,
 ) -> Result<(Vec<u32>, DecoderReport), Box<dyn std::error::Error>> {
-    let budget = Budget::Tokens(4);
-    let mut hooks = Hooks {
-        decoder: Some(DecoderPruning::new(pruner, budget)),
-        ..Hooks::default()
-    };
+    let mut hooks = Hooks::default();
     let options = GenerateOptions::default().with_max_new_tokens(3);
-    let prune = PruneOptions::new(budget);
-    let reply = conversation.ask(vlm, question, pruner, &prune, &options, &mut hooks)?;
+    let reply = conversation.ask(vlm, question, &options, &mut hooks)?;
     Ok((reply.ids, hooks.report.ok_or("a report")?))
 }
 
@@ -241,7 +229,7 @@ fn kept(report: &DecoderReport) -> Vec<Vec<usize>> {
 fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
     for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         let all = entries("images", |name| name.ends_with(".png"))?;
         let image = load_image(root().join("images").join(&all[0]))?;
         let images = std::slice::from_ref(&image);
@@ -257,11 +245,10 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
         );
 
         let fickle = Fickle::default();
-        let once = DecideOnce::new(&fickle);
-        let mut conversation = Conversation::new();
-        let (_, one) = inside(&*vlm, &mut conversation, first, &once)?;
+        let mut conversation = Conversation::new(&fickle, PruneOptions::new(Budget::Tokens(4)));
+        let (_, one) = inside(&*vlm, &mut conversation, first)?;
         assert_eq!(kept(&one), [[0, 1, 2, 3]], "{name}");
-        let (ids, two) = inside(&*vlm, &mut conversation, second, &once)?;
+        let (ids, two) = inside(&*vlm, &mut conversation, second)?;
         assert_eq!(kept(&two), kept(&one), "{name}: the same tokens");
         assert_eq!(
             two.sequences[0].visual_tokens, one.sequences[0].visual_tokens,
@@ -284,7 +271,7 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
         };
         let options = GenerateOptions::default().with_max_new_tokens(3);
         let prompt = vlm.prompt_ids(&turns)?;
-        let again = vlm.generate_with(&[prompt], conversation.visual(), &options, &mut hooks)?;
+        let again = vlm.generate_with(&[prompt], conversation.images().visual(), &options, &mut hooks)?;
         assert_eq!(kept(&hooks.report.ok_or("a report")?), kept(&two), "{name}");
         assert_eq!(again, [ids], "{name}");
 
@@ -293,10 +280,10 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
             text: "And this?",
             images,
         };
-        match inside(&*vlm, &mut conversation, third, &once) {
+        match inside(&*vlm, &mut conversation, third) {
             Ok((_, three)) => {
                 assert_eq!(fickle.calls.load(Ordering::Relaxed), 2, "{name}");
-                let (_, four) = inside(&*vlm, &mut conversation, second, &once)?;
+                let (_, four) = inside(&*vlm, &mut conversation, second)?;
                 assert_eq!(kept(&four), kept(&three), "{name}");
                 assert_eq!(fickle.calls.load(Ordering::Relaxed), 2, "{name}");
             }
@@ -329,15 +316,16 @@ fn kept_together(
 fn in_a_batch_the_method_chooses_for_each_sequence_every_time() -> Outcome {
     for name in entries("checkpoints", |name| name.ends_with("tiny"))? {
         let dir = fixture("checkpoints").join(&name);
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default())?;
+        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::f32())?;
         let all = entries("images", |name| name.ends_with(".png"))?;
         let image = load_image(root().join("images").join(&all[0]))?;
         let (plain, fickle) = (Fickle::default(), Fickle::default());
         let once = DecideOnce::new(&fickle);
         let encoded = vlm.encode(vlm.preprocess(&[image.clone(), image])?, Signals::default());
-        let (both, _) = prune(&*vlm, &encoded, &plain, &PruneOptions::new(Budget::All))?;
+        let images = prepare_encoded(&*vlm, &encoded, &plain, &PruneOptions::new(Budget::All))?;
+        let both = images.visual().ok_or("images")?;
         let prompts = vec![vlm.prompt_ids(&[Turn::ask("What is this?")])?; 2];
-        let own = |pruner: &dyn DecoderPruner| kept_together(&*vlm, &prompts, &both, pruner);
+        let own = |pruner: &dyn DecoderPruner| kept_together(&*vlm, &prompts, both, pruner);
         let first = both.rows(&[0]);
         let alone = |pruner: &dyn DecoderPruner| kept_together(&*vlm, &prompts[..1], &first, pruner);
 

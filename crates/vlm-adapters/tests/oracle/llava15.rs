@@ -18,7 +18,7 @@ fn load(manifest: &Value) -> Llava {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
     let options = LoadOptions {
         image_mode: ImageMode::CenterCrop,
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     Llava::load_with(dir, &Device::flex(), options).unwrap()
 }
@@ -41,7 +41,7 @@ fn every_tensor_agrees() {
         let llava = load(&manifest);
         for json in cases(&manifest) {
             let tensors = Tensors::open(&root().join(json["file"].as_str().unwrap()));
-            let case = Case::new(&llava, llava.model(), json, &tensors);
+            let case = Case::new(&llava, llava.model(), json, &tensors, llava.tokenizer());
             let pixels = pixels(&llava, json, &tensors);
             case.check_vision(&pixels.values);
             let encoded = llava.encode(pixels, Signals::default());

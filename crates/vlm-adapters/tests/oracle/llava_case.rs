@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextBatch, VisualInput,
-    VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
+    Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextBatch, TextTokenizer,
+    VisualInput, VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
 };
 use image::RgbImage;
 use serde_json::Value;
@@ -43,17 +43,25 @@ pub struct Case<'a> {
     pub model: &'a LlavaModel,
     pub json: &'a Value,
     pub tensors: &'a Tensors,
+    pub tokenizer: &'a TextTokenizer,
     pub prompt: Vec<u32>,
 }
 
 impl<'a> Case<'a> {
-    pub fn new(vlm: &'a dyn Vlm, model: &'a LlavaModel, json: &'a Value, tensors: &'a Tensors) -> Self {
+    pub fn new(
+        vlm: &'a dyn Vlm,
+        model: &'a LlavaModel,
+        json: &'a Value,
+        tensors: &'a Tensors,
+        tokenizer: &'a TextTokenizer,
+    ) -> Self {
         let prompt = ids(&json["prompt_ids_unexpanded"]);
         Self {
             vlm,
             model,
             json,
             tensors,
+            tokenizer,
             prompt,
         }
     }
@@ -100,12 +108,15 @@ impl<'a> Case<'a> {
 
     fn splice(&self, visual: &VisualInput) -> Spliced {
         let prompts = std::slice::from_ref(&self.prompt);
-        self.model.splice(prompts, Some(visual), Padding::Right).unwrap()
+        self.model
+            .reader()
+            .splice(prompts, Some(visual), Padding::Right)
+            .unwrap()
     }
 
     pub fn check_splice(&self, visual: &VisualInput) -> Spliced {
         let text = self.json["prompt"].as_str().unwrap();
-        let encoded = self.vlm.tokenizer().encode(text, true).unwrap();
+        let encoded = self.tokenizer.encode(text, true).unwrap();
         assert_eq!(encoded, self.prompt, "prompt");
         self.tensors
             .check_ints("prompt_ids", self.prompt.iter().map(|&id| id.into()));
@@ -353,8 +364,8 @@ impl<'a> Case<'a> {
         let pruner = Fixed(keep.to_vec());
         let prompts = std::slice::from_ref(&self.prompt);
         let prune = PruneOptions::new(Budget::All);
-        let (found, _) = answer(self.vlm, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
-        assert_eq!(found, [wanted]);
+        let found = answer(self.vlm, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
+        assert_eq!(found.ids, [wanted]);
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    AnyRes, Encoded, GenerateOptions, LlavaNext, LlavaNextConfig, LoadOptions, Newlines, NextOptions,
+    AnyRes, Encoded, Family, GenerateOptions, LlavaNext, LlavaNextConfig, LoadOptions, Newlines, NextOptions,
     NextTokens, Packing, Pixels, PruneOptions, Slot, Spliced, Vlm, WeightFiles, answer, load_image, load_vlm,
     save_safetensors,
 };
@@ -20,7 +20,7 @@ const FAMILY: &str = "llava_next";
 
 fn load(manifest: &Value) -> LlavaNext {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-    LlavaNext::load(dir, &Device::flex()).unwrap()
+    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn sizes(json: &Value) -> Vec<usize> {
@@ -118,7 +118,7 @@ fn every_tensor_agrees() {
         let next = load(&manifest);
         for json in cases(&manifest) {
             let tensors = Tensors::open(&root().join(json["file"].as_str().unwrap()));
-            let case = Case::new(&next, next.model(), json, &tensors);
+            let case = Case::new(&next, next.model(), json, &tensors, next.tokenizer());
             let pixels = pixels(&next, json, &tensors);
             case.check_vision(&pixels.values);
             let encoded = next.encode(pixels.clone(), Signals::default());
@@ -180,6 +180,7 @@ fn options_change_the_sequence_and_nothing_else() {
                 let visual = next.visual_input(features, &encoded.layouts, &keep, PositionRule::Keep);
                 let spliced = next
                     .model()
+                    .reader()
                     .splice(&prompts, Some(&visual), diffprune_vlm_adapters::Padding::Left)
                     .unwrap();
                 let rows: usize = encoded
@@ -208,16 +209,17 @@ fn options_change_the_sequence_and_nothing_else() {
                 }
                 let options = GenerateOptions::default().with_max_new_tokens(4);
                 let wanted = next.generate(&prompts, Some(&visual), &options).unwrap();
-                let (found, _) = answer(
+                let pruner = Fixed(keep);
+                let found = answer(
                     &next,
                     &pictures,
                     &prompts,
-                    &Fixed(keep),
+                    &pruner,
                     &PruneOptions::new(Budget::All),
                     &options,
                 )
                 .unwrap();
-                assert_eq!(found, wanted);
+                assert_eq!(found.ids, wanted);
             }
         }
     }
@@ -374,11 +376,11 @@ fn folders_open_by_their_model_type() {
         let mut tokens = Vec::new();
         for dtype in [DType::F32, DType::BF16] {
             let options = LoadOptions {
-                dtype,
+                dtype: Some(dtype),
                 ..LoadOptions::default()
             };
             let vlm = load_vlm(&dir, &Device::flex(), options).unwrap();
-            assert_eq!(vlm.family(), "llava-next", "{name}");
+            assert_eq!(vlm.family(), Family::LlavaNext, "{name}");
             let encoded = vlm.encode(vlm.preprocess(&pictures).unwrap(), Signals::default());
             assert_eq!(encoded.tokens.dtype(), DType::F32);
             tokens.push(encoded.tokens);

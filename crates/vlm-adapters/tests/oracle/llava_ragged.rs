@@ -35,7 +35,10 @@ impl Batch {
 
 /// Scores of the next token after each prompt.
 fn next_scores(model: &LlavaModel, prompts: &[Vec<u32>], visual: &VisualInput) -> Tensor<2> {
-    let spliced = model.splice(prompts, Some(visual), Padding::Left).unwrap();
+    let spliced = model
+        .reader()
+        .splice(prompts, Some(visual), Padding::Left)
+        .unwrap();
     let hidden = model
         .language
         .forward(spliced.embeds, spliced.position_ids, spliced.mask, None);
@@ -113,7 +116,10 @@ fn n_decided(model: &LlavaModel, prompt: &[u32], visual: &VisualInput, answer: &
         return 0;
     }
     let ids = [prompt, &answer[..n - 1]].concat();
-    let spliced = model.splice(&[ids], Some(visual), Padding::Right).unwrap();
+    let spliced = model
+        .reader()
+        .splice(&[ids], Some(visual), Padding::Right)
+        .unwrap();
     let hidden = model
         .language
         .forward(spliced.embeds, spliced.position_ids, None, None);

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{Area, Grid, Layout, PositionRule, Segment};
 use diffprune_vlm_adapters::{
-    Llama, LlamaConfig, LoadOptions, Newlines, Padding, Slot, SplicePlan, VisualInput, VisualSource, Vlm,
-    load_vlm, plan_splice, splice,
+    Family, Llama, LlamaConfig, LoadOptions, Newlines, Padding, Slot, SplicePlan, VisualInput, VisualSource,
+    Vlm, load_vlm, plan_splice, splice,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,13 +23,13 @@ struct Picture {
 }
 
 impl Picture {
-    fn layout(&self, family: &str) -> Layout {
+    fn layout(&self, family: Family) -> Layout {
         let segment = |grid| Segment {
             grid,
             area: Area::IMAGE,
         };
         match family {
-            "llava-next" => Layout {
+            Family::LlavaNext => Layout {
                 segments: self.grids.map(segment).to_vec(),
                 views: Vec::new(),
             },
@@ -82,7 +82,7 @@ fn plan(prompt: &[u32], visual: &VisualInput, language: &Llama) -> SplicePlan {
 }
 
 /// Positions of the full sequence by the families' own rules, computed on their own.
-fn expected(family: &str, prompt: &[u32], layouts: &[Layout]) -> (Vec<[usize; 3]>, usize) {
+fn expected(family: Family, prompt: &[u32], layouts: &[Layout]) -> (Vec<[usize; 3]>, usize) {
     let (mut positions, mut next, mut images) = (Vec::new(), 0, layouts.iter());
     for &id in prompt {
         if id != IMAGE {
@@ -93,7 +93,7 @@ fn expected(family: &str, prompt: &[u32], layouts: &[Layout]) -> (Vec<[usize; 3]
         let layout = images.next().unwrap();
         let first = layout.segments[0].grid;
         match family {
-            "qwen2.5-vl" => {
+            Family::Qwen25Vl => {
                 for row in 0..first.rows {
                     positions.extend((0..first.cols).map(|col| [next, next + row, next + col]));
                 }
@@ -221,13 +221,13 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
     let mut families = Vec::new();
     for name in entries("checkpoints", |_| true).unwrap() {
         let dir = fixture("checkpoints").join(name);
-        let vlm = load_vlm(&dir, &Device::flex(), LoadOptions::default()).unwrap();
+        let vlm = load_vlm(&dir, &Device::flex(), LoadOptions::f32()).unwrap();
         if families.contains(&vlm.family()) {
             continue;
         }
         families.push(vlm.family());
         let mut sizes = LlamaConfig::tiny();
-        sizes.mrope_section = (vlm.family() == "qwen2.5-vl").then_some([2, 1, 1]);
+        sizes.mrope_section = (vlm.family() == Family::Qwen25Vl).then_some([2, 1, 1]);
         let language = sizes.init(&Device::flex());
         let mut runner = TestRunner::new(config(100));
         runner
@@ -235,7 +235,7 @@ fn kept_tokens_keep_the_positions_of_the_full_sequence() {
             .unwrap_or_else(|error| panic!("{}: {error}", vlm.family()));
     }
     families.sort_unstable();
-    assert_eq!(families, ["llava-1.5", "llava-next", "qwen2.5-vl"]);
+    assert_eq!(families, Family::ALL);
 }
 
 /// Newlines beside the default policy: dropped ones leave gaps, or no places at all.
@@ -244,11 +244,9 @@ fn newline_policies_change_separators_and_nothing_else() {
     let mut runner = TestRunner::new(config(200));
     runner
         .run(&picture(), |picture| {
-            let layout = picture.layout("llava-next");
+            let layout = picture.layout(Family::LlavaNext);
             let keep = picture.kept(&layout);
-            let packed = |newlines, rule| {
-                diffprune_vlm_adapters::VisualSequence::packed(&layout, &keep, newlines, rule)
-            };
+            let packed = |newlines: Newlines, rule| newlines.sequence(&layout, &keep, rule);
             let [all, kept, none] = [Newlines::All, Newlines::KeptRows, Newlines::None]
                 .map(|newlines| packed(newlines, PositionRule::Keep));
             let features = |sequence: &diffprune_vlm_adapters::VisualSequence| -> Vec<_> {

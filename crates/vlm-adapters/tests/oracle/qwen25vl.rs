@@ -32,7 +32,7 @@ pub fn load(manifest: &Value, site: PruningSite) -> Qwen25Vl {
             site,
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     Qwen25Vl::load_with(dir, &Device::flex(), options).unwrap()
 }
@@ -206,6 +206,7 @@ impl Case<'_> {
         let prompts = std::slice::from_ref(&self.prompt);
         self.qwen
             .model()
+            .reader()
             .splice(prompts, Some(visual), Padding::Right)
             .unwrap()
     }
@@ -403,8 +404,8 @@ impl Case<'_> {
         let pruner = Fixed(keep.to_vec());
         let prompts = std::slice::from_ref(&self.prompt);
         let prune = PruneOptions::new(Budget::All);
-        let (found, _) = answer(self.qwen, &images(self.json), prompts, &pruner, &prune, options).unwrap();
-        assert_eq!(found, [wanted.to_vec()]);
+        let found = answer(self.qwen, &images(self.json), prompts, &pruner, &prune, options).unwrap();
+        assert_eq!(found.ids, [wanted.to_vec()]);
     }
 }
 
@@ -474,6 +475,7 @@ pub fn n_decided(
     }
     let ids = [prompt, &answer[..n - 1]].concat();
     let spliced = model
+        .reader()
         .splice(std::slice::from_ref(&ids), Some(visual), Padding::Right)
         .unwrap();
     let hidden = model

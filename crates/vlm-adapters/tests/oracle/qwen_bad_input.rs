@@ -3,8 +3,8 @@
 use burn::tensor::{DType, Device, Tensor};
 use diffprune_pruner::{Grid, PositionRule};
 use diffprune_vlm_adapters::{
-    GenerateOptions, LoadError, LoadOptions, PromptStyle, Qwen25Vl, Qwen25VlConfig, QwenOptions, TextBatch,
-    Turn, VisualInput, Vlm, VlmError, load_vlm, render_prompt,
+    Family, GenerateOptions, LoadError, LoadOptions, PromptStyle, Qwen25Vl, Qwen25VlConfig, QwenOptions,
+    TextBatch, Turn, VisualInput, Vlm, VlmError, load_vlm, render_prompt,
 };
 use image::RgbImage;
 use serde_json::Value;
@@ -21,8 +21,16 @@ fn copy() -> Result<(tempfile::TempDir, Value), Box<dyn std::error::Error>> {
     Ok((dir, config))
 }
 
+/// The outcome with the error of this crate that a text error holds.
+fn load_error<T>(outcome: Result<T, VlmError>) -> Result<T, LoadError> {
+    outcome.map_err(|error| match error {
+        VlmError::Text(error) => *error.downcast().expect("an error of this crate"),
+        other => panic!("{other}"),
+    })
+}
+
 fn load(dir: &tempfile::TempDir) -> Result<Box<dyn Vlm>, LoadError> {
-    load_vlm(dir, &Device::flex(), LoadOptions::default())
+    load_vlm(dir, &Device::flex(), LoadOptions::f32())
 }
 
 #[test]
@@ -45,7 +53,7 @@ fn unknown_families_are_listed() -> Outcome {
     let mut older = config.clone();
     older.as_object_mut().ok_or("fields")?.remove("model_type");
     std::fs::write(&path, older.to_string())?;
-    assert_eq!(load(&dir)?.family(), "qwen2.5-vl");
+    assert_eq!(load(&dir)?.family(), Family::Qwen25Vl);
     older["architectures"] = serde_json::json!([]);
     std::fs::write(&path, older.to_string())?;
     check(load(&dir).map(|_| ()), "config.json", |error| {
@@ -179,7 +187,7 @@ fn parts_that_do_not_belong_together() -> Outcome {
     std::fs::write(dir.path().join("config.json"), config.to_string())?;
     let style = LoadOptions {
         prompt_style: PromptStyle::VicunaV1,
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     check(
         load_vlm(&dir, &Device::flex(), style).map(|_| ()),
@@ -191,7 +199,7 @@ fn parts_that_do_not_belong_together() -> Outcome {
             min_pixels: Some(u64::MAX),
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     check(
         load_vlm(&dir, &Device::flex(), budget).map(|_| ()),
@@ -226,7 +234,7 @@ fn images_of_extreme_shapes() -> Outcome {
             max_pixels: Some(120 * 120),
             ..QwenOptions::default()
         },
-        ..LoadOptions::default()
+        ..LoadOptions::f32()
     };
     let square = load_vlm(&dir, &Device::flex(), options)?;
     let pixels = square.preprocess(&[RgbImage::new(20000, 10), RgbImage::new(300, 200)])?;
@@ -242,7 +250,7 @@ fn images_of_extreme_shapes() -> Outcome {
 #[test]
 fn prompts_that_do_not_fit_their_images() -> Outcome {
     let (dir, _) = copy()?;
-    let qwen = Qwen25Vl::load(&dir, &Device::flex())?;
+    let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
     let vlm: &dyn Vlm = &qwen;
     let encoded = vlm.encode(vlm.preprocess(&[RgbImage::new(60, 90)])?, Default::default());
     let features = vlm.project(encoded.tokens.clone());
@@ -258,7 +266,7 @@ fn prompts_that_do_not_fit_their_images() -> Outcome {
         );
     }
     let outcome = vlm.prompt_ids(&[Turn::ask("What does <|image_pad|> mean?")]);
-    check(outcome, "<|image_pad|>", |error| {
+    check(load_error(outcome), "<|image_pad|>", |error| {
         matches!(error, LoadError::Request { .. })
     });
     assert!(vlm.prompt_ids(&[Turn::ask("What does <image> mean?")]).is_ok());
@@ -277,7 +285,7 @@ fn sequences_beyond_the_positions() -> Outcome {
         let mut short = config.clone();
         short["max_position_embeddings"] = positions.into();
         std::fs::write(dir.path().join("config.json"), short.to_string())?;
-        let qwen = Qwen25Vl::load(&dir, &Device::flex())?;
+        let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
         let cells = Grid { rows: 5, cols: 2 };
         let features = Tensor::zeros([1, 10, qwen.d_model()], (&Device::flex(), DType::F32));
         let keep: Vec<usize> = (0..10).collect();

@@ -5,8 +5,8 @@ use std::ops::Range;
 use burn::tensor::{DType, Device};
 use diffprune_pruner::{PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, LoadOptions, Padding, PruningSite, Qwen25VlConfig, Turn, VisualInput, Vlm, WeightFiles,
-    load_vlm, save_safetensors,
+    Encoded, Family, LoadOptions, Padding, PruningSite, Qwen25VlConfig, TextTokenizer, Turn, VisualInput,
+    Vlm, WeightFiles, load_vlm, save_safetensors,
 };
 
 use crate::cases::{LEAST_GAP, cases, ids, images, manifests};
@@ -83,7 +83,11 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
             Some(qwen.visual_input(features, &encoded.layouts[range], &keep, PositionRule::Keep))
         };
         let run = |prompts: &[Vec<u32>], visual: Option<&VisualInput>| {
-            let spliced = qwen.model().splice(prompts, visual, Padding::Right).unwrap();
+            let spliced = qwen
+                .model()
+                .reader()
+                .splice(prompts, visual, Padding::Right)
+                .unwrap();
             let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
             let hidden = qwen.model().language.forward(embeds, positions, None, None);
             (logits(&qwen, hidden), spliced)
@@ -149,11 +153,12 @@ fn newer_names_and_saved_files_load_to_the_same_weights() {
 fn the_family_is_found_by_its_configuration() {
     for (_, manifest) in manifests(FAMILY) {
         let dir = fixture(manifest["checkpoint"].as_str().unwrap());
-        let vlm = load_vlm(dir, &Device::flex(), LoadOptions::default()).unwrap();
-        assert_eq!(vlm.family(), "qwen2.5-vl");
+        let vlm = load_vlm(&dir, &Device::flex(), LoadOptions::f32()).unwrap();
+        assert_eq!(vlm.family(), Family::Qwen25Vl);
         assert_eq!(vlm.d_descriptor() * vlm.group(), vlm.d_vision());
         let prompt = vlm.prompt_ids(&[Turn::ask("Which?").with_images(3)]).unwrap();
-        let image = vlm.tokenizer().image_token_id();
+        let tokenizer = TextTokenizer::from_file(dir.join("tokenizer.json")).unwrap();
+        let image = tokenizer.image_token_id();
         assert_eq!(prompt.iter().filter(|&&id| Some(id) == image).count(), 3);
     }
 }

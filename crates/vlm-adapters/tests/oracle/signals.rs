@@ -221,7 +221,7 @@ fn signals_of_llava_are_those_of_plain_arithmetic() {
     for (_, manifest) in manifests("llava") {
         let options = LoadOptions {
             image_mode: ImageMode::CenterCrop,
-            ..LoadOptions::default()
+            ..LoadOptions::f32()
         };
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
         let llava = Llava::load_with(dir, &Device::flex(), options).unwrap();
@@ -242,7 +242,7 @@ fn signals_of_llava_are_those_of_plain_arithmetic() {
 fn signals_of_llava_next_are_those_of_plain_arithmetic() {
     for (_, manifest) in manifests("llava_next") {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-        let next = LlavaNext::load(dir, &Device::flex()).unwrap();
+        let next = LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap();
         let vision = &next.config().llava.vision;
         for json in cases(&manifest) {
             check(

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Device};
 use diffprune_vlm_adapters::{
-    GenerationConfig, ImageProcessor, LlavaConfig, Qwen25VlConfig, QwenImageProcessor, WeightFiles,
-    canonical_llava_name, canonical_qwen_name, save_safetensors,
+    GenerationConfig, ImageProcessor, LlavaConfig, LoadError, LoadOptions, Qwen25VlConfig,
+    QwenImageProcessor, WeightFiles, canonical_llava_name, canonical_qwen_name, checkpoint_dtype, load_vlm,
+    plan_vlm, save_safetensors,
 };
 use serde_json::Value;
 
@@ -39,6 +40,26 @@ fn is_llava(name: &str, on_disk: &BTreeSet<String>) -> bool {
             .iter()
             .any(|name| name.starts_with("multi_modal_projector.")),
     }
+}
+
+#[test]
+fn weights_are_held_in_the_type_of_their_files() -> Outcome {
+    for name in entries("checkpoints", |_| true)? {
+        let dir = fixture("checkpoints").join(&name);
+        let bytes = |options: LoadOptions| -> Result<u64, LoadError> {
+            let vlm = load_vlm(&dir, &Device::flex(), options)?;
+            let plan = plan_vlm(&dir, options)?;
+            assert_eq!(vlm.kv_bytes_per_token(), plan.kv_bytes_per_token(), "{name}");
+            Ok(vlm.kv_bytes_per_token())
+        };
+        let stored = checkpoint_dtype(&dir)?.size() as u64;
+        assert_eq!(
+            4 * bytes(LoadOptions::default())?,
+            stored * bytes(LoadOptions::f32())?,
+            "{name}"
+        );
+    }
+    Ok(())
 }
 
 #[test]

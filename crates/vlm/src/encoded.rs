@@ -1,0 +1,79 @@
+//! Images and texts on their way into a model.
+
+use burn::tensor::{Bool, Int, Tensor, TensorData};
+use diffprune_pruner::{Grid, Layout, Observed};
+
+/// A batch of images as the vision encoder takes them.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    /// All rows of all images: views `[views, 3, side, side]`, or patches `[patches, 3 * 2, 14, 14]` in Qwen2.5-VL.
+    pub values: Tensor<4>,
+    /// The images, in the order of their rows.
+    pub images: Vec<ImageShape>,
+}
+
+/// What preprocessing made of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Width of the original, in pixels.
+    pub width: u32,
+    /// Height of the original, in pixels.
+    pub height: u32,
+    /// Rows of [`Pixels::values`] that belong to the image.
+    pub rows: usize,
+    /// What the rows are arranged in: the tiles of LLaVA-NeXT, the patches of Qwen2.5-VL; 1 by 1 in LLaVA-1.5.
+    pub grid: Grid,
+}
+
+/// What the vision encoder says about a batch of images.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Visual tokens as the projector takes them, `[b, n, d_vision]`, f32; short rows are padded at the end.
+    pub tokens: Tensor<3>,
+    /// Real tokens, `[b, n]`, true = real; `None` when every row is full.
+    pub mask: Option<Tensor<2, Bool>>,
+    /// How the tokens of each image lie on it.
+    pub layouts: Vec<Layout>,
+    /// What was asked for beside the tokens.
+    pub observed: Observed,
+}
+
+impl Encoded {
+    /// Number of real tokens of each image.
+    pub fn counts(&self) -> Vec<usize> {
+        self.layouts.iter().map(Layout::n_tokens).collect()
+    }
+
+    /// Chosen images, in the order given; an image may be chosen more than once.
+    ///
+    /// # Panics
+    /// When there is no image of that number.
+    pub fn rows(&self, images: &[usize]) -> Self {
+        let places: Vec<i64> = images.iter().map(|&image| image as i64).collect();
+        let places = TensorData::new(places, [images.len()]);
+        let places = Tensor::<1, Int>::from_data(places, &self.tokens.device());
+        Self {
+            tokens: self.tokens.clone().select(0, places.clone()),
+            mask: self.mask.clone().map(|mask| mask.select(0, places)),
+            layouts: images.iter().map(|&image| self.layouts[image].clone()).collect(),
+            observed: self.observed.rows(images),
+        }
+    }
+
+    /// Every token of each image.
+    pub fn all_indices(&self) -> Vec<Vec<usize>> {
+        self.counts()
+            .into_iter()
+            .map(|count| (0..count).collect())
+            .collect()
+    }
+}
+
+/// A batch of token sequences with the tokens whose prediction is scored.
+#[derive(Debug, Clone)]
+pub struct TextBatch {
+    /// Ids of each sequence, with one image placeholder per image (not expanded).
+    pub ids: Vec<Vec<u32>>,
+    /// For each id, true when it is a target of the loss (the first id never is).
+    pub targets: Vec<Vec<bool>>,
+}

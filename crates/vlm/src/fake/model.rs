@@ -1,0 +1,214 @@
+//! What the trait asks of the model for tests.
+
+use std::sync::atomic::Ordering;
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
+use diffprune_pruner::{Grid, Layout, Observed, Signals};
+use image::RgbImage;
+
+use super::reading::{self, Reading};
+use super::{FakeVlm, tables};
+use crate::{
+    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Sampler, TextBatch, Turn, VisualInput, Vlm,
+    VlmError,
+};
+
+impl Vlm for FakeVlm {
+    fn family(&self) -> Family {
+        self.family
+    }
+
+    fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    fn clone_box(&self) -> Box<dyn Vlm> {
+        Box::new(self.clone())
+    }
+
+    fn d_vision(&self) -> usize {
+        self.d_descriptor * self.group
+    }
+
+    fn group(&self) -> usize {
+        self.group
+    }
+
+    fn d_model(&self) -> usize {
+        self.d_model
+    }
+
+    fn kv_bytes_per_token(&self) -> u64 {
+        (2 * self.n_layers * self.d_model * size_of::<f32>()) as u64
+    }
+
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
+        Ok(tables::ids(text))
+    }
+
+    fn text_of(&self, ids: &[u32]) -> String {
+        tables::text(ids)
+    }
+
+    fn end_id(&self) -> Option<u32> {
+        Some(Self::END_ID)
+    }
+
+    fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
+        if turns.is_empty() {
+            return Err(VlmError::Text(
+                "found no turns, wanted at least one question".into(),
+            ));
+        }
+        let mut ids = Vec::new();
+        for turn in turns {
+            ids.extend(vec![Self::IMAGE_ID; turn.n_images]);
+            ids.extend(tables::ids(&turn.question));
+            ids.extend(tables::ids("\n"));
+            if let Some(answer) = &turn.answer {
+                ids.extend(tables::ids(answer));
+                ids.extend(tables::ids("\n"));
+            }
+        }
+        Ok(ids)
+    }
+
+    fn generate_options(&self) -> GenerateOptions {
+        GenerateOptions {
+            stop_ids: vec![Self::END_ID],
+            ..GenerateOptions::default()
+        }
+    }
+
+    fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
+        let empty = |image: &RgbImage| image.width() == 0 || image.height() == 0;
+        if let Some(index) = images.iter().position(empty) {
+            return Err(VlmError::Image {
+                index,
+                found: format!("{} by {} pixels", images[index].width(), images[index].height()),
+                wanted: "at least one pixel".into(),
+            });
+        }
+        let (rows, cols) = (self.grid.rows, self.grid.cols * self.group);
+        let colours = images
+            .iter()
+            .flat_map(|image| tables::mean_colours(image, rows, cols));
+        let data = TensorData::new(colours.collect::<Vec<f32>>(), [images.len(), 3, rows, cols]);
+        let shape = |image: &RgbImage| ImageShape {
+            width: image.width(),
+            height: image.height(),
+            rows: 1,
+            grid: Grid { rows: 1, cols: 1 },
+        };
+        Ok(Pixels {
+            values: Tensor::from_data(data, &self.device),
+            images: images.iter().map(shape).collect(),
+        })
+    }
+
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
+        let batch = pixels.images.len();
+        self.encoded.fetch_add(batch, Ordering::Relaxed);
+        let (n, group, width) = (self.n_tokens(), self.group, self.d_descriptor);
+        let colours = pixels.values.reshape([batch, 3, n * group]).swap_dims(1, 2);
+        let sums = colours.clone().sum_dim(2);
+        let extra = (3..width).map(|channel| (sums.clone() * channel as f32).sin());
+        let vectors = Tensor::cat([colours.clone()].into_iter().chain(extra).collect(), 2);
+        let red = colours.narrow(2, 0, 1).reshape([batch, n, group]).mean_dim(2);
+        let attention = activation::softmax(red.swap_dims(1, 2), 2);
+        let class = || attention.clone();
+        Encoded {
+            tokens: vectors.reshape([batch, n, group * width]),
+            mask: None,
+            layouts: vec![Layout::from(self.grid); batch],
+            observed: Observed {
+                cls_attention: (signals.cls_attention && self.has_class).then(class),
+                first_cls_attention: (signals.first_cls_attention && self.has_class).then(class),
+                received_attention: signals
+                    .received_attention
+                    .then(|| attention.clone().squeeze_dim::<2>(1)),
+                ..Observed::default()
+            },
+        }
+    }
+
+    fn project(&self, tokens: Tensor<3>) -> Tensor<3> {
+        let weights = tables::projection(self.d_descriptor, self.group, self.d_model, &self.device);
+        tokens.matmul(weights.unsqueeze_dim(0))
+    }
+
+    fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
+        tables::one_hot(ids.iter().copied(), Self::VOCAB, &self.device).matmul(self.table())
+    }
+
+    fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let nll = self.nll(batch, visual)?;
+        if nll.is_empty() {
+            let problem = "found no target token in the batch, wanted at least one".into();
+            return Err(VlmError::Prompt { index: 0, problem });
+        }
+        Ok(Tensor::cat(nll, 0).mean())
+    }
+
+    fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
+        let nll = self.nll(batch, visual)?.into_iter().map(|nll| nll.mean());
+        Ok(Tensor::cat(nll.collect(), 0))
+    }
+
+    fn generate_with(
+        &self,
+        prompts: &[Vec<u32>],
+        visual: Option<&VisualInput>,
+        options: &GenerateOptions,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Vec<u32>>, VlmError> {
+        let images = self.images_of(prompts, visual)?;
+        if prompts.is_empty() || options.max_new_tokens == 0 {
+            return Ok(vec![Vec::new(); prompts.len()]);
+        }
+        let table = tables::rows(self.table());
+        let mut readings: Vec<Reading> = prompts
+            .iter()
+            .zip(images)
+            .map(|(prompt, (first, _))| {
+                Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device)
+            })
+            .collect();
+        if let Some(decoder) = hooks.decoder {
+            hooks.report = Some(reading::prune(&mut readings, &decoder, self.n_layers)?);
+        }
+        if let Some(on_prefill) = &mut hooks.on_prefill {
+            on_prefill();
+        }
+        let mut answers = Vec::new();
+        for (row, (reading, prompt)) in readings.iter().zip(prompts).enumerate() {
+            let mut scripted = self.scripted(reading, prompt).map(Vec::into_iter);
+            let mut sampler = Sampler::new(options, row, prompt);
+            let mut last = prompt.last().copied().unwrap_or_default();
+            let mut ids = Vec::new();
+            for step in 0..options.max_new_tokens {
+                let mut scores = reading.scores(last, &table);
+                let decided = scripted.as_mut().map(|ids| ids.next().unwrap_or(Self::END_ID));
+                if let Some(id) = decided {
+                    let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    scores[id as usize] = best + 1.0;
+                }
+                if let (0, Some(on_scores)) = (step, &mut hooks.on_scores) {
+                    on_scores(row, &scores);
+                }
+                last = decided.unwrap_or_else(|| sampler.next(&mut scores));
+                if last == Self::END_ID || options.stop_ids.contains(&last) {
+                    break;
+                }
+                ids.push(last);
+                if let Some(on_token) = &mut hooks.on_token
+                    && on_token(row, last).is_break()
+                {
+                    break;
+                }
+            }
+            answers.push(ids);
+        }
+        Ok(answers)
+    }
+}
