@@ -120,7 +120,11 @@ impl FamilyArgs {
             Some((option, wanted)) => Err(LoadError::Request {
                 subject: format!("option {option}"),
                 found: format!("a model of the family {found}"),
-                wanted: wanted.iter().map(Family::to_string).collect::<Vec<_>>().join(" or "),
+                wanted: wanted
+                    .iter()
+                    .map(Family::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" or "),
                 remedy: "leave the option out or name another --model".into(),
             }),
         }

@@ -24,7 +24,8 @@ pub fn text(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     match out.write_fmt(text).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
-        Err(error) => Err(anyhow::Error::from(error).context("standard output: cannot write; make room, or write elsewhere")),
+        Err(error) => Err(anyhow::Error::from(error)
+            .context("standard output: cannot write; make room, or write elsewhere")),
     }
 }
 

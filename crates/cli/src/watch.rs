@@ -1,9 +1,9 @@
 //! The progress of experiments on the terminal.
 
+use crate::print;
 use diffprune::training::Progress;
 use diffprune_eval::Report;
 use diffprune_lab::Observer;
-use crate::print;
 
 /// Stages, remarks and progress on standard error, reports on standard output.
 pub struct Terminal {

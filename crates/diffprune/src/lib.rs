@@ -6,8 +6,8 @@ mod train;
 pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
-    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport, Trainee,
-    Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
+    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport,
+    Trainee, Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
 };
 
 // The family, so that one dependency is enough.

@@ -279,7 +279,10 @@ pub fn benchmark_folder(root: &Path, benchmark: Benchmark) -> Option<PathBuf> {
 pub fn unknown_folders(root: &Path) -> Vec<String> {
     let known = |name: &String| {
         let own = ["captions", "images", "answers"].contains(&name.as_str());
-        own || name.starts_with('.') || Benchmark::ALL.iter().any(|benchmark| benchmark.name() == plain(name))
+        own || name.starts_with('.')
+            || Benchmark::ALL
+                .iter()
+                .any(|benchmark| benchmark.name() == plain(name))
     };
     let mut folders = folders_of(root);
     folders.retain(|name| !known(name));

@@ -143,7 +143,9 @@ mod tests {
         assert_ne!(third, second);
         // A matrix in the middle, and the last byte.
         use std::os::unix::fs::FileExt;
-        large.write_all_at(&vec![1; STRIDE as usize], 33 * STRIDE + 7).unwrap();
+        large
+            .write_all_at(&vec![1; STRIDE as usize], 33 * STRIDE + 7)
+            .unwrap();
         let fourth = digest();
         assert_ne!(fourth, third);
         large.write_all_at(&[1], WHOLE + 5 * STRIDE - 1).unwrap();

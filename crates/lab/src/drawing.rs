@@ -44,7 +44,8 @@ fn format_of(out: &Path) -> Result<ImageFormat, LabError> {
     let Some(ending) = out.extension() else {
         return Ok(Png);
     };
-    let known = ImageFormat::from_extension(ending).filter(|format| [Bmp, Jpeg, Png, Tiff, WebP].contains(format));
+    let known =
+        ImageFormat::from_extension(ending).filter(|format| [Bmp, Jpeg, Png, Tiff, WebP].contains(format));
     known.ok_or_else(|| LabError::Setup {
         subject: out.display().to_string(),
         found: format!("the ending .{}", ending.to_string_lossy()),

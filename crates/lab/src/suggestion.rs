@@ -16,11 +16,7 @@ pub fn nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Opti
 }
 
 /// `wanted` behind the suggestion for `text`, if there is one.
-pub(crate) fn with_nearest<'n>(
-    text: &str,
-    names: impl IntoIterator<Item = &'n str>,
-    wanted: &str,
-) -> String {
+pub(crate) fn with_nearest<'n>(text: &str, names: impl IntoIterator<Item = &'n str>, wanted: &str) -> String {
     match nearest(text, names) {
         Some(name) => format!("`{name}` (the most alike), or one of these: {wanted}"),
         None => wanted.into(),

@@ -21,8 +21,8 @@ mod vit;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageOrientation, ImageProcessor, QwenImageProcessor, decode_image,
-    image_kind, image_size, load_image, load_image_with, resize_bicubic, smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageOrientation, ImageProcessor, QwenImageProcessor,
+    decode_image, image_kind, image_size, load_image, load_image_with, resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,

@@ -9,8 +9,8 @@ use diffprune_eval::{StageTimer, peak_memory};
 use diffprune_lab::{BudgetTimes, ShapeBench, WeightType};
 
 use crate::model::weight_types;
-use crate::{arithmetic, device};
 use crate::print::say;
+use crate::{arithmetic, device};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use clap::Args;
 use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol, Question};
 use diffprune_lab::{benchmark_folder, unknown_folders};
 
-use crate::questions::QuestionArgs;
 use crate::print::say;
+use crate::questions::QuestionArgs;
 
 /// The default name of the list of files: a hidden file is no part of the data.
 const MANIFEST: &str = ".diffprune-files.json";

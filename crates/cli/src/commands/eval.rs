@@ -12,9 +12,9 @@ use diffprune_lab::{
 
 use crate::device;
 use crate::model::ModelArgs;
+use crate::print::say;
 use crate::questions::{QuestionArgs, benchmark};
 use crate::watch::Terminal;
-use crate::print::say;
 
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
 ///
@@ -89,7 +89,10 @@ impl EvalArgs {
         }
         let unknown = unknown_folders(&self.data);
         if !unknown.is_empty() {
-            eprintln!("note: no benchmark has these folders, which are passed over: {}", unknown.join(", "));
+            eprintln!(
+                "note: no benchmark has these folders, which are passed over: {}",
+                unknown.join(", ")
+            );
         }
         for device in &devices[1..] {
             prepared.add_copy(self.on(device)?)?;

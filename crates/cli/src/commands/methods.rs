@@ -22,9 +22,15 @@ impl MethodsArgs {
             say!("{}", serde_json::to_string_pretty(&methods)?);
             return Ok(());
         }
-        let width = registry().iter().map(|method| method.name.len()).max().unwrap_or(0);
+        let width = registry()
+            .iter()
+            .map(|method| method.name.len())
+            .max()
+            .unwrap_or(0);
         for method in registry() {
-            let paper = method.paper.map_or(String::new(), |paper| format!(" [arXiv {}, {}]", paper.arxiv, paper.venue));
+            let paper = method.paper.map_or(String::new(), |paper| {
+                format!(" [arXiv {}, {}]", paper.arxiv, paper.venue)
+            });
             say!("{:width$}  {}{paper}", method.name, method.about);
         }
         Ok(())

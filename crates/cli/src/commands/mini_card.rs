@@ -9,8 +9,8 @@ use diffprune_lab::{CARD, LoadedModel, write_card};
 
 use crate::device;
 use crate::model::ModelArgs;
-use crate::watch::Terminal;
 use crate::print::say;
+use crate::watch::Terminal;
 
 /// Measures a small model on the ten question sets and writes its card.
 #[derive(Debug, Args)]

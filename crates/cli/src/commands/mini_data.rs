@@ -6,8 +6,8 @@ use clap::Args;
 use diffprune_lab::write_world;
 use diffprune_mini::{MiniCounts, MiniWorld, Written};
 
-use crate::watch::Terminal;
 use crate::print::say;
+use crate::watch::Terminal;
 
 /// Writes the small world.
 ///

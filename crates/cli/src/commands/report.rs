@@ -88,7 +88,10 @@ fn runs_in(dir: &Path) -> Vec<PathBuf> {
         return vec![dir.into()];
     }
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut runs: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_run(path)).collect();
+    let mut runs: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_run(path))
+        .collect();
     runs.sort();
     match runs.is_empty() {
         // The error about the folder says what is missing.

@@ -9,8 +9,8 @@ use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
-use crate::watch::Terminal;
 use crate::print::say;
+use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
 ///

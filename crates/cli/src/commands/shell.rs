@@ -39,7 +39,9 @@ impl ManArgs {
             Some(name) => {
                 let names: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
                 let found = whole.find_subcommand(name).cloned();
-                found.ok_or_else(|| anyhow::anyhow!("man: found `{name}`, wanted one of {}", names.join(", ")))?
+                found.ok_or_else(|| {
+                    anyhow::anyhow!("man: found `{name}`, wanted one of {}", names.join(", "))
+                })?
             }
         };
         let mut text = Vec::new();

@@ -79,7 +79,9 @@ impl TrainArgs {
             false => trainer.run(data, held_out, &self.out, &mut progress)?,
             true => {
                 let data = usable(vlm, data, &config)?;
-                let held_out = held_out.map(|held_out| usable(vlm, held_out, &config)).transpose()?;
+                let held_out = held_out
+                    .map(|held_out| usable(vlm, held_out, &config))
+                    .transpose()?;
                 let held_out = held_out.as_ref().map(|usable| usable as &dyn CaptionData);
                 trainer.run(&data, held_out, &self.out, &mut progress)?
             }

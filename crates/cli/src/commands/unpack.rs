@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::print::say;
 use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
 use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
-use crate::print::say;
 
 /// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
 /// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.

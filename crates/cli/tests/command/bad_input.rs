@@ -69,9 +69,20 @@ fn models_that_cannot_be_read() {
 
 #[test]
 fn calls_that_make_no_sense_end_with_two() {
-    for line in ["", "aks", "show --keep many --image a --out b", "train", "eval --benchmarks mm-vet --data d --out o"] {
+    for line in [
+        "",
+        "aks",
+        "show --keep many --image a --out b",
+        "train",
+        "eval --benchmarks mm-vet --data d --out o",
+    ] {
         let output = output(line, &[]);
-        assert_eq!(output.status.code(), Some(2), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     assert_eq!(output("--help", &[]).status.code(), Some(0));
 }
@@ -79,11 +90,19 @@ fn calls_that_make_no_sense_end_with_two() {
 #[test]
 fn names_that_are_misspelt_get_a_suggestion() {
     let dir = tempfile::tempdir().unwrap();
-    let (checkpoint, photo, png) = (dir.path().join("model"), dir.path().join("a.png"), dir.path().join("b.png"));
+    let (checkpoint, photo, png) = (
+        dir.path().join("model"),
+        dir.path().join("a.png"),
+        dir.path().join("b.png"),
+    );
     model(&checkpoint, 32);
     picture(&photo);
     let show = "show --model {} --image {} --out {} --pruner vision-zip";
-    refuse(show, &[&checkpoint, &photo, &png], &["`visionzip` (the most alike)"]);
+    refuse(
+        show,
+        &[&checkpoint, &photo, &png],
+        &["`visionzip` (the most alike)"],
+    );
     let line = "show --model mini-llava-15 --image {} --out {}";
     refuse(line, &[&photo, &png], &["was `mini-llava-1.5` meant?"]);
 }
@@ -99,7 +118,10 @@ fn methods_completions_and_manual_are_printed() {
         assert!(list.lines().any(|line| line.starts_with(name)), "{name}");
     }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(succeed(&format!("completions {shell}"), &[]).contains("diffprune"), "{shell}");
+        assert!(
+            succeed(&format!("completions {shell}"), &[]).contains("diffprune"),
+            "{shell}"
+        );
     }
     assert!(succeed("man", &[]).contains(".TH"));
     assert!(succeed("man eval", &[]).contains("budgets"));

@@ -30,7 +30,8 @@ fn pictures(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-const EVAL: &str = "eval --model {} --data {} --out {} --arms full,cls --budgets 16 --max-new-tokens 2 --pictures 0";
+const EVAL: &str =
+    "eval --model {} --data {} --out {} --arms full,cls --budgets 16 --max-new-tokens 2 --pictures 0";
 
 #[test]
 fn what_can_be_asked_is_asked_and_the_rest_is_told() {
@@ -43,7 +44,10 @@ fn what_can_be_asked_is_asked_and_the_rest_is_told() {
     let told = output(EVAL, &[&checkpoint, &world, &at("all")]);
     let errors = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success(), "{errors}");
-    assert!(errors.contains("vizwiz is not asked") && errors.contains("mm-vet"), "{errors}");
+    assert!(
+        errors.contains("vizwiz is not asked") && errors.contains("mm-vet"),
+        "{errors}"
+    );
     let records = fs::read_to_string(at("all").join("records.jsonl")).unwrap();
     for name in ["pope", "gqa", "textvqa"] {
         assert!(records.contains(&format!("\"benchmark\":\"{name}\"")), "{name}");
@@ -65,7 +69,11 @@ fn what_can_be_asked_is_asked_and_the_rest_is_told() {
     let records = fs::read_to_string(at("some").join("records.jsonl")).unwrap();
     assert!(records.contains("\"pope\"") && !records.contains("\"gqa\""));
     let absent = format!("{EVAL} --benchmarks mme");
-    refuse(&absent, &[&checkpoint, &world, &at("none")], &["found no folder mme"]);
+    refuse(
+        &absent,
+        &[&checkpoint, &world, &at("none")],
+        &["found no folder mme"],
+    );
 }
 
 #[test]
@@ -96,7 +104,11 @@ fn pictures_that_change_or_cannot_be_read() {
     let failed = dir.path().join("failed");
     succeed(EVAL, &[&checkpoint, &world, &failed]);
     let page = fs::read_to_string(failed.join("report.md")).unwrap();
-    for part in ["Questions without an answer of some arm: gqa", "records.failed.jsonl", "damaged"] {
+    for part in [
+        "Questions without an answer of some arm: gqa",
+        "records.failed.jsonl",
+        "damaged",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     fs::remove_file(&photo).unwrap();
@@ -113,7 +125,11 @@ fn captions_that_cannot_be_used_or_are_others() {
     picture(&data.join("a.png"));
     let list = |captions: [&str; 3]| {
         let line = |caption: &&str| format!("{{\"image\": \"a.png\", \"caption\": \"{caption}\"}}\n");
-        fs::write(data.join("captions.jsonl"), captions.iter().map(line).collect::<String>()).unwrap();
+        fs::write(
+            data.join("captions.jsonl"),
+            captions.iter().map(line).collect::<String>(),
+        )
+        .unwrap();
     };
     let train = "train --model {} --data {} --out {} --steps 2";
     let paths = |out: &'static str| [checkpoint.clone(), data.clone(), at(out)];
@@ -126,11 +142,17 @@ fn captions_that_cannot_be_used_or_are_others() {
     let told = run(train, "one");
     let errors = String::from_utf8_lossy(&told.stderr);
     assert_eq!(told.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("captions.jsonl:2") && errors.contains("<image>"), "{errors}");
+    assert!(
+        errors.contains("captions.jsonl:2") && errors.contains("<image>"),
+        "{errors}"
+    );
     let told = run(&format!("{train} --skip-unusable"), "two");
     let errors = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success(), "{errors}");
-    assert!(errors.contains("1 of 3 samples are left out") && errors.contains("captions.jsonl:2"), "{errors}");
+    assert!(
+        errors.contains("1 of 3 samples are left out") && errors.contains("captions.jsonl:2"),
+        "{errors}"
+    );
 
     list(["a red cross", "a ring", "a blue ring"]);
     assert!(run(train, "three").status.success());
@@ -156,7 +178,11 @@ fn photographs_stand_upright_unless_they_are_wanted_as_stored() {
     let entry = [0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0];
     let exif = [&b"Exif\0\0II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat();
     let length = (exif.len() as u16 + 2).to_be_bytes();
-    fs::write(&photo, [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat()).unwrap();
+    fs::write(
+        &photo,
+        [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat(),
+    )
+    .unwrap();
     for (switch, sides) in [("", "120x200"), ("--as-stored", "200x120")] {
         let line = format!("ask what --dry-run --model {{}} --image {{}} {switch}");
         let told = succeed(&line, &[&checkpoint, &photo]);
@@ -169,10 +195,18 @@ fn photographs_stand_upright_unless_they_are_wanted_as_stored() {
         let kind = diffprune::vlm::image_kind(&bytes).unwrap();
         assert!(name.ends_with(&kind.replace("jpeg", "jpg")), "{name}: {kind}");
     }
-    refuse(show, &[&checkpoint, &photo, &at("out.txt")], &["out.txt", "png, jpg"]);
+    refuse(
+        show,
+        &[&checkpoint, &photo, &at("out.txt")],
+        &["out.txt", "png, jpg"],
+    );
     // A cut photograph is no picture.
     fs::write(&photo, &plain[..plain.len() / 3]).unwrap();
-    refuse(show, &[&checkpoint, &photo, &at("cut.png")], &["phone.jpg", "truncated"]);
+    refuse(
+        show,
+        &[&checkpoint, &photo, &at("cut.png")],
+        &["phone.jpg", "truncated"],
+    );
     assert!(!at("cut.png").exists());
     #[cfg(unix)]
     {

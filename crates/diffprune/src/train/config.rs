@@ -411,7 +411,11 @@ mod tests {
         let table = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
         for (stored, own, field) in [
             ("a = 1", "a = 1\n[inputs]\ncaptions = 'x'", None),
-            ("a = 1\n[inputs]\nmodel = 'y'", "a = 1\n[inputs]\ncaptions = 'x'", None),
+            (
+                "a = 1\n[inputs]\nmodel = 'y'",
+                "a = 1\n[inputs]\ncaptions = 'x'",
+                None,
+            ),
             (
                 "a = 1\n[inputs]\ncaptions = 'y'",
                 "a = 1\n[inputs]\ncaptions = 'x'\nmodel = 'z'",

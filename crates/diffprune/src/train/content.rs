@@ -42,17 +42,31 @@ pub(super) fn files(paths: &[PathBuf]) -> Vec<io::Result<String>> {
             Ok(digest.hex())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
     };
     let threads = available_parallelism().map_or(1, |count| count.get());
     let part = paths.len().div_ceil(threads).max(1);
     scope(|scope| {
         let parts: Vec<_> = paths
             .chunks(part)
-            .map(|part| (part.len(), scope.spawn(move || part.iter().map(one).collect::<Vec<_>>())))
+            .map(|part| {
+                (
+                    part.len(),
+                    scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()),
+                )
+            })
             .collect();
-        let ended = |n| (0..n).map(|_| Err(io::Error::other("a reading thread ended"))).collect();
-        let joined = parts.into_iter().map(|(n, part)| part.join().unwrap_or_else(|_| ended(n)));
+        let ended = |n| {
+            (0..n)
+                .map(|_| Err(io::Error::other("a reading thread ended")))
+                .collect()
+        };
+        let joined = parts
+            .into_iter()
+            .map(|(n, part)| part.join().unwrap_or_else(|_| ended(n)));
         joined.flatten().collect()
     })
 }
@@ -76,6 +90,9 @@ mod tests {
             }
         }
         assert!(files(&[]).is_empty());
-        assert!(files(&[folder.path().to_path_buf()])[0].is_err(), "a folder is no file");
+        assert!(
+            files(&[folder.path().to_path_buf()])[0].is_err(),
+            "a folder is no file"
+        );
     }
 }

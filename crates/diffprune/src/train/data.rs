@@ -271,7 +271,11 @@ impl CaptionData for CaptionFolder {
 
     fn place(&self, index: usize) -> Option<String> {
         let row = self.rows.get(index)?;
-        Some(format!("{}:{}", self.root.join(CAPTIONS_FILE).display(), row.line))
+        Some(format!(
+            "{}:{}",
+            self.root.join(CAPTIONS_FILE).display(),
+            row.line
+        ))
     }
 
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {

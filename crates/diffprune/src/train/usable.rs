@@ -59,7 +59,12 @@ impl<'a> Usable<'a> {
     }
 }
 
-fn look(vlm: &dyn Vlm, data: &dyn CaptionData, prompt: &CaptionPrompt, index: usize) -> Result<(), TrainError> {
+fn look(
+    vlm: &dyn Vlm,
+    data: &dyn CaptionData,
+    prompt: &CaptionPrompt,
+    index: usize,
+) -> Result<(), TrainError> {
     let sample = data.sample(index)?;
     vlm.preprocess(std::slice::from_ref(&sample.image))?;
     prompt.batch(vlm, &[sample.caption])?;

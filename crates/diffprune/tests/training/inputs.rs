@@ -38,7 +38,9 @@ fn short() -> TrainConfig {
 
 fn go_on(data: &Path, model: &str, out: &Path, steps: usize) -> Result<bool, TrainError> {
     let vlm = tiny();
-    let trainer = Trainer::new(&vlm, &short()).with_model_digest(model).stop_after(steps);
+    let trainer = Trainer::new(&vlm, &short())
+        .with_model_digest(model)
+        .stop_after(steps);
     let data = CaptionFolder::open(data)?;
     Ok(trainer.run(&data, None, out, &mut Progress::silent())?.finished)
 }
@@ -57,12 +59,24 @@ fn a_run_belongs_to_its_captions_pictures_and_weights() {
             "{field}: {outcome:?}"
         );
     };
-    refused(folder("a blue ring", [10, 240]).path(), "weights", "inputs.captions");
-    refused(folder("a red cross", [10, 241]).path(), "weights", "inputs.captions");
+    refused(
+        folder("a blue ring", [10, 240]).path(),
+        "weights",
+        "inputs.captions",
+    );
+    refused(
+        folder("a red cross", [10, 241]).path(),
+        "weights",
+        "inputs.captions",
+    );
     refused(copy.path(), "other weights", "inputs.model");
     // The same content elsewhere is the same data; a finished run is compared too.
     assert!(go_on(copy.path(), "weights", out, 9).unwrap());
-    refused(folder("a blue ring", [10, 240]).path(), "weights", "inputs.captions");
+    refused(
+        folder("a blue ring", [10, 240]).path(),
+        "weights",
+        "inputs.captions",
+    );
     // A picture that changes under its name.
     let picture = RgbImage::from_pixel(20, 16, Rgb([0, 0, 0]));
     picture.save(data.path().join("5.png")).unwrap();
@@ -88,15 +102,24 @@ fn samples_that_cannot_be_used_are_named_or_left_out() {
     let _guard = alone();
     let data = folder("a red cross", [10, 240]);
     let list = data.path().join(CAPTIONS_FILE);
-    let mut lines: Vec<String> = fs::read_to_string(&list).unwrap().lines().map(String::from).collect();
+    let mut lines: Vec<String> = fs::read_to_string(&list)
+        .unwrap()
+        .lines()
+        .map(String::from)
+        .collect();
     lines[2] = lines[2].replace("red", "<image>");
     lines[4] = lines[4].replace("4.png", "absent.png");
     // A mark of the byte order in front, as editors of some systems write it.
     fs::write(&list, format!("\u{feff}{}\n", lines.join("\r\n"))).unwrap();
 
     let out = tempfile::tempdir().unwrap();
-    let error = go_on(data.path(), "weights", out.path(), 9).unwrap_err().to_string();
-    assert!(error.contains("captions.jsonl:3") || error.contains("captions.jsonl:5"), "{error}");
+    let error = go_on(data.path(), "weights", out.path(), 9)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("captions.jsonl:3") || error.contains("captions.jsonl:5"),
+        "{error}"
+    );
 
     let vlm = tiny();
     let config = short();
@@ -105,8 +128,14 @@ fn samples_that_cannot_be_used_are_named_or_left_out() {
     let (usable, skipped) = Usable::of(&vlm, &whole, &prompt).unwrap();
     let reasons: Vec<String> = skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
     assert_eq!((usable.len(), reasons.len()), (4, 2));
-    assert!(reasons[0].contains("captions.jsonl:3") && reasons[0].contains("<image>"), "{reasons:?}");
-    assert!(reasons[1].contains("captions.jsonl:5") && reasons[1].contains("absent.png"), "{reasons:?}");
+    assert!(
+        reasons[0].contains("captions.jsonl:3") && reasons[0].contains("<image>"),
+        "{reasons:?}"
+    );
+    assert!(
+        reasons[1].contains("captions.jsonl:5") && reasons[1].contains("absent.png"),
+        "{reasons:?}"
+    );
     assert_ne!(usable.digest().unwrap(), whole.digest().unwrap());
     let out = tempfile::tempdir().unwrap();
     let report = Trainer::new(&vlm, &config).run(&usable, None, out.path(), &mut Progress::silent());

@@ -60,7 +60,9 @@ impl ParquetRow<'_> {
 
     /// Whether a column of pictures has bytes.
     pub fn has_picture(&self) -> bool {
-        self.bytes.iter().any(|(column, _)| PICTURES.contains(&column.as_str()))
+        self.bytes
+            .iter()
+            .any(|(column, _)| PICTURES.contains(&column.as_str()))
     }
 
     /// The first encoded picture of the row, from a column of pictures; other columns may hold bytes of any kind.
@@ -82,7 +84,10 @@ impl ParquetRow<'_> {
             Some(kind) => format!("a {kind} file in column {column}"),
             None => format!("{} bytes in column {column} that are no picture", bytes.len()),
         };
-        Err(refuse(found, "a JPEG or PNG file, as the published files have them"))
+        Err(refuse(
+            found,
+            "a JPEG or PNG file, as the published files have them",
+        ))
     }
 
     /// The error that names file and row.
@@ -196,10 +201,17 @@ fn is_of_split(path: &Path, split: &str) -> bool {
 fn check_parts(files: &[&Path]) -> Result<(), EvalError> {
     let mut sets: BTreeMap<(PathBuf, Option<usize>), BTreeSet<usize>> = BTreeMap::new();
     for path in files {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let words: Vec<&str> = stem.split('-').collect();
         let number = |word: Option<&&str>| word.and_then(|word| word.parse::<usize>().ok());
-        let of = words.iter().rposition(|word| *word == "of").filter(|place| *place > 0);
+        let of = words
+            .iter()
+            .rposition(|word| *word == "of")
+            .filter(|place| *place > 0);
         let (part, whole) = match of {
             Some(place) => (number(words.get(place - 1)), number(words.get(place + 1))),
             None => (number(words.first()).filter(|_| words.len() == 1), None),
@@ -220,7 +232,11 @@ fn check_parts(files: &[&Path]) -> Result<(), EvalError> {
             let n = whole.map_or("more".into(), |whole| whole.to_string());
             return Err(EvalError::Setup {
                 subject: folder.display().to_string(),
-                found: format!("{} of {n} parquet files, without part {}", parts.len(), absent.join(", ")),
+                found: format!(
+                    "{} of {n} parquet files, without part {}",
+                    parts.len(),
+                    absent.join(", ")
+                ),
                 wanted: "every part; download those that are missing".into(),
             });
         }

@@ -188,7 +188,12 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
     let damaged: [(&str, &[u8], Option<&str>, &str); 4] = [
         ("b", &picture, None, "no caption of `b`"),
         ("b", &picture, Some("  "), "no caption of `b`"),
-        ("b", b"no picture", Some("a text"), "10 bytes in column image that are no picture"),
+        (
+            "b",
+            b"no picture",
+            Some("a text"),
+            "10 bytes in column image that are no picture",
+        ),
         ("../../b", &picture, Some("a text"), "leaves the folder"),
     ];
     for (id, bytes, caption, wanted) in damaged {
@@ -266,16 +271,29 @@ fn with_thumbnails(path: &Path, pictures: &[Option<&[u8]>], compression: Compres
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let thumbnails: Vec<ByteArray> = pictures.iter().map(|_| ByteArray::from(vec![1, 2, 3])).collect();
-    let bytes: Vec<ByteArray> = pictures.iter().flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
-    let levels: Vec<i16> = pictures.iter().map(|bytes| if bytes.is_some() { 2 } else { 1 }).collect();
+    let bytes: Vec<ByteArray> = pictures
+        .iter()
+        .flatten()
+        .map(|bytes| ByteArray::from(bytes.to_vec()))
+        .collect();
+    let levels: Vec<i16> = pictures
+        .iter()
+        .map(|bytes| if bytes.is_some() { 2 } else { 1 })
+        .collect();
     for (values, levels) in [(&thumbnails, None), (&bytes, Some(levels.as_slice()))] {
         let mut column = group.next_column().unwrap().unwrap();
-        column.typed::<ByteArrayType>().write_batch(values, levels, None).unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, levels, None)
+            .unwrap();
         column.close().unwrap();
     }
     let labels: Vec<i64> = (0..pictures.len() as i64).collect();
     let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&labels, None, None)
+        .unwrap();
     column.close().unwrap();
     group.close().unwrap();
     writer.close().unwrap();
@@ -296,18 +314,32 @@ fn pictures_come_from_their_own_column_or_are_refused_by_row() {
         Compression::BROTLI(Default::default()),
     ] {
         with_thumbnails(&file, &[Some(&picture), Some(&picture)], compression);
-        assert_eq!(unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(), 2, "{compression}");
+        assert_eq!(
+            unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(),
+            2,
+            "{compression}"
+        );
         let found = ImageNet::read(&to, true).unwrap();
-        assert!(found.samples.iter().all(|sample| fs::read(&sample.image).unwrap() == picture));
+        assert!(
+            found
+                .samples
+                .iter()
+                .all(|sample| fs::read(&sample.image).unwrap() == picture)
+        );
     }
     let bad: [(Option<&[u8]>, &str); 3] = [
         (None, "no bytes in column image"),
         (Some(b"GIF89a\x01\x00\x01\x00"), "a gif file in column image"),
-        (Some(b"\x00\x01\x02\x03"), "4 bytes in column image that are no picture"),
+        (
+            Some(b"\x00\x01\x02\x03"),
+            "4 bytes in column image that are no picture",
+        ),
     ];
     for (bytes, wanted) in bad {
         with_thumbnails(&file, &[Some(&picture), bytes], Compression::UNCOMPRESSED);
-        let error = unpack_imagenet(from, &to, &mut |_, _| ()).unwrap_err().to_string();
+        let error = unpack_imagenet(from, &to, &mut |_, _| ())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(wanted) && error.contains(".parquet:2:"), "{error}");
     }
 }
@@ -324,22 +356,37 @@ fn every_part_of_a_split_is_asked_for() {
             classified(&folder.join(name), &rows);
         }
     };
-    parts(from, &["validation-00000-of-00003.parquet", "validation-00002-of-00003.parquet"]);
-    let error = unpack_imagenet(from, &to, &mut |_, _| ()).unwrap_err().to_string();
+    parts(
+        from,
+        &[
+            "validation-00000-of-00003.parquet",
+            "validation-00002-of-00003.parquet",
+        ],
+    );
+    let error = unpack_imagenet(from, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("2 of 3") && error.contains("00001"), "{error}");
     parts(from, &["validation-00001-of-00003.parquet"]);
     assert_eq!(unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(), 3);
     // As the hub converts data sets: the folder has the name of the split.
     let converted = folder.path().join("converted/default/validation");
     parts(&converted, &["0000.parquet", "0002.parquet"]);
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap_err().to_string();
+    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("00001"), "{error}");
     parts(&converted, &["0001.parquet"]);
     assert_eq!(unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap(), 3);
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     fs::write(converted.join("0001.parquet"), pointer).unwrap();
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap_err().to_string();
-    assert!(error.contains("git lfs pull") && error.contains("0001.parquet"), "{error}");
+    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("git lfs pull") && error.contains("0001.parquet"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -278,7 +278,12 @@ fn an_option_that_reads_as_missing_can_be_the_right_one() {
     });
     let Loaded { questions, problems } = copy.load();
     assert!(problems.is_empty(), "{problems:?}");
-    let ids = |questions: &[Question]| questions.iter().map(|question| question.id.clone()).collect::<Vec<_>>();
+    let ids = |questions: &[Question]| {
+        questions
+            .iter()
+            .map(|question| question.id.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ids(&questions), ids(&whole));
 }
 

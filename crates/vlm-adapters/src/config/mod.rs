@@ -166,7 +166,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, wanted: &str) -> Resul
 /// A checkpoint's settings of image preprocessing and the file that has them: `image_processor` inside
 /// `processor_config.json`, where newer releases of the reference save all settings of a processor, else
 /// `preprocessor_config.json`. `None` without either.
-pub(crate) fn read_image_settings<T: DeserializeOwned>(dir: &Path) -> Result<Option<(PathBuf, T)>, LoadError> {
+pub(crate) fn read_image_settings<T: DeserializeOwned>(
+    dir: &Path,
+) -> Result<Option<(PathBuf, T)>, LoadError> {
     const WANTED: &str = "image preprocessing settings";
     let path = dir.join("processor_config.json");
     let whole: Option<Value> = read_optional_json(&path, "settings of a processor")?;

@@ -64,10 +64,11 @@ impl<'a> Client<'a> {
     pub(super) fn new(options: &'a HubOptions) -> Self {
         // A proxy is for the world outside.
         let host = host(&options.endpoint);
-        let proxy = !is_local(host) && !["NO_PROXY", "no_proxy"].iter().any(|name| {
-            let list = std::env::var(name).unwrap_or_default();
-            goes_around_proxies(host, &list)
-        });
+        let proxy = !is_local(host)
+            && !["NO_PROXY", "no_proxy"].iter().any(|name| {
+                let list = std::env::var(name).unwrap_or_default();
+                goes_around_proxies(host, &list)
+            });
         let builder = || {
             AgentBuilder::new()
                 .timeout_connect(options.timeout)
@@ -332,7 +333,9 @@ impl<'a> Client<'a> {
                 status,
             }),
             Err(ureq::Error::Status(status, response)) if status >= 500 || status == 429 => {
-                let seconds = response.header("retry-after").and_then(|text| text.trim().parse().ok());
+                let seconds = response
+                    .header("retry-after")
+                    .and_then(|text| text.trim().parse().ok());
                 let asked = seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
                 self.wait.set(Some(asked.unwrap_or(self.options.pause)));
                 Err(HubError::Network {

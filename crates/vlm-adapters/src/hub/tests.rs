@@ -560,7 +560,10 @@ fn a_whole_cache_is_not_written_to() -> Outcome {
     permissions.set_readonly(true);
     fs::set_permissions(refs, permissions.clone())?;
     let outcome = resolve_checkpoint(MODEL, &options);
-    #[expect(clippy::permissions_set_readonly_false, reason = "so that the folder can be removed")]
+    #[expect(
+        clippy::permissions_set_readonly_false,
+        reason = "so that the folder can be removed"
+    )]
     permissions.set_readonly(false);
     fs::set_permissions(refs, permissions)?;
     assert_eq!(outcome?, dir);

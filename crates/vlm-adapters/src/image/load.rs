@@ -5,7 +5,8 @@ use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{
-    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage, Rgba, RgbaImage,
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage, Rgba,
+    RgbaImage,
 };
 
 use super::jpeg;
@@ -49,10 +50,7 @@ pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, LoadError> {
 ///
 /// # Errors
 /// As [`load_image`].
-pub fn load_image_with(
-    path: impl AsRef<Path>,
-    orientation: ImageOrientation,
-) -> Result<RgbImage, LoadError> {
+pub fn load_image_with(path: impl AsRef<Path>, orientation: ImageOrientation) -> Result<RgbImage, LoadError> {
     let path = path.as_ref();
     decode(path, &read(path)?, orientation)
 }
@@ -211,7 +209,10 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Refusal> {
     }
     match image::guess_format(bytes) {
         Ok(format @ (Png | Jpeg | WebP | Gif | Bmp | Tiff)) => Ok(format),
-        Ok(other) => Err(Refusal::new(format!("a {} file", other.extensions_str().join("/")))),
+        Ok(other) => Err(Refusal::new(format!(
+            "a {} file",
+            other.extensions_str().join("/")
+        ))),
         Err(_) => Err(Refusal::new("a file of unknown kind")),
     }
 }
@@ -400,8 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn of_animations_the_first_picture_is_read()
-    -> Result<(), Box<dyn std::error::Error>> {
+    fn of_animations_the_first_picture_is_read() -> Result<(), Box<dyn std::error::Error>> {
         let encoded = |level: u8| -> Result<Vec<u8>, ImageError> {
             let mut bytes = Cursor::new(Vec::new());
             RgbImage::from_pixel(4, 3, Rgb([level, 20, 30])).write_to(&mut bytes, ImageFormat::Png)?;
@@ -434,7 +434,10 @@ mod tests {
             !\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00\
             ,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00\
             ,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02L\x01\x00;";
-        assert_eq!(decode_image("a.gif", gif)?, RgbImage::from_pixel(1, 1, Rgb([0; 3])));
+        assert_eq!(
+            decode_image("a.gif", gif)?,
+            RgbImage::from_pixel(1, 1, Rgb([0; 3]))
+        );
         Ok(())
     }
 
@@ -451,12 +454,7 @@ mod tests {
             assert_eq!(image_size(&path, ImageOrientation::AsStored)?, (5, 3), "{name}");
             assert_eq!(load_image(&path)?.dimensions(), (5, 3), "{name}");
         }
-        for bytes in [
-            &b""[..],
-            b"GIF89a",
-            b"nonsense",
-            b"\x89PNG\r\n\x1a\n",
-        ] {
+        for bytes in [&b""[..], b"GIF89a", b"nonsense", b"\x89PNG\r\n\x1a\n"] {
             let path = dir.path().join("d.png");
             std::fs::write(&path, bytes)?;
             assert!(
@@ -478,7 +476,10 @@ mod tests {
             (&b"qoif...."[..], "a qoi file"),
             (b"", "an empty file"),
             (b"nonsense", "unknown kind"),
-            (b"version https://git-lfs.github.com/spec/v1\noid sha256:01\nsize 5\n", "git lfs pull"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:01\nsize 5\n",
+                "git lfs pull",
+            ),
         ] {
             let error = decode_image("a.png", bytes).unwrap_err().to_string();
             assert!(error.contains("a.png") && error.contains(wanted), "{error}");
@@ -488,7 +489,11 @@ mod tests {
     /// Uneven pixels, so that no encoder finds them easy.
     fn uneven(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
-            let mix = x.wrapping_mul(2_654_435_761).wrapping_mul(y + 1).wrapping_mul(40_503) >> 13;
+            let mix = x
+                .wrapping_mul(2_654_435_761)
+                .wrapping_mul(y + 1)
+                .wrapping_mul(40_503)
+                >> 13;
             Rgb([mix as u8, (x * 7) as u8, (mix >> 8) as u8])
         })
     }
@@ -537,7 +542,12 @@ mod tests {
         let jpeg = [&[0xff, 0xd8, 0xff, 0xc0, 0, 11, 8][..], &sides, &[1, 1, 0x11, 0]].concat();
         for bytes in [png, jpeg] {
             let error = decode_image("a.png", &bytes).unwrap_err().to_string();
-            for part in ["a.png", "15000 by 15000 pixels", "at most 512 MiB", "scale the picture down"] {
+            for part in [
+                "a.png",
+                "15000 by 15000 pixels",
+                "at most 512 MiB",
+                "scale the picture down",
+            ] {
                 assert!(error.contains(part), "{error}");
             }
         }

@@ -101,7 +101,10 @@ impl ImageProcessor {
             Some((path, raw)) => raw.resolve(&path),
             None => {
                 let processor = Self::from_model_config(&dir.join("config.json"))?;
-                note_default_images(dir, &format!("CLIP's settings for {0} by {0} pixels are", processor.size));
+                note_default_images(
+                    dir,
+                    &format!("CLIP's settings for {0} by {0} pixels are", processor.size),
+                );
                 Ok(processor)
             }
         }

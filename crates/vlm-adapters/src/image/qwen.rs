@@ -430,7 +430,9 @@ mod tests {
         let read = QwenImageProcessor::from_dir(&dir)?;
         assert_eq!((read.min_pixels, read.max_pixels), (3136, 62720));
         std::fs::remove_file(&path)?;
-        let grid = QwenImageProcessor::from_dir(&dir)?.grid(500, 375).ok_or("no grid")?;
+        let grid = QwenImageProcessor::from_dir(&dir)?
+            .grid(500, 375)
+            .ok_or("no grid")?;
         assert_eq!(grid.n_tokens() / 4, 70);
         std::fs::remove_file(&nested)?;
         for text in [

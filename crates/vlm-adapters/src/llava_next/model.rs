@@ -49,7 +49,11 @@ impl LlavaNextConfig {
         self.validate()?;
         let files = WeightFiles::open(dir)?;
         let llava = with_stored_head(&self.llava, &files)?;
-        let mut model = Self { llava, ..self.clone() }.init(device);
+        let mut model = Self {
+            llava,
+            ..self.clone()
+        }
+        .init(device);
         load_table(model.table(), &files, "LLaVA-NeXT", dtype, device)?;
         Ok(model)
     }

@@ -200,7 +200,10 @@ mod tests {
         let weight = again.language.lm_head.as_ref().ok_or("no head")?.weight.val();
         assert_eq!(weight.mean().into_scalar::<f32>(), 1.0);
         let notes = crate::take_notes();
-        assert!(notes.iter().any(|note| note.contains("lm_head.weight")), "{notes:?}");
+        assert!(
+            notes.iter().any(|note| note.contains("lm_head.weight")),
+            "{notes:?}"
+        );
         Ok(())
     }
 

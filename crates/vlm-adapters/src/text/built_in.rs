@@ -33,8 +33,12 @@ pub(crate) fn check_built_in(
     if kind != "llama" || rows > VICUNA_ROWS {
         return Err(LoadError::MissingFile {
             path,
-            wanted: format!("the chat template of a {kind} decoder with {rows} ids, whose format is not known"),
-            remedy: "copy the published file there, or name the format by `--prompt-style` (mistral, for one)".into(),
+            wanted: format!(
+                "the chat template of a {kind} decoder with {rows} ids, whose format is not known"
+            ),
+            remedy:
+                "copy the published file there, or name the format by `--prompt-style` (mistral, for one)"
+                    .into(),
         });
     }
     note(format!(

@@ -7,7 +7,8 @@
 /// The same template without the two tags; templates without them come back as they are.
 pub(super) fn without_loop_controls(source: &str) -> String {
     let pieces = split(source);
-    let leaves = |piece: &Piece<'_>| matches!(piece, Piece::Tag(tag) if ["break", "continue"].contains(&tag.word()));
+    let leaves =
+        |piece: &Piece<'_>| matches!(piece, Piece::Tag(tag) if ["break", "continue"].contains(&tag.word()));
     if !pieces.iter().any(leaves) {
         return source.to_string();
     }
@@ -95,7 +96,10 @@ fn split(source: &str) -> Vec<Piece<'_>> {
         let tag = Tag::new(whole);
         pieces.push(Piece::Tag(tag));
         if tag.word() == "raw" {
-            let end = rest.find("endraw").and_then(|at| rest[..at].rfind("{%")).unwrap_or(rest.len());
+            let end = rest
+                .find("endraw")
+                .and_then(|at| rest[..at].rfind("{%"))
+                .unwrap_or(rest.len());
             pieces.push(Piece::Other(&rest[..end]));
             rest = &rest[end..];
         }
@@ -180,7 +184,9 @@ impl Node<'_> {
         match self {
             Self::Plain(_) => false,
             Self::Leave(_) => true,
-            Self::Block { is_loop, branches, .. } => {
+            Self::Block {
+                is_loop, branches, ..
+            } => {
                 // What a loop does in its own body is its own affair.
                 let outer = if *is_loop { &branches[1..] } else { branches };
                 outer.iter().any(|(_, nodes)| nodes.iter().any(Self::leaves))
@@ -249,7 +255,10 @@ impl Writer {
             match &own {
                 Some(own) if i == 0 => {
                     let (left, right) = (tag.left, tag.right);
-                    self.text += &format!("{{%{left} set {own} = namespace(stop=false, skip=false) %}}{}", tag.whole);
+                    self.text += &format!(
+                        "{{%{left} set {own} = namespace(stop=false, skip=false) %}}{}",
+                        tag.whole
+                    );
                     self.text += &format!("{{% if not {own}.stop %}}{{% set {own}.skip = false {right}%}}");
                     self.sequence(nodes, Some(own), next);
                     self.text += &format!("{{%{next} endif %}}");
@@ -288,9 +297,18 @@ mod tests {
     #[test]
     fn loops_are_left_and_gone_on_with() -> Result<(), crate::LoadError> {
         for (source, wanted) in [
-            ("{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}.", "1."),
-            ("{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}.", "13."),
-            ("{% for x in [1, 2, 3] %}{{ x }}{% break %}never{% endfor %}.", "1."),
+            (
+                "{% for x in [1, 2, 3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}.",
+                "1.",
+            ),
+            (
+                "{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}.",
+                "13.",
+            ),
+            (
+                "{% for x in [1, 2, 3] %}{{ x }}{% break %}never{% endfor %}.",
+                "1.",
+            ),
             (
                 "{% for x in [1, 2] %}{% for y in [1, 2, 3] %}{% if y == x + 1 %}{% break %}{% endif %}{{ x }}{{ y }} \
                  {% endfor %}|{% endfor %}",
@@ -302,7 +320,10 @@ mod tests {
                 "c2a",
             ),
             ("{% for x in [] %}{% break %}{% else %}none{% endfor %}", "none"),
-            ("{% raw %}{% break %}{% endraw %}{{ '{% break %}' }}", "{% break %}{% break %}"),
+            (
+                "{% raw %}{% break %}{% endraw %}{{ '{% break %}' }}",
+                "{% break %}{% break %}",
+            ),
         ] {
             assert_eq!(render(source)?, wanted, "{source}");
         }
@@ -324,7 +345,11 @@ mod tests {
     fn other_templates_stay_as_they_are_and_nonsense_is_refused() {
         let plain = "{% for x in y %}{{ '%}' }}{# break #}{% endfor %}";
         assert_eq!(without_loop_controls(plain), plain);
-        for source in ["{% break %}", "{% if true %}{% continue %}{% endif %}", "{% endfor %}{% break %}"] {
+        for source in [
+            "{% break %}",
+            "{% if true %}{% continue %}{% endif %}",
+            "{% endfor %}{% break %}",
+        ] {
             assert!(render(source).is_err(), "{source}");
         }
     }

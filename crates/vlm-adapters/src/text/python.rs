@@ -173,7 +173,10 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
             Some('T') => format!("{hour:02}:{minute:02}:{second:02}"),
             Some('%') => "%".into(),
             other => {
-                let found = format!("strftime_now knows no %{}", other.map(String::from).unwrap_or_default());
+                let found = format!(
+                    "strftime_now knows no %{}",
+                    other.map(String::from).unwrap_or_default()
+                );
                 return Err(Error::new(ErrorKind::InvalidOperation, found));
             }
         };

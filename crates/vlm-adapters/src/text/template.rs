@@ -76,7 +76,10 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, without_loop_controls(&without_generation_tags(&with_line_feeds(source))))
+            .add_template_owned(
+                NAME,
+                without_loop_controls(&without_generation_tags(&with_line_feeds(source))),
+            )
             .map_err(|error| failure(&path, &error))?;
         Ok(Self {
             path,
@@ -141,7 +144,10 @@ fn syntax() -> Result<SyntaxConfig, Error> {
 
 fn message(message: &Message) -> Value {
     let content: Vec<Value> = message.content.iter().map(part).collect();
-    python::dict([("role", message.role.as_str().into()), ("content", content.into())])
+    python::dict([
+        ("role", message.role.as_str().into()),
+        ("content", content.into()),
+    ])
 }
 
 fn part(content: &Content) -> Value {
@@ -174,7 +180,11 @@ fn find(dir: &Path) -> Result<Option<(PathBuf, String)>, LoadError> {
             ));
         }
     }
-    for file in ["chat_template.json", "processor_config.json", "tokenizer_config.json"] {
+    for file in [
+        "chat_template.json",
+        "processor_config.json",
+        "tokenizer_config.json",
+    ] {
         let path = dir.join(file);
         let json: Option<Json> = read_optional_json(&path, "a chat template")?;
         if let Some(source) = json
@@ -340,7 +350,11 @@ mod tests {
             [{"name": "tool", "template": "t"}, {"name": "default", "template": "third{{ eos_token }}"}]}"#;
         for (file, text, wanted) in [
             ("tokenizer_config.json", named, "third</s>"),
-            ("processor_config.json", r#"{"chat_template": "of the processor"}"#, "of the processor"),
+            (
+                "processor_config.json",
+                r#"{"chat_template": "of the processor"}"#,
+                "of the processor",
+            ),
             ("chat_template.json", r#"{"chat_template": "second"}"#, "second"),
             ("chat_template.jinja", "first", "first"),
         ] {

@@ -128,7 +128,9 @@ pub(super) fn named_tokens(dir: &Path) -> Result<BTreeMap<String, String>, LoadE
         let json: Option<Value> = read_optional_json(&dir.join(file), "special tokens")?;
         let json = json.as_ref().and_then(Value::as_object);
         // Newer files keep the roles that only some models have apart.
-        let extra = json.and_then(|json| json.get("extra_special_tokens")).and_then(Value::as_object);
+        let extra = json
+            .and_then(|json| json.get("extra_special_tokens"))
+            .and_then(Value::as_object);
         let fields = extra.into_iter().chain(json).flatten();
         for (role, token) in fields.filter(|(role, _)| role.ends_with("_token")) {
             let text = token

@@ -67,7 +67,9 @@ fn regular(path: &Path) -> io::Result<PathBuf> {
     };
     match target.metadata()?.is_file() {
         true => Ok(target),
-        false => Err(io::Error::other("not a regular file; give the name of one, or of none")),
+        false => Err(io::Error::other(
+            "not a regular file; give the name of one, or of none",
+        )),
     }
 }
 

@@ -54,7 +54,12 @@ fn append(rows: &[Vec<u8>], colour: Colour, pixels: &mut Vec<u8>) {
             pixels.extend(r.iter().zip(g).zip(b).flat_map(|((&r, &g), &b)| [r, g, b]));
         }
         (Colour::YCbCr, [y, cb, cr]) => {
-            pixels.extend(y.iter().zip(cb).zip(cr).flat_map(|((&y, &cb), &cr)| rgb(y, cb, cr)));
+            pixels.extend(
+                y.iter()
+                    .zip(cb)
+                    .zip(cr)
+                    .flat_map(|((&y, &cb), &cr)| rgb(y, cb, cr)),
+            );
         }
         (Colour::Cmyk, [c, m, y, k]) => {
             let inks = c.iter().zip(m).zip(y).zip(k);

@@ -8,9 +8,9 @@ const MAX_BYTES: u64 = 512 << 20;
 
 /// Where the coefficient of each place in a file's order stands in rows of frequencies.
 pub(super) const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
-    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
-    47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
 /// The frequencies behind the mean that libjpeg-turbo would guess where a progressive file leaves them open.
@@ -131,7 +131,9 @@ impl Frame {
                 )));
             }
             if component.missing[..=GUESSED].iter().any(|bits| *bits != Some(0)) {
-                return Err(Problem::truncated("the last scans of a progressive file are absent"));
+                return Err(Problem::truncated(
+                    "the last scans of a progressive file are absent",
+                ));
             }
         }
         Ok(())
@@ -144,7 +146,12 @@ impl Frame {
             let columns = component.stride / 8;
             for (i, coefficients) in component.coefficients.iter().enumerate() {
                 let start = (i / columns * component.stride + i % columns) * 8;
-                idct::block(coefficients, &quant, &mut component.samples[start..], component.stride);
+                idct::block(
+                    coefficients,
+                    &quant,
+                    &mut component.samples[start..],
+                    component.stride,
+                );
             }
             component.coefficients = Vec::new();
         }
@@ -166,7 +173,12 @@ impl Component {
 
     /// Computes the samples of a block.
     #[inline]
-    pub(super) fn set_block(&mut self, [column, row]: [usize; 2], coefficients: &[i16; 64], quant: &[u16; 64]) {
+    pub(super) fn set_block(
+        &mut self,
+        [column, row]: [usize; 2],
+        coefficients: &[i16; 64],
+        quant: &[u16; 64],
+    ) {
         let start = (row * self.stride + column) * 8;
         idct::block(coefficients, quant, &mut self.samples[start..], self.stride);
     }

@@ -122,9 +122,14 @@ impl Scan<'_> {
                 }
                 Ok(())
             }
-            (from, false) => {
-                frequencies(part, block, from..=self.to, self.low, bits, Some(&mut memory.ends))
-            }
+            (from, false) => frequencies(
+                part,
+                block,
+                from..=self.to,
+                self.low,
+                bits,
+                Some(&mut memory.ends),
+            ),
             (from, true) => refine(part, block, from..=self.to, self.low, bits, &mut memory.ends),
         }
     }
@@ -255,7 +260,10 @@ fn table(table: Option<&Huffman>) -> Result<&Huffman, Problem> {
 }
 
 fn beyond(bits: &Bits<'_>) -> Problem {
-    Problem::damaged(format!("a coefficient outside its block, before byte {}", bits.place()))
+    Problem::damaged(format!(
+        "a coefficient outside its block, before byte {}",
+        bits.place()
+    ))
 }
 
 /// The place behind restart marker `mark`, which must be the first marker from byte `at` on.
@@ -264,7 +272,10 @@ fn restart(bytes: &[u8], at: usize, mark: u8) -> Result<usize, Problem> {
     if found == mark {
         Ok(behind)
     } else {
-        let text = format!("marker {found:02x} at byte {}, where {mark:02x} is due", behind - 2);
+        let text = format!(
+            "marker {found:02x} at byte {}, where {mark:02x} is due",
+            behind - 2
+        );
         Err(Problem::damaged(text))
     }
 }

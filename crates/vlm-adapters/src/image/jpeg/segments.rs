@@ -261,7 +261,9 @@ impl<'a> Decoder<'a> {
         };
         let depth = low <= 13 && (high == 0 || high == low + 1);
         if !(band && depth) {
-            return Err(bad(&format!("of coefficients {from} to {to}, bits {high} to {low}")));
+            return Err(bad(&format!(
+                "of coefficients {from} to {to}, bits {high} to {low}"
+            )));
         }
         Ok(Scan {
             parts,

@@ -49,7 +49,8 @@ impl<'a> Enlarged<'a> {
             Way::High => {
                 let bias = if y.is_multiple_of(2) { 1 } else { 2 };
                 let [near, far] = self.nearest(y);
-                let mix = |(&near, &far): (&u8, &u8)| ((u16::from(near) * 3 + u16::from(far) + bias) >> 2) as u8;
+                let mix =
+                    |(&near, &far): (&u8, &u8)| ((u16::from(near) * 3 + u16::from(far) + bias) >> 2) as u8;
                 out.extend(near.iter().zip(far).map(mix));
             }
             Way::Both => {
@@ -72,7 +73,11 @@ impl<'a> Enlarged<'a> {
     /// For a picture of twice the rows: the row at `y`, and the next but one, above or below; at the edges the row itself.
     fn nearest(&self, y: usize) -> [&[u8]; 2] {
         let row = y / 2;
-        let far = if y.is_multiple_of(2) { row.saturating_sub(1) } else { row + 1 };
+        let far = if y.is_multiple_of(2) {
+            row.saturating_sub(1)
+        } else {
+            row + 1
+        };
         [self.samples(row), self.samples(far)]
     }
 }
@@ -82,8 +87,16 @@ fn wide(samples: &[u8], out: &mut Vec<u8>) {
     let at = |i: usize| u16::from(samples[i]);
     let last = samples.len() - 1;
     for i in 0..=last {
-        let left = if i == 0 { at(0) } else { (at(i) * 3 + at(i - 1) + 1) >> 2 };
-        let right = if i == last { at(last) } else { (at(i) * 3 + at(i + 1) + 2) >> 2 };
+        let left = if i == 0 {
+            at(0)
+        } else {
+            (at(i) * 3 + at(i - 1) + 1) >> 2
+        };
+        let right = if i == last {
+            at(last)
+        } else {
+            (at(i) * 3 + at(i + 1) + 2) >> 2
+        };
         out.extend([left as u8, right as u8]);
     }
 }
