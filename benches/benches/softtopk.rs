@@ -4,7 +4,6 @@
 //! and a million scores. All operators are measured on one image of either model.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -99,10 +98,7 @@ fn hard(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = diffprune_benches::brief();
     targets = soft, operators, hard
 }
 criterion_main!(benches);

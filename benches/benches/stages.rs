@@ -128,10 +128,7 @@ fn stages(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = diffprune_benches::brief();
     targets = stages
 }
 criterion_main!(benches);

@@ -1,7 +1,6 @@
 //! The gate and its noise on the CPU, at a training batch of LLaVA-1.5 (`8 x 576 x 1024`).
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -68,10 +67,7 @@ fn draws(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
+    config = diffprune_benches::brief();
     targets = gates, draws
 }
 criterion_main!(benches);

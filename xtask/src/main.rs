@@ -24,7 +24,7 @@ struct Flags {
 enum Task {
     /// Everything that CI checks, cheapest first: tidy, format, lints, docs, tests.
     Check(check::CheckFlags),
-    /// Only the checks that need no compiler: who may depend on whom, equations against code, what a package must have.
+    /// Only the checks that need no compiler: who may depend on whom, equations against code, packages, links.
     Tidy,
     /// Pack every published crate as for the registry, without compiling it.
     Package,

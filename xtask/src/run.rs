@@ -74,7 +74,7 @@ impl ReproFlags {
 /// `cargo xtask mini`.
 #[derive(Args)]
 pub struct MiniFlags {
-    /// Which small model: llava-1.5, llava-next or qwen2.5-vl.
+    /// Which small model: llava-1.5, llava-next, qwen2.5-vl, or deit, the classifier of the pilot studies.
     #[arg(long, default_value = "llava-1.5")]
     model: String,
     /// cpu, wgpu, vulkan, cuda or cuda-cpp.
@@ -100,9 +100,13 @@ impl MiniFlags {
         let device = device::name(&self.device);
         let out = resolved(shell, self.out.as_deref(), &format!("runs/mini-{model}"))?;
         let assets = resolved(shell, self.assets.as_deref(), &format!("assets/mini-{model}"))?;
+        let task = match model.as_str() {
+            "deit" => vec!["deit".to_string()],
+            other => ["train", "--model", other].map(String::from).to_vec(),
+        };
         cmd!(
             shell,
-            "{binary} mini train --model {model} --device {device} --out {out} --assets {assets} {rest...}"
+            "{binary} mini {task...} --device {device} --out {out} --assets {assets} {rest...}"
         )
         .quiet()
         .run()?;

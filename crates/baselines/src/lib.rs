@@ -1,38 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-mod average_pool;
-mod cells;
-mod cls_attention;
-mod crops;
-mod draw;
-mod eigen;
+mod arms;
 mod fidelity;
-mod fixed;
-mod host;
 mod in_llm;
-mod merged;
-mod oracle;
 pub mod pre_llm;
-mod random;
 mod registry;
-mod saliency;
-mod scores;
-mod shuffled;
-mod stratified;
-mod top;
-mod uniform_grid;
-mod variant;
+mod tools;
 
-pub use average_pool::AveragePool;
-pub use cls_attention::ClsAttention;
+pub use arms::average_pool::AveragePool;
+pub use arms::cls_attention::ClsAttention;
+pub use arms::fixed::{Centre, FirstK, LastK};
+pub use arms::oracle::{OracleDrop, OracleKeep};
+pub use arms::random::Random;
+pub use arms::scores::{ScoreFn, ScoreOrder, Scores};
+pub use arms::shuffled::Shuffled;
+pub use arms::stratified::Stratified;
+pub use arms::uniform_grid::UniformGrid;
 pub use fidelity::Fidelity;
-pub use fixed::{Centre, FirstK, LastK};
-pub use host::Matrix;
 pub use in_llm::{
     Dart, FastV, PivotOrder, PyramidDrop, Schedule, SparseVlm, SparseVlmVersion, density_peak_means,
 };
-pub use merged::{CropTokens, pack_crops};
-pub use oracle::{OracleDrop, OracleKeep};
 pub use pre_llm::cdpruner::CdPruner;
 pub use pre_llm::divprune::DivPrune;
 pub use pre_llm::fastervlm::FasterVlm;
@@ -44,11 +31,8 @@ pub use pre_llm::prunesid::PruneSid;
 pub use pre_llm::tome::ToMe;
 pub use pre_llm::visionzip::VisionZip;
 pub use pre_llm::vispruner::VisPruner;
-pub use random::Random;
-pub use registry::{Baseline, Check, Differs, Paper, find, registry, table};
-pub use scores::{ScoreFn, ScoreOrder, Scores};
-pub use shuffled::Shuffled;
-pub use stratified::Stratified;
-pub use top::{highest, host_scores};
-pub use uniform_grid::UniformGrid;
-pub use variant::Variant;
+pub use registry::{Baseline, Check, Differs, Paper, find, find_for, registry, table};
+pub use tools::encoder::Encoder;
+pub use tools::host::Matrix;
+pub use tools::merged::{CropTokens, pack_crops};
+pub use tools::top::{highest, host_scores};

@@ -7,18 +7,23 @@ use diffprune_pruner::{
     RowsOf, Signals,
 };
 
+use crate::arms::{average_pool, cls_attention, fixed, oracle, random, stratified, uniform_grid};
 use crate::fidelity::Fidelity;
 use crate::in_llm::{dart, fastv, pyramiddrop, sparsevlm};
 use crate::pre_llm::{
     cdpruner, divprune, fastervlm, hired, holov, id_selection, prumerge, prunesid, tome, visionzip, vispruner,
 };
-use crate::{average_pool, cls_attention, fixed, oracle, random, stratified, uniform_grid};
+use crate::tools::encoder::Encoder;
 
 /// One method of the list.
 #[derive(Debug, Clone, Copy)]
 pub struct Baseline {
     /// Its name, as [`Pruner::name`] gives it.
     pub name: &'static str,
+    /// The name by which the method is found for every kind of encoder: that of the form for encoders with `[CLS]`.
+    pub method: &'static str,
+    /// The kind of encoder that this form of the method is for; `None` when it is the only form.
+    pub encoder: Option<Encoder>,
     /// What it keeps, in a few words.
     pub about: &'static str,
     /// True when its choice depends on the seed, so that tables should average over several.
@@ -78,6 +83,8 @@ impl Baseline {
     pub const fn arm(name: &'static str, about: &'static str, init: fn() -> Box<dyn Pruner>) -> Self {
         Self {
             name,
+            method: name,
+            encoder: None,
             about,
             seeded: false,
             merges: false,
@@ -87,6 +94,28 @@ impl Baseline {
             differs: None,
             init,
         }
+    }
+
+    /// The form of its method for encoders with `[CLS]`, beside which there is one for those without.
+    pub const fn with_class(self) -> Self {
+        Self {
+            encoder: Some(Encoder::WithClass),
+            ..self
+        }
+    }
+
+    /// The form of `method` for encoders without `[CLS]`.
+    pub const fn without_class(self, method: &'static str) -> Self {
+        Self {
+            method,
+            encoder: Some(Encoder::WithoutClass),
+            ..self
+        }
+    }
+
+    /// Whether this is the form of its method for such an encoder.
+    pub fn is_for(&self, encoder: Encoder) -> bool {
+        self.encoder.is_none_or(|own| own == encoder)
     }
 
     /// The same with choices that depend on the seed.
@@ -151,6 +180,7 @@ impl Baseline {
         };
         Self {
             name,
+            method: name,
             paper,
             differs,
             init,
@@ -177,25 +207,25 @@ static REGISTRY: &[Baseline] = &[
     hired::ENTRY,
     hired::CORRECTED,
     divprune::ENTRY,
-    visionzip::ENTRY,
-    visionzip::CORRECTED,
-    visionzip::QWEN,
-    visionzip::CORRECTED_QWEN,
-    holov::ENTRY,
-    holov::CORRECTED,
-    holov::QWEN,
-    holov::CORRECTED_QWEN,
-    prunesid::ENTRY,
-    prunesid::QWEN,
+    visionzip::ENTRY.with_class(),
+    visionzip::CORRECTED.with_class(),
+    visionzip::WITHOUT_CLASS.without_class("visionzip"),
+    visionzip::CORRECTED_WITHOUT_CLASS.without_class("visionzip-corrected"),
+    holov::ENTRY.with_class(),
+    holov::CORRECTED.with_class(),
+    holov::WITHOUT_CLASS.without_class("holov"),
+    holov::CORRECTED_WITHOUT_CLASS.without_class("holov-corrected"),
+    prunesid::ENTRY.with_class(),
+    prunesid::WITHOUT_CLASS.without_class("prunesid"),
     fastervlm::ENTRY,
-    prumerge::ENTRY,
-    prumerge::CORRECTED,
-    prumerge::PLUS,
-    prumerge::PLUS_CORRECTED,
-    prumerge::QWEN,
-    prumerge::CORRECTED_QWEN,
-    prumerge::PLUS_QWEN,
-    prumerge::PLUS_CORRECTED_QWEN,
+    prumerge::ENTRY.with_class(),
+    prumerge::CORRECTED.with_class(),
+    prumerge::PLUS.with_class(),
+    prumerge::PLUS_CORRECTED.with_class(),
+    prumerge::WITHOUT_CLASS.without_class("prumerge"),
+    prumerge::CORRECTED_WITHOUT_CLASS.without_class("prumerge-corrected"),
+    prumerge::PLUS_WITHOUT_CLASS.without_class("prumerge-plus"),
+    prumerge::PLUS_CORRECTED_WITHOUT_CLASS.without_class("prumerge-plus-corrected"),
     vispruner::ENTRY,
     cdpruner::ENTRY,
     id_selection::ENTRY,
@@ -223,6 +253,16 @@ pub fn find(name: &str) -> Option<Box<dyn Pruner>> {
         .iter()
         .find(|baseline| baseline.name == name)
         .map(|baseline| (baseline.init)())
+}
+
+/// The method of that name in the form for such an encoder, with its default settings. The name of a form is the form
+/// itself, whatever the encoder.
+pub fn find_for(name: &str, encoder: Encoder) -> Option<Box<dyn Pruner>> {
+    let form = |baseline: &&Baseline| baseline.method == name && baseline.is_for(encoder);
+    match registry().iter().find(form) {
+        Some(baseline) => Some((baseline.init)()),
+        None => find(name),
+    }
 }
 
 /// The list as a table in Markdown.

@@ -33,6 +33,9 @@ enum Command {
     Bench(commands::bench::BenchArgs),
     /// Compute reports again from their records.
     Report(commands::report::ReportArgs),
+    /// Run a pilot study of the papers.
+    #[command(subcommand)]
+    Pilot(commands::pilot::Pilot),
     /// Run a whole experiment.
     #[command(subcommand)]
     Run(Run),
@@ -50,6 +53,8 @@ enum Mini {
     Data(commands::mini_data::DataArgs),
     /// Train the small model from scratch and write it as a checkpoint.
     Train(commands::mini_train::MiniTrainArgs),
+    /// Train the small classifier of the pilot studies and write it as a checkpoint.
+    Deit(commands::mini_deit::MiniDeitArgs),
     /// Measure the small model and write its card.
     Card(commands::mini_card::CardArgs),
 }
@@ -66,6 +71,7 @@ impl Cli {
         match self.command {
             Command::Mini(Mini::Data(args)) => args.run(),
             Command::Mini(Mini::Train(args)) => args.run(),
+            Command::Mini(Mini::Deit(args)) => args.run(),
             Command::Mini(Mini::Card(args)) => args.run(),
             Command::Train(args) => args.run(),
             Command::Eval(args) => args.run(),
@@ -75,6 +81,7 @@ impl Cli {
             Command::Ask(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Pilot(pilot) => pilot.run(),
             Command::Run(Run::Repro(args)) => args.run(),
             Command::Methods(args) => args.run(),
             Command::Completions(args) => args.run(),

@@ -1,4 +1,4 @@
-//! Which model, and reading it.
+//! The model of a command: its arguments, its folder, its weights.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
 /// The folder of the shipped models in the repository.
 const ASSETS: &str = "assets";
 
-/// Which model runs where.
+/// A model, its number format and its device.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
     /// Checkpoint in Hugging Face layout: a folder, a shipped small model (mini-llava-1.5, mini-llava-next,
@@ -41,7 +41,7 @@ pub struct ModelArgs {
     /// The same as --dtype f16.
     #[arg(long, conflicts_with = "dtype")]
     pub half: bool,
-    /// What only one family has.
+    /// Options of one family.
     #[command(flatten)]
     pub family: FamilyArgs,
 }
@@ -95,7 +95,7 @@ impl ModelArgs {
         self
     }
 
-    /// How the checkpoint in `dir` is read.
+    /// The options with which the checkpoint in `dir` is read.
     ///
     /// # Errors
     /// When options were given that its family does not have, or that contradict each other.
@@ -171,16 +171,22 @@ fn small_model(model: &str) -> Option<Family> {
     named.filter(|_| !Path::new(model).is_dir())
 }
 
-/// Where the small model of a family is shipped, in the repository.
+/// The folder of a family's shipped small model, from the root of the repository.
 pub fn shipped_folder(family: Family) -> PathBuf {
     Path::new(ASSETS).join(model_name(family))
 }
 
-/// A shipped model: below the current folder, above it, or above the program's own file.
+/// A shipped model of a family.
 fn shipped(family: Family) -> anyhow::Result<PathBuf> {
+    shipped_as(&model_name(family), &family.to_string())
+}
+
+/// A folder below the shipped models: below the current folder, above it, or above the program's own file. `model` is its
+/// name for `cargo xtask mini`.
+pub fn shipped_as(name: &str, model: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
     let program = std::env::current_exe().unwrap_or_default();
-    let folder = shipped_folder(family);
+    let folder = Path::new(ASSETS).join(name);
     let found = here
         .ancestors()
         .chain(program.ancestors())
@@ -188,8 +194,7 @@ fn shipped(family: Family) -> anyhow::Result<PathBuf> {
         .find(|dir| dir.is_dir());
     found.with_context(|| {
         format!(
-            "{}: not found in {} or above; train it with `cargo xtask mini --model {family}` or name a checkpoint with \
-             --model",
+            "{}: not found in {} or above; train it with `cargo xtask mini --model {model}` or name a checkpoint",
             folder.display(),
             here.display()
         )

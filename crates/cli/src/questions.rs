@@ -24,7 +24,7 @@ pub struct QuestionArgs {
 }
 
 impl QuestionArgs {
-    /// How benchmarks are read for a model whose numbers are published under `usual`.
+    /// The reading for a model whose numbers are published under the protocol `usual`.
     pub fn reading(&self, usual: Protocol) -> Reading {
         Reading {
             protocols: self.prompts.clone().unwrap_or_else(|| usual.into()),

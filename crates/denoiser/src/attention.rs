@@ -1,10 +1,10 @@
 //! The denoiser's self-attention: diagonal (default) or global.
 
 use burn::config::Config;
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::tensor::{Bool, Device, Tensor};
-use diffprune_kernels::{AttentionOptions, attention, linear3};
+use diffprune_kernels::{AttentionLayers, linear_with_bias, linear3, self_attention};
 
 /// Which tokens a token may look at while it is denoised.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -96,18 +96,14 @@ impl DenoiserSelfAttention {
         x: Tensor<3>,
         mask: Option<Tensor<2, Bool>>,
     ) -> Tensor<3> {
-        let [batch, n_tokens, d_model] = x.dims();
-        let heads = [batch, n_tokens, self.n_heads, d_model / self.n_heads];
-        let q = linear3(q_proj, x.clone()).reshape(heads);
-        let k = linear3(k_proj, x.clone()).reshape(heads);
-        let v = linear3(&self.v_proj, x).reshape(heads);
-        let options = AttentionOptions {
-            scale: None,
-            causal: false,
-            key_mask: mask,
+        let layers = AttentionLayers {
+            q_proj,
+            k_proj,
+            v_proj: &self.v_proj,
+            out_proj: &self.out_proj,
+            n_heads: self.n_heads,
         };
-        let mixed = attention(q, k, v, &options).reshape([batch, n_tokens, d_model]);
-        linear3(&self.out_proj, mixed)
+        self_attention(layers, x, mask)
     }
 }
 
@@ -125,14 +121,9 @@ fn diagonal_attention(v_proj: &Linear, out_proj: &Linear, x: Tensor<3>) -> Tenso
 
 /// A linear layer with bias zero and weight Xavier-uniform (or zero), `[d_in, d_out]`.
 pub(crate) fn projection(d_in: usize, d_out: usize, zero: bool, device: &Device) -> Linear {
-    let initializer = if zero {
-        Initializer::Zeros
-    } else {
-        Initializer::XavierUniform { gain: 1.0 }
+    let initializer = match zero {
+        true => Initializer::Zeros,
+        false => Initializer::XavierUniform { gain: 1.0 },
     };
-    let weight: Param<Tensor<2>> = initializer.init_with([d_in, d_out], Some(d_in), Some(d_out), device);
-    Linear {
-        weight,
-        bias: Some(Initializer::Zeros.init([d_out], device)),
-    }
+    linear_with_bias(d_in, d_out, &initializer, device)
 }

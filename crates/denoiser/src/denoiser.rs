@@ -1,21 +1,12 @@
 //! The denoiser: one transformer block that repairs throttled tokens.
 
 use burn::config::Config;
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, Device, Tensor, activation};
-use diffprune_kernels::{gelu, layer_norm, linear3};
+use burn::tensor::{Bool, Device, Tensor};
+use diffprune_kernels::{Activation, ResidualNorms, draw_parameters, feed_forward};
 
 use crate::attention::{DenoiserAttention, DenoiserSelfAttention, DenoiserSelfAttentionConfig, projection};
-
-/// The nonlinearity between the two layers of the feed-forward part.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Gaussian error linear unit, erf form.
-    Gelu,
-    /// Rectified linear unit.
-    Relu,
-}
 
 /// Configuration of a [`Denoiser`].
 #[derive(Config, Debug)]
@@ -101,7 +92,7 @@ impl DenoiserConfig {
             norm_eps: self.norm_eps,
             activation: self.activation,
         };
-        denoiser.visit(&mut Draw);
+        draw_parameters(&denoiser);
         denoiser
     }
 }
@@ -116,40 +107,13 @@ impl Denoiser {
     ///   attention never looks at masked tokens. Outputs at masked places mean nothing.
     /// - output: `[batch, n_tokens, d_model]`
     pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        if self.norm_first {
-            let y = x.clone() + self.attn.forward(self.norm(&self.norm1, x), mask);
-            y.clone() + self.feed_forward(self.norm(&self.norm2, y))
-        } else {
-            let y = self.norm(&self.norm1, x.clone() + self.attn.forward(x, mask));
-            self.norm(&self.norm2, y.clone() + self.feed_forward(y))
-        }
-    }
-
-    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = linear3(&self.linear1, x);
-        let hidden = match self.activation {
-            Activation::Gelu => gelu(hidden),
-            Activation::Relu => activation::relu(hidden),
+        let norms = ResidualNorms {
+            norm1: &self.norm1,
+            norm2: &self.norm2,
+            norm_first: self.norm_first,
+            eps: self.norm_eps,
         };
-        linear3(&self.linear2, hidden)
-    }
-
-    fn norm(&self, layer: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-        let gamma = layer.gamma.val();
-        let beta = layer
-            .beta
-            .as_ref()
-            .map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-        layer_norm(x, gamma, beta, self.norm_eps)
-    }
-}
-
-/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the
-/// seed of the moment of `init`.
-struct Draw;
-
-impl ModuleVisitor for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
+        let feed_forward = |x| feed_forward(&self.linear1, self.activation, &self.linear2, x);
+        norms.forward(x, |x| self.attn.forward(x, mask), feed_forward)
     }
 }

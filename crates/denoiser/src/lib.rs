@@ -4,4 +4,5 @@ mod attention;
 mod denoiser;
 
 pub use attention::{DenoiserAttention, DenoiserSelfAttention, DenoiserSelfAttentionConfig};
-pub use denoiser::{Activation, Denoiser, DenoiserConfig};
+pub use denoiser::{Denoiser, DenoiserConfig};
+pub use diffprune_kernels::Activation;

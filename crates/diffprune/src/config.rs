@@ -1,8 +1,8 @@
 //! What DiffPrune is made of, as a configuration.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+use diffprune_kernels::draw_parameters;
 use diffprune_learned::{ConfigError, GateSettings, Head, HeadConfig, LearnedPruner, Method, TauRange};
 use diffprune_pruner::Budget;
 use diffprune_scorer::ScorerConfig;
@@ -54,10 +54,17 @@ pub struct DiffPruneConfig {
     pub selector: Option<HeadConfig>,
     /// The denoiser. Default: as wide as the tokens, diagonal attention.
     pub denoiser: Option<DenoiserConfig>,
+    /// Send gated tokens on as they are, without the denoiser: an ablation. Default: false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub without_denoiser: bool,
     /// The soft top-k operator. Default: Laplace on z-scored scores.
     pub softtopk: SoftTopKConfig,
     /// The throttler. Default: variance-preserving noise as strong as the tokens.
     pub throttler: ThrottlerConfig,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Default for DiffPruneConfig {
@@ -70,6 +77,7 @@ impl Default for DiffPruneConfig {
             scorer: ScorerChoice::Preset(ScorerPreset::Base),
             selector: None,
             denoiser: None,
+            without_denoiser: false,
             softtopk: SoftTopKConfig::new(),
             throttler: ThrottlerConfig::new(),
         }
@@ -254,17 +262,8 @@ fn draw(
         None => Head::Scorer(scorer),
         Some(head) => head.init(&cpu),
     };
-    head.visit(&mut Draw);
+    draw_parameters(&head);
     (head, denoiser)
-}
-
-/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the seed.
-struct Draw;
-
-impl ModuleVisitor for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 mod config;
 mod train;
+mod variants;
 
 pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
     DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport,
-    Trainee, Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
+    TrainWarning, Trainee, Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
 };
+pub use variants::{Variant, variants};
 
 // The family, so that one dependency is enough.
 pub use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
@@ -16,10 +18,10 @@ pub use diffprune_learned::{
     Atp, ConfigError, DiffPrune, Draws, DynamicLlava, DynamicVit, Gate, GateInput, GateSettings, Gated,
     GlimpsePrune, GumbelBackward, GumbelSte, Head, HeadCheckpoint, HeadConfig, HeadMetadata, LearnedMethod,
     LearnedPruner, Method, Operator, ScoringHead, TauRange, ThrottledGate, ThrottledInput, UnknownMethod,
-    methods, throttled_gate,
+    Unselected, methods, throttled_gate,
 };
 pub use diffprune_pruner::{
-    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Stage,
+    Budget, Grid, Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
 };
 pub use diffprune_scorer::{CheckpointError, Metadata, Scorer, ScorerCheckpoint, ScorerConfig};
 pub use diffprune_softtopk::{

@@ -2,14 +2,35 @@
 
 #[cfg(feature = "fused")]
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::config::Config;
+use burn::tensor::{Tensor, activation};
 
 #[cfg(feature = "fused")]
-use crate::fused::{self, Activation, FusedOps};
+use crate::fused::{self, FusedActivation, FusedOps};
 use crate::reference;
 
 /// Slope inside the sigmoid of [`quick_gelu`], as published with the CLIP models.
 pub(crate) const QUICK_GELU_SLOPE: f64 = 1.702;
+
+/// The nonlinearity of a network's feed-forward parts, as its configuration names it.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Gaussian error linear unit, erf form: [`gelu`].
+    Gelu,
+    /// Rectified linear unit: `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// Applies it to every element.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => gelu(x),
+            Self::Relu => activation::relu(x),
+        }
+    }
+}
 
 /// Gaussian error linear unit: `x * Phi(x)` with `Phi` the normal distribution function (the erf form).
 ///
@@ -18,7 +39,10 @@ pub(crate) const QUICK_GELU_SLOPE: f64 = 1.702;
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "fused")]
     if fused::serves(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Gelu));
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            FusedActivation::Gelu,
+        ));
     }
     reference::gelu(x)
 }
@@ -32,7 +56,7 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if fused::serves(&x) {
         return Tensor::from_dispatch(Dispatch::fused_activation(
             x.into_dispatch(),
-            Activation::QuickGelu,
+            FusedActivation::QuickGelu,
         ));
     }
     reference::quick_gelu(x)
@@ -45,7 +69,10 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "fused")]
     if fused::serves(&x) {
-        return Tensor::from_dispatch(Dispatch::fused_activation(x.into_dispatch(), Activation::Silu));
+        return Tensor::from_dispatch(Dispatch::fused_activation(
+            x.into_dispatch(),
+            FusedActivation::Silu,
+        ));
     }
     reference::silu(x)
 }

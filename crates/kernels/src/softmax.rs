@@ -2,11 +2,11 @@
 
 #[cfg(feature = "fused")]
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 
 #[cfg(feature = "fused")]
 use crate::fused::{self, FusedOps};
-use crate::reference;
+use crate::reference::in_statistics_dtype;
 
 /// Softmax over the last axis: `exp(x_j - max x) / sum_i exp(x_i - max x)`, sums in f32.
 ///
@@ -17,5 +17,10 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if fused::serves(&x) {
         return Tensor::from_dispatch(Dispatch::fused_softmax(x.into_dispatch()));
     }
-    reference::softmax(x)
+    composed(x)
+}
+
+/// See [`softmax`].
+pub fn composed<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    in_statistics_dtype(x, |x| activation::softmax(x, D - 1))
 }

@@ -6,7 +6,7 @@ use diffprune::{CaptionData, CaptionFolder, CaptionSample, DataError, Layout};
 use diffprune_eval::Annotations;
 use diffprune_mini::Boxes;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// The annotated relevance of the pictures of a data folder, for oracle arms.
 pub struct SceneTruth {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use diffprune::vlm::write_atomic;
 use diffprune_eval::{Benchmark, Question, Record, answer_files};
+use diffprune_files::write_whole;
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::files::make_folder;
 
 /// Name of the folder of answer files in an output folder.
@@ -37,7 +37,7 @@ pub fn write_answers(
             if let Some(folder) = path.parent() {
                 make_folder(folder)?;
             }
-            write_atomic(&path, text.as_bytes())?;
+            write_whole(&path, text.as_bytes())?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use diffprune::pruning::PerView;
 use diffprune::{LearnedPruner, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::methods::{PER_VIEW, in_each_view, names, untrained};
 use crate::suggestion::with_nearest;
 

@@ -4,18 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::Budget;
-use diffprune::vlm::write_atomic;
 use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
+use diffprune_files::write_whole;
 use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
 use crate::comparison::{Comparison, RunSettings};
+use crate::data;
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::experiment::write_world;
 use crate::files::make_folder;
 use crate::model::LoadedModel;
-use crate::{LabError, Observer, data};
+use crate::observer::Observer;
 
 /// Name of a card.
 pub const CARD: &str = "README.md";
@@ -42,7 +44,7 @@ pub fn write_card(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) 
     let path = model.dir.join(RECIPE);
     let recipe = fs::read_to_string(&path).map_err(LabError::io(&path, "read"))?;
     let text = card_without_scores(&recipe)? + &scores(&report);
-    write_atomic(model.dir.join(CARD), text.as_bytes())?;
+    write_whole(model.dir.join(CARD), text.as_bytes())?;
     Ok(report)
 }
 
@@ -62,7 +64,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     write_world(&world, &folder, observer)?;
     let vlm = model.vlm.as_ref();
     let protocol = data::protocol(vlm);
-    let questions = data::thinned(data::questions(&folder, protocol)?, 2);
+    let questions = data::thinned(data::read_questions(&folder, protocol)?, 2);
     let truth = SceneTruth::open(&folder)?;
     let source = ArmSource {
         vlm,
@@ -74,7 +76,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     let names = ["full", "text-only", "random", "oracle-keep", "oracle-drop"].map(String::from);
     let fingerprint = Digest::new()
         .text(&model.fingerprint()?)
-        .text(&data::fingerprint(&questions)?)
+        .text(&data::question_digest(&questions)?)
         .hex();
     let records = out.join(format!("records-{}.jsonl", &fingerprint[..8]));
     let comparison = Comparison {

@@ -14,9 +14,11 @@ use diffprune_eval::{
 use serde_json::Value;
 
 use crate::clock::timed;
+use crate::error::LabError;
 use crate::methods::Method;
 use crate::model::{LoadedModel, WeightType};
-use crate::{LabError, Observer, pictures};
+use crate::observer::Observer;
+use crate::pictures;
 
 /// Questions, arms and budgets on one model. Every front end that compares methods builds one of these: the records of a
 /// comparison, its report, its times and its pictures follow from it alone.
@@ -39,7 +41,7 @@ pub struct Comparison<'a> {
     pub budgets: Vec<Budget>,
     /// Relevance of the tokens of the pictures, for oracle arms.
     pub truth: Option<Box<dyn Annotations + 'a>>,
-    /// How the questions are answered.
+    /// Settings of the run over the questions.
     pub run: RunSettings,
     /// Seed of the intervals.
     pub seed: u64,
@@ -47,14 +49,14 @@ pub struct Comparison<'a> {
     pub resamples: Option<usize>,
 }
 
-/// How the questions of a comparison are answered.
+/// Settings of the run over the questions of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunSettings {
     /// Whose rules score the answers.
     pub protocols: Protocols,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
-    /// Whether the first sample that fails ends the run.
+    /// End at the first sample that fails, in place of leaving it out.
     pub strict: bool,
     /// Worker threads; `None` takes one for each core of a CPU, and one on any other device.
     pub threads: Option<usize>,
@@ -279,7 +281,7 @@ impl Comparison<'_> {
         } = wanted;
         let vlm = self.model.vlm.as_ref();
         pictures::draw_some(vlm, &self.questions, *count, methods, *budget, out)?;
-        pictures::collect(out)
+        pictures::drawn_pictures(out)
     }
 }
 

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use diffprune::Vlm;
-use diffprune::vlm::write_atomic;
 use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
+use diffprune_files::write_whole;
 use serde::Serialize;
 
-use crate::LabError;
 use crate::annotations::Captions;
 use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::make_folder;
 
 /// Name of the list of samples that were left out, in the folder of the results.
 pub const PROBLEMS: &str = "data.problems.jsonl";
 
-/// How benchmarks are read.
+/// The wording of the questions, and which of them are read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reading {
     /// Whose words the prompts have, and whose rules score.
@@ -57,7 +57,7 @@ impl Reading {
 ///
 /// # Errors
 /// When there are none, and at the first unusable sample.
-pub fn questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
+pub fn read_questions(root: &Path, prompts: Protocol) -> Result<Vec<Question>, LabError> {
     Ok(QuestionSet::read(root, &prompts.into(), true, &[])?.questions)
 }
 
@@ -149,7 +149,7 @@ impl QuestionSet {
             lines += &format!("{line}\n");
         }
         make_folder(out)?;
-        Ok(write_atomic(&path, lines.as_bytes())?)
+        Ok(write_whole(&path, lines.as_bytes())?)
     }
 
     /// The number of samples left out of each benchmark and the benchmarks that were not read, as the end of a note; empty
@@ -189,12 +189,12 @@ pub fn protocol(vlm: &dyn Vlm) -> Protocol {
 
 /// At most `per_image` questions about each picture of POPE in each of its sets, yes and no in turn.
 pub fn thinned(questions: Vec<Question>, per_image: usize) -> Vec<Question> {
-    let mut seen: HashMap<(String, String), usize> = HashMap::new();
+    let mut counts: HashMap<(String, String), usize> = HashMap::new();
     let mut keep = |question: &Question| {
         if question.benchmark != Benchmark::Pope {
             return true;
         }
-        let count = seen
+        let count = counts
             .entry((question.subset.clone(), question.image_name()))
             .or_default();
         *count += 1;
@@ -225,7 +225,7 @@ pub fn limited(questions: Vec<Question>, limit: Option<usize>) -> Vec<Question> 
 ///
 /// # Errors
 /// When a picture that is there cannot be read.
-pub fn fingerprint(questions: &[Question]) -> Result<String, LabError> {
+pub fn question_digest(questions: &[Question]) -> Result<String, LabError> {
     let add = |digest: Digest, question: &Question| {
         let reference = format!("{:?}", question.reference);
         let texts = [&question.id, &question.image_name(), &question.text, &reference];
@@ -310,7 +310,7 @@ fn folders_of(root: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// When a list of captions or of boxes is missing or damaged.
-pub fn captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
+pub fn read_captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
     if dir.join(diffprune::CAPTIONS_FILE).is_file() {
         return Ok((Captions::open(dir, boxes)?, None));
     }

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use diffprune_files::Fnv64;
 use serde::Serialize;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// Files up to this size are read as a whole.
 const WHOLE: u64 = 64 << 20;
@@ -16,9 +17,9 @@ const BLOCK: u64 = 64 << 10;
 /// Distance of the blocks' beginnings.
 const STRIDE: u64 = 1 << 20;
 
-/// An FNV-1a hash of 64 bit under construction.
+/// A digest under construction: [`Fnv64`] over texts and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest(u64);
+pub struct Digest(Fnv64);
 
 impl Default for Digest {
     fn default() -> Self {
@@ -29,20 +30,47 @@ impl Default for Digest {
 impl Digest {
     /// The hash of no bytes.
     pub fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self(Fnv64::new())
+    }
+
+    /// The digest of settings.
+    ///
+    /// # Errors
+    /// When they cannot be written as JSON.
+    pub fn of_settings<T: Serialize>(settings: &T) -> Result<Self, LabError> {
+        Ok(Self::new().text(&serde_json::to_string(settings)?))
+    }
+
+    /// The digest of a folder's files of these names, and of every safetensors file in it.
+    ///
+    /// # Errors
+    /// When the folder or a file cannot be read.
+    pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Self, LabError> {
+        let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+        let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
+        for entry in entries {
+            let path = entry.map_err(LabError::io(dir, "read"))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
+                files.push(path);
+            }
+        }
+        files.sort();
+        files
+            .iter()
+            .try_fold(Self::new(), |digest, file| digest.file(file))
     }
 
     /// The hash with these bytes behind what was there.
-    pub fn bytes(mut self, bytes: &[u8]) -> Self {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        Self(self.0.bytes(bytes))
     }
 
     /// The hash with a text behind what was there, kept apart from the next one.
     pub fn text(self, text: &str) -> Self {
-        self.bytes(text.as_bytes()).bytes(&[0xff])
+        Self(self.0.text(text))
     }
 
     /// The hash with a file behind what was there: its name, its length and its bytes, of files above 64 MiB 64 KiB of each
@@ -62,43 +90,13 @@ impl Digest {
 
     /// Sixteen hexadecimal digits.
     pub fn hex(&self) -> String {
-        format!("{:016x}", self.0)
+        self.0.hex()
     }
 
     /// The first eight digits, for names of folders.
     pub fn short(&self) -> String {
-        self.hex()[..8].to_string()
+        self.0.short()
     }
-}
-
-/// The digest of settings.
-///
-/// # Errors
-/// When they cannot be written as JSON.
-pub fn of_settings<T: Serialize>(settings: &T) -> Result<Digest, LabError> {
-    Ok(Digest::new().text(&serde_json::to_string(settings)?))
-}
-
-/// The digest of a folder's files of these names, and of every safetensors file in it.
-///
-/// # Errors
-/// When the folder or a file cannot be read.
-pub fn of_folder(dir: &Path, names: &[&str]) -> Result<Digest, LabError> {
-    let mut files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
-    let entries = std::fs::read_dir(dir).map_err(LabError::io(dir, "read"))?;
-    for entry in entries {
-        let path = entry.map_err(LabError::io(dir, "read"))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-        .iter()
-        .try_fold(Digest::new(), |digest, file| digest.file(file))
 }
 
 fn sampled(path: &Path, digest: Digest) -> std::io::Result<Digest> {
@@ -130,7 +128,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         write("a.safetensors", "one");
         write("config.json", "{}");
-        let digest = || of_folder(dir.path(), &["config.json"]).unwrap().hex();
+        let digest = || Digest::of_folder(dir.path(), &["config.json"]).unwrap().hex();
         let first = digest();
         write("other.txt", "not looked at");
         assert_eq!(digest(), first);

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use diffprune::pruning::Segment;
-use diffprune::vlm::{PruneOptions, encode, prepare_encoded, write_atomic};
+use diffprune::vlm::{PruneOptions, encode, prepare_encoded};
 use diffprune::{Grid, Layout, Vlm};
 use diffprune_eval::heat_map;
+use diffprune_files::write_whole;
 use image::{ImageFormat, RgbImage};
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::methods::Method;
 
 /// Numbers of kept tokens.
@@ -89,6 +90,6 @@ pub fn draw(
             path: out.into(),
             source,
         })?;
-    write_atomic(out, bytes.get_ref())?;
+    write_whole(out, bytes.get_ref())?;
     Ok(KeptCounts::new(layout, images.keep_indices(0)))
 }

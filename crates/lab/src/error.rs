@@ -32,6 +32,10 @@ pub enum LabError {
         source: std::io::Error,
     },
 
+    /// A pilot study could not be carried out.
+    #[error(transparent)]
+    Pilot(#[from] diffprune_pilots::PilotError),
+
     /// A JSON file that an earlier run wrote cannot be read.
     #[error("{}: {wanted}", path.display())]
     Json {
@@ -150,9 +154,13 @@ pub enum LabError {
     #[error(transparent)]
     Vlm(Box<VlmError>),
 
-    /// A checkpoint, a picture or a text cannot be read, or a file cannot be written.
+    /// A checkpoint, a picture or a text cannot be read.
     #[error(transparent)]
     Load(Box<LoadError>),
+
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] diffprune_files::WriteError),
 
     /// A training failed.
     #[error(transparent)]

@@ -10,10 +10,11 @@ use crate::answers::{ANSWERS, write_answers};
 use crate::arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::data::{self, QuestionSet, Reading};
-use crate::digest::{self, Digest};
+use crate::digest::Digest;
+use crate::error::LabError;
 use crate::methods::{Method, default_method, load_scorer};
 use crate::model::LoadedModel;
-use crate::{LabError, Observer};
+use crate::observer::Observer;
 
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";
@@ -27,7 +28,7 @@ pub const RECORDS: &str = "records.jsonl";
 pub struct Evaluation {
     /// Folder with benchmarks (gqa, pope, textvqa, mme, ...) in their official formats.
     pub data: PathBuf,
-    /// How they are read.
+    /// The wording of the questions, and which of them are read.
     pub reading: Reading,
     /// The benchmarks that are asked; empty for all that are there.
     pub benchmarks: Vec<Benchmark>,
@@ -45,9 +46,9 @@ pub struct Evaluation {
     pub oracle_questions: usize,
     /// Longest answer in new tokens; `None` takes the protocol's.
     pub max_new_tokens: Option<usize>,
-    /// Whether the first unusable sample and the first failure end the evaluation.
+    /// End at the first unusable sample and at the first failure, in place of leaving them out.
     pub strict: bool,
-    /// Whether the answers are also written for official programs, below [`ANSWERS`].
+    /// Also write the answers for official programs, below [`ANSWERS`].
     pub answer_files: bool,
     /// Pictures of kept tokens in the report.
     pub pictures: usize,
@@ -76,7 +77,7 @@ pub enum Evaluated {
 }
 
 impl Evaluation {
-    /// Every arm that needs no training of the defaults, at the papers' budgets, on all questions of a folder.
+    /// The default arms that need no training, at the papers' budgets, on all questions of a folder.
     pub fn new(data: impl Into<PathBuf>, reading: Reading) -> Self {
         Self {
             data: data.into(),
@@ -111,7 +112,7 @@ impl Evaluation {
         let (names, arms) = self.arms(model, &scorers)?;
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
-            .text(&data::fingerprint(&questions)?)
+            .text(&data::question_digest(&questions)?)
             .text(&format!(
                 "{:?} {:?} {hashes:?}",
                 self.reading, self.max_new_tokens
@@ -174,7 +175,7 @@ impl Evaluation {
     /// A hash of the files of each scorer.
     fn scorer_hashes(&self) -> Result<Vec<String>, LabError> {
         let hash = |(name, dir): &(String, PathBuf)| {
-            let digest = digest::of_folder(dir, &["diffprune.json"])?;
+            let digest = Digest::of_folder(dir, &["diffprune.json"])?;
             Ok(format!("{name}={}", digest.hex()))
         };
         let mut hashes = self

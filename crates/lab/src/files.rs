@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use diffprune::vlm::write_atomic;
+use diffprune_files::write_whole;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// Makes a folder and those above it.
 ///
@@ -21,7 +21,7 @@ pub fn make_folder(dir: &Path) -> Result<(), LabError> {
 
 /// Writes a value as indented JSON, whole or not at all.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), LabError> {
-    Ok(write_atomic(path, &serde_json::to_vec_pretty(value)?)?)
+    Ok(write_whole(path, &serde_json::to_vec_pretty(value)?)?)
 }
 
 /// Reads what [`write_json`] wrote; `wanted` says what that was.

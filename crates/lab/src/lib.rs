@@ -18,6 +18,7 @@ mod methods;
 mod model;
 mod observer;
 mod pictures;
+mod pilots;
 mod revision;
 mod stored;
 mod suggestion;
@@ -30,16 +31,16 @@ pub use card::{CARD, RECIPE, card_without_scores, write_card};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 pub use data::{
-    PROBLEMS, QuestionSet, Reading, benchmark_folder, captions, fingerprint, limited, protocol, questions,
-    thinned, unknown_folders,
+    PROBLEMS, QuestionSet, Reading, benchmark_folder, limited, protocol, question_digest, read_captions,
+    read_questions, thinned, unknown_folders,
 };
-pub use digest::{Digest, of_folder, of_settings};
+pub use digest::Digest;
 pub use drawing::{KeptCounts, draw};
 pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
-    Experiment, Learned, Ledger, Lineup, ModelReport, Plan, RunnableArms, STAGES, Series, Stage, World, page,
-    runnable_arms, training_summary, write_world,
+    Experiment, Learned, Ledger, Lineup, ModelReport, Plan, RunnableArms, STAGES, Series, Stage, World,
+    index_page, runnable_arms, training_summary, write_world,
 };
 pub use files::make_folder;
 pub use methods::{
@@ -48,7 +49,8 @@ pub use methods::{
 };
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
-pub use pictures::collect;
+pub use pictures::drawn_pictures;
+pub use pilots::PilotModel;
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};
 pub use suggestion::nearest;

@@ -10,9 +10,9 @@ use diffprune::{
     CheckpointError, DiffPruneConfig, HeadCheckpoint, LearnedPruner, PruneError, Pruner, ScorerChoice,
     ScorerPreset, Vlm,
 };
-use diffprune_baselines::{find, registry};
+use diffprune_baselines::{Encoder, find_for, registry};
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::suggestion::with_nearest;
 
 /// The texts that name methods.
@@ -65,7 +65,7 @@ impl Method {
                 scorer: Some(scorer),
             },
             (None, per_view) => Self {
-                pruner: fixed(name.base, per_view)?,
+                pruner: fixed(name.base, per_view, vlm.family())?,
                 scorer: None,
             },
         })
@@ -113,7 +113,7 @@ struct Name<'a> {
     base: &'a str,
     /// The folder of a scorer.
     dir: Option<&'a Path>,
-    /// Whether each view chooses by itself.
+    /// True when each view chooses by itself.
     per_view: bool,
 }
 
@@ -139,9 +139,13 @@ impl<'a> Name<'a> {
     }
 }
 
-/// A method that needs no training.
-fn fixed(name: &str, per_view: bool) -> Result<Arc<dyn Pruner>, LabError> {
-    match find(name) {
+/// A method that needs no training, in its form for a family.
+fn fixed(name: &str, per_view: bool, family: Family) -> Result<Arc<dyn Pruner>, LabError> {
+    let encoder = match family {
+        Family::Qwen25Vl => Encoder::WithoutClass,
+        _ => Encoder::WithClass,
+    };
+    match find_for(name, encoder) {
         None => Err(unknown(name)),
         Some(pruner) if per_view => Ok(Arc::new(in_each_view(pruner)?)),
         Some(pruner) => Ok(pruner.into()),
@@ -182,7 +186,7 @@ pub fn check_method(text: &str, family: Family) -> Result<Option<Arc<dyn Pruner>
     if name.dir.is_some() || name.base == "untrained" {
         return Ok(None);
     }
-    let pruner = fixed(name.base, name.per_view)?;
+    let pruner = fixed(name.base, name.per_view, family)?;
     let signals = pruner.signals();
     // Methods that can do with the attention that tokens receive ask for it too.
     let no_class = family == Family::Qwen25Vl && !signals.received_attention;

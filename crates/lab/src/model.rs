@@ -1,4 +1,4 @@
-//! A model that was read, with everything that tells its results from those of others.
+//! A model read from a folder, and its identity.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use burn::tensor::{DType, Device};
 use diffprune::vlm::checkpoint_dtype;
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
+use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::folder_name;
-use crate::{LabError, digest};
 
 /// The files beside the weights that decide the answers.
 const ANSWERING: [&str; 9] = [
@@ -123,7 +124,7 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the model computes on the CPU.
+    /// True when the model computes on the CPU.
     pub fn is_on_cpu(&self) -> bool {
         self.vlm.device() == Device::flex()
     }
@@ -133,7 +134,7 @@ impl LoadedModel {
     /// # Errors
     /// When a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, LabError> {
-        let digest = digest::of_folder(&self.dir, &ANSWERING)?;
+        let digest = Digest::of_folder(&self.dir, &ANSWERING)?;
         // Without options the hash is that of the folder.
         Ok(match self.options.as_str() {
             "" => digest.hex(),

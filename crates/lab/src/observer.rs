@@ -1,10 +1,10 @@
-//! What an experiment tells while it runs.
+//! The messages of an experiment while it runs.
 
 use diffprune::training::Progress;
 use diffprune_eval::Report;
 
-/// Told what an experiment is doing. Every method has a default that does nothing, and `()` is the observer that
-/// keeps quiet.
+/// Receives the stages, remarks and reports of an experiment while it runs. Every method has a default that does nothing,
+/// and `()` is the silent observer.
 pub trait Observer: Send {
     /// A stage begins; a `complete` one is only read again.
     fn stage(&mut self, name: &str, complete: bool) {
@@ -27,7 +27,7 @@ pub trait Observer: Send {
         Progress::silent()
     }
 
-    /// Whether the run over the questions shows its own progress on standard error.
+    /// True when the run over the questions shows its own progress on standard error.
     fn shows_answers(&self) -> bool {
         false
     }

@@ -8,8 +8,8 @@ use diffprune::vlm::{PruneOptions, load_image};
 use diffprune::{Budget, Vlm};
 use diffprune_eval::{Benchmark, Figure, Figures, Question};
 
-use crate::LabError;
 use crate::drawing::draw;
+use crate::error::LabError;
 use crate::files::make_folder;
 use crate::methods::Method;
 
@@ -63,7 +63,7 @@ fn some(questions: &[Question], count: usize) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn collect(out: &Path) -> Result<Figures, LabError> {
+pub fn drawn_pictures(out: &Path) -> Result<Figures, LabError> {
     let folder = out.join(FOLDER);
     let names = if folder.is_dir() {
         drawn(&folder)?

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diffprune_eval::{Benchmark, Meta, PromptRule, Record, RecordFile, Report, ReportOptions};
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::evaluation::RECORDS;
 use crate::files::folder_name;
 

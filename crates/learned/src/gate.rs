@@ -151,6 +151,9 @@ pub struct Gated {
     pub weights: Tensor<2>,
     /// The method's own loss, weighted, as a mean over the images, `[1]`; `None` for methods without one.
     pub penalty: Option<Tensor<1>>,
+    /// The tokens of each image that go on, in ascending order, where a method takes the others out: they then pass by the
+    /// denoiser too. `None`: all stay in the sequence.
+    pub kept: Option<Vec<Vec<usize>>>,
 }
 
 impl Draws<'_> {
@@ -189,6 +192,7 @@ impl GateInput<'_> {
             tokens: self.tokens.clone() * column.cast(self.tokens.dtype()),
             weights,
             penalty,
+            kept: None,
         }
     }
 

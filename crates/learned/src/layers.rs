@@ -1,9 +1,9 @@
 //! Parts that the heads share.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, Tensor};
-use diffprune_kernels::{gelu, layer_norm, linear3};
+use diffprune_kernels::{apply_layer_norm, gelu, linear_with_bias, linear3};
 
 /// Epsilon of the layer norms.
 const NORM_EPS: f64 = 1e-5;
@@ -12,15 +12,11 @@ const INIT_STD: f64 = 0.02;
 
 /// A linear layer with normal weights and a bias of zero.
 pub(crate) fn linear(d_in: usize, d_out: usize, device: &Device) -> Linear {
-    let weight: Param<Tensor<2>> = Initializer::Normal {
+    let normal = Initializer::Normal {
         mean: 0.0,
         std: INIT_STD,
-    }
-    .init([d_in, d_out], device);
-    Linear {
-        weight,
-        bias: Some(Initializer::Zeros.init([d_out], device)),
-    }
+    };
+    linear_with_bias(d_in, d_out, &normal, device)
 }
 
 /// Layer norm, linear layer, GELU.
@@ -50,12 +46,7 @@ pub(crate) fn norm(width: usize, device: &Device) -> LayerNorm {
 
 /// The layer norm of tokens, cast to the float type of the parameters.
 pub(crate) fn apply_norm(layer: &LayerNorm, tokens: Tensor<3>) -> Tensor<3> {
-    let gamma = layer.gamma.val();
-    let beta = layer
-        .beta
-        .as_ref()
-        .map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-    layer_norm(tokens.cast(gamma.dtype()), gamma, beta, NORM_EPS)
+    apply_layer_norm(layer, tokens.cast(layer.gamma.dtype()), NORM_EPS)
 }
 
 /// Two logits per token from its own half of the channels and the mean of the other half over the kept tokens.

@@ -36,7 +36,7 @@ pub use entry::{Argument, LearnedMethod, UnknownMethod};
 pub use error::{ConfigError, HeadConfigError};
 pub use gate::{Draws, Gate, GateInput, GateSettings, Gated, ScoringHead, TauRange};
 pub use glimpse_prune::{GlimpseLossConfig, GlimpsePredictor, GlimpsePredictorConfig, GlimpsePrune};
-pub use gumbel::{GumbelBackward, GumbelSte};
+pub use gumbel::{GumbelBackward, GumbelSte, Unselected};
 pub use operator::Operator;
 pub use pruner::LearnedPruner;
 pub use registry::{Head, HeadConfig, Method, methods};

@@ -176,6 +176,7 @@ impl ThrottledGate {
             tokens: throttled,
             weights,
             penalty: None,
+            kept: None,
         }
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod classify;
 mod error;
 mod export;
 mod files;
@@ -8,6 +9,7 @@ mod pretrain;
 mod text;
 mod world;
 
+pub use classify::{ClassScene, ClassScenes, DeitRecipe, TrainedDeit, class_names, train_deit};
 pub use diffprune_vlm::Family;
 pub use error::MiniError;
 pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};

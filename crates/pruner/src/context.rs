@@ -2,7 +2,8 @@
 
 use burn::tensor::{Bool, FloatDType, Tensor};
 
-use crate::{Budget, Layout, Observed, PruneError};
+use crate::pruner::required;
+use crate::{Budget, Layout, Observed, PruneError, PruneResult};
 
 /// The visual tokens of a batch of images, the budget of each, and the signals that the method asked for.
 #[derive(Debug, Clone)]
@@ -135,10 +136,8 @@ impl PruningContext {
         field: impl FnOnce(&'a Observed) -> &'a Option<T>,
         method: &str,
         signal: &'static str,
-    ) -> Result<&'a T, PruneError> {
-        field(&self.observed)
-            .as_ref()
-            .ok_or_else(|| PruneError::missing(method, signal))
+    ) -> PruneResult<&'a T> {
+        required(field(&self.observed), method, signal)
     }
 
     /// The `[CLS]` attention, `[b, n_heads, n]`, or the error that tells which method misses it.

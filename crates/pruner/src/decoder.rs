@@ -2,12 +2,13 @@
 
 use burn::tensor::Tensor;
 
-use crate::{Budget, PruneError, Pruner};
+use crate::pruner::required;
+use crate::{Budget, PruneError, PruneResult, Pruner};
 
 /// A method that drops visual tokens between the layers of the decoder, while the prompts are read.
 ///
-/// It is a [`Pruner`] whose [`Pruner::select`] keeps every token and whose [`Pruner::decoder`] gives itself;
-/// [`Pruner::positions`] says which position ids the later layers use. The decoder calls it for one sequence at a time;
+/// It is a [`Pruner`] whose [`Pruner::decoder`] gives itself, and whose [`Pruner::select`] is the default, which keeps
+/// every token; [`Pruner::positions`] says which position ids the later layers use. The decoder calls it for one sequence at a time;
 /// sequences without visual tokens are never shown to it.
 pub trait DecoderPruner: Pruner {
     /// Where the method acts on a sequence with `n_visual` visual tokens, by ascending layer; nothing when the budget
@@ -15,12 +16,7 @@ pub trait DecoderPruner: Pruner {
     ///
     /// # Errors
     /// When the budget keeps nothing, or the method cannot meet it with so many layers.
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError>;
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>>;
 
     /// The text tokens that ask, for stages that want rows of [`Queries::Raters`]: ascending, counted from the first
     /// token after the last visual one. Called once, before the first layer.
@@ -35,11 +31,7 @@ pub trait DecoderPruner: Pruner {
     ///
     /// # Errors
     /// When a signal is missing or not finite.
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError>;
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection>;
 }
 
 /// One place at which a method acts.
@@ -157,10 +149,8 @@ impl DecoderContext {
         field: impl FnOnce(&'a DecoderObserved) -> &'a Option<T>,
         method: &str,
         signal: &'static str,
-    ) -> Result<&'a T, PruneError> {
-        field(&self.observed)
-            .as_ref()
-            .ok_or_else(|| PruneError::missing(method, signal))
+    ) -> PruneResult<&'a T> {
+        required(field(&self.observed), method, signal)
     }
 }
 

@@ -43,20 +43,17 @@ impl Area {
 
     /// The square around a centred image of `width` by `height` pixels, as padding to a square makes it.
     pub fn padded_square(width: u32, height: u32) -> Self {
-        let side = f64::from(width.max(height));
-        let (x, y) = (side / f64::from(width.max(1)), side / f64::from(height.max(1)));
-        Self {
-            left: (1.0 - x) / 2.0,
-            top: (1.0 - y) / 2.0,
-            right: (1.0 + x) / 2.0,
-            bottom: (1.0 + y) / 2.0,
-        }
+        Self::centred_square(width.max(height), width, height)
     }
 
     /// The largest centred square of an image of `width` by `height` pixels, as cropping to a square makes it.
     pub fn cropped_square(width: u32, height: u32) -> Self {
-        let side = f64::from(width.min(height));
-        let (x, y) = (side / f64::from(width.max(1)), side / f64::from(height.max(1)));
+        Self::centred_square(width.min(height), width, height)
+    }
+
+    fn centred_square(side: u32, width: u32, height: u32) -> Self {
+        let part = |whole: u32| f64::from(side) / f64::from(whole.max(1));
+        let (x, y) = (part(width), part(height));
         Self {
             left: (1.0 - x) / 2.0,
             top: (1.0 - y) / 2.0,

@@ -18,6 +18,6 @@ pub use decoder::{
 };
 pub use layout::{Area, Grid, Layout, Segment, View};
 pub use per_view::PerView;
-pub use pruner::{PositionRule, PruneError, Pruner, Stage};
+pub use pruner::{PositionRule, PruneError, PruneResult, Pruner};
 pub use selection::{Selection, Space};
 pub use signals::{Keys, Observed, Signals, WideAttention};

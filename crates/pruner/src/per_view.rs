@@ -4,7 +4,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::{
     Area, Budget, Grid, Keys, Layout, Observed, PositionRule, PruneError, Pruner, PruningContext, Selection,
-    Signals, Stage, View, WideAttention,
+    Signals, View, WideAttention,
 };
 
 /// Runs a method on each view (the small whole image, each tile) as if it were an image, with a share of the image's
@@ -37,10 +37,6 @@ impl From<Box<dyn Pruner>> for PerView {
 impl Pruner for PerView {
     fn name(&self) -> &str {
         &self.name
-    }
-
-    fn stage(&self) -> Stage {
-        self.inner.stage()
     }
 
     fn signals(&self) -> Signals {

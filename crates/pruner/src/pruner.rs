@@ -4,16 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Budget, DecoderPruner, PruningContext, Selection, Signals};
 
-/// Where a method acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// Between the vision encoder and the projector.
-    Vision,
-    /// Before decoder layer `i` (counted from 0) of the language model.
-    Decoder(usize),
-}
-
 /// Which position ids the kept tokens get in the language model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,11 +20,6 @@ pub trait Pruner: Send + Sync {
     /// Short name for tables and the command line, lower case.
     fn name(&self) -> &str;
 
-    /// Where the method acts.
-    fn stage(&self) -> Stage {
-        Stage::Vision
-    }
-
     /// What must be computed beside the tokens.
     fn signals(&self) -> Signals {
         Signals::default()
@@ -45,18 +30,32 @@ pub trait Pruner: Send + Sync {
         PositionRule::Keep
     }
 
-    /// The part of the method that acts inside the language model, if it is of that kind; its [`Self::select`] then
-    /// keeps every token.
+    /// The part of the method that acts inside the language model, if it is of that kind.
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         None
     }
 
     /// Chooses at most `context.budget(row)` tokens of each image.
     ///
+    /// A method with a part inside the language model ([`Self::decoder`]) keeps every token here, which is what this
+    /// default does for it. Every other method writes its own.
+    ///
     /// # Errors
-    /// When a signal is missing or the tokens or scores are not finite.
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError>;
+    /// When a signal is missing or the tokens or scores are not finite; [`PruneError::NoChoice`] from the default when
+    /// the method acts nowhere.
+    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+        if self.decoder().is_none() {
+            return Err(PruneError::NoChoice {
+                method: self.name().to_string(),
+            });
+        }
+        let all = |row: usize| (0..context.n_tokens(row)).collect();
+        Ok(Selection::keep((0..context.batch()).map(all).collect()))
+    }
 }
+
+/// What a method found, or why it could not choose.
+pub type PruneResult<T> = Result<T, PruneError>;
 
 /// Why a method could not choose.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +117,14 @@ pub enum PruneError {
         /// The smallest average that the method can reach.
         least: usize,
     },
+    /// The method neither chooses before the language model nor acts inside it.
+    #[error(
+        "{method} chooses nowhere, expected a choice before the language model or inside it; implement `select` or `decoder`"
+    )]
+    NoChoice {
+        /// The method.
+        method: String,
+    },
     /// Sizes do not fit together.
     #[error("{what}: found {found}, wanted {wanted}")]
     Shape {
@@ -128,6 +135,17 @@ pub enum PruneError {
         /// The number wanted.
         wanted: usize,
     },
+}
+
+/// A signal, or the error that tells which method misses it.
+pub(crate) fn required<'a, T>(
+    observed: &'a Option<T>,
+    method: &str,
+    signal: &'static str,
+) -> PruneResult<&'a T> {
+    observed
+        .as_ref()
+        .ok_or_else(|| PruneError::missing(method, signal))
 }
 
 impl PruneError {

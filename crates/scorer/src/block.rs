@@ -1,19 +1,12 @@
 //! The transformer block that the scorer is made of.
 
 use burn::config::Config;
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::{Bool, Device, Tensor, activation};
-use diffprune_kernels::{AttentionOptions, attention, gelu, layer_norm, linear3};
-
-/// The nonlinearity between the two layers of the feed-forward part.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// Gaussian error linear unit, erf form.
-    Gelu,
-    /// Rectified linear unit.
-    Relu,
-}
+use burn::tensor::{Bool, Device, Tensor};
+use diffprune_kernels::{
+    Activation, AttentionLayers, ResidualNorms, feed_forward, linear_with_bias, self_attention,
+};
 
 /// Configuration of a [`TransformerBlock`].
 #[derive(Config, Debug, PartialEq)]
@@ -95,7 +88,9 @@ impl TransformerBlockConfig {
             "n_heads {n_heads} must divide d_model {d_model}"
         );
         let norm = LayerNormConfig::new(d_model).with_epsilon(self.norm_eps);
-        let square = || projection(d_model, d_model, device);
+        let projection =
+            |d_in, d_out| linear_with_bias(d_in, d_out, &Initializer::XavierUniform { gain: 1.0 }, device);
+        let square = || projection(d_model, d_model);
         TransformerBlock {
             norm1: norm.init(device),
             attn: SelfAttention {
@@ -106,8 +101,8 @@ impl TransformerBlockConfig {
                 n_heads,
             },
             norm2: norm.init(device),
-            linear1: projection(d_model, d_ff, device),
-            linear2: projection(d_ff, d_model, device),
+            linear1: projection(d_model, d_ff),
+            linear2: projection(d_ff, d_model),
             norm_first: self.norm_first,
             norm_eps: self.norm_eps,
             activation: self.activation,
@@ -124,22 +119,14 @@ impl TransformerBlock {
     /// - mask: `[batch, n_tokens]`, true = a real token; the others are not attended to
     /// - output: `[batch, n_tokens, d_model]`
     pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        if self.norm_first {
-            let y = x.clone() + self.attn.forward(norm(&self.norm1, x, self.norm_eps), mask);
-            y.clone() + self.feed_forward(norm(&self.norm2, y, self.norm_eps))
-        } else {
-            let y = norm(&self.norm1, x.clone() + self.attn.forward(x, mask), self.norm_eps);
-            norm(&self.norm2, y.clone() + self.feed_forward(y), self.norm_eps)
-        }
-    }
-
-    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = linear3(&self.linear1, x);
-        let hidden = match self.activation {
-            Activation::Gelu => gelu(hidden),
-            Activation::Relu => activation::relu(hidden),
+        let norms = ResidualNorms {
+            norm1: &self.norm1,
+            norm2: &self.norm2,
+            norm_first: self.norm_first,
+            eps: self.norm_eps,
         };
-        linear3(&self.linear2, hidden)
+        let feed_forward = |x| feed_forward(&self.linear1, self.activation, &self.linear2, x);
+        norms.forward(x, |x| self.attn.forward(x, mask), feed_forward)
     }
 }
 
@@ -152,37 +139,13 @@ impl SelfAttention {
     /// - mask: `[batch, n_tokens]`, true = may be attended to
     /// - output: `[batch, n_tokens, d_model]`
     pub fn forward(&self, x: Tensor<3>, mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        let [batch, n_tokens, d_model] = x.dims();
-        let heads = [batch, n_tokens, self.n_heads, d_model / self.n_heads];
-        let q = linear3(&self.q_proj, x.clone()).reshape(heads);
-        let k = linear3(&self.k_proj, x.clone()).reshape(heads);
-        let v = linear3(&self.v_proj, x).reshape(heads);
-        let options = AttentionOptions {
-            scale: None,
-            causal: false,
-            key_mask: mask,
+        let layers = AttentionLayers {
+            q_proj: &self.q_proj,
+            k_proj: &self.k_proj,
+            v_proj: &self.v_proj,
+            out_proj: &self.out_proj,
+            n_heads: self.n_heads,
         };
-        let mixed = attention(q, k, v, &options).reshape([batch, n_tokens, d_model]);
-        linear3(&self.out_proj, mixed)
-    }
-}
-
-/// Applies a layer norm through the fused kernel (statistics in f32, fused backward).
-pub(crate) fn norm(layer: &LayerNorm, x: Tensor<3>, eps: f64) -> Tensor<3> {
-    let gamma = layer.gamma.val();
-    let beta = layer
-        .beta
-        .as_ref()
-        .map_or_else(|| gamma.zeros_like(), |beta| beta.val());
-    layer_norm(x, gamma, beta, eps)
-}
-
-/// A linear layer with weight Xavier-uniform, `[d_in, d_out]`, and bias zero.
-fn projection(d_in: usize, d_out: usize, device: &Device) -> Linear {
-    let weight: Param<Tensor<2>> =
-        Initializer::XavierUniform { gain: 1.0 }.init_with([d_in, d_out], Some(d_in), Some(d_out), device);
-    Linear {
-        weight,
-        bias: Some(Initializer::Zeros.init([d_out], device)),
+        self_attention(layers, x, mask)
     }
 }

@@ -2,7 +2,9 @@
 
 use burn::config::Config;
 
-use crate::block::{Activation, TransformerBlockConfig};
+use diffprune_kernels::Activation;
+
+use crate::block::TransformerBlockConfig;
 
 /// Configuration of a [`Scorer`](crate::Scorer).
 #[derive(Config, Debug, PartialEq)]

@@ -1,10 +1,11 @@
 //! The scorer: vision tokens in, one score per token out.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Bool, Device, FloatDType, Tensor};
+use diffprune_kernels::{apply_layer_norm, draw_parameters};
 
-use crate::block::{TransformerBlock, norm};
+use crate::block::TransformerBlock;
 use crate::config::ScorerConfig;
 
 /// Standard deviation of the head's initial weights.
@@ -50,7 +51,7 @@ impl ScorerConfig {
     /// If [`check`](Self::check) finds a fault.
     pub fn init(&self, device: &Device) -> Scorer {
         let scorer = self.init_lazy(device);
-        scorer.visit(&mut Draw);
+        draw_parameters(&scorer);
         scorer
     }
 
@@ -101,12 +102,12 @@ impl Scorer {
         let eps = self.config.norm_eps;
         let mut hidden = tokens.cast(self.final_norm.gamma.dtype());
         if let Some(input_norm) = &self.input_norm {
-            hidden = norm(input_norm, hidden, eps);
+            hidden = apply_layer_norm(input_norm, hidden, eps);
         }
         for block in &self.blocks {
             hidden = block.forward(hidden, mask.clone());
         }
-        self.score(norm(&self.final_norm, hidden, eps))
+        self.score(apply_layer_norm(&self.final_norm, hidden, eps))
     }
 
     /// The head, as a product and a sum: a matrix product with one column is where GPU backends have gone
@@ -122,15 +123,5 @@ impl Scorer {
         (hidden.cast(FloatDType::F32) * weight)
             .sum_dim(2)
             .squeeze_dim::<2>(2)
-    }
-}
-
-/// Burn draws a parameter when it is first read; reading all of them at once ties the values to the
-/// seed of the moment of `init`.
-struct Draw;
-
-impl ModuleVisitor for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let _ = param.val();
     }
 }

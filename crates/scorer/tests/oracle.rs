@@ -3,210 +3,50 @@
 //! The identity attention mask is played by a batch of one-token samples: there too every token sees only
 //! itself.
 
-use std::path::{Path, PathBuf};
+use burn::tensor::Tensor;
+use diffprune_scorer::{TransformerBlock, TransformerBlockConfig};
+use diffprune_test_support::encoder_block::{self, Block, Layers};
 
-use burn::module::Param;
-use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use diffprune_scorer::{Activation, SelfAttention, TransformerBlock, TransformerBlockConfig};
-use safetensors::SafeTensors;
-use serde_json::Value;
+struct Tested {
+    block: TransformerBlock,
+    alone: bool,
+}
 
-/// Largest difference allowed, relative to the largest value of the tensor compared.
-const OUTPUT_TOLERANCE: f32 = 2e-5;
-const GRADIENT_TOLERANCE: f32 = 2e-4;
+impl Block for Tested {
+    fn layers(&mut self) -> Layers<'_> {
+        let block = &mut self.block;
+        let attn = &mut block.attn;
+        Layers {
+            norm1: &mut block.norm1,
+            norm2: &mut block.norm2,
+            linear1: &mut block.linear1,
+            linear2: &mut block.linear2,
+            out_proj: &mut attn.out_proj,
+            in_proj: [&mut attn.q_proj, &mut attn.k_proj, &mut attn.v_proj].map(Some),
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, n_tokens, d_model] = x.dims();
+        let samples = match self.alone {
+            true => [batch * n_tokens, 1, d_model],
+            false => [batch, n_tokens, d_model],
+        };
+        let y = self.block.forward(x.reshape(samples), None);
+        y.reshape([batch, n_tokens, d_model])
+    }
+}
 
 #[test]
 fn agrees_with_pytorch_in_every_case() {
-    let folder = fixtures().join("hf/encoder_block");
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).expect("manifest.json"))
-            .expect("json");
-    let cases = manifest["cases"].as_array().expect("cases");
-    assert!(!cases.is_empty(), "no cases in {}", folder.display());
-    for case in cases {
-        check(&manifest, case, &folder);
-    }
-}
-
-fn fixtures() -> PathBuf {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
-    std::env::var("DIFFPRUNE_FIXTURES").map_or_else(|_| default.into(), PathBuf::from)
-}
-
-fn check(manifest: &Value, case: &Value, folder: &Path) {
-    let device = Device::flex().autodiff();
-    let name = case["file"].as_str().expect("file");
-    let bytes = std::fs::read(folder.join(name)).expect("case file");
-    let file = Case {
-        tensors: SafeTensors::deserialize(&bytes).expect("safetensors"),
-        device: &device,
-    };
-    let alone = case["identity_attention_mask"]
-        .as_bool()
-        .expect("identity_attention_mask");
-    let block = block(manifest, case, &file);
-
-    let x = file.tensor::<3>("x").require_grad();
-    let [batch, n_tokens, d_model] = x.dims();
-    let samples = if alone {
-        [batch * n_tokens, 1, d_model]
-    } else {
-        [batch, n_tokens, d_model]
-    };
-    let y = block
-        .forward(x.clone().reshape(samples), None)
-        .reshape([batch, n_tokens, d_model]);
-    close(
-        &format!("{name}: y"),
-        y.clone(),
-        file.tensor("y"),
-        OUTPUT_TOLERANCE,
-    );
-
-    let gradients = (y * file.tensor::<3>("output_gradient")).sum().backward();
-    let grad_x = x.grad(&gradients).expect("gradient of x");
-    close(
-        &format!("{name}: grad_x"),
-        grad_x,
-        file.tensor("grad_x"),
-        GRADIENT_TOLERANCE,
-    );
-    let found = Found {
-        name,
-        gradients: &gradients,
-        file: &file,
-    };
-    found.norm("norm1", &block.norm1);
-    found.norm("norm2", &block.norm2);
-    found.linear("linear1", &block.linear1);
-    found.linear("linear2", &block.linear2);
-    found.linear("self_attn.out_proj", &block.attn.out_proj);
-    found.in_proj(&block.attn);
-}
-
-struct Found<'a> {
-    name: &'a str,
-    gradients: &'a Gradients,
-    file: &'a Case<'a>,
-}
-
-impl Found<'_> {
-    fn linear(&self, name: &str, layer: &Linear) {
-        let (weight, bias) = self.of(layer);
-        self.close(&format!("{name}.weight"), weight);
-        self.close(&format!("{name}.bias"), bias);
-    }
-
-    fn norm(&self, name: &str, layer: &LayerNorm) {
-        self.close(
-            &format!("{name}.weight"),
-            layer.gamma.grad(self.gradients).expect("gradient"),
-        );
-        let beta = layer.beta.as_ref().expect("beta");
-        self.close(
-            &format!("{name}.bias"),
-            beta.grad(self.gradients).expect("gradient"),
-        );
-    }
-
-    /// Compared as PyTorch stacks them: single parts may be zero in exact arithmetic (the key bias is).
-    fn in_proj(&self, attn: &SelfAttention) {
-        let parts = [&attn.q_proj, &attn.k_proj, &attn.v_proj].map(|layer| self.of(layer));
-        let (weights, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        self.close("self_attn.in_proj_weight", Tensor::cat(weights, 0));
-        self.close("self_attn.in_proj_bias", Tensor::cat(biases, 0));
-    }
-
-    /// Gradients of a layer, the weight's as `[out, in]`.
-    fn of(&self, layer: &Linear) -> (Tensor<2>, Tensor<1>) {
-        let weight = layer.weight.grad(self.gradients).expect("gradient").transpose();
-        let bias = layer
-            .bias
-            .as_ref()
-            .expect("bias")
-            .grad(self.gradients)
-            .expect("gradient");
-        (weight, bias)
-    }
-
-    fn close<const D: usize>(&self, what: &str, got: Tensor<D>) {
-        let wanted = self.file.tensor(&format!("grad.{what}"));
-        close(&format!("{}: {what}", self.name), got, wanted, GRADIENT_TOLERANCE);
-    }
-}
-
-fn block(manifest: &Value, case: &Value, file: &Case<'_>) -> TransformerBlock {
-    let size = |key: &str| manifest[key].as_u64().expect(key) as usize;
-    let activation = match manifest["activation"].as_str().expect("activation") {
-        name if name.starts_with("gelu") && !name.contains("tanh") => Activation::Gelu,
-        "relu" => Activation::Relu,
-        other => panic!("unknown activation {other}"),
-    };
-    let mut block = TransformerBlockConfig::new(size("dim"), size("heads"), size("ff"))
-        .with_norm_first(case["norm_first"].as_bool().expect("norm_first"))
-        .with_activation(activation)
-        .with_norm_eps(manifest["layer_norm_eps"].as_f64().expect("layer_norm_eps"))
-        .init(file.device);
-    file.load_norm("norm1", &mut block.norm1);
-    file.load_norm("norm2", &mut block.norm2);
-    file.load_linear("linear1", &mut block.linear1);
-    file.load_linear("linear2", &mut block.linear2);
-    file.load_linear("self_attn.out_proj", &mut block.attn.out_proj);
-    let attn = &mut block.attn;
-    for (row, layer) in [&mut attn.q_proj, &mut attn.k_proj, &mut attn.v_proj]
-        .into_iter()
-        .enumerate()
-    {
-        let weight = file.tensor::<2>("weight.self_attn.in_proj_weight");
-        let bias = file.tensor::<1>("weight.self_attn.in_proj_bias");
-        let [_, d] = weight.dims();
-        layer.weight = Param::from_tensor(weight.narrow(0, row * d, d).transpose());
-        layer.bias = Some(Param::from_tensor(bias.narrow(0, row * d, d)));
-    }
-    block
-}
-
-struct Case<'a> {
-    tensors: SafeTensors<'a>,
-    device: &'a Device,
-}
-
-impl Case<'_> {
-    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
-        let view = self
-            .tensors
-            .tensor(name)
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let values: Vec<f32> = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&b| f32::from_le_bytes(b))
-            .collect();
-        Tensor::from_data(TensorData::new(values, view.shape().to_vec()), self.device)
-    }
-
-    fn load_linear(&self, name: &str, layer: &mut Linear) {
-        layer.weight = Param::from_tensor(self.tensor::<2>(&format!("weight.{name}.weight")).transpose());
-        layer.bias = Some(Param::from_tensor(self.tensor(&format!("weight.{name}.bias"))));
-    }
-
-    fn load_norm(&self, name: &str, layer: &mut LayerNorm) {
-        layer.gamma = Param::from_tensor(self.tensor(&format!("weight.{name}.weight")));
-        layer.beta = Some(Param::from_tensor(self.tensor(&format!("weight.{name}.bias"))));
-    }
-}
-
-fn close<const D: usize>(what: &str, got: Tensor<D>, wanted: Tensor<D>, tolerance: f32) {
-    assert_eq!(got.dims(), wanted.dims(), "{what}");
-    let (got, wanted) = (got.without_autodiff(), wanted.without_autodiff());
-    let scale = wanted.clone().abs().max().into_scalar::<f32>();
-    let error = (got - wanted).abs().max().into_scalar::<f32>();
-    println!("{what}: {error:.1e} of {scale:.1e}");
-    assert!(
-        error <= tolerance * scale,
-        "{what} is off by {error}, largest value {scale}"
-    );
+    encoder_block::check(|settings, device| {
+        let block = TransformerBlockConfig::new(settings.d_model, settings.n_heads, settings.d_ff)
+            .with_norm_first(settings.norm_first)
+            .with_activation(settings.activation)
+            .with_norm_eps(settings.norm_eps);
+        Tested {
+            block: block.init(device),
+            alone: settings.alone,
+        }
+    });
 }

@@ -19,7 +19,8 @@ impl ThresholdKind {
             Self::Clip => return (u.clamp(0.0, 1.0), 1.0 - u.clamp(0.0, 1.0)),
             Self::Cubic => {
                 let c = u.clamp(0.0, 1.0);
-                return (c * c * c, (1.0 - c) * (1.0 + c + c * c));
+                // The product of the rounded factors may be one step above 1.
+                return (c * c * c, ((1.0 - c) * (1.0 + c + c * c)).clamp(0.0, 1.0));
             }
         };
         if u > 0.0 { (large, small) } else { (small, large) }
@@ -57,7 +58,8 @@ impl ThresholdKind {
                 let c = u.clamp(0.0, 1.0);
                 let square = c.clone() * c.clone();
                 let complement = (c.clone().neg() + 1.0) * (square.clone() + c.clone() + 1.0);
-                (square * c, complement)
+                // As above.
+                (square * c, complement.clamp_max(1.0))
             }
         }
     }

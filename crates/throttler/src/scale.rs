@@ -14,6 +14,19 @@ pub(crate) fn channel_std(tokens: &Tensor<3>, mask: Option<&Tensor<2, Bool>>) ->
     deviation(tokens, mask, |x| x)
 }
 
+/// Standard deviation of the real tokens around their mean token, over all channels of each image; `[batch, 1, 1]`,
+/// detached.
+pub(crate) fn centred_std(tokens: &Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    let by_channel = channel_std(tokens, mask);
+    (by_channel.clone() * by_channel).mean_dim(2).sqrt()
+}
+
+/// Mean over the real tokens of each channel of each image; `[batch, 1, d]`, detached.
+pub(crate) fn token_mean(tokens: &Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    let tokens = statistic(tokens.clone().without_autodiff());
+    mean_over_tokens(tokens, mask, |x| x)
+}
+
 /// Population deviation over tokens of what `pool` leaves of the channels.
 fn deviation(
     tokens: &Tensor<3>,
@@ -21,18 +34,24 @@ fn deviation(
     pool: impl Fn(Tensor<3>) -> Tensor<3>,
 ) -> Tensor<3> {
     let tokens = statistic(tokens.clone().without_autodiff());
-    let [batch, n_tokens, _] = tokens.dims();
-    let real = mask.map(|mask| {
-        let real = mask.clone().without_autodiff().float().cast(tokens.dtype());
-        real.reshape([batch, n_tokens, 1])
-    });
-    let mean = |x: Tensor<3>| match &real {
+    let centred = tokens.clone() - mean_over_tokens(tokens, mask, &pool);
+    mean_over_tokens(centred.clone() * centred, mask, &pool).sqrt()
+}
+
+/// Mean over the real tokens of what `pool` leaves of the channels.
+fn mean_over_tokens(
+    x: Tensor<3>,
+    mask: Option<&Tensor<2, Bool>>,
+    pool: impl Fn(Tensor<3>) -> Tensor<3>,
+) -> Tensor<3> {
+    let [batch, n_tokens, _] = x.dims();
+    match mask {
         None => pool(x).mean_dim(1),
-        Some(real) => {
+        Some(mask) => {
+            let real = mask.clone().without_autodiff().float().cast(x.dtype());
+            let real = real.reshape([batch, n_tokens, 1]);
             let count = real.clone().sum_dim(1).clamp_min(1.0);
-            (pool(x) * real.clone()).sum_dim(1) / count
+            (pool(x) * real).sum_dim(1) / count
         }
-    };
-    let centred = tokens.clone() - mean(tokens);
-    mean(centred.clone() * centred).sqrt()
+    }
 }

@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::tensor::{Bool, Tensor};
 
 use crate::gate::{GateFamily, Gates, gates};
-use crate::scale::{channel_std, token_std};
+use crate::scale::{centred_std, channel_std, token_mean, token_std};
 
 /// What a gate does with the part of a token that does not pass.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub enum NoiseScale {
     /// Times the standard deviation of each channel over the image's tokens: for features in which a few
     /// channels are much larger than the rest.
     ChannelStd,
+    /// Times the standard deviation of the image's tokens around their mean, over all channels, and the gate acts on that
+    /// departure: `x~ = mean + sqrt(alpha) (x - mean) + sqrt(beta) sigma eps`. What all tokens of an image have in common is
+    /// neither dimmed nor counted as strength.
+    Centred,
 }
 
 /// Configuration of a [`Throttler`].
@@ -128,17 +132,62 @@ impl Throttler {
             return input.tokens * column(input.weights).cast(dtype);
         }
         let Gates { open, closed } = gates(input.family, input.weights, input.complement, input.argument);
-        let (open, mut closed) = (column(open).cast(dtype), column(closed));
-        let mut noise = input.noise.cast(dtype);
+        let (open, closed) = (column(open).cast(dtype), column(closed));
+        self.mixed(input.tokens, open, input.noise, closed, input.mask.as_ref())
+    }
+
+    /// Replaces tokens by noise where a hard mask is 0: `x~ = m x + (1 - m) sigma eps`.
+    ///
+    /// For `m` of zeros and ones the values are those of [`forward`](Self::forward), since `sqrt(m) = m`. The gradient is
+    /// another one: the form is linear in `m`, so `m` gets `<dL/dx~, x - sigma eps>`, which straight-through estimators pass on.
+    /// With the scale gate `x~ = m x`.
+    ///
+    /// # Shapes
+    /// - tokens, noise (standard normal): `[batch, n_tokens, d]`; keep: `[batch, n_tokens]`, the mask `m`
+    /// - mask: `[batch, n_tokens]`, true = real token
+    /// - output: `[batch, n_tokens, d]`, in the precision of the tokens
+    pub fn replace(
+        &self,
+        tokens: Tensor<3>,
+        keep: Tensor<2>,
+        noise: Tensor<3>,
+        mask: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let dtype = tokens.dtype();
+        let [batch, n_tokens, _] = tokens.dims();
+        let keep = keep.reshape([batch, n_tokens, 1]);
+        if self.gate == GateKind::Scale {
+            return tokens * keep.cast(dtype);
+        }
+        let drop = keep.clone().neg() + 1.0;
+        self.mixed(tokens, keep.cast(dtype), noise, drop, mask)
+    }
+
+    /// Tokens times `open` and noise of the configured strength times `closed`, both `[batch, n_tokens, 1]`.
+    fn mixed(
+        &self,
+        tokens: Tensor<3>,
+        open: Tensor<3>,
+        noise: Tensor<3>,
+        mut closed: Tensor<3>,
+        mask: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let dtype = tokens.dtype();
+        let mut noise = noise.cast(dtype);
         match self.noise_scale {
             NoiseScale::Unit => {}
             NoiseScale::TokenStd => {
-                closed = closed.clone() * token_std(&input.tokens, input.mask.as_ref()).cast(closed.dtype());
+                closed = closed.clone() * token_std(&tokens, mask).cast(closed.dtype());
             }
             NoiseScale::ChannelStd => {
-                noise = noise * channel_std(&input.tokens, input.mask.as_ref()).cast(dtype);
+                noise = noise * channel_std(&tokens, mask).cast(dtype);
+            }
+            NoiseScale::Centred => {
+                closed = closed.clone() * centred_std(&tokens, mask).cast(closed.dtype());
+                let mean = token_mean(&tokens, mask).cast(dtype);
+                return (tokens - mean.clone()) * open + noise * closed.cast(dtype) + mean;
             }
         }
-        input.tokens * open + noise * closed.cast(dtype)
+        tokens * open + noise * closed.cast(dtype)
     }
 }

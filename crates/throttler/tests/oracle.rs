@@ -2,20 +2,15 @@
 //!
 //! `DIFFPRUNE_FIXTURES` names another root with the same layout.
 
-use std::path::PathBuf;
-
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use diffprune_softtopk::{SoftTopKConfig, SoftTopKInput};
+use diffprune_test_support::fixtures;
 use diffprune_throttler::{GateFamily, NoiseScale, ThrottlerConfig, ThrottlerInput};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 fn read(extension: &str) -> Vec<u8> {
-    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")),
-        PathBuf::from,
-    );
-    std::fs::read(root.join(format!("softtopk/zscore_laplace_vpgate.{extension}"))).expect("fixture")
+    std::fs::read(fixtures().join(format!("softtopk/zscore_laplace_vpgate.{extension}"))).expect("fixture")
 }
 
 fn assert_close(what: &str, found: Vec<f64>, wanted: &[f64], tolerance: f64) {

@@ -277,3 +277,80 @@ fn noise_is_standard_normal_and_uncorrelated() {
     assert!((tail - 0.0027).abs() < 0.0003, "{tail}");
     assert!(x.iter().any(|x| x.abs() > 4.5) && x.iter().all(|x| x.abs() < 6.8));
 }
+
+#[test]
+fn a_hard_mask_replaces_as_the_gate_does_and_its_gradient_is_the_difference() {
+    let device = Device::flex();
+    let (n, d) = (6, 4);
+    let tokens = noise([1, n, d], 4, 1, &device).cast(DType::F64) * 3.0 + 1.5;
+    let drawn = noise([1, n, d], 5, 1, &device).cast(DType::F64);
+    let hard = column(vec![1.0, 0.0, 0.0, 1.0, 0.0, 1.0], DType::F64);
+    for noise_scale in [
+        NoiseScale::Unit,
+        NoiseScale::TokenStd,
+        NoiseScale::ChannelStd,
+        NoiseScale::Centred,
+    ] {
+        let throttler = ThrottlerConfig::new().with_noise_scale(noise_scale).init();
+        let mask = hard.clone().autodiff().require_grad();
+        let replaced = throttler.replace(tokens.clone(), mask.clone(), drawn.clone(), None);
+        let gated = throttler.forward(ThrottlerInput {
+            tokens: tokens.clone(),
+            weights: hard.clone(),
+            complement: hard.clone().neg() + 1.0,
+            argument: hard.clone(),
+            family: GateFamily::Laplace,
+            noise: drawn.clone(),
+            mask: None,
+        });
+        let (replaced_values, gated) = (values(replaced.clone()), values(gated));
+        for (a, b) in replaced_values.iter().zip(&gated) {
+            assert!((a - b).abs() < 1e-12, "{noise_scale:?}: {a} {b}");
+        }
+        for (i, (a, b)) in replaced_values.iter().zip(values(tokens.clone())).enumerate() {
+            let kept = [true, false, false, true, false, true][i / d];
+            assert_eq!((a - b).abs() < 1e-12, kept, "{noise_scale:?}: {a} {b}");
+        }
+        // Linear in the mask: the difference of the ends is the gradient.
+        let gradients = replaced.sum().backward();
+        let found = values(mask.grad(&gradients).unwrap());
+        let end = |fill: f64| {
+            let mask = column(vec![fill; n], DType::F64);
+            let out = throttler.replace(tokens.clone(), mask, drawn.clone(), None);
+            values(out.sum_dim(2))
+        };
+        for ((found, open), closed) in found.iter().zip(end(1.0)).zip(end(0.0)) {
+            assert!((found - (open - closed)).abs() < 1e-9, "{noise_scale:?}: {found}");
+        }
+    }
+    let scale = ThrottlerConfig::new().with_gate(GateKind::Scale).init();
+    let scaled = values(scale.replace(tokens, hard, drawn, None));
+    assert!(scaled[d..3 * d].iter().all(|x| *x == 0.0));
+}
+
+#[test]
+fn the_centred_gate_keeps_the_mean_and_the_spread_around_it() {
+    let device = Device::flex();
+    let (n, d) = (400, 8);
+    // Tokens that have much in common: offsets of 20, departures of 2.
+    let offset = noise([1, 1, d], 8, 1, &device) * 20.0;
+    let tokens = noise([1, n, d], 9, 1, &device) * 2.0 + offset.clone();
+    let throttler = ThrottlerConfig::new()
+        .with_noise_scale(NoiseScale::Centred)
+        .init();
+    for u in [-200.0, -0.5, 0.3, 200.0] {
+        let (alpha, beta) = weights(GateFamily::Laplace, u);
+        let gated = throttler.forward(ThrottlerInput {
+            tokens: tokens.clone(),
+            weights: column(vec![alpha; n], DType::F32),
+            complement: column(vec![beta; n], DType::F32),
+            argument: column(vec![u; n], DType::F32),
+            family: GateFamily::Laplace,
+            noise: noise([1, n, d], 10, 1, &device),
+            mask: None,
+        });
+        let departure = gated - offset.clone();
+        let square = values((departure.clone() * departure).mean())[0];
+        assert!((square - 4.0).abs() < 0.4, "u {u}: {square}");
+    }
+}

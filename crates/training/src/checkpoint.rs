@@ -1,10 +1,10 @@
 //! Checkpoints from which a run goes on as if it had never stopped.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
+use diffprune_files::write_whole;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +115,7 @@ impl CheckpointDir {
             .tempdir_in(&self.root)
             .map_err(TrainingError::io("write in", &self.root))?;
         for (name, bytes) in files {
-            write_synced(&folder.path().join(name), bytes)?;
+            write_file(&folder.path().join(name), bytes)?;
         }
         let sizes = files
             .iter()
@@ -123,7 +123,7 @@ impl CheckpointDir {
             .collect();
         let manifest = serde_json::to_vec(&Manifest { step, files: sizes })
             .map_err(|cause| TrainingError::corrupt(target, cause, "a manifest"))?;
-        write_synced(&folder.path().join(MANIFEST), &manifest)?;
+        write_file(&folder.path().join(MANIFEST), &manifest)?;
         if target.exists() {
             // A folder cannot be renamed onto another one; the older checkpoints cover the moment in between.
             fs::remove_dir_all(target).map_err(TrainingError::io("replace", target))?;
@@ -201,13 +201,8 @@ fn read(path: &Path) -> Result<Vec<u8>, TrainingError> {
     fs::read(path).map_err(TrainingError::io("read", path))
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(TrainingError::io("write", path))
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
+    write_whole(path, bytes).map_err(|error| TrainingError::io("write", path)(error.into()))
 }
 
 #[cfg(test)]

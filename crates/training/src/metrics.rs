@@ -4,9 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use diffprune_files::write_whole;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use crate::TrainingError;
 
@@ -83,21 +83,12 @@ fn step_of(line: &str) -> Option<usize> {
     value.get("step")?.as_u64().map(|step| step as usize)
 }
 
-/// Writes a file by way of a temporary one beside it, so that readers see the old or the new content, never a part.
+/// Writes a whole file, and its folder if need be.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(TrainingError::io("create", folder))?;
-    let mut file = NamedTempFile::new_in(folder).map_err(TrainingError::io("write in", folder))?;
-    file.write_all(bytes).map_err(TrainingError::io("write", path))?;
-    file.as_file()
-        .sync_all()
-        .map_err(TrainingError::io("write", path))?;
-    file.persist(path)
-        .map_err(|failed| TrainingError::io("replace", path)(failed.error))?;
-    Ok(())
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(TrainingError::io("create", folder))?;
+    }
+    write_whole(path, bytes).map_err(|error| TrainingError::io("write", path)(error.into()))
 }
 
 #[cfg(test)]

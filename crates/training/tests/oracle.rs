@@ -1,7 +1,7 @@
 //! Schedules, AdamW and clipping against runs recorded with PyTorch and Hugging Face Transformers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -18,9 +18,7 @@ struct Toy {
 }
 
 fn fixtures() -> PathBuf {
-    let root = std::env::var("DIFFPRUNE_FIXTURES").map(PathBuf::from);
-    root.unwrap_or_else(|_| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")).to_path_buf())
-        .join("hf/optim")
+    diffprune_test_support::fixtures().join("hf/optim")
 }
 
 fn manifest() -> Value {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage,
-    PositionRule, PruneError, Pruner, PruningContext, Selection, Signals,
+    PositionRule, PruneError, PruneResult, Pruner, PruningContext, Selection, Signals,
 };
 
 /// Lets a method inside the language model choose for the first prompt of a conversation, and repeats its choice for
@@ -119,12 +119,7 @@ impl Pruner for DecideOnce<'_> {
 }
 
 impl DecoderPruner for DecideOnce<'_> {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let mut decision = self.decision();
         if decision.pass == Pass::Announced {
             *decision = Decision::default();
@@ -156,11 +151,7 @@ impl DecoderPruner for DecideOnce<'_> {
         self.inner.raters(embeds)
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let mut decision = self.decision();
         if let Some(selection) = decision.repeated(stage) {
             return Ok(selection);

@@ -5,10 +5,12 @@
 //! - No crate depends, directly or through others of the family, on what `docs/ARCHITECTURE.md` says it must not know
 //!   ([`knowledge`]).
 //! - Every published package can be published, and its README says what to write into `Cargo.toml` ([`packages`]).
+//! - Links between the documents lead to files that exist ([`links`]).
 //! - The method's crate names no architecture: it trains whatever is behind the model interface.
 
 mod equations;
 mod knowledge;
+mod links;
 mod manifest;
 mod packages;
 
@@ -36,7 +38,8 @@ pub fn run(shell: &Shell) -> anyhow::Result<()> {
     packages::all_can_be_published(&root, &members)?;
     the_method_knows_no_architecture(&root)?;
     equations::agree(&root)?;
-    eprintln!("tidy: dependencies, packages, method and equations are in order");
+    links::lead_somewhere(&root, &members)?;
+    eprintln!("tidy: dependencies, packages, method, equations and links are in order");
     Ok(())
 }
 

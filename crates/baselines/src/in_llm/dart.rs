@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
-    Pruner, PruningContext, Selection, Stage,
+    PruneResult, Pruner,
 };
 
 use super::schedule::Case;
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::highest;
+use crate::tools::top::highest;
 
 /// Keeps, from layer K on, a few pivots and the visual tokens that resemble each pivot least. Position ids stay.
 ///
@@ -191,26 +191,13 @@ impl Pruner for Dart {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(self.layer)
-    }
-
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 
 impl DecoderPruner for Dart {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
             return Ok(Vec::new());
         };
@@ -226,11 +213,7 @@ impl DecoderPruner for Dart {
         Ok(case.stages(&drops, signals))
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let [mut image, text] = self.pivots(context)?;
         image.truncate(stage.keep);
         let mut pivots = [image.clone(), text].concat();

@@ -2,13 +2,13 @@
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
-    Pruner, PruningContext, Queries, RowsOf, Selection, Stage,
+    PruneResult, Pruner, Queries, RowsOf,
 };
 
 use super::schedule::Case;
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::highest;
+use crate::tools::top::highest;
 
 /// Keeps, from layer K on, the R visual tokens to which the last token of the prompt attends most in the layer before
 /// (mean over the heads); ties go to the lower index. Position ids stay.
@@ -121,26 +121,13 @@ impl Pruner for FastV {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(self.layer)
-    }
-
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
-    }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
     }
 }
 
 impl DecoderPruner for FastV {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
             return Ok(Vec::new());
         };
@@ -148,11 +135,7 @@ impl DecoderPruner for FastV {
         Ok(case.stages(&self.drops(&case)?, signals))
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let scores = self.scores(context)?;
         let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
         Ok(DecoderSelection::keep(keep))

@@ -17,11 +17,3 @@ pub use fastv::FastV;
 pub use pyramiddrop::PyramidDrop;
 pub use schedule::Schedule;
 pub use sparsevlm::{SparseVlm, SparseVlmVersion};
-
-use diffprune_pruner::{PruningContext, Selection};
-
-/// Every token of every image: what a method inside the language model keeps before it.
-fn keep_all(context: &PruningContext) -> Selection {
-    let all = |row: usize| (0..context.n_tokens(row)).collect();
-    Selection::keep((0..context.batch()).map(all).collect())
-}

@@ -2,13 +2,13 @@
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Stage, processed_average,
+    PruneError, PruneResult, Pruner, Queries, RowsOf, processed_average,
 };
 
 use super::schedule::{Case, Row};
-use super::{Schedule, keep_all, scores};
+use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::highest;
+use crate::tools::top::highest;
 
 /// Keeps fewer visual tokens at each of three depths: those to which the last token of the prompt would attend most in
 /// the layer that comes next (mean over the heads); ties go to the lower index. Positions are numbered anew after each
@@ -107,16 +107,6 @@ impl Pruner for PyramidDrop {
         }
     }
 
-    /// The first drop, for 192 of 576 tokens in 32 layers under [`Schedule::Average`]: it comes earlier for less.
-    fn stage(&self) -> Stage {
-        let first = match &self.schedule {
-            Schedule::Average => AVERAGES[0].drops[0].0,
-            Schedule::Published | Schedule::Kept => PUBLISHED.drops[0].0,
-            Schedule::Fixed(drops) => drops.first().map_or(0, |drop| drop.0),
-        };
-        Stage::Decoder(first)
-    }
-
     fn positions(&self) -> PositionRule {
         PositionRule::Reindex
     }
@@ -124,19 +114,10 @@ impl Pruner for PyramidDrop {
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
     }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
-    }
 }
 
 impl DecoderPruner for PyramidDrop {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
             return Ok(Vec::new());
         };
@@ -144,11 +125,7 @@ impl DecoderPruner for PyramidDrop {
         Ok(case.stages(&self.drops(&case)?, signals))
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let scores = self.scores(context)?;
         let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
         Ok(DecoderSelection::keep(keep))

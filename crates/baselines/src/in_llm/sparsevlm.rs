@@ -3,14 +3,13 @@
 use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation};
 use diffprune_pruner::{
     AttentionRows, Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderSignals,
-    DecoderStage, PositionRule, PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Stage,
-    counted_average,
+    DecoderStage, PositionRule, PruneError, PruneResult, Pruner, Queries, RowsOf, counted_average,
 };
 
 use super::schedule::{Case, Row};
-use super::{Schedule, density_peak_means, keep_all, scores};
+use super::{Schedule, density_peak_means, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::highest;
+use crate::tools::top::highest;
 
 /// Keeps fewer visual tokens after each of three layers: those to which chosen text tokens, the raters, attend most in
 /// that layer; ties go to the lower index.
@@ -233,10 +232,6 @@ impl Pruner for SparseVlm {
         }
     }
 
-    fn stage(&self) -> Stage {
-        Stage::Decoder(V1[0].drops[0].0)
-    }
-
     fn positions(&self) -> PositionRule {
         match self.version {
             SparseVlmVersion::V1 => PositionRule::Reindex,
@@ -247,19 +242,10 @@ impl Pruner for SparseVlm {
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
     }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        Ok(keep_all(context))
-    }
 }
 
 impl DecoderPruner for SparseVlm {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
             return Ok(Vec::new());
         };
@@ -280,11 +266,7 @@ impl DecoderPruner for SparseVlm {
         })
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let scores = self.scores(context)?;
         let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
         let selection = DecoderSelection::keep(keep);

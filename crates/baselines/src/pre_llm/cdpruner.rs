@@ -2,10 +2,10 @@
 
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::crops::crops;
-use crate::host::{Matrix, argmax, dot, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::{host_scores, min_max};
+use crate::tools::crops::crops;
+use crate::tools::host::{Matrix, argmax, dot, token_matrices};
+use crate::tools::top::{host_scores, min_max};
 
 /// Keeps tokens that fit the question and differ from one another: greedy search for the most likely subset of a
 /// determinantal point process whose kernel is cosine times the relevance of both tokens.

@@ -3,8 +3,8 @@
 use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::host::{Matrix, argmax, inner_products, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
+use crate::tools::host::{Matrix, argmax, inner_products, token_matrices};
 
 /// Rows whose products with all others are held at a time.
 const BLOCK: usize = 256;

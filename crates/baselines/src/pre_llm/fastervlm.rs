@@ -2,10 +2,10 @@
 
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::crops::crops;
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::highest;
+use crate::tools::crops::crops;
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention of each crop, mean over the heads; ties go to the lower index.
 ///

@@ -3,11 +3,11 @@
 use burn::tensor::FloatDType;
 use diffprune_pruner::{Layout, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::crops::view_tokens;
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::{highest, host_scores};
+use crate::tools::crops::view_tokens;
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::{highest, host_scores};
 
 /// Shares the budget out among the crops by what the encoder's first layer looks at, and keeps the tokens of each crop
 /// with the highest `[CLS]` attention of the last used layer.

@@ -4,10 +4,10 @@ use burn::tensor::{Bool, FloatDType, Int, Tensor, TensorData};
 use diffprune_pruner::{Grid, PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 
 use crate::fidelity::Fidelity;
-use crate::host::{check_shape, to_host};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::highest;
+use crate::tools::host::{check_shape, to_host};
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::highest;
 
 /// Cuts the sequence into runs, shares the budget out among them by attention and by how much their tokens differ, and
 /// keeps the tokens of each run with the highest attention.
@@ -54,7 +54,7 @@ impl Default for HoloV {
 
 impl HoloV {
     /// As published for Qwen2.5-VL: kept tokens keep their position ids.
-    pub fn qwen() -> Self {
+    pub fn without_class() -> Self {
         Self {
             positions: PositionRule::Keep,
             ..Self::default()
@@ -84,19 +84,20 @@ pub(crate) const CORRECTED: Baseline = ENTRY.corrected("holov-corrected", || {
 const ZEROS: &str = "what a run cannot take becomes zero vectors";
 const HANDED_ON: &str = "it goes to runs with room";
 
-pub(crate) const QWEN: Baseline = Baseline::arm("holov-qwen", "most seen of each run, ids kept", || {
-    Box::new(HoloV::qwen())
-})
-.cost("N² D / runs")
-.paper(PAPER)
-.differs(
-    "what a run cannot take becomes zero vectors (scores matched to their tokens, as theirs are not)",
-    HANDED_ON,
-);
-pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("holov-corrected-qwen", || {
+pub(crate) const WITHOUT_CLASS: Baseline =
+    Baseline::arm("holov-qwen", "most seen of each run, ids kept", || {
+        Box::new(HoloV::without_class())
+    })
+    .cost("N² D / runs")
+    .paper(PAPER)
+    .differs(
+        "what a run cannot take becomes zero vectors (scores matched to their tokens, as theirs are not)",
+        HANDED_ON,
+    );
+pub(crate) const CORRECTED_WITHOUT_CLASS: Baseline = WITHOUT_CLASS.corrected("holov-corrected-qwen", || {
     Box::new(HoloV {
         fidelity: Fidelity::Corrected,
-        ..HoloV::qwen()
+        ..HoloV::without_class()
     })
 });
 
@@ -239,8 +240,8 @@ impl Pruner for HoloV {
         match (self.positions, self.fidelity) {
             (PositionRule::Reindex, Fidelity::Reference) => ENTRY.name,
             (PositionRule::Reindex, Fidelity::Corrected) => CORRECTED.name,
-            (PositionRule::Keep, Fidelity::Reference) => QWEN.name,
-            (PositionRule::Keep, Fidelity::Corrected) => CORRECTED_QWEN.name,
+            (PositionRule::Keep, Fidelity::Reference) => WITHOUT_CLASS.name,
+            (PositionRule::Keep, Fidelity::Corrected) => CORRECTED_WITHOUT_CLASS.name,
         }
     }
 

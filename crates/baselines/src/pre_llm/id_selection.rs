@@ -2,11 +2,11 @@
 
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
-use crate::crops::{Crop, crops};
-use crate::host::{Matrix, argmax, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::{host_scores, min_max};
+use crate::tools::crops::{Crop, crops};
+use crate::tools::host::{Matrix, argmax, token_matrices};
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::{host_scores, min_max};
 
 /// What a token's importance is made of, from values that were scaled first ([`Scaling`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -4,14 +4,14 @@ use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 use rayon::prelude::*;
 
-use crate::crops::{Crop, crops};
 use crate::fidelity::Fidelity;
-use crate::host::{Matrix, add_scaled, inner_products, token_matrices};
-use crate::merged::{Tokens, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::received;
-use crate::top::{highest, host_scores};
-use crate::variant::{Seen, Variant};
+use crate::tools::crops::{Crop, crops};
+use crate::tools::encoder::{Encoder, Seen};
+use crate::tools::host::{Matrix, add_scaled, inner_products, token_matrices};
+use crate::tools::merged::{Tokens, selection};
+use crate::tools::saliency::received;
+use crate::tools::top::{highest, host_scores};
 
 /// Takes the tokens that `[CLS]` sees most as centres, adds to each its nearest neighbours weighted by their attention,
 /// and merges all other tokens into one that comes last.
@@ -21,7 +21,7 @@ use crate::variant::{Seen, Variant};
 /// shares and follow one another (ours; the authors have one crop). The last token stands at the place of the crop's
 /// last token. A budget of all tokens leaves them as they are.
 ///
-/// [`PruMerge::qwen`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
+/// [`PruMerge::without_class`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
 /// `[CLS]` attention as in independent ports. Ours is that projected tokens take the place of keys and are what is
 /// merged (the norm in front of the merger undoes a token's length), and that position ids are kept.
 ///
@@ -41,7 +41,7 @@ pub struct PruMerge {
     /// Position ids of the kept tokens; the published code counts anew.
     pub positions: PositionRule,
     /// For which kind of model.
-    pub variant: Variant,
+    pub encoder: Encoder,
 }
 
 /// How many centres there are.
@@ -65,16 +65,16 @@ impl PruMerge {
             centres: Centres::Budget,
             n_neighbours: 32,
             fidelity: Fidelity::Reference,
-            positions: Variant::Llava.positions(),
-            variant: Variant::Llava,
+            positions: Encoder::WithClass.positions(),
+            encoder: Encoder::WithClass,
         }
     }
 
     /// The same for Qwen2.5-VL: received attention, projected tokens, position ids kept.
-    pub fn qwen(plus: bool) -> Self {
+    pub fn without_class(plus: bool) -> Self {
         Self {
-            positions: Variant::Qwen.positions(),
-            variant: Variant::Qwen,
+            positions: Encoder::WithoutClass.positions(),
+            encoder: Encoder::WithoutClass,
             ..Self::new(plus)
         }
     }
@@ -120,42 +120,44 @@ pub(crate) const PLUS_CORRECTED: Baseline = PLUS.corrected("prumerge-plus-correc
 const SUMS: &str = "weighted sums are added";
 const MEANS: &str = "weighted means";
 
-const PAPER_QWEN: Paper = Paper {
+const PAPER_WITHOUT_CLASS: Paper = Paper {
     check: Check::OracleOfAlgorithm,
     ..PAPER
 };
 
-pub(crate) const QWEN: Baseline =
+pub(crate) const WITHOUT_CLASS: Baseline =
     Baseline::arm("prumerge-qwen", "most seen, neighbours added, no [CLS]", || {
-        Box::new(PruMerge::qwen(false))
+        Box::new(PruMerge::without_class(false))
     })
     .cost("N K D")
     .merging()
-    .paper(PAPER_QWEN)
+    .paper(PAPER_WITHOUT_CLASS)
     .differs(SUMS, MEANS);
 
-pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("prumerge-corrected-qwen", || {
-    Box::new(PruMerge {
-        fidelity: Fidelity::Corrected,
-        ..PruMerge::qwen(false)
-    })
-});
+pub(crate) const CORRECTED_WITHOUT_CLASS: Baseline =
+    WITHOUT_CLASS.corrected("prumerge-corrected-qwen", || {
+        Box::new(PruMerge {
+            fidelity: Fidelity::Corrected,
+            ..PruMerge::without_class(false)
+        })
+    });
 
-pub(crate) const PLUS_QWEN: Baseline =
+pub(crate) const PLUS_WITHOUT_CLASS: Baseline =
     Baseline::arm("prumerge-plus-qwen", "the same with even centres beside", || {
-        Box::new(PruMerge::qwen(true))
+        Box::new(PruMerge::without_class(true))
     })
     .cost("N K D")
     .merging()
-    .paper(PAPER_QWEN)
+    .paper(PAPER_WITHOUT_CLASS)
     .differs(SUMS, MEANS);
 
-pub(crate) const PLUS_CORRECTED_QWEN: Baseline = PLUS_QWEN.corrected("prumerge-plus-corrected-qwen", || {
-    Box::new(PruMerge {
-        fidelity: Fidelity::Corrected,
-        ..PruMerge::qwen(true)
-    })
-});
+pub(crate) const PLUS_CORRECTED_WITHOUT_CLASS: Baseline =
+    PLUS_WITHOUT_CLASS.corrected("prumerge-plus-corrected-qwen", || {
+        Box::new(PruMerge {
+            fidelity: Fidelity::Corrected,
+            ..PruMerge::without_class(true)
+        })
+    });
 
 /// How many values lie above the third quartile by more than one and a half times the distance of the quartiles.
 pub fn n_outliers(values: &[f32]) -> usize {
@@ -295,11 +297,11 @@ fn seen<'a>(context: &'a PruningContext, method: &str) -> Result<Seen<'a>, Prune
 
 impl Pruner for PruMerge {
     fn name(&self) -> &str {
-        let [reference, corrected] = match (self.variant, self.plus) {
-            (Variant::Llava, false) => [ENTRY, CORRECTED],
-            (Variant::Llava, true) => [PLUS, PLUS_CORRECTED],
-            (Variant::Qwen, false) => [QWEN, CORRECTED_QWEN],
-            (Variant::Qwen, true) => [PLUS_QWEN, PLUS_CORRECTED_QWEN],
+        let [reference, corrected] = match (self.encoder, self.plus) {
+            (Encoder::WithClass, false) => [ENTRY, CORRECTED],
+            (Encoder::WithClass, true) => [PLUS, PLUS_CORRECTED],
+            (Encoder::WithoutClass, false) => [WITHOUT_CLASS, CORRECTED_WITHOUT_CLASS],
+            (Encoder::WithoutClass, true) => [PLUS_WITHOUT_CLASS, PLUS_CORRECTED_WITHOUT_CLASS],
         };
         match self.fidelity {
             Fidelity::Reference => reference.name,
@@ -308,14 +310,14 @@ impl Pruner for PruMerge {
     }
 
     fn signals(&self) -> Signals {
-        match self.variant {
-            Variant::Llava => Signals {
+        match self.encoder {
+            Encoder::WithClass => Signals {
                 wide_attention: true,
                 received_attention: true,
                 keys: true,
                 ..Signals::default()
             },
-            Variant::Qwen => Seen::projected_signals(),
+            Encoder::WithoutClass => Seen::projected_signals(),
         }
     }
 
@@ -324,9 +326,9 @@ impl Pruner for PruMerge {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let seen = match self.variant {
-            Variant::Llava => seen(context, self.name())?,
-            Variant::Qwen => Seen::projected(context, self.name())?,
+        let seen = match self.encoder {
+            Encoder::WithClass => seen(context, self.name())?,
+            Encoder::WithoutClass => Seen::projected(context, self.name())?,
         };
         let device = seen.like.device();
         let crop = |row: usize, crop: &Crop, out: &mut Tokens| {
@@ -386,7 +388,7 @@ mod tests {
             ));
             let method = PruMerge {
                 n_neighbours: 1,
-                ..PruMerge::qwen(plus)
+                ..PruMerge::without_class(plus)
             };
             let selection = method.select(&context).unwrap();
             assert_eq!(selection.keep_indices(0), kept);

@@ -4,20 +4,20 @@ use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 use rayon::prelude::*;
 
-use crate::crops::{Crop, crops};
-use crate::eigen::leading;
-use crate::host::{Matrix, argmax, dot, inner_products, token_matrices};
-use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-pub use crate::variant::Variant;
+use crate::tools::crops::{Crop, crops};
+use crate::tools::eigen::leading;
+pub use crate::tools::encoder::Encoder;
+use crate::tools::host::{Matrix, argmax, dot, inner_products, token_matrices};
+use crate::tools::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
+use crate::tools::saliency::{saliency, saliency_signals};
 
 /// Groups tokens by the principal direction on which they load most, thins each group by likeness, and shares the
 /// budget out among the groups by how many differ.
 ///
-/// [`Variant::Llava`] works crop by crop on the encoder's tokens; `[CLS]` counts among the K tokens of a crop and stands
+/// [`Encoder::WithClass`] works crop by crop on the encoder's tokens; `[CLS]` counts among the K tokens of a crop and stands
 /// at the place of its first token. Order: `[CLS]`, then group by group; several crops as in [`crate::pack_crops`].
-/// [`Variant::Qwen`] works on the projected tokens of the whole image, without `[CLS]`. Order: group by group, ascending
+/// [`Encoder::WithoutClass`] works on the projected tokens of the whole image, without `[CLS]`. Order: group by group, ascending
 /// when more than 150 are kept.
 ///
 /// The principal directions come from an exact decomposition (of the smaller Gram matrix). The published code draws
@@ -28,17 +28,17 @@ pub use crate::variant::Variant;
 #[derive(Debug, Clone, Copy)]
 pub struct PruneSid {
     /// Which of the two published codes: that for LLaVA ranks by `[CLS]` attention, that for Qwen2-VL by the loading.
-    pub variant: Variant,
+    pub encoder: Encoder,
     /// Position ids of the kept tokens: counted anew in the code for LLaVA, kept in that for Qwen.
     pub positions: PositionRule,
 }
 
 impl PruneSid {
     /// The method with the position rule of its published code.
-    pub fn new(variant: Variant) -> Self {
+    pub fn new(encoder: Encoder) -> Self {
         Self {
-            variant,
-            positions: variant.positions(),
+            encoder,
+            positions: encoder.positions(),
         }
     }
 }
@@ -51,7 +51,7 @@ const PAPER: Paper = Paper {
 };
 
 pub(crate) const ENTRY: Baseline = Baseline::arm("prunesid", "spread over principal directions", || {
-    Box::new(PruneSid::new(Variant::Llava))
+    Box::new(PruneSid::new(Encoder::WithClass))
 })
 .cost("N² d + N² K")
 .paper(PAPER)
@@ -59,10 +59,10 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("prunesid", "spread over princi
 const GIVEN: &str = "the budget is given";
 const BY_IMAGE: &str = "it depends on the image (not here)";
 
-pub(crate) const QWEN: Baseline = Baseline::arm(
+pub(crate) const WITHOUT_CLASS: Baseline = Baseline::arm(
     "prunesid-qwen",
     "spread over principal directions, no [CLS]",
-    || Box::new(PruneSid::new(Variant::Qwen)),
+    || Box::new(PruneSid::new(Encoder::WithoutClass)),
 )
 .cost("N² D + N² K")
 .paper(PAPER)
@@ -84,15 +84,15 @@ pub struct Choice {
 }
 
 /// Number of principal directions for `k` tokens.
-pub fn n_directions(variant: Variant, k: usize) -> usize {
-    match variant {
-        Variant::Llava => (k / 4).max(1),
-        Variant::Qwen => (k / 4).max(4),
+pub fn n_directions(encoder: Encoder, k: usize) -> usize {
+    match encoder {
+        Encoder::WithClass => (k / 4).max(1),
+        Encoder::WithoutClass => (k / 4).max(4),
     }
 }
 
 /// The count of the published code for Qwen: as large a share of `n_tokens` as `wanted` is of 576, at least 16.
-pub fn qwen_count(n_tokens: usize, wanted: usize) -> usize {
+pub fn whole_count(n_tokens: usize, wanted: usize) -> usize {
     ((n_tokens as f64 * wanted as f64 / 576.0).round_ties_even() as usize).max(16)
 }
 
@@ -140,25 +140,25 @@ pub fn loadings(features: &Matrix, q: usize, device: &Device) -> Matrix {
     Matrix::new(loadings, q)
 }
 
-/// Chooses tokens of one crop by their loadings; `k` counts `[CLS]` in [`Variant::Llava`].
+/// Chooses tokens of one crop by their loadings; `k` counts `[CLS]` in [`Encoder::WithClass`].
 ///
-/// - `attention`: what tokens are ranked by in [`Variant::Llava`]; the loadings take its place in [`Variant::Qwen`]
-pub fn choose(variant: Variant, loadings: &Matrix, features: &Matrix, attention: &[f32], k: usize) -> Choice {
+/// - `attention`: what tokens are ranked by in [`Encoder::WithClass`]; the loadings take its place in [`Encoder::WithoutClass`]
+pub fn choose(encoder: Encoder, loadings: &Matrix, features: &Matrix, attention: &[f32], k: usize) -> Choice {
     let n_tokens = features.n_rows();
     let groups: Vec<usize> = loadings
         .rows()
         .map(|row| argmax(row.iter().copied()).unwrap_or(0))
         .collect();
-    let scores: Vec<f32> = match variant {
-        Variant::Llava => attention.to_vec(),
-        Variant::Qwen => loadings
+    let scores: Vec<f32> = match encoder {
+        Encoder::WithClass => attention.to_vec(),
+        Encoder::WithoutClass => loadings
             .rows()
             .zip(&groups)
             .map(|(row, &group)| row[group])
             .collect(),
     };
     let unit = features.normalised(0.0);
-    let threshold = threshold(variant, &unit, k);
+    let threshold = threshold(encoder, &unit, k);
     let mut members = vec![Vec::new(); loadings.width()];
     groups
         .iter()
@@ -169,7 +169,7 @@ pub fn choose(variant: Variant, loadings: &Matrix, features: &Matrix, attention:
         .map(|members| suppress(members, &scores, &unit, threshold))
         .unzip();
     let sizes: Vec<usize> = rankings.iter().map(Vec::len).collect();
-    let n_classes = usize::from(variant == Variant::Llava);
+    let n_classes = usize::from(encoder == Encoder::WithClass);
     let quotas = quotas(&sizes, &survivors, k, n_classes);
     let taken = rankings.iter().zip(&quotas);
     let mut kept: Vec<usize> = taken
@@ -177,7 +177,7 @@ pub fn choose(variant: Variant, loadings: &Matrix, features: &Matrix, attention:
         .copied()
         .collect();
     kept.truncate(k.saturating_sub(n_classes).min(n_tokens));
-    if variant == Variant::Qwen && kept.len() > 150 {
+    if encoder == Encoder::WithoutClass && kept.len() > 150 {
         kept.sort_unstable();
     }
     Choice {
@@ -192,7 +192,7 @@ pub fn choose(variant: Variant, loadings: &Matrix, features: &Matrix, attention:
 /// The likeness above which tokens are suppressed: a multiple of the mean likeness of all pairs.
 ///
 /// In the code for Qwen the mean is over the upper triangle with the diagonal, divided by the whole square.
-fn threshold(variant: Variant, unit: &Matrix, k: usize) -> f32 {
+fn threshold(encoder: Encoder, unit: &Matrix, k: usize) -> f32 {
     let mut sum = vec![0f64; unit.width()];
     let mut own = 0f64;
     for row in unit.rows() {
@@ -201,9 +201,9 @@ fn threshold(variant: Variant, unit: &Matrix, k: usize) -> f32 {
     }
     let all: f64 = sum.iter().map(|x| x * x).sum();
     let (n, k) = (unit.n_rows() as f64, k as f64);
-    let threshold = match variant {
-        Variant::Llava => k / 32.0 * (all - own) / (n * (n - 1.0)).max(1.0),
-        Variant::Qwen => (18.0 * k / n).max(1.0) * (all + own) / (2.0 * n * n),
+    let threshold = match encoder {
+        Encoder::WithClass => k / 32.0 * (all - own) / (n * (n - 1.0)).max(1.0),
+        Encoder::WithoutClass => (18.0 * k / n).max(1.0) * (all + own) / (2.0 * n * n),
     };
     threshold as f32
 }
@@ -272,13 +272,13 @@ fn quotas(sizes: &[usize], survivors: &[usize], k: usize, n_classes: usize) -> V
 }
 
 /// Loadings and choice of one crop.
-fn chosen(variant: Variant, features: &Matrix, attention: &[f32], k: usize, device: &Device) -> Vec<usize> {
-    let loadings = loadings(features, n_directions(variant, k), device);
-    choose(variant, &loadings, features, attention, k).kept
+fn chosen(encoder: Encoder, features: &Matrix, attention: &[f32], k: usize, device: &Device) -> Vec<usize> {
+    let loadings = loadings(features, n_directions(encoder, k), device);
+    choose(encoder, &loadings, features, attention, k).kept
 }
 
 impl PruneSid {
-    fn select_llava(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+    fn select_by_crop(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let attention = context.require_cls_attention(self.name())?;
         let classes = class_rows(context, self.name())?
             .ok_or_else(|| PruneError::missing(self.name(), "[CLS] tokens"))?;
@@ -289,7 +289,7 @@ impl PruneSid {
             let features = tokens[row].selected(&crop.tokens);
             let kept = match crop.k {
                 0 => Vec::new(),
-                k => chosen(self.variant, &features, &crop.of(&saliency[row]), k, &device),
+                k => chosen(self.encoder, &features, &crop.of(&saliency[row]), k, &device),
             };
             let patch = |place: usize| {
                 let index = crop.tokens[place];
@@ -317,7 +317,7 @@ impl PruneSid {
         Ok(selection(images, Space::Vision, &context.tokens))
     }
 
-    fn select_qwen(&self, context: &PruningContext) -> Result<Selection, PruneError> {
+    fn select_whole(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
         let features = token_matrices(context, projected, self.name(), "projected tokens")?;
         let device = projected.device();
@@ -327,7 +327,7 @@ impl PruneSid {
                 return Tokens::all(features);
             }
             let mut tokens = Tokens::default();
-            for index in chosen(self.variant, features, &[], k, &device) {
+            for index in chosen(self.encoder, features, &[], k, &device) {
                 tokens.push(index, features.row(index));
             }
             tokens
@@ -339,20 +339,20 @@ impl PruneSid {
 
 impl Pruner for PruneSid {
     fn name(&self) -> &str {
-        match self.variant {
-            Variant::Llava => ENTRY.name,
-            Variant::Qwen => QWEN.name,
+        match self.encoder {
+            Encoder::WithClass => ENTRY.name,
+            Encoder::WithoutClass => WITHOUT_CLASS.name,
         }
     }
 
     fn signals(&self) -> Signals {
-        match self.variant {
-            Variant::Llava => Signals {
+        match self.encoder {
+            Encoder::WithClass => Signals {
                 class_tokens: true,
                 received_attention: false,
                 ..saliency_signals()
             },
-            Variant::Qwen => Signals {
+            Encoder::WithoutClass => Signals {
                 projected: true,
                 ..Signals::default()
             },
@@ -364,9 +364,9 @@ impl Pruner for PruneSid {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        match self.variant {
-            Variant::Llava => self.select_llava(context),
-            Variant::Qwen => self.select_qwen(context),
+        match self.encoder {
+            Encoder::WithClass => self.select_by_crop(context),
+            Encoder::WithoutClass => self.select_whole(context),
         }
     }
 }

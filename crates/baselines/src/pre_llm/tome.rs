@@ -3,11 +3,11 @@
 use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Space};
 
-use crate::crops::crops;
-use crate::host::{Matrix, add_scaled, argmax, inner_products, token_matrices};
-use crate::merged::{Tokens, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::top::highest;
+use crate::tools::crops::crops;
+use crate::tools::host::{Matrix, add_scaled, argmax, inner_products, token_matrices};
+use crate::tools::merged::{Tokens, selection};
+use crate::tools::top::highest;
 
 /// Merges tokens by bipartite matching until K are left: after the encoder, without `[CLS]`, matched by the tokens
 /// themselves.

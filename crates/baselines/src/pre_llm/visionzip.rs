@@ -2,14 +2,14 @@
 
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals, Space};
 
-use crate::crops::{Crop, crops};
 use crate::fidelity::Fidelity;
-use crate::host::{Matrix, add_scaled, argmax, dot, token_matrices};
-use crate::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::highest;
-use crate::variant::{Seen, Variant};
+use crate::tools::crops::{Crop, crops};
+use crate::tools::encoder::{Encoder, Seen};
+use crate::tools::host::{Matrix, add_scaled, argmax, dot, token_matrices};
+use crate::tools::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention and `[CLS]` itself (the dominant ones), and merges the rest into
 /// a few contextual tokens by the likeness of their keys.
@@ -23,7 +23,7 @@ use crate::variant::{Seen, Variant};
 /// - Reference: a contextual token is its anchor plus the mean of its members.
 /// - Corrected: it is the mean of all of them.
 ///
-/// [`VisionZip::qwen`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
+/// [`VisionZip::without_class`] is the same for Qwen2.5-VL, for which the authors have no code: received attention in place of
 /// `[CLS]` attention as in independent ports, at least one contextual token from two on. Ours is that projected tokens
 /// take the place of keys and are what is merged (the norm in front of the merger undoes a token's length), and that
 /// position ids are kept.
@@ -38,7 +38,7 @@ pub struct VisionZip {
     /// Position ids of the kept tokens; the published code counts anew.
     pub positions: PositionRule,
     /// For which kind of model.
-    pub variant: Variant,
+    pub encoder: Encoder,
 }
 
 impl Default for VisionZip {
@@ -46,8 +46,8 @@ impl Default for VisionZip {
         Self {
             contextual: None,
             fidelity: Fidelity::Reference,
-            positions: Variant::Llava.positions(),
-            variant: Variant::Llava,
+            positions: Encoder::WithClass.positions(),
+            encoder: Encoder::WithClass,
         }
     }
 }
@@ -75,9 +75,9 @@ pub(crate) const CORRECTED: Baseline = ENTRY.corrected("visionzip-corrected", ||
 const ANCHOR_PLUS_MEAN: &str = "a contextual token is its anchor plus the mean of its members";
 const MEAN_OF_ALL: &str = "the mean of all of them";
 
-pub(crate) const QWEN: Baseline =
+pub(crate) const WITHOUT_CLASS: Baseline =
     Baseline::arm("visionzip-qwen", "most seen, the rest merged, no [CLS]", || {
-        Box::new(VisionZip::qwen())
+        Box::new(VisionZip::without_class())
     })
     .cost("N K D")
     .merging()
@@ -87,12 +87,13 @@ pub(crate) const QWEN: Baseline =
     })
     .differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
 
-pub(crate) const CORRECTED_QWEN: Baseline = QWEN.corrected("visionzip-corrected-qwen", || {
-    Box::new(VisionZip {
-        fidelity: Fidelity::Corrected,
-        ..VisionZip::qwen()
-    })
-});
+pub(crate) const CORRECTED_WITHOUT_CLASS: Baseline =
+    WITHOUT_CLASS.corrected("visionzip-corrected-qwen", || {
+        Box::new(VisionZip {
+            fidelity: Fidelity::Corrected,
+            ..VisionZip::without_class()
+        })
+    });
 
 /// How the tokens of a crop are dealt with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,10 +158,10 @@ fn contextual_token(features: &Matrix, anchor: usize, members: &[usize], fidelit
 
 impl VisionZip {
     /// For Qwen2.5-VL: nothing of `[CLS]`, projected tokens, position ids kept.
-    pub fn qwen() -> Self {
+    pub fn without_class() -> Self {
         Self {
-            positions: Variant::Qwen.positions(),
-            variant: Variant::Qwen,
+            positions: Encoder::WithoutClass.positions(),
+            encoder: Encoder::WithoutClass,
             ..Self::default()
         }
     }
@@ -188,7 +189,7 @@ impl VisionZip {
         class: Option<&[f32]>,
     ) -> CropTokens<Placed> {
         let class = class.filter(|_| crop.k > 0);
-        let least = usize::from(self.variant == Variant::Qwen);
+        let least = usize::from(self.encoder == Encoder::WithoutClass);
         let contextual = self.contextual.unwrap_or((crop.k * 5 / 32).max(least));
         let contextual = contextual.min(crop.k.saturating_sub(1));
         let dominant = crop.k - contextual - usize::from(class.is_some());
@@ -221,22 +222,22 @@ impl VisionZip {
 
 impl Pruner for VisionZip {
     fn name(&self) -> &str {
-        match (self.variant, self.fidelity) {
-            (Variant::Llava, Fidelity::Reference) => ENTRY.name,
-            (Variant::Llava, Fidelity::Corrected) => CORRECTED.name,
-            (Variant::Qwen, Fidelity::Reference) => QWEN.name,
-            (Variant::Qwen, Fidelity::Corrected) => CORRECTED_QWEN.name,
+        match (self.encoder, self.fidelity) {
+            (Encoder::WithClass, Fidelity::Reference) => ENTRY.name,
+            (Encoder::WithClass, Fidelity::Corrected) => CORRECTED.name,
+            (Encoder::WithoutClass, Fidelity::Reference) => WITHOUT_CLASS.name,
+            (Encoder::WithoutClass, Fidelity::Corrected) => CORRECTED_WITHOUT_CLASS.name,
         }
     }
 
     fn signals(&self) -> Signals {
-        match self.variant {
-            Variant::Llava => Signals {
+        match self.encoder {
+            Encoder::WithClass => Signals {
                 class_tokens: true,
                 keys: true,
                 ..saliency_signals()
             },
-            Variant::Qwen => Seen::projected_signals(),
+            Encoder::WithoutClass => Seen::projected_signals(),
         }
     }
 
@@ -245,9 +246,9 @@ impl Pruner for VisionZip {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let (seen, classes) = match self.variant {
-            Variant::Llava => (self.seen(context)?, class_rows(context, self.name())?),
-            Variant::Qwen => (Seen::projected(context, self.name())?, None),
+        let (seen, classes) = match self.encoder {
+            Encoder::WithClass => (self.seen(context)?, class_rows(context, self.name())?),
+            Encoder::WithoutClass => (Seen::projected(context, self.name())?, None),
         };
         let image = |row: usize| {
             if context.budget(row) == context.n_tokens(row) {
@@ -301,13 +302,13 @@ mod tests {
         // Tokens 1 and 4 stay; 0 and 3 are anchors, which 5 and 2 join.
         let two = VisionZip {
             contextual: Some(2),
-            ..VisionZip::qwen()
+            ..VisionZip::without_class()
         };
         let wanted = vec![4., 1., 7., 7., 0., 3., 5., -5.];
         assert_eq!(answer(two, 4), (vec![0, 1, 3, 4], wanted));
         // One contextual token, although 3 is less than 6.4.
         let wanted = vec![2., 4. / 3., 7., 7., 5., -5.];
-        assert_eq!(answer(VisionZip::qwen(), 3), (vec![0, 1, 4], wanted));
-        assert_eq!(answer(VisionZip::qwen(), 1).0, [1]);
+        assert_eq!(answer(VisionZip::without_class(), 3), (vec![0, 1, 4], wanted));
+        assert_eq!(answer(VisionZip::without_class(), 1).0, [1]);
     }
 }

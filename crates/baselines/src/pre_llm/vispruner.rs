@@ -5,11 +5,11 @@ use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selecti
 use diffprune_pruner::{Signals, descriptors};
 use rayon::prelude::*;
 
-use crate::crops::crops;
-use crate::host::{Matrix, inner_products, token_matrices};
 use crate::registry::{Baseline, Check, Paper};
-use crate::saliency::{saliency, saliency_signals};
-use crate::top::highest;
+use crate::tools::crops::crops;
+use crate::tools::host::{Matrix, inner_products, token_matrices};
+use crate::tools::saliency::{saliency, saliency_signals};
+use crate::tools::top::highest;
 
 /// Keeps the tokens with the highest `[CLS]` attention, and of the rest those that are least like others.
 ///

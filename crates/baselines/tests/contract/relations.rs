@@ -2,7 +2,9 @@
 
 use burn::tensor::Tensor;
 use diffprune_baselines::pre_llm::visionzip::VisionZip;
-use diffprune_baselines::{ClsAttention, Fidelity, Hired, HoloV, PruMerge, Shuffled, VisPruner, find};
+use diffprune_baselines::{
+    ClsAttention, Encoder, Fidelity, Hired, HoloV, PruMerge, Shuffled, VisPruner, find, find_for, registry,
+};
 use diffprune_pruner::{Budget, Grid, PositionRule, Pruner};
 
 use crate::common::next_layout;
@@ -188,7 +190,7 @@ fn scores_in_window_order_are_those_of_other_tokens() {
     let kept_with = |alignment| {
         let method = HoloV {
             alignment,
-            ..HoloV::qwen()
+            ..HoloV::without_class()
         };
         kept(&images, &method, 16)
     };
@@ -243,4 +245,37 @@ fn inverted_scores_keep_what_scores_drop() {
     let high = kept(&images, by_name("high").as_ref(), 8);
     let low = kept(&images, by_name("low").as_ref(), 8);
     assert!((0..16).all(|index| high.contains(&index) != low.contains(&index)));
+}
+
+#[test]
+fn one_name_finds_the_form_for_the_encoder() {
+    let name = |name: &str, encoder| find_for(name, encoder).map(|method| method.name().to_string());
+    for baseline in registry() {
+        for encoder in [Encoder::WithClass, Encoder::WithoutClass] {
+            let forms = || registry().iter().filter(|other| other.method == baseline.method);
+            assert_eq!(
+                forms().filter(|form| form.is_for(encoder)).count(),
+                1,
+                "{}",
+                baseline.name
+            );
+            let found = name(baseline.name, encoder).unwrap();
+            let form = registry().iter().find(|other| other.name == found).unwrap();
+            assert_eq!(form.method, baseline.method);
+            assert!(form.is_for(encoder) || form.name == baseline.name, "{found}");
+        }
+    }
+    assert_eq!(
+        name("visionzip", Encoder::WithoutClass).as_deref(),
+        Some("visionzip-qwen")
+    );
+    assert_eq!(
+        name("visionzip", Encoder::WithClass).as_deref(),
+        Some("visionzip")
+    );
+    assert_eq!(
+        name("visionzip-qwen", Encoder::WithClass).as_deref(),
+        Some("visionzip-qwen")
+    );
+    assert!(name("none-of-these", Encoder::WithClass).is_none());
 }

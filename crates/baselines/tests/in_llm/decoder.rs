@@ -4,7 +4,7 @@ use burn::tensor::Tolerance;
 use diffprune_baselines::{FastV, Schedule, registry};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Selection, visual_tokens_per_layer,
+    PruneError, PruneResult, Pruner, PruningContext, Selection, visual_tokens_per_layer,
 };
 use diffprune_vlm_adapters::{
     DecoderPruning, GenerateOptions, Hooks, Llama, Padding, PrunedPass, Spliced, VisualInput, decode,
@@ -165,12 +165,7 @@ impl Pruner for Registered {
 }
 
 impl DecoderPruner for Registered {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         self.decoding().stages(n_layers, n_visual, budget)
     }
 
@@ -178,11 +173,7 @@ impl DecoderPruner for Registered {
         self.decoding().raters(embeds)
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         self.decoding().select_at(stage, context)
     }
 }

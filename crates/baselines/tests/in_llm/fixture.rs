@@ -17,9 +17,7 @@ pub struct Fixture {
 }
 
 fn folder() -> PathBuf {
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
-    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(|| shipped.into(), PathBuf::from);
-    root.join("pruners").join("in_llm")
+    diffprune_test_support::fixtures().join("pruners").join("in_llm")
 }
 
 /// Every fixture whose name begins with the method and holds `part`; at least one.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Selection,
+    PruneError, PruneResult, Pruner, PruningContext, Selection,
 };
 
 /// What a method saw and said at a stage.
@@ -59,12 +59,7 @@ impl<P: DecoderPruner> Pruner for Recorder<P> {
 }
 
 impl<P: DecoderPruner> DecoderPruner for Recorder<P> {
-    fn stages(
-        &self,
-        n_layers: usize,
-        n_visual: usize,
-        budget: &Budget,
-    ) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         self.inner.stages(n_layers, n_visual, budget)
     }
 
@@ -73,11 +68,7 @@ impl<P: DecoderPruner> DecoderPruner for Recorder<P> {
         self.inner.raters(embeds)
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let mut seen = self.seen.lock().expect("no test panicked");
         if self.replay {
             let same = |seen: &&Seen| seen.layer == stage.layer && seen.context.row == context.row;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use diffprune_baselines::Matrix;
 use diffprune_pruner::{Budget, Layout, Pruner, PruningContext, Selection};
+use diffprune_test_support::fixtures;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -18,11 +19,7 @@ pub struct Case {
 
 /// The folder of the cases.
 pub fn folder() -> PathBuf {
-    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")),
-        PathBuf::from,
-    );
-    root.join("pruners/pre_llm")
+    fixtures().join("pruners/pre_llm")
 }
 
 impl Case {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use diffprune_baselines::pre_llm::prunesid::{
-    Choice, PruneSid, Variant, choose, loadings, n_directions, qwen_count,
+    Choice, Encoder, PruneSid, choose, loadings, n_directions, whole_count,
 };
 
 use crate::case::{Case, answer, batch, context, mean, without_first};
@@ -30,7 +30,7 @@ fn llava(case: &Case) {
     let (hidden, attention) = (case.matrix("hidden"), case.heads("cls_attention"));
     let tokens = without_first(&hidden);
     let k = case.number("K");
-    let q = n_directions(Variant::Llava, k);
+    let q = n_directions(Encoder::WithClass, k);
     assert_eq!(q, case.number("q"), "{}: q", case.name);
     let given = case.has("loadings");
     let loadings = if given {
@@ -38,7 +38,7 @@ fn llava(case: &Case) {
     } else {
         loadings(&tokens, q, &Device::flex())
     };
-    let choice = choose(Variant::Llava, &loadings, &tokens, &mean(&attention), k);
+    let choice = choose(Encoder::WithClass, &loadings, &tokens, &mean(&attention), k);
     assert_threshold(case, &choice);
     case.assert_indices("component", &choice.groups);
     case.assert_indices("nms_count", &choice.survivors);
@@ -51,7 +51,7 @@ fn llava(case: &Case) {
         let mut context = context(&tokens, line(tokens.n_rows()), k);
         context.observed.cls_attention = Some(batch(&attention));
         context.observed.class_tokens = Some(batch(&hidden.select(&[0])));
-        let (selection, found) = answer(&PruneSid::new(Variant::Llava), &context);
+        let (selection, found) = answer(&PruneSid::new(Encoder::WithClass), &context);
         assert_eq!(selection.keep_indices(0)[1..], choice.kept, "{}", case.name);
         assert_eq!(found, hidden.select(&rows).values(), "{}: tokens", case.name);
     }
@@ -59,11 +59,11 @@ fn llava(case: &Case) {
 
 fn qwen(case: &Case) {
     let features = case.matrix("features");
-    let k = qwen_count(features.n_rows(), case.number("need_token_num"));
+    let k = whole_count(features.n_rows(), case.number("need_token_num"));
     assert_eq!(k, case.number("K"), "{}: K", case.name);
-    let q = n_directions(Variant::Qwen, k);
+    let q = n_directions(Encoder::WithoutClass, k);
     assert_eq!(q, case.number("q"), "{}: q", case.name);
-    let choice = choose(Variant::Qwen, &case.matrix("loadings"), &features, &[], k);
+    let choice = choose(Encoder::WithoutClass, &case.matrix("loadings"), &features, &[], k);
     assert_threshold(case, &choice);
     case.assert_indices("component", &choice.groups);
     case.assert_indices("kept", &choice.kept);

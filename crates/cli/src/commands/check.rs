@@ -142,7 +142,7 @@ impl CheckArgs {
     }
 }
 
-/// Whether two paths are one file, however they are written.
+/// True when two paths are one file, however they are written.
 fn is_same(one: &Path, other: &Path) -> bool {
     let canonical = |path: &Path| path.canonicalize().ok();
     canonical(one).is_some_and(|one| canonical(other) == Some(one))

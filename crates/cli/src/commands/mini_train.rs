@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
-use diffprune::vlm::write_atomic;
+use diffprune_files::write_whole;
 use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
@@ -66,7 +66,7 @@ impl MiniTrainArgs {
         let folder = unfinished(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {
-            write_atomic(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
+            write_whole(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
             measure(&folder, &self.out.join("card"), &device)?;
         }
@@ -136,20 +136,20 @@ fn lay_over(recipe: &mut toml::Table, given: toml::Table) {
 }
 
 /// Shards run on as many threads as a CPU has; a GPU takes them one after the other.
-fn threads(device: &Device) -> Option<usize> {
+pub(super) fn threads(device: &Device) -> Option<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, |count| count.get());
     device::is_cpu(device).then(cores)
 }
 
 /// Writes the resolved recipe before the first step; a run with another one is refused.
-fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
+pub(super) fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
     match fs::read_to_string(path) {
         Ok(found) if found == recipe => Ok(()),
         Ok(_) => bail!(
             "{}: found another recipe, wanted that of this run; choose another folder with --out or remove it",
             path.display()
         ),
-        Err(_) => Ok(write_atomic(path, recipe.as_bytes())?),
+        Err(_) => Ok(write_whole(path, recipe.as_bytes())?),
     }
 }
 
@@ -162,12 +162,12 @@ fn write_checkpoint(
 ) -> anyhow::Result<()> {
     trained.save_pretrained(dir, DType::F16)?;
     write_processor_files(dir, family, world)?;
-    write_atomic(dir.join(RECIPE), recipe.as_bytes())?;
+    write_whole(dir.join(RECIPE), recipe.as_bytes())?;
     Ok(())
 }
 
 /// An empty hidden folder beside the one that is wanted.
-fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
     let folder = sibling(dir, "unfinished")?;
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
@@ -177,7 +177,7 @@ fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Renames the finished folder to its place; one that was there goes, and so does what a crash in here left.
-fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(super) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
     let old = sibling(to, "old")?;
     let moved = |from: &Path, to: &Path| {
         fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))

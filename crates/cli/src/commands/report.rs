@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report};
-use diffprune_lab::{LabError, RECORDS, StoredRun, collect, difference, leaderboard};
+use diffprune_lab::{LabError, RECORDS, StoredRun, difference, drawn_pictures, leaderboard};
 
 use crate::print::{self, say};
 
@@ -45,7 +45,7 @@ impl ReportArgs {
                         Some(out) if runs.len() == 1 => out.clone(),
                         Some(out) => out.join(&run.name),
                     };
-                    self.write(&run.report()?, &out, &collect(dir)?)?;
+                    self.write(&run.report()?, &out, &drawn_pictures(dir)?)?;
                 }
                 Ok(())
             }
@@ -53,7 +53,7 @@ impl ReportArgs {
         }
     }
 
-    /// Prints a report about several runs, and writes it where that was asked.
+    /// Prints a report about several runs, and writes it where `--out` says so.
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),

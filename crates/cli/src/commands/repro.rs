@@ -25,7 +25,7 @@ pub struct ReproArgs {
     /// Several models, named as for --model [default: the three shipped ones].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C", conflicts_with = "model")]
     models: Vec<String>,
-    /// A few minutes instead of half an hour: fewer updates, pictures and seeds.
+    /// Fewer updates, images and seeds: a fraction of the time, and wide intervals.
     #[arg(long)]
     quick: bool,
     /// Seed of data, training and intervals.

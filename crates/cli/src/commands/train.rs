@@ -6,9 +6,9 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
 use diffprune::{
-    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Vlm,
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
 };
-use diffprune_lab::{captions, default_learning_rate, default_scorer, training_summary};
+use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
 use crate::print::say;
@@ -29,10 +29,14 @@ pub struct TrainArgs {
     /// Settings; what the file does not name has its default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
-    /// What is trained: throttle (DiffPrune), gumbel-ste, gumbel-ste-soft, operator:NAME (DiffPrune with another soft
-    /// top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
+    /// What is trained: throttle (DiffPrune), gumbel-noise, gumbel-gathered or gumbel-ste (hard Gumbel masks, with -soft behind
+    /// the name for the soft Jacobian), operator:NAME (DiffPrune with another soft top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
     #[arg(long)]
     method: Option<Method>,
+    /// DiffPrune with one thing changed: diffprune-scale, -global, -no-denoiser, -no-z-score, -fixed-tau, -unit-noise,
+    /// -centred-noise or -sigmoid.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["method", "gate"])]
+    variant: Option<String>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
     /// operator:NAME, else vp-noise].
     #[arg(long, value_enum)]
@@ -68,7 +72,7 @@ impl TrainArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (data, held_out) = captions(&self.data, config.diffprune.method.needs_relevance())?;
+        let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
         let (data, held_out) = (&data as &dyn CaptionData, held_out.as_ref());
         let held_out = held_out.map(|folder| folder as &dyn CaptionData);
         let vlm = model.vlm.as_ref();
@@ -113,6 +117,9 @@ impl TrainArgs {
             Some(GateName::VpNoise) => GateKind::VpNoise,
             Some(GateName::Scale) => GateKind::Scale,
         };
+        if let Some(name) = &self.variant {
+            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_descriptor);
+        }
         config.diffprune.budget = self.keep.unwrap_or(config.diffprune.budget);
         config.steps = self.steps.unwrap_or(config.steps);
         config.seed = self.seed.unwrap_or(config.seed);

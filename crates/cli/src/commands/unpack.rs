@@ -28,7 +28,7 @@ pub struct UnpackArgs {
     limit: Option<usize>,
 }
 
-/// What is unpacked.
+/// The data to unpack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parcel {
     /// Pictures to train on.
@@ -73,7 +73,7 @@ impl UnpackArgs {
     }
 }
 
-/// What has that name.
+/// The data of that name.
 fn parcel(name: &str) -> Result<Parcel, String> {
     match name {
         "captions" => return Ok(Parcel::Captions),

@@ -42,7 +42,7 @@ pub fn cuda(index: Option<usize>) -> Result<Device, String> {
     probed("cuda", found, [], index, || Device::cuda(0))
 }
 
-/// What the adapters of a driver with `n` of them may be, real GPUs first, made by `device`.
+/// Every device that an adapter of a driver with `n` of them may be, real GPUs first, made by `device`.
 #[cfg(any(feature = "wgpu", feature = "vulkan"))]
 fn adapters(n: usize, device: impl Fn(burn::tensor::DeviceKind) -> Device) -> impl Iterator<Item = Device> {
     use burn::tensor::DeviceKind::{Cpu, DiscreteGpu, IntegratedGpu, VirtualGpu};
@@ -86,7 +86,7 @@ pub fn ordered<D: Clone + PartialEq>(found: Vec<D>, preferred: impl IntoIterator
 ///
 /// # Errors
 /// When none was found or none has that index; then it says what was found. A device that is first used without being
-/// there ends the process, so this must be asked before the first tensor.
+/// there ends the process, so this must be called before the first tensor.
 pub fn choose<D: Clone + Debug>(backend: &str, found: &[D], index: usize) -> Result<D, String> {
     if let Some(device) = found.get(index) {
         return Ok(device.clone());

@@ -35,7 +35,7 @@ pub fn list(names: &str) -> Vec<&str> {
     names.split(',').map(str::trim).collect()
 }
 
-/// Whether this is the CPU.
+/// True for the CPU.
 pub fn is_cpu(device: &Device) -> bool {
     *device == Device::flex()
 }

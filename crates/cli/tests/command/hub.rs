@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use crate::server::{MODEL, Server};
+use diffprune_test_hub::{MODEL, Server};
+
 use crate::{diffprune, model, picture};
 
 /// The files of a folder.
@@ -41,7 +42,11 @@ fn told(output: Output) -> String {
 /// Requests of weight files since the last call.
 fn weights_asked_for(server: &Server) -> usize {
     let is_weights = |path: &str| path.contains(".safetensors");
-    server.seen().iter().filter(|seen| is_weights(&seen.path)).count()
+    server
+        .requests()
+        .iter()
+        .filter(|request| is_weights(&request.path))
+        .count()
 }
 
 #[test]

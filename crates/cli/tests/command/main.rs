@@ -8,10 +8,6 @@ mod hub;
 mod looking;
 mod repro;
 mod rivals;
-// The hub that the client's own tests talk to.
-#[allow(dead_code)]
-#[path = "../../../vlm-adapters/src/hub/server.rs"]
-mod server;
 mod situations;
 
 use std::path::Path;

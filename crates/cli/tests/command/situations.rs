@@ -212,7 +212,7 @@ fn photographs_stand_upright_unless_they_are_wanted_as_stored() {
     {
         picture(&photo);
         std::os::unix::fs::symlink(at("out.png"), at("link.png")).unwrap();
-        succeed(show, &[&checkpoint, &photo, &at("link.png")]);
+        refuse(show, &[&checkpoint, &photo, &at("link.png")], &["link.png"]);
         assert!(at("link.png").symlink_metadata().unwrap().is_symlink());
     }
 }

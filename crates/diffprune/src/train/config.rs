@@ -71,7 +71,7 @@ pub struct ValidationConfig {
     pub size: usize,
     /// Validations without improvement after which the run ends; 0 never ends early. Default: 0.
     pub patience: usize,
-    /// Take the weights of the best validation instead of the last ones. Default: true.
+    /// Take the weights of the best validation instead of the last ones; those before the first update compete. Default: true.
     pub keep_best: bool,
 }
 

@@ -20,6 +20,9 @@ pub(crate) struct StepMetrics {
     /// Statistics of the weights, means over the images.
     #[serde(flatten)]
     pub(crate) weights: WeightStats,
+    /// Tokens that may pass, as a mean over the images; a setting and no measurement.
+    #[serde(skip)]
+    pub(crate) budget: f64,
 }
 
 /// One line of `metrics.jsonl` for a validation.

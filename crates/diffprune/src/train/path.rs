@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, Tensor};
 use diffprune_learned::{Draws, GateInput};
-use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, descriptors};
+use diffprune_pruner::{Budget, Layout, PositionRule, PruneError, Selection, descriptors};
 use diffprune_vlm::Vlm;
 
 use super::text::count_targets;
@@ -37,6 +37,8 @@ pub struct TrainingLoss {
     pub weights: Tensor<2>,
     /// Real tokens, `[b, n]`; `None` when all are.
     pub mask: Option<Tensor<2, Bool>>,
+    /// Tokens that may pass, for each image.
+    pub budgets: Vec<usize>,
 }
 
 impl TrainingLoss {
@@ -64,7 +66,7 @@ pub fn training_loss(
     batch: &CaptionBatch<'_>,
 ) -> Result<TrainingLoss, TrainError> {
     let (encoded, captions) = batch.store.encode(vlm, &batch.indices)?;
-    let keep = encoded.all_indices();
+    let all = encoded.all_indices();
     let (tokens, mask, layouts) = (encoded.tokens, encoded.mask, encoded.layouts);
     let relevance = encoded.observed.relevance;
     if relevance.is_none() && config.method.needs_relevance() {
@@ -74,12 +76,13 @@ pub fn training_loss(
         }
         .into());
     }
+    let budgets = budgets(&config.budget, &layouts)?;
     let gated = config.method.gate(
         &model.head,
         &GateInput {
             descriptors: descriptors(tokens.clone(), vlm.group()),
             tokens,
-            budgets: &budgets(&config.budget, &layouts)?,
+            budgets: &budgets,
             layouts: &layouts,
             mask: mask.clone(),
             relevance,
@@ -91,8 +94,12 @@ pub fn training_loss(
             settings: &config.gate_settings(),
         },
     )?;
-    let denoised = denoise(model, gated.tokens, mask.clone(), vlm.group());
-    let visual = vlm.visual_input(vlm.project(denoised), &layouts, &keep, PositionRule::Keep);
+    let (sent, keep) = match gated.kept {
+        Some(kept) => (Selection::keep(kept.clone()).gather(gated.tokens), kept),
+        None if config.without_denoiser => (gated.tokens, all),
+        None => (denoise(model, gated.tokens, mask.clone(), vlm.group()), all),
+    };
+    let visual = vlm.visual_input(vlm.project(sent), &layouts, &keep, PositionRule::Keep);
     let text = batch.store.text(vlm, batch.prompt, &batch.indices, &captions)?;
     let nll = vlm.loss(&text, Some(&visual))?;
     Ok(TrainingLoss {
@@ -101,6 +108,7 @@ pub fn training_loss(
         penalty: gated.penalty,
         weights: gated.weights.without_autodiff(),
         mask,
+        budgets,
     })
 }
 

@@ -10,11 +10,12 @@ use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Inputs, RunFile};
+use super::health::Health;
 use super::metrics::ValidationMetrics;
 use super::model::StoredTrainee;
 use super::order::DataOrder;
 use super::step::Setting;
-use crate::{CaptionData, TrainConfig, TrainError, Trainee};
+use crate::{CaptionData, TrainConfig, TrainError, TrainWarning, Trainee};
 
 /// Name of the file with the resolved settings in a run directory.
 pub const SETTINGS_FILE: &str = "train.toml";
@@ -34,10 +35,16 @@ pub struct TrainReport {
     pub stopped_early: bool,
     /// Negative log-likelihood of the last batch, nats per token; `None` when nothing was left to do.
     pub last_nll: Option<f64>,
-    /// Step of the best validation.
+    /// Negative log-likelihood before the first update, nats per token; `None` without validation.
+    #[serde(default)]
+    pub start_val_nll: Option<f64>,
+    /// Step of the best validation; 0 is the state before the first update.
     pub best_step: Option<usize>,
     /// Its negative log-likelihood, nats per token.
     pub best_val_nll: Option<f64>,
+    /// What a reader of the result must know.
+    #[serde(default)]
+    pub warnings: Vec<TrainWarning>,
     /// The run directory, which is the scorer's checkpoint once the run is over.
     pub out_dir: PathBuf,
 }
@@ -77,6 +84,9 @@ struct RunState {
     best: Option<Best>,
     since_best: usize,
     stopped_early: bool,
+    /// Absent in checkpoints of earlier releases.
+    #[serde(default)]
+    health: Health,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -154,6 +164,10 @@ impl<'a> Trainer<'a> {
             && let Some(val_nll) = setting.validate(&model)?
         {
             log.log(0, &ValidationMetrics { val_nll })?;
+            // An untrained scorer can be better than what a training makes of it.
+            if state.record(0, val_nll, &setting) {
+                setting.save(out_dir.join(BEST), &model, 0, &state)?;
+            }
         }
         while step < config.steps && !state.stopped_early {
             if self.stop_after == Some(step) {
@@ -163,6 +177,15 @@ impl<'a> Trainer<'a> {
             (model, metrics) = setting.update(model, &mut optimizer, &mut order, step)?;
             step += 1;
             log.log(step, &metrics)?;
+            if state
+                .health
+                .update(step, config.steps, &metrics, config.clip_norm)
+            {
+                let norm = metrics.grad_norm;
+                progress.note(&format!(
+                    "warning: step {step}: the gradients have a norm of {norm:.0}"
+                ));
+            }
             last_nll = Some(metrics.nll);
             progress.step(
                 step,
@@ -181,6 +204,9 @@ impl<'a> Trainer<'a> {
         }
         progress.finish();
         setting.finish(&model, &state, step, out_dir)?;
+        for warning in state.health.warnings(config.clip_norm) {
+            progress.note(&format!("warning: {warning}"));
+        }
         Ok(report(&setting, &state, step, last_nll, out_dir, true))
     }
 }
@@ -230,6 +256,7 @@ impl Setting<'_> {
 impl RunState {
     /// Notes a validation; true when it is the best so far.
     fn record(&mut self, step: usize, nll: f64, setting: &Setting<'_>) -> bool {
+        self.health.validation(step, nll);
         let better = nll.is_finite() && self.best.is_none_or(|best| nll < f64::from_bits(best.nll_bits));
         if better {
             self.best = Some(Best {
@@ -259,6 +286,8 @@ fn report(
         finished,
         stopped_early: state.stopped_early && steps < setting.config.steps,
         last_nll,
+        start_val_nll: state.health.start(),
+        warnings: state.health.warnings(setting.config.clip_norm),
         best_step: state.best.map(|best| best.step),
         best_val_nll: state.best.map(|best| f64::from_bits(best.nll_bits)),
         out_dir: out_dir.to_path_buf(),

@@ -40,6 +40,7 @@ struct Shard {
     targets: usize,
     weights: WeightStats,
     images: usize,
+    budget: usize,
 }
 
 impl<'a> Setting<'a> {
@@ -140,6 +141,7 @@ impl Setting<'_> {
                 lr,
                 tau,
                 weights,
+                budget: shard.budget as f64 / shard.images.max(1) as f64,
             },
         ))
     }
@@ -207,6 +209,7 @@ impl Shard {
     /// Walks backward from the sum over the targets.
     fn of(loss: TrainingLoss, model: &Trainee) -> Self {
         let (weights, images) = WeightStats::of(&loss.weights, loss.mask.as_ref());
+        let budget = loss.budgets.iter().sum();
         let over_targets = |mean: &Tensor<1>| {
             let sum = mean.clone().without_autodiff() * loss.n_targets as f64;
             f64::from(sum.into_scalar::<f32>())
@@ -221,12 +224,14 @@ impl Shard {
             targets: loss.n_targets,
             weights,
             images,
+            budget,
         }
     }
 
     /// Adds in the order given.
     fn sum(shards: Vec<Self>, model: &Trainee) -> Self {
-        let (mut nll, mut targets, mut weights, mut images) = (0.0, 0, WeightStats::default(), 0);
+        let (mut nll, mut targets, mut weights) = (0.0, 0, WeightStats::default());
+        let (mut images, mut budget) = (0, 0);
         let penalty = shards
             .iter()
             .filter_map(|shard| shard.penalty)
@@ -236,6 +241,7 @@ impl Shard {
             targets += shard.targets;
             weights = weights.plus(&shard.weights);
             images += shard.images;
+            budget += shard.budget;
         }
         let grads = sum_gradients(shards.into_iter().map(|shard| shard.grads).collect(), model);
         Self {
@@ -245,6 +251,7 @@ impl Shard {
             targets,
             weights,
             images,
+            budget,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Training on a tiny LLaVA: exact resume, frozen model, falling loss, and every way to give it bad input.
 
+mod contrasts;
 mod fake;
 mod families;
 mod inputs;

@@ -8,9 +8,9 @@ use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, prepare_encoded};
 use diffprune::{
     Atp, Budget, CaptionData, CaptionSample, CheckpointError, ConfigError, DataError, DenoiserConfig,
-    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, HeadCheckpoint, HeadConfig, Layout,
-    LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals, SoftTopKKind, ThresholdKind,
-    TrainConfig, Trainer, Vlm, train,
+    DiffPruneConfig, DynamicLlava, DynamicVit, GateKind, GlimpsePrune, GumbelBackward, GumbelSte,
+    HeadCheckpoint, HeadConfig, Layout, LearnedPruner, Method, Operator, ScorerChoice, ScorerPreset, Signals,
+    SoftTopKKind, ThresholdKind, TrainConfig, Trainer, Vlm, train,
 };
 use image::RgbImage;
 
@@ -41,7 +41,7 @@ fn heads() -> Vec<TrainConfig> {
     ]
 }
 
-/// Every operator with the scale gate, three with noise, every head.
+/// Every operator with the scale gate, three with noise, the hard mask in the noise gate, every head.
 fn rivals() -> Vec<TrainConfig> {
     let scaled = SoftTopKKind::ALL.map(|kind| with(Operator::new(kind)));
     let noisy = [
@@ -50,7 +50,9 @@ fn rivals() -> Vec<TrainConfig> {
         SoftTopKKind::DfTopK,
     ];
     let noisy = noisy.map(with_noise);
-    [scaled.to_vec(), noisy.to_vec(), heads()].concat()
+    let hard =
+        [GumbelBackward::Identity, GumbelBackward::Soft].map(|backward| with(GumbelSte::noise(backward)));
+    [scaled.to_vec(), noisy.to_vec(), hard.to_vec(), heads()].concat()
 }
 
 /// Paths of parameters without a gradient, or with one that is 0 everywhere.
@@ -288,26 +290,36 @@ fn boxes_are_learned_and_data_without_them_is_refused() {
     println!("penalty {first} -> {last}");
     assert!(last < 0.5 * first, "{first} {last}");
     let pruner = LearnedPruner::load(&run, vlm.d_descriptor(), &Device::flex()).unwrap();
-    let sample = Stripes(12).sample(3).unwrap();
-    let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
-    let relevance = Stripes(12).relevance(3, &encoded.layouts[0]).unwrap().unwrap();
-    let wanted = relevance.iter().filter(|&&share| share > 0.0).count();
-    let kept = |pruner: &LearnedPruner, budget| {
-        let options = PruneOptions::new(budget);
-        let images = prepare_encoded(&vlm, &encoded, pruner, &options).unwrap();
-        let rows = images.keep_indices(0).to_vec();
-        let hits = rows.iter().filter(|&&token| relevance[token] > 0.0).count();
-        (rows.len(), hits)
-    };
-    // The count is the method's own, as far as the budget allows.
-    let (count, hits) = kept(&pruner, Budget::All);
-    println!("kept {count}, of them {hits} of {wanted}");
-    assert!(
-        4 * hits >= 3 * wanted && 4 * hits >= 3 * count,
-        "{count} {hits} {wanted}"
-    );
-    assert_eq!(kept(&pruner, Budget::Tokens(2)).0, 2);
-    assert_eq!(kept(&pruner.at_budget(), Budget::All).0, relevance.len());
+    let mut ordered = (0, 0);
+    for index in 0..12 {
+        let sample = Stripes(12).sample(index).unwrap();
+        let encoded = vlm.encode(vlm.preprocess(&[sample.image]).unwrap(), Signals::default());
+        let relevance = Stripes(12)
+            .relevance(index, &encoded.layouts[0])
+            .unwrap()
+            .unwrap();
+        let scores = pruner.scores(encoded.tokens.clone(), None);
+        let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
+        for (inside, _) in relevance.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+            for (outside, _) in relevance.iter().enumerate().filter(|(_, share)| **share == 0.0) {
+                ordered.0 += usize::from(scores[inside] > scores[outside]);
+                ordered.1 += 1;
+            }
+        }
+        let kept = |pruner: &LearnedPruner, budget| {
+            let options = PruneOptions::new(budget);
+            let images = prepare_encoded(&vlm, &encoded, pruner, &options).unwrap();
+            images.keep_indices(0).len()
+        };
+        // The count is the method's own, as far as the budget allows.
+        assert!((1..relevance.len()).contains(&kept(&pruner, Budget::All)));
+        assert_eq!(kept(&pruner, Budget::Tokens(2)), 2);
+        assert_eq!(kept(&pruner.clone().at_budget(), Budget::All), relevance.len());
+    }
+    // Which tokens a training puts on which side of its threshold depends on the processor's rounding. Untrained, half
+    // of the pairs are in order; after this training 0.9 and more were, with AVX-512, with AVX2 and with neither.
+    println!("{ordered:?}");
+    assert!(4 * ordered.0 > 3 * ordered.1, "{ordered:?}");
 
     for known in [0, 6] {
         let progress = &mut Progress::silent();

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use diffprune_files::sha256_hex;
 use diffprune_vlm_adapters::write_atomic;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::EvalError;
 
@@ -196,15 +195,7 @@ fn size(path: &Path) -> Result<u64, EvalError> {
 }
 
 fn sha256(path: &Path) -> Result<String, EvalError> {
-    let io = |source| EvalError::io(path, "read", source);
-    let mut file = File::open(path).map_err(io)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(io)? {
-            0 => break,
-            n_bytes => hash.update(&buffer[..n_bytes]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    File::open(path)
+        .and_then(sha256_hex)
+        .map_err(|source| EvalError::io(path, "read", source))
 }

@@ -9,6 +9,7 @@ use super::question::Protocol;
 pub const SHORT_ANSWER: &str = "\nAnswer the question using a single word or phrase.";
 /// Suffix of questions whose answer is the letter of an option.
 pub const OPTION_LETTER: &str = "\nAnswer with the option's letter from the given choices directly.";
+
 /// The parts of a user text, in their order: hint, question, OCR tokens, options, suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {

@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use diffprune_files::Fnv64;
+
 use crate::data::{Benchmark, Question};
 
 /// Pictures that are encoded together, with their questions.
@@ -83,7 +85,5 @@ pub(crate) fn spread(questions: &[Question], limit: usize) -> HashSet<(Benchmark
 /// A number for a picture that is the same on every machine and in every batch (FNV-1a of benchmark and file name).
 pub(crate) fn sample_id(question: &Question) -> u64 {
     let name = format!("{}/{}", question.benchmark, question.image_name());
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    Fnv64::new().bytes(name.as_bytes()).value()
 }

@@ -1,14 +1,18 @@
 //! Running arms over questions, and the records that every number is computed from.
 
+mod answering;
 mod arm;
 mod batch;
 mod downsample;
+mod encoding;
 mod failures;
 mod leave_one_out;
+mod prepared;
 mod progress;
 mod record;
 mod relevance;
 mod runner;
+mod selecting;
 mod times;
 mod worker;
 mod workers;

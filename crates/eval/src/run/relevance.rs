@@ -5,8 +5,9 @@ use diffprune_pruner::PositionRule;
 use diffprune_vlm::{Encoded, Hooks, respond, unpruned};
 
 use super::leave_one_out::leave_one_out;
+use super::prepared::Prepared;
 use super::runner::Setting;
-use super::worker::{Prepared, Worker};
+use super::worker::Worker;
 use crate::EvalError;
 use crate::data::Question;
 

@@ -7,7 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 
 use super::AttentionForm;
-use super::ops::{Activation, FusedGrads, FusedOps, SavedAttention};
+use super::ops::{FusedActivation, FusedGrads, FusedOps, SavedAttention};
 
 /// Declares the backward step of an operator with `$n` differentiable inputs: from its state and the gradient of its
 /// output, the gradients of the inputs in order (`None` where nobody asked).
@@ -38,10 +38,15 @@ macro_rules! backward_step {
     };
 }
 
-backward_step!(ActivationStep, 1, (FloatTensor<B>, Activation), |saved, grad| {
-    let (x, kind) = saved;
-    [Some(B::activation_grad(x, grad, kind))]
-});
+backward_step!(
+    ActivationStep,
+    1,
+    (FloatTensor<B>, FusedActivation),
+    |saved, grad| {
+        let (x, kind) = saved;
+        [Some(B::activation_grad(x, grad, kind))]
+    }
+);
 backward_step!(SwigluStep, 2, (FloatTensor<B>, FloatTensor<B>), |saved, grad| {
     let (gate, up) = saved;
     let (gate, up) = B::swiglu_grad(gate, up, grad);
@@ -83,7 +88,7 @@ backward_step!(AttentionStep, 3, SavedAttention<B>, |saved, grad| {
 });
 
 impl<B: FusedGrads, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
-    fn fused_activation(x: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self> {
+    fn fused_activation(x: FloatTensor<Self>, kind: FusedActivation) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         match ActivationStep.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish((x.clone(), kind), B::fused_activation(x, kind)),

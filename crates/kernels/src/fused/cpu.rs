@@ -6,7 +6,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Shape};
 
 use super::buffer::{dense, floats, rows_and_width, tensor, written};
-use super::ops::{Activation, FusedGrads, FusedOps, SavedAttention};
+use super::ops::{FusedActivation, FusedGrads, FusedOps, SavedAttention};
 use super::parallel::{SharedOut, for_parts, parts};
 use super::{AttentionForm, attention, elementwise, rows};
 
@@ -59,11 +59,11 @@ fn indices(targets: FlexTensor, vocab: usize) -> Vec<usize> {
 }
 
 impl FusedOps for Flex {
-    fn fused_activation(x: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self> {
+    fn fused_activation(x: FloatTensor<Self>, kind: FusedActivation) -> FloatTensor<Self> {
         let f = match kind {
-            Activation::Gelu => elementwise::gelu,
-            Activation::QuickGelu => elementwise::quick_gelu,
-            Activation::Silu => elementwise::silu,
+            FusedActivation::Gelu => elementwise::gelu,
+            FusedActivation::QuickGelu => elementwise::quick_gelu,
+            FusedActivation::Silu => elementwise::silu,
         };
         map_rows(x, ELEMENTS, f)
     }
@@ -160,11 +160,15 @@ impl FusedOps for Flex {
 }
 
 impl FusedGrads for Flex {
-    fn activation_grad(x: FloatTensor<Self>, grad: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self> {
+    fn activation_grad(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kind: FusedActivation,
+    ) -> FloatTensor<Self> {
         let f = match kind {
-            Activation::Gelu => elementwise::gelu_grad,
-            Activation::QuickGelu => elementwise::quick_gelu_grad,
-            Activation::Silu => elementwise::silu_grad,
+            FusedActivation::Gelu => elementwise::gelu_grad,
+            FusedActivation::QuickGelu => elementwise::quick_gelu_grad,
+            FusedActivation::Silu => elementwise::silu_grad,
         };
         let (x, mut grad) = (dense(x), dense(grad));
         zip_rows(floats(&x), grad.storage_mut::<f32>(), ELEMENTS, f);

@@ -12,7 +12,7 @@ mod rows;
 mod simd;
 
 pub(crate) use attention::AttentionForm;
-pub(crate) use ops::{Activation, FusedOps};
+pub(crate) use ops::{FusedActivation, FusedOps};
 
 use burn::tensor::{DType, Device, Tensor};
 

@@ -7,9 +7,9 @@ use burn::backend::{Backend, backend_extension};
 
 use super::AttentionForm;
 
-/// Which activation.
+/// The activations with a fused form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub(crate) enum FusedActivation {
     /// `x Phi(x)`
     Gelu,
     /// `x sigmoid(1.702 x)`
@@ -21,7 +21,7 @@ pub(crate) enum Activation {
 /// Forward passes; under autodiff they record their own backward step.
 #[backend_extension(Autodiff, Flex)]
 pub(crate) trait FusedOps: Backend {
-    fn fused_activation(x: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self>;
+    fn fused_activation(x: FloatTensor<Self>, kind: FusedActivation) -> FloatTensor<Self>;
     fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_layer_norm(
@@ -57,7 +57,11 @@ pub(crate) trait FusedOps: Backend {
 
 /// What a backend computes for the backward steps. `stats` are a few numbers per row that forward leaves behind.
 pub(crate) trait FusedGrads: FusedOps {
-    fn activation_grad(x: FloatTensor<Self>, grad: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self>;
+    fn activation_grad(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kind: FusedActivation,
+    ) -> FloatTensor<Self>;
     /// Gradients of gate and up.
     fn swiglu_grad(
         gate: FloatTensor<Self>,

@@ -1,8 +1,6 @@
-//! Activations and the softmax of the last axis.
+//! Activations.
 
 use burn::tensor::{Tensor, activation};
-
-use super::in_statistics_dtype;
 
 /// See [`crate::gelu`].
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -25,9 +23,4 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// See [`crate::swiglu`].
 pub fn swiglu<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     silu(gate) * up
-}
-
-/// See [`crate::softmax`].
-pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    in_statistics_dtype(x, |x| activation::softmax(x, D - 1))
 }

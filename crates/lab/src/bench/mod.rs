@@ -11,8 +11,8 @@ use diffprune_eval::{
     stages,
 };
 
-use crate::LabError;
 use crate::comparison::timing_context;
+use crate::error::LabError;
 use crate::model::WeightType;
 
 use network::Network;

@@ -11,7 +11,7 @@ use diffprune::vlm::{
 use diffprune::{Family, Grid, Layout, PositionRule, Signals, Vlm, VlmError};
 use image::RgbImage;
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// A network of a published shape with random weights: a [`Vlm`] without texts, whose pictures are noise.
 #[derive(Clone)]

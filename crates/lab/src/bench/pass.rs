@@ -7,7 +7,7 @@ use diffprune::{Budget, LearnedPruner, Vlm, respond};
 use image::RgbImage;
 
 use super::network::Network;
-use crate::LabError;
+use crate::error::LabError;
 
 /// The parts of a pass.
 pub(super) struct Pass<'a> {

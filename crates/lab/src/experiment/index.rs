@@ -14,7 +14,7 @@ pub struct ModelReport {
 const NOTHING: &str = "–";
 
 /// The page, in Markdown: claims side by side, then the main table of each model.
-pub fn page(reports: &[ModelReport]) -> String {
+pub fn index_page(reports: &[ModelReport]) -> String {
     let mut page = "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the \
                     official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
                     covers zero is a tie. Nothing here is a number of the papers.\n"
@@ -164,7 +164,7 @@ fn absent(report: &Report) -> String {
     )
 }
 
-/// The leave-one-out oracle beside others on the questions that it was asked.
+/// The leave-one-out oracle beside others on its own questions.
 fn partial(report: &Report, budgets: &[String]) -> String {
     let Some(table) = report.table(TableId::Partial) else {
         return String::new();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::LabError;
 use crate::clock::timed;
+use crate::error::LabError;
 use crate::files::{read_json, write_json};
 
 /// The file `stages.json`: an entry for each stage, under the name of its folder or file.
@@ -25,7 +25,7 @@ pub struct Stage {
     pub seconds: Option<f64>,
     /// Revisions of the code that worked on it; unknown when empty.
     pub revisions: Vec<String>,
-    /// Whether an earlier call was interrupted in it, whose time is not counted.
+    /// True when an earlier call was interrupted in it; that call's time is not counted.
     pub resumed: bool,
 }
 
@@ -81,7 +81,7 @@ impl Ledger {
         })
     }
 
-    /// Whether a stage is complete.
+    /// True when a stage is complete.
     pub fn has(&self, stage: &str) -> bool {
         self.stages
             .get(stage)

@@ -2,11 +2,8 @@
 
 use diffprune::vlm::Family;
 use diffprune::{Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method};
-use diffprune_baselines::{Baseline, registry};
+use diffprune_baselines::{Baseline, Encoder, Fidelity, registry};
 use serde::{Deserialize, Serialize};
-
-/// Ends the name of a method's variant for Qwen2.5-VL.
-const FOR_QWEN: &str = "-qwen";
 
 /// The comparison on one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,12 +53,14 @@ impl Lineup {
                 arms.push(format!("{}-at-budget", rival.arm));
             }
         }
+        let encoder = match family {
+            Family::Qwen25Vl => Encoder::WithoutClass,
+            _ => Encoder::WithClass,
+        };
         let chosen = |baseline: &&Baseline| {
             baseline.paper.is_none()
                 || every
-                || (is_before_the_model(baseline)
-                    && is_for(family, baseline.name)
-                    && is_default(baseline.name))
+                || (is_before_the_model(baseline) && baseline.is_for(encoder) && is_default(baseline))
         };
         let (published, controls): (Vec<_>, Vec<_>) = registry()
             .iter()
@@ -101,6 +100,15 @@ impl Lineup {
 }
 
 impl Learned {
+    /// A method under the name of its arm, trained once, with the seed of the experiment.
+    pub fn new(arm: impl Into<String>, method: Method) -> Self {
+        Self {
+            arm: arm.into(),
+            method,
+            seeds: Vec::new(),
+        }
+    }
+
     /// The seeds of its trainings in an experiment of that seed.
     pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
         match self.seeds.is_empty() {
@@ -134,31 +142,18 @@ fn all_learned() -> Vec<Learned> {
 }
 
 fn learned((arm, method): (&str, Method)) -> Learned {
-    Learned {
-        arm: arm.into(),
-        method,
-        seeds: Vec::new(),
-    }
+    Learned::new(arm, method)
 }
 
 fn is_before_the_model(baseline: &Baseline) -> bool {
     (baseline.init)().decoder().is_none()
 }
 
-/// Whether the method is as its authors' code has it; variants as the papers describe them are compared on the first model.
-fn is_default(name: &str) -> bool {
-    !name.contains("-corrected")
-}
-
-/// Where a method has a variant for Qwen2.5-VL, that family gets it and the other the plain one.
-fn is_for(family: Family, name: &str) -> bool {
-    match name.strip_suffix(FOR_QWEN) {
-        Some(_) => family == Family::Qwen25Vl,
-        None => {
-            let variant = format!("{name}{FOR_QWEN}");
-            family != Family::Qwen25Vl || registry().iter().all(|other| other.name != variant)
-        }
-    }
+/// True for a method as its authors' code has it; variants as the papers describe them are compared on the first model.
+fn is_default(baseline: &Baseline) -> bool {
+    baseline
+        .differs
+        .is_none_or(|differs| differs.follows == Fidelity::Reference)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod rehearsal;
 mod series;
 mod world;
 
-pub use index::{ModelReport, page};
+pub use index::{ModelReport, index_page};
 pub use ledger::{Ledger, Stage};
 pub use lineup::{Learned, Lineup};
 pub use plan::Plan;
@@ -25,10 +25,13 @@ use diffprune_eval::{Annotations, Arm, Protocol, Report};
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers, Trained};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
+use crate::digest::Digest;
+use crate::error::LabError;
 use crate::evaluation::MINI;
 use crate::files::{make_folder, read_json, write_json};
 use crate::model::{LoadedModel, WeightType};
-use crate::{LabError, Observer, data, digest, methods};
+use crate::observer::Observer;
+use crate::{data, methods};
 
 /// Folder of data, trainings and records below that of the report. The names in it follow the parameters, so that runs
 /// with others stand beside each other.
@@ -125,7 +128,7 @@ impl Experiment<'_> {
                 let config = self
                     .plan
                     .train(learned.method, self.model.vlm.d_descriptor(), seed);
-                let hash = digest::of_settings(&(&config, data, &model, device))?.short();
+                let hash = Digest::of_settings(&(&config, data, &model, device))?.short();
                 trainings.push(Training {
                     learned,
                     seed,
@@ -135,7 +138,7 @@ impl Experiment<'_> {
         }
         let (plan, protocol) = (self.plan, self.protocol());
         let names: Vec<&str> = trainings.iter().map(|training| training.stage.as_str()).collect();
-        let records = digest::of_settings(&(
+        let records = Digest::of_settings(&(
             (data, names, &model, device, protocol, &self.lineup),
             (
                 plan.pope_per_image,
@@ -195,7 +198,7 @@ impl Experiment<'_> {
         let vlm = self.model.vlm.as_ref();
         let method = training.learned.method;
         let config = self.plan.train(method, vlm.d_descriptor(), training.seed);
-        let (captions, held_out) = data::captions(&self.world.folder, method.needs_relevance())?;
+        let (captions, held_out) = data::read_captions(&self.world.folder, method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
         let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
@@ -207,7 +210,7 @@ impl Experiment<'_> {
     /// The questions in the words of the model's protocol, and the arms that can answer them.
     fn comparison(&self, scorers: &Scorers, fingerprint: &str) -> Result<Comparison<'_>, LabError> {
         let vlm = self.model.vlm.as_ref();
-        let questions = data::questions(&self.world.folder, self.protocol())?;
+        let questions = data::read_questions(&self.world.folder, self.protocol())?;
         let questions = data::thinned(questions, self.plan.pope_per_image);
         let source = ArmSource {
             vlm,
@@ -290,15 +293,18 @@ impl Experiment<'_> {
                 reindexed.push(&arm.name);
             }
         }
+        let exceptions = match reindexed.is_empty() {
+            true => String::new(),
+            false => format!("; those of {} are numbered anew", reindexed.join(", ")),
+        };
         format!(
             "Model {}; the small world of seed {}: {} questions about {} pictures, asked and scored by the protocol `{}`. \
-             Kept tokens keep their position ids; those of {} are numbered anew.",
+             Kept tokens keep their position ids{exceptions}.",
             self.model.name(),
             self.seed,
             comparison.questions.len(),
             comparison.n_pictures(),
             self.protocol().name(),
-            reindexed.join(", "),
         )
     }
 
@@ -357,6 +363,9 @@ pub fn training_summary(report: &TrainReport) -> String {
     }
     if report.stopped_early {
         text += ", stopped early";
+    }
+    for warning in &report.warnings {
+        text += &format!("\nwarning: {warning}");
     }
     text
 }

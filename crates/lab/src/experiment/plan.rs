@@ -28,7 +28,7 @@ pub struct Plan {
     pub training_seeds: u64,
     /// Seeds over which random tokens are averaged.
     pub random_seeds: u64,
-    /// Questions that the leave-one-out oracle is asked: each costs as many forward passes as its picture has tokens.
+    /// Questions for the leave-one-out oracle: each costs as many forward passes as its picture has tokens.
     pub oracle_questions: usize,
     /// Resamples behind each interval.
     pub resamples: usize,

@@ -8,7 +8,7 @@ use diffprune::vlm::{Encoded, Hooks, PruneOptions, Turn, VlmError, encode, prepa
 use diffprune::{Budget, PruneError, Pruner, Signals, Vlm};
 use diffprune_eval::{Absent, Annotations, Arm, Question};
 
-use crate::LabError;
+use crate::error::LabError;
 
 /// The arms of a comparison, sorted by whether they can run.
 #[derive(Debug)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use diffprune::vlm::write_atomic;
 use diffprune_eval::Report;
+use diffprune_files::write_whole;
 
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, page};
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, index_page};
+use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
-use crate::{LabError, Observer};
+use crate::observer::Observer;
 
 /// One experiment for each model, all with the same sizes, seed and data.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl Series {
             reports.push(ModelReport { folder: name, report });
         }
         let path = self.out.join(Self::PAGE);
-        write_atomic(&path, page(&reports).as_bytes()).map_err(LabError::from)?;
+        write_whole(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
         Ok(path)
     }
 

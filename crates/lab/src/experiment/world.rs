@@ -7,8 +7,10 @@ use diffprune_mini::{MiniWorld, Written};
 
 use super::Plan;
 use super::ledger::{Ledger, Stage};
+use crate::digest::Digest;
+use crate::error::LabError;
 use crate::files::make_folder;
-use crate::{LabError, Observer, digest};
+use crate::observer::Observer;
 
 /// The small world on disk.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ impl World {
     ) -> Result<Self, LabError> {
         make_folder(stages)?;
         let world = plan.world(seed);
-        let name = format!("data-{}", digest::of_settings(&world)?.short());
+        let name = format!("data-{}", Digest::of_settings(&world)?.short());
         let folder = stages.join(&name);
         let mut ledger = Ledger::open(&stages.join(Ledger::FILE), revision.into())?;
         observer.stage("data", ledger.has(&name));

@@ -12,6 +12,8 @@ pub const QUESTIONS: [(&str, usize); 7] = [
     ("letter", 13),
     ("letter place", 4),
 ];
+/// Outputs of a head that answers every question.
+pub const N_ANSWERS: usize = 46;
 /// Label of a token that a question is not put to.
 pub const NOT_ASKED: u8 = u8::MAX;
 /// The questions that ask for the place on the whole image.
@@ -59,6 +61,16 @@ impl SceneLabels {
             labels.facts.push(tile_facts(&fine, cells));
         }
         labels
+    }
+
+    /// The answers about the chosen tokens alone, without facts about `[CLS]`.
+    pub fn of_tokens(&self, tokens: &[usize]) -> Self {
+        let chosen = |answers: &Vec<u8>| tokens.iter().map(|&token| answers[token]).collect();
+        Self {
+            tokens: std::array::from_fn(|question| chosen(&self.tokens[question])),
+            relevance: tokens.iter().map(|&token| self.relevance[token]).collect(),
+            facts: Vec::new(),
+        }
     }
 
     fn raster(&mut self, labels: &DenseLabels, with_places: bool) {

@@ -19,4 +19,8 @@ pub(crate) use body::{TILES, qwen_processor};
 pub use config::{PretrainConfig, StageConfig};
 pub(crate) use family::check;
 pub use family::{model_name, prompts_of};
+pub(crate) use init::rescale;
+pub(crate) use labels::{N_ANSWERS, SceneLabels};
 pub use run::{pretrain, untrained};
+pub(crate) use stage::Stage;
+pub(crate) use tower::token_loss;

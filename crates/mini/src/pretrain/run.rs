@@ -117,7 +117,9 @@ impl Course<'_> {
         let stage = Stage {
             name: "tower",
             recipe: &config.tower,
-            config,
+            shards: config.shards,
+            log_every: config.log_every,
+            checkpoint_every: config.checkpoint_every,
             dir: self.dir,
             workers: self.workers,
         };
@@ -152,7 +154,9 @@ impl Course<'_> {
         let stage = Stage {
             name: "language",
             recipe: &config.language,
-            config,
+            shards: config.shards,
+            log_every: config.log_every,
+            checkpoint_every: config.checkpoint_every,
             dir: self.dir,
             workers: self.workers,
         };

@@ -15,7 +15,7 @@ use diffprune_training::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::config::{PretrainConfig, StageConfig};
+use super::config::StageConfig;
 use crate::MiniError;
 
 /// Steps whose data is drawn ahead.
@@ -33,8 +33,12 @@ pub struct Stage<'a> {
     pub name: &'a str,
     /// Its recipe.
     pub recipe: &'a StageConfig,
-    /// The run's recipe.
-    pub config: &'a PretrainConfig,
+    /// Shards of a batch.
+    pub shards: usize,
+    /// Steps between lines of the log.
+    pub log_every: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
     /// Folder of the run.
     pub dir: &'a Path,
     /// Threads that compute shards; `None` computes one after the other on the calling thread, as GPUs want it.
@@ -63,7 +67,7 @@ impl Stage<'_> {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for step in steps {
-                    let shards = (0..self.config.shards).into_par_iter();
+                    let shards = (0..self.shards).into_par_iter();
                     let data: Result<Vec<D>, MiniError> = shards.map(|shard| draw(step, shard)).collect();
                     // Nobody receives any more when training ended early.
                     if sender.send(data).is_err() {
@@ -119,9 +123,7 @@ impl<'a, M: Module + Sync> Pupil<'a, M> {
         loss: &(impl Fn(&M, &D) -> Result<Tensor<1>, MiniError> + Sync),
         check: impl Fn(&M) -> Result<BTreeMap<String, f64>, MiniError>,
     ) -> Result<(), MiniError> {
-        let Stage {
-            name, recipe, config, ..
-        } = *self.stage;
+        let Stage { name, recipe, .. } = *self.stage;
         let schedule = WarmupCosine::new(recipe.lr, recipe.warmup, recipe.steps);
         let mut log = MetricsLog::open(self.stage.dir.join(format!("{name}.jsonl")), self.first)?;
         let mut progress = Progress::new(name, recipe.steps);
@@ -143,10 +145,10 @@ impl<'a, M: Module + Sync> Pupil<'a, M> {
             let done = step + 1;
             let figures = [("loss", self.state.loss), ("lr", lr), ("norm", norm)];
             progress.step(done, &figures);
-            if done % config.log_every == 0 {
+            if done % self.stage.log_every == 0 {
                 log.log(done, &BTreeMap::from(figures))?;
             }
-            if done % config.checkpoint_every == 0 || done == recipe.steps {
+            if done % self.stage.checkpoint_every == 0 || done == recipe.steps {
                 self.checkpoints
                     .save(done, &self.module, &self.optimizer, &self.state)?;
                 let figures = check(&self.module)?;

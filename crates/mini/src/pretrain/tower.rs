@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffprune_kernels::{cross_entropy, layer_norm};
+use diffprune_kernels::{apply_layer_norm, cross_entropy};
 
 use super::body::{Body, Seen};
-use super::labels::{NOT_ASKED, QUESTIONS, SceneLabels};
+use super::labels::{N_ANSWERS, NOT_ASKED, QUESTIONS, SceneLabels};
 use super::parts::Tower;
 use super::pixels::Pictures;
 use crate::ImageLabels;
@@ -44,7 +44,6 @@ pub struct TowerReport {
 impl TowerPupil {
     /// Fresh heads on a tower that makes tokens of `d_token` numbers, and `[CLS]` of `d_class` where it has one.
     pub fn new(vision: Tower, d_token: usize, d_class: Option<usize>, device: &Device) -> Self {
-        let n_outputs = QUESTIONS.iter().map(|(_, classes)| classes).sum();
         let class = |width| ClassHead {
             norm: LayerNormConfig::new(width).init(device),
             head: LinearConfig::new(width, ImageLabels::LEN).init(device),
@@ -52,7 +51,7 @@ impl TowerPupil {
         Self {
             vision,
             token_norm: LayerNormConfig::new(d_token).init(device),
-            token_head: LinearConfig::new(d_token, n_outputs).init(device),
+            token_head: LinearConfig::new(d_token, N_ANSWERS).init(device),
             class: d_class.map(class),
         }
     }
@@ -73,14 +72,11 @@ impl TowerPupil {
 }
 
 fn norm(layer: &LayerNorm, x: Tensor<2>) -> Tensor<2> {
-    match &layer.beta {
-        Some(beta) => layer_norm(x, layer.gamma.val(), beta.val(), 1e-5),
-        None => layer.forward(x),
-    }
+    apply_layer_norm(layer, x, 1e-5)
 }
 
 /// Weighted cross entropy of every question over every token, summed over the questions.
-fn token_loss(
+pub(crate) fn token_loss(
     logits: Tensor<2>,
     labels: &[SceneLabels],
     device: &Device,

@@ -36,7 +36,7 @@ pub struct Background {
 
 impl Background {
     /// A random background.
-    pub(super) fn draw(rng: &mut impl Rng) -> Self {
+    pub(crate) fn draw(rng: &mut impl Rng) -> Self {
         let kinds = [
             BackgroundKind::Grain,
             BackgroundKind::Gradient,

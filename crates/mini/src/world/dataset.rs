@@ -78,13 +78,15 @@ impl SceneDataset {
         stream(self.split_seed(), index, 1 + epoch)
     }
 
-    /// A bijective mix of the seed, so that splits never share a stream by accident of small seeds.
     fn split_seed(&self) -> u64 {
-        let mut z = self
-            .seed
-            .wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(self.split as u64 + 1));
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        split_seed(self.seed, self.split)
     }
+}
+
+/// A bijective mix of the seed, so that splits never share a stream by accident of small seeds.
+pub(crate) fn split_seed(seed: u64, split: Split) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15u64.wrapping_mul(split as u64 + 1));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }

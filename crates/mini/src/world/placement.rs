@@ -31,7 +31,24 @@ pub(super) fn place(config: &WorldConfig, rng: &mut impl Rng) -> (Vec<Object>, O
     best
 }
 
-type Kind = (Shape, Colour, Size);
+/// Shape, colour and size of an object.
+pub(crate) type Kind = (Shape, Colour, Size);
+
+/// Objects of given kinds, none nearer to another than the configured gap. The first one always finds its place; others
+/// that find none in many attempts are left out.
+pub(crate) fn place_in_order(config: &WorldConfig, kinds: &[Kind], rng: &mut impl Rng) -> Vec<Object> {
+    let mut best = Vec::new();
+    for _ in 0..RESTARTS {
+        let (found, _) = try_place(config, kinds, None, rng);
+        if found.len() > best.len() {
+            best = found;
+        }
+        if best.len() == kinds.len() {
+            break;
+        }
+    }
+    best
+}
 
 /// Shape, colour and size of each object; some repeat the shape or the colour of an earlier one.
 fn draw_kinds(config: &WorldConfig, n: usize, rng: &mut impl Rng) -> Vec<Kind> {

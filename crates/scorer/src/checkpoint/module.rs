@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use serde::Serialize;
 
-use super::file::{Staged, read};
+use super::file::{publish, read, stage};
 use super::state::StateDict;
 use super::{CheckpointError, DENOISER_PREFIX, METADATA_FILE, TENSORS_FILE};
 
@@ -63,8 +63,8 @@ pub(super) fn write(
         path: dir.into(),
         source,
     })?;
-    let tensors = Staged::write(&tensors_path, &state.to_bytes(&tensors_path)?)?;
-    let json = Staged::write(&json_path, &json)?;
-    tensors.publish()?;
-    json.publish()
+    let tensors = stage(&tensors_path, &state.to_bytes(&tensors_path)?)?;
+    let json = stage(&json_path, &json)?;
+    publish(tensors, &tensors_path)?;
+    publish(json, &json_path)
 }

@@ -1,8 +1,7 @@
 //! Reading the fixtures, and comparing with them.
 
-use std::path::PathBuf;
-
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use diffprune_test_support::fixtures;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -14,11 +13,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn open(name: &str) -> Self {
-        let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(
-            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")),
-            PathBuf::from,
-        );
-        let path = |extension: &str| root.join("softtopk").join(format!("{name}.{extension}"));
+        let path = |extension: &str| fixtures().join("softtopk").join(format!("{name}.{extension}"));
         let meta = std::fs::read_to_string(path("json")).expect("fixture description");
         let bytes = std::fs::read(path("safetensors")).expect("fixture arrays");
         Self {

@@ -5,8 +5,6 @@ mod client;
 mod error;
 mod options;
 #[cfg(test)]
-mod server;
-#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

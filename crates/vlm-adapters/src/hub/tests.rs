@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::server::{COMMIT, MODEL, Server, Trouble, sha256};
+use diffprune_test_hub::{COMMIT, MODEL, Server, Trouble, sha256};
+
 use super::*;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -99,12 +100,12 @@ fn only_what_is_needed_is_downloaded_into_the_shared_layout() -> Outcome {
     );
     assert_eq!(listed(&root.join("blobs"))?.len(), 3, "nothing else stays behind");
     assert_eq!(progress.last(), Some(&("model.safetensors".to_string(), 700_000)));
-    server.seen();
+    server.requests();
     assert_eq!(resolve_checkpoint(MODEL, &options)?, dir);
-    assert_eq!(server.seen().len(), 1, "only the listing is asked for again");
+    assert_eq!(server.requests().len(), 1, "only the listing is asked for again");
     // A commit never changes: nothing is asked for.
     assert_eq!(resolve_checkpoint(MODEL, &options.with_revision(COMMIT))?, dir);
-    assert_eq!(server.seen().len(), 0);
+    assert_eq!(server.requests().len(), 0);
     Ok(())
 }
 
@@ -152,7 +153,7 @@ fn a_broken_download_goes_on_where_it_stopped() -> Outcome {
         let part = blobs.join(format!("{blob}.incomplete"));
         assert_eq!(fs::metadata(&part)?.len(), 300_000);
         assert!(!cache.path().join("models--owner--model-1.5/refs/main").exists());
-        server.seen();
+        server.requests();
         let dir = resolve_checkpoint(MODEL, &options)?;
         assert_eq!(
             fs::read(dir.join("model.safetensors"))?,
@@ -160,7 +161,7 @@ fn a_broken_download_goes_on_where_it_stopped() -> Outcome {
         );
         assert!(!part.exists());
         let ranges: Vec<_> = server
-            .seen()
+            .requests()
             .into_iter()
             .filter_map(|seen| seen.headers.get("range").cloned())
             .collect();
@@ -319,10 +320,10 @@ fn the_token_goes_to_the_hub_and_to_no_other_host() -> Outcome {
     };
     resolve_checkpoint(MODEL, &with_token)?;
     let (store, hub): (Vec<_>, Vec<_>) = server
-        .seen()
+        .requests()
         .into_iter()
         .partition(|seen| seen.path.starts_with("/store"));
-    let token = |seen: &server::Seen| seen.headers.get("authorization").cloned();
+    let token = |request: &diffprune_test_hub::Request| request.headers.get("authorization").cloned();
     assert!(
         hub.len() > 3
             && hub
@@ -384,7 +385,7 @@ fn offline_opens_no_connection() -> Outcome {
 
 /// The names of weight files in requests.
 fn weights_asked_for(server: &Server) -> Vec<String> {
-    let asked = server.seen().into_iter().map(|seen| seen.path);
+    let asked = server.requests().into_iter().map(|seen| seen.path);
     asked.filter(|path| path.contains(".safetensors")).collect()
 }
 
@@ -612,7 +613,7 @@ fn two_at_a_time_download_once() -> Outcome {
         whole()["model.safetensors"]
     );
     let contents = server
-        .seen()
+        .requests()
         .into_iter()
         .filter(|seen| seen.path.starts_with("/store"))
         .count();

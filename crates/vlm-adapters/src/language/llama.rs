@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use diffprune_kernels::{linear3, rms_norm, swiglu};
+use diffprune_kernels::{apply_rms_norm, linear3, swiglu};
 
 use super::attention::QueryKeys;
 use super::{KvCache, LayerCache, LlamaAttention, Rope};
@@ -251,7 +251,7 @@ impl Llama {
 
     /// The last norm.
     pub fn normalize<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        norm(&self.norm, hidden)
+        apply_rms_norm(&self.norm, hidden)
     }
 
     /// Scores of the next token.
@@ -348,17 +348,17 @@ impl LlamaLayer {
         n_rows: usize,
     ) -> (Tensor<3>, QueryKeys) {
         let n_tokens = x.dims()[1];
-        let normed = norm(&self.input_layernorm, x.clone());
+        let normed = apply_rms_norm(&self.input_layernorm, x.clone());
         let (attended, seen) = self.self_attn.forward_seen(normed, rope, key_mask, cache, n_rows);
         let x = x.narrow(1, n_tokens - n_rows, n_rows) + attended;
-        let normed = norm(&self.post_attention_layernorm, x.clone());
+        let normed = apply_rms_norm(&self.post_attention_layernorm, x.clone());
         (x + self.mlp.forward(normed), seen)
     }
 
     /// Queries of chosen places and keys of all places of the layer's input `[b, n, d_model]`, without running it.
     pub(super) fn query_keys(&self, x: Tensor<3>, rope: &Rope, index: &Tensor<1, Int>) -> QueryKeys {
         self.self_attn
-            .query_keys(norm(&self.input_layernorm, x), rope, index)
+            .query_keys(apply_rms_norm(&self.input_layernorm, x), rope, index)
     }
 
     /// Attention weights of the last `n_rows` queries of this layer, without a cache.
@@ -374,7 +374,7 @@ impl LlamaLayer {
         n_rows: usize,
     ) -> Tensor<4> {
         self.self_attn
-            .attention_rows(norm(&self.input_layernorm, x), rope, key_mask, n_rows)
+            .attention_rows(apply_rms_norm(&self.input_layernorm, x), rope, key_mask, n_rows)
     }
 }
 
@@ -387,10 +387,6 @@ impl LlamaMlp {
         let up = linear3(&self.up_proj, x);
         linear3(&self.down_proj, swiglu(gate, up))
     }
-}
-
-fn norm<const D: usize>(layer: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
-    rms_norm(x, layer.gamma.val(), layer.epsilon)
 }
 
 fn normal(std: f64) -> Initializer {

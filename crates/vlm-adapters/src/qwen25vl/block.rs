@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{DType, Tensor};
-use diffprune_kernels::{AttentionOptions, attention, attention_rows, rms_norm, rope_halves, swiglu};
+use diffprune_kernels::{AttentionOptions, apply_rms_norm, attention, attention_rows, rope_halves, swiglu};
 
 use super::sets::{Sets, Tour};
 
@@ -33,7 +33,7 @@ impl QwenVisionBlock {
     /// - x and output: `[patches, d]`, in the order of the tour
     pub(super) fn forward(&self, x: Tensor<2>, sets: &Sets) -> Tensor<2> {
         let x = x.clone() + self.attend(x, sets);
-        let normed = norm(&self.norm2, x.clone());
+        let normed = apply_rms_norm(&self.norm2, x.clone());
         let inner = swiglu(
             self.gate_proj.forward(normed.clone()),
             self.up_proj.forward(normed),
@@ -85,7 +85,7 @@ impl QwenVisionBlock {
     pub(super) fn heads(&self, x: Tensor<2>, sets: &Sets) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
         let [n_patches, width] = x.dims();
         let n_heads = self.n_heads;
-        let normed = sets.enter(norm(&self.norm1, x));
+        let normed = sets.enter(apply_rms_norm(&self.norm1, x));
         let qkv = self.qkv.forward(normed);
         let qkv = qkv.reshape([1, n_patches, 3 * n_heads, width / n_heads]);
         let turned = rope_halves(
@@ -107,8 +107,4 @@ impl QwenVisionBlock {
             false => &tour.windows,
         }
     }
-}
-
-fn norm(layer: &RmsNorm, x: Tensor<2>) -> Tensor<2> {
-    rms_norm(x, layer.gamma.val(), layer.epsilon)
 }

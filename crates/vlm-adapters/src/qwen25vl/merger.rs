@@ -3,10 +3,11 @@
 use burn::module::Module;
 use burn::nn::{Linear, RmsNorm, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
-use diffprune_kernels::{gelu, linear3, rms_norm};
+use diffprune_kernels::{apply_rms_norm, gelu, linear3};
 
-use super::vision::{EPSILON, INIT_STD, linear};
+use super::vision::{EPSILON, INIT_STD};
 use crate::QwenVisionConfig;
+use crate::vision::linear;
 
 /// `W2 gelu(W1 [norm(x_1), .., norm(x_g)] + b1) + b2` for the `g` patches of each cell; the erf form of gelu.
 #[derive(Module, Debug)]
@@ -46,7 +47,7 @@ impl QwenMerger {
             n_cells * self.group,
             wide / self.group,
         ]);
-        let normed = rms_norm(patches, self.ln_q.gamma.val(), self.ln_q.epsilon);
+        let normed = apply_rms_norm(&self.ln_q, patches);
         let inner = gelu(linear3(&self.linear_1, normed.reshape([batch, n_cells, wide])));
         linear3(&self.linear_2, inner)
     }

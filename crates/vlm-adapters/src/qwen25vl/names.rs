@@ -1,20 +1,19 @@
 //! One set of tensor names, whichever release wrote the file.
 
+use crate::weights::canonical_name;
+
 /// Prefixes of newer module trees and what the hub's (older) files call the same thing.
 ///
 /// In an older file `model.` is the language model alone, in a newer one the whole model; the level below tells.
 const PREFIXES: [(&str, &str); 2] = [("model.language_model.", "model."), ("model.visual.", "visual.")];
 
+/// Buffers that old exports stored beside the parameters.
+const IGNORED: [&str; 2] = ["rotary_emb.inv_freq", "rotary_pos_emb.inv_freq"];
+
 /// The name that the hub's Qwen2.5-VL files use for the tensor `name` of an older or newer file; `None` for stored
 /// buffers that no model needs. Names of neither layout are returned unchanged.
 pub fn canonical_qwen_name(name: &str) -> Option<String> {
-    if name.ends_with("rotary_emb.inv_freq") || name.ends_with("rotary_pos_emb.inv_freq") {
-        return None;
-    }
-    let renamed = PREFIXES
-        .iter()
-        .find_map(|(newer, older)| name.strip_prefix(newer).map(|rest| format!("{older}{rest}")));
-    Some(renamed.unwrap_or_else(|| name.to_string()))
+    canonical_name(name, &IGNORED, &PREFIXES)
 }
 
 #[cfg(test)]

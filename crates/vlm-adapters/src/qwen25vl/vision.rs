@@ -1,7 +1,7 @@
 //! The vision transformer of Qwen2.5-VL: windows, rotary coordinates, RMSNorm, SwiGLU.
 
 use burn::module::Module;
-use burn::nn::{Initializer, Linear, LinearConfig, RmsNormConfig};
+use burn::nn::{Linear, RmsNormConfig};
 use burn::tensor::{Device, Tensor};
 use diffprune_kernels::{AttentionOptions, attention_rows};
 use diffprune_pruner::Grid;
@@ -10,6 +10,7 @@ use super::sets::{Tour, Turns};
 use super::{QwenVisionBlock, WindowPlan};
 use crate::QwenVisionConfig;
 use crate::image::block_order;
+use crate::vision::linear;
 
 /// Epsilon of every norm of the tower and of the merger; the published code does not read it from a file.
 pub(super) const EPSILON: f64 = 1e-6;
@@ -195,18 +196,6 @@ pub(crate) fn cells(grids: &[Grid], merge: usize) -> Vec<Grid> {
         cols: grid.cols / merge,
     };
     grids.iter().map(cells).collect()
-}
-
-pub(super) fn linear(d_input: usize, d_output: usize, std: f64, device: &Device, bias: bool) -> Linear {
-    let initializer = Initializer::Normal { mean: 0.0, std };
-    let mut layer = LinearConfig::new(d_input, d_output)
-        .with_bias(false)
-        .with_initializer(initializer)
-        .init(device);
-    if bias {
-        layer.bias = Some(Initializer::Zeros.init([d_output], device));
-    }
-    layer
 }
 
 #[cfg(test)]

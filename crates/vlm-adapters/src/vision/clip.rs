@@ -3,9 +3,12 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Device, Tensor};
-use diffprune_kernels::{AttentionOptions, attention, attention_rows, gelu, layer_norm, linear3, quick_gelu};
+use diffprune_kernels::{
+    AttentionOptions, apply_layer_norm, attention, attention_rows, gelu, linear_with_bias, linear3,
+    quick_gelu,
+};
 use diffprune_pruner::Signals;
 
 use super::observe::{ClipEncoding, LayerSignals};
@@ -200,7 +203,7 @@ impl ClipVision {
             .expand([batch, 1, width]);
         let tokens = Tensor::cat(vec![class, patches], 1);
         let positions = self.position_embedding.val().reshape([1, 1 + n_patches, width]);
-        norm(&self.pre_layernorm, self.epsilon, tokens + positions)
+        apply_layer_norm(&self.pre_layernorm, tokens + positions, self.epsilon)
     }
 
     /// The pooled output of CLIP, `post_layernorm` of a hidden state's `[CLS]`.
@@ -211,7 +214,7 @@ impl ClipVision {
     pub fn pool(&self, hidden: Tensor<3>) -> Tensor<2> {
         let [batch, _, width] = hidden.dims();
         let class = hidden.narrow(1, 0, 1).reshape([batch, width]);
-        norm(&self.post_layernorm, self.epsilon, class)
+        apply_layer_norm(&self.post_layernorm, class, self.epsilon)
     }
 
     /// Token rows (and columns) of an image.
@@ -256,7 +259,7 @@ impl ClipLayer {
         let v = self.heads(linear3(&self.v_proj, normed));
         let attended = attention(q, k, v, &AttentionOptions::default()).reshape([batch, n_tokens, width]);
         let x = x + linear3(&self.out_proj, attended);
-        let normed = norm(&self.layer_norm2, self.epsilon, x.clone());
+        let normed = apply_layer_norm(&self.layer_norm2, x.clone(), self.epsilon);
         x + linear3(&self.fc2, self.activate(linear3(&self.fc1, normed)))
     }
 
@@ -277,7 +280,7 @@ impl ClipLayer {
 
     /// What the attention of this layer sees of its input.
     pub(super) fn normed(&self, x: Tensor<3>) -> Tensor<3> {
-        norm(&self.layer_norm1, self.epsilon, x)
+        apply_layer_norm(&self.layer_norm1, x, self.epsilon)
     }
 
     pub(super) fn heads(&self, x: Tensor<3>) -> Tensor<4> {
@@ -293,22 +296,11 @@ impl ClipLayer {
     }
 }
 
-/// A layer norm with the fused kernel.
-pub(crate) fn norm<const D: usize>(layer: &LayerNorm, epsilon: f64, x: Tensor<D>) -> Tensor<D> {
-    match &layer.beta {
-        Some(beta) => layer_norm(x, layer.gamma.val(), beta.val(), epsilon),
-        None => layer.forward(x),
-    }
-}
-
-fn linear(d_input: usize, d_output: usize, std: f64, device: &Device, bias: bool) -> Linear {
-    let initializer = Initializer::Normal { mean: 0.0, std };
-    let mut layer = LinearConfig::new(d_input, d_output)
-        .with_bias(false)
-        .with_initializer(initializer)
-        .init(device);
-    if bias {
-        layer.bias = Some(Initializer::Zeros.init([d_output], device));
+/// A linear layer with normal weights, and a bias of zero if there is one.
+pub(crate) fn linear(d_input: usize, d_output: usize, std: f64, device: &Device, bias: bool) -> Linear {
+    let mut layer = linear_with_bias(d_input, d_output, &Initializer::Normal { mean: 0.0, std }, device);
+    if !bias {
+        layer.bias = None;
     }
     layer
 }

@@ -2,6 +2,7 @@
 
 mod model;
 mod processor;
+mod save;
 mod weights;
 
 use std::path::Path;

@@ -6,9 +6,9 @@ use std::ops::Range;
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffprune_kernels::linear3;
+use diffprune_kernels::{apply_layer_norm, linear3};
 
-use crate::vision::{cut_patches, norm};
+use crate::vision::cut_patches;
 use crate::{ClipLayer, VitConfig, VitPool};
 
 /// A vision transformer with one head, or two when it was distilled.
@@ -286,7 +286,7 @@ impl VitModel {
     pub fn head_logits(&self, hidden: Tensor<3>) -> (Tensor<2>, Option<Tensor<2>>) {
         let [batch, n_tokens, width] = hidden.dims();
         let token = |i: usize| hidden.clone().narrow(1, i, 1).reshape([batch, width]);
-        let read = |x: Tensor<2>, head: &Linear| head.forward(norm(&self.norm, self.epsilon, x));
+        let read = |x: Tensor<2>, head: &Linear| head.forward(apply_layer_norm(&self.norm, x, self.epsilon));
         let pooled = match self.pool {
             VitPool::ClassToken => token(0),
             VitPool::Patches if n_tokens == self.n_prefix() => token(0) * f32::NAN,
@@ -383,7 +383,7 @@ mod tests {
             ..Default::default()
         };
         for layer in &model.layers {
-            let normed = norm(&layer.layer_norm1, 1e-6, x.clone());
+            let normed = apply_layer_norm(&layer.layer_norm1, x.clone(), 1e-6);
             let heads = |part: &Linear| linear3(part, normed.clone()).reshape([batch, n, 2, width / 2]);
             let attended = attention(
                 heads(&layer.q_proj),
@@ -392,7 +392,7 @@ mod tests {
                 &options,
             );
             x = x + linear3(&layer.out_proj, attended.reshape([batch, n, width]));
-            let normed = norm(&layer.layer_norm2, 1e-6, x.clone());
+            let normed = apply_layer_norm(&layer.layer_norm2, x.clone(), 1e-6);
             x = x + linear3(&layer.fc2, gelu(linear3(&layer.fc1, normed)));
         }
         model.logits(x)
@@ -428,7 +428,7 @@ mod tests {
         let keep = [vec![1, 4, 6]];
         let hidden = model.run(model.keep(model.embed(pixels.clone()), &keep));
         let mean = hidden.narrow(1, 1, 3).mean_dim(1).reshape([1, 16]);
-        let wanted = model.head.forward(norm(&model.norm, 1e-6, mean));
+        let wanted = model.head.forward(apply_layer_norm(&model.norm, mean, 1e-6));
         close(model.forward_keep(pixels.clone(), &keep), wanted);
         let none = model.forward_keep(pixels, &[vec![]]);
         assert!(

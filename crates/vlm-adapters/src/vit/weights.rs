@@ -23,15 +23,21 @@ impl VitConfig {
         self.validate()?;
         let files = WeightFiles::open(dir)?;
         let mut model = self.init(device);
-        let mut table = Table::default();
-        match self.layout {
-            VitLayout::Timm => timm(&mut table, &mut model, self),
-            VitLayout::TransformersVit => transformers(&mut table, &mut model, self, "vit"),
-            VitLayout::TransformersDeit => transformers(&mut table, &mut model, self, "deit"),
-        }
+        let table = table(&mut model, self);
         table.load(&files, canonical_vit_name, "ViT or DeiT", dtype, device)?;
         Ok(model)
     }
+}
+
+/// The parameters under the names of the configured layout.
+pub(super) fn table<'a>(model: &'a mut VitModel, config: &VitConfig) -> Table<'a> {
+    let mut table = Table::default();
+    match config.layout {
+        VitLayout::Timm => timm(&mut table, model, config),
+        VitLayout::TransformersVit => transformers(&mut table, model, config, "vit"),
+        VitLayout::TransformersDeit => transformers(&mut table, model, config, "deit"),
+    }
+    table
 }
 
 /// | timm | module |

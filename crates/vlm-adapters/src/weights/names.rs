@@ -19,10 +19,15 @@ const IGNORED: [&str; 2] = ["embeddings.position_ids", "rotary_emb.inv_freq"];
 /// The name that the hub's LLaVA files (1.5 and NeXT) use for the tensor `name` of an older or newer file;
 /// `None` for stored buffers that no model needs. Names of neither layout are returned unchanged.
 pub fn canonical_llava_name(name: &str) -> Option<String> {
-    if IGNORED.iter().any(|ignored| name.ends_with(ignored)) {
+    canonical_name(name, &IGNORED, &PREFIXES)
+}
+
+/// `name` with the first of these prefixes replaced by the older one; `None` for a buffer with one of these endings.
+pub(crate) fn canonical_name(name: &str, ignored: &[&str], prefixes: &[(&str, &str)]) -> Option<String> {
+    if ignored.iter().any(|ending| name.ends_with(ending)) {
         return None;
     }
-    let renamed = PREFIXES
+    let renamed = prefixes
         .iter()
         .find_map(|(newer, older)| name.strip_prefix(newer).map(|rest| format!("{older}{rest}")));
     Some(renamed.unwrap_or_else(|| name.to_string()))

@@ -1,10 +1,10 @@
 //! Writing files so that a reader never sees half of one.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
+use diffprune_files::write_whole;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -37,52 +37,14 @@ pub fn save_safetensors(
     write_atomic(path, &bytes)
 }
 
-/// Write `bytes` to a temporary file beside `path`, make it durable, then rename it to `path`. Where `path` is a symbolic
-/// link, the file that it leads to is replaced and the link stays.
+/// Write `bytes` to a temporary file beside `path`, make it durable, then rename it to `path`.
 ///
 /// # Errors
-/// [`LoadError::Io`] naming `path`, also where it is a device, a folder, a socket or a link that leads nowhere; what had
-/// that name is then untouched.
+/// [`LoadError::Io`] naming `path`, also where it is a symbolic link, a device or a folder; what had that name is then
+/// untouched.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), LoadError> {
-    let given = path.as_ref();
-    let path = &regular(given).map_err(|source| LoadError::write(given, source))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let write = || {
-        let mut file = builder().tempfile_in(parent.unwrap_or(Path::new(".")))?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)
-    };
-    write().map(drop).map_err(|source| LoadError::write(path, source))
-}
-
-/// The file behind `path`, which must be a regular one or not there yet.
-fn regular(path: &Path) -> io::Result<PathBuf> {
-    let Ok(found) = path.symlink_metadata() else {
-        return Ok(path.into());
-    };
-    let target = match found.is_symlink() {
-        true => path.canonicalize()?,
-        false => path.into(),
-    };
-    match target.metadata()?.is_file() {
-        true => Ok(target),
-        false => Err(io::Error::other(
-            "not a regular file; give the name of one, or of none",
-        )),
-    }
-}
-
-/// Temporary files are private by default; these become ordinary ones.
-fn builder() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
+    let path = path.as_ref();
+    write_whole(path, bytes).map_err(|error| LoadError::write(path, error.into()))
 }
 
 fn convert_to(
@@ -174,21 +136,17 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_written_through_and_devices_refused() -> Outcome {
+    fn what_is_no_regular_file_is_left_alone() -> Outcome {
         let dir = tempfile::tempdir()?;
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         std::fs::write(&file, "old")?;
         std::os::unix::fs::symlink("file", &link)?;
-        write_atomic(&link, b"new")?;
-        assert_eq!(std::fs::read_to_string(&file)?, "new");
-        assert!(link.symlink_metadata()?.is_symlink());
-        let nowhere = dir.path().join("nowhere");
-        std::os::unix::fs::symlink("absent", &nowhere)?;
-        for path in [Path::new("/dev/null"), dir.path(), &nowhere] {
+        for path in [Path::new("/dev/null"), dir.path(), &link] {
             let outcome = write_atomic(path, b"new");
             assert!(matches!(outcome, Err(LoadError::Io { .. })), "{}", path.display());
         }
-        assert!(!Path::new("/dev/null").metadata()?.is_file());
+        assert_eq!(std::fs::read_to_string(&file)?, "old");
+        assert!(link.symlink_metadata()?.is_symlink() && !Path::new("/dev/null").metadata()?.is_file());
         Ok(())
     }
 

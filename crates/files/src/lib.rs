@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod digest;
+mod error;
+mod whole;
+
+pub use digest::Fnv64;
+#[cfg(feature = "sha256")]
+pub use digest::sha256_hex;
+pub use error::WriteError;
+pub use whole::{Staged, replace_whole, write_whole};

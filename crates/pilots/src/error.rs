@@ -1,0 +1,63 @@
+//! The typed error of the studies.
+
+use std::path::PathBuf;
+
+use diffprune_eval::EvalError;
+use diffprune_mini::MiniError;
+use diffprune_pruner::PruneError;
+use diffprune_vlm::VlmError;
+use diffprune_vlm_adapters::LoadError;
+
+/// Reasons for which a study cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PilotError {
+    /// A setting of the plan makes no study.
+    #[error("pilot setting `{field}`: found {found}, expected {expected}")]
+    Plan {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// Usable values.
+        expected: String,
+    },
+    /// The study was stopped from outside, between two batches.
+    #[error("stopped before the study was complete; run the same command again to start it anew")]
+    Stopped,
+    /// A file of the study could not be written.
+    #[error("cannot write {path}: {source} (check that the folder exists, is writable and has free space)")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the study could not be put in its place.
+    #[error(transparent)]
+    File(#[from] diffprune_files::WriteError),
+    /// A figure could not be drawn.
+    #[error("figure `{name}` could not be drawn: {problem}")]
+    Figure {
+        /// The figure.
+        name: String,
+        /// What the drawing library says.
+        problem: String,
+    },
+    /// The model refused its input.
+    #[error(transparent)]
+    Vlm(#[from] VlmError),
+    /// A method could not choose.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// A picture or a checkpoint could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A data set could not be read.
+    #[error(transparent)]
+    Data(#[from] EvalError),
+    /// Pictures could not be generated.
+    #[error(transparent)]
+    Mini(#[from] MiniError),
+}
