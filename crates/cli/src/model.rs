@@ -117,7 +117,7 @@ pub fn tell_notes() {
 }
 
 /// Tells what a method is given that it cannot use as it looks: a scorer of another family of models.
-pub fn tell_foreign(method: &str, family: diffprune::vlm::Family) {
+pub fn tell_foreign(method: &str, family: Family) {
     if let Some(trained) = foreign_scorer(method, family) {
         eprintln!("note: the scorer of {method} was trained on {trained}, and this model is a {family}");
     }

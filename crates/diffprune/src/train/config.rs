@@ -353,7 +353,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(SETTINGS_FILE);
         let vlm = FakeVlm::new(&Device::flex()).with_tokens(8, 4);
-        let own = RunFile::new(&vlm, &TrainConfig::default());
+        let own = RunFile::new(&vlm, Inputs::default(), &TrainConfig::default());
         own.write_or_compare(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("d_descriptor = 8\n"), "{text}");

@@ -276,7 +276,7 @@ fn an_option_that_reads_as_missing_can_be_the_right_one() {
         lines[1] = fields.join("\t");
         lines.join("\n")
     });
-    let Loaded { questions, problems } = copy.load();
+    let LoadedQuestions { questions, problems } = copy.load();
     assert!(problems.is_empty(), "{problems:?}");
     let ids = |questions: &[Question]| {
         questions
