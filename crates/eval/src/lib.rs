@@ -45,7 +45,7 @@ pub use report::{
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
-    leave_one_out,
+    Unanswered, failure_list, failures_of, leave_one_out,
 };
 pub use stats::{
     Agreement, Bootstrap, ChanceLevels, Compared, Contrast, ECE_BINS, Equivalence, Estimate, Family, Guess,

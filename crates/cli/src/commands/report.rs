@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
-use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
+use diffprune_files::write_whole;
+use diffprune_lab::{LabError, RECORDS, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
+
+use crate::print::{self, say};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
-/// One folder: the report is written there. Two: the difference of what both have asked, first minus second. With
-/// --leaderboard: every arm of every run, best first. With --published: what the papers' printed cells say of every claim.
+/// One folder: the report is written there; of a folder of several runs (`run repro` has one for each model) every report is.
+/// Two: the difference of what both have asked, first minus second. With --leaderboard: every arm of every run, best first.
+/// With --published: what the papers' printed cells say of every claim.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Folders of `diffprune eval` or `diffprune run repro`.
@@ -41,23 +44,31 @@ impl ReportArgs {
         if self.published {
             return self.published();
         }
-        let stored = self
-            .dirs
+        let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| runs_in(dir)).collect();
+        let stored = dirs
             .iter()
             .map(|dir| StoredRun::read(dir))
             .collect::<Result<Vec<_>, LabError>>()?;
-        match (self.leaderboard, stored.as_slice()) {
-            (true, runs) => self.show(&leaderboard(runs)?),
-            (false, [run]) => {
-                let dir = &self.dirs[0];
-                if let Some(archive) = &self.archive {
-                    run.archive(dir, archive)?;
-                    return self.write(&run.report()?, archive, &drawn_pictures(archive)?);
+        match (self.leaderboard, stored.as_slice(), self.dirs.len()) {
+            (true, runs, _) => self.show(&leaderboard(runs)?),
+            (false, runs, 1) => {
+                for (run, dir) in runs.iter().zip(&dirs) {
+                    let within = |out: &Path| match runs.len() {
+                        1 => out.to_path_buf(),
+                        _ => out.join(&run.name),
+                    };
+                    if let Some(archive) = &self.archive {
+                        let archive = within(archive);
+                        run.archive(dir, &archive)?;
+                        self.write(&run.report()?, &archive, &drawn_pictures(&archive)?)?;
+                        continue;
+                    }
+                    let out = self.out.as_deref().map_or_else(|| dir.clone(), within);
+                    self.write(&run.report()?, &out, &drawn_pictures(dir)?)?;
                 }
-                let out = self.out.as_deref().unwrap_or(dir);
-                self.write(&run.report()?, out, &drawn_pictures(dir)?)
+                Ok(())
             }
-            (false, runs) => self.show(&difference(runs)?),
+            (false, runs, _) => self.show(&difference(runs)?),
         }
     }
 
@@ -69,12 +80,12 @@ impl ReportArgs {
             _ => anyhow::bail!("format: with --published wanted md or json, one of them"),
         };
         match &self.out {
-            None => print!("{text}"),
+            None => print::text(format_args!("{text}"))?,
             Some(out) => {
                 make_folder(out)?;
                 let path = out.join(format!("published.{ending}"));
-                std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-                println!("{}", path.display());
+                write_whole(&path, text.as_bytes())?;
+                say!("{}", path.display());
             }
         }
         Ok(())
@@ -85,7 +96,7 @@ impl ReportArgs {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
             None => {
-                println!("{}{}", report.to_text(), report.meta.note.trim());
+                say!("{}{}", report.to_text(), report.meta.note.trim());
                 Ok(())
             }
         }
@@ -97,13 +108,32 @@ impl ReportArgs {
             formats => formats,
         };
         let files = report.write_as(out, formats, figures)?;
-        print!("{}", report.to_text());
+        print::text(format_args!("{}", report.to_text()))?;
         for file in files
             .iter()
             .filter(|file| file.extension().is_some_and(|end| end != "svg"))
         {
-            println!("{}", file.display());
+            say!("{}", file.display());
         }
         Ok(())
+    }
+}
+
+/// The run in a folder, or those in the folders below it, by name.
+fn runs_in(dir: &Path) -> Vec<PathBuf> {
+    let is_run = |dir: &Path| dir.join("report.json").is_file() || dir.join(RECORDS).is_file();
+    if is_run(dir) {
+        return vec![dir.into()];
+    }
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_run(path))
+        .collect();
+    runs.sort();
+    match runs.is_empty() {
+        // The error about the folder says what is missing.
+        true => vec![dir.into()],
+        false => runs,
     }
 }

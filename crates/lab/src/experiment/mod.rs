@@ -97,7 +97,8 @@ impl Experiment<'_> {
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
         observer.stage(&format!("{name}: report"), false);
-        let heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
+        let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
+        heading.note += &answers.unanswered;
         let report = comparison.report(&answers.records, &heading)?;
         let pictures = self.pictures(&comparison, &outcomes.scorers)?;
         comparison.write(&report, &pictures, self.out, observer)?;

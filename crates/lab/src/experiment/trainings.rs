@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffprune::{Budget, CaptionData, TrainReport, train};
+use diffprune::{Budget, CaptionData, TrainReport, Trainer};
 
 use super::tuning::{Trial, Tuned, tried};
 use super::{Experiment, Learned, Ledger, STAGES};
@@ -210,7 +210,8 @@ impl Experiment<'_> {
         let (captions, held_out) = data::read_captions(&self.world.folder, learned.method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
-        let report = train(vlm, &captions, held_out, &config, dir, &mut progress)?;
+        let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
+        let report = trainer.run(&captions, held_out, dir, &mut progress)?;
         observer.note(&training_summary(&report));
         write_json(&dir.join(TRAIN_REPORT), &report)
     }
