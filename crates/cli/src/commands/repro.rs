@@ -43,7 +43,11 @@ pub struct ReproArgs {
 impl ReproArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let plan = if self.quick { Plan::quick() } else { plan(&self.plan)? };
+        let plan = if self.quick {
+            Plan::quick()
+        } else {
+            plan(&self.plan)?
+        };
         device::parse(&self.model.device)?;
         // Its numbers are those of weights in f32, whatever the files store.
         let model = self.model.clone().held_in(WeightType::F32);
@@ -73,7 +77,10 @@ fn plan(text: &str) -> anyhow::Result<Plan> {
         return Ok(plan);
     }
     let read = std::fs::read_to_string(text).with_context(|| {
-        format!("cannot read the plan {text}: wanted {}, or a TOML file", Plan::NAMES.join(", "))
+        format!(
+            "cannot read the plan {text}: wanted {}, or a TOML file",
+            Plan::NAMES.join(", ")
+        )
     })?;
     toml::from_str(&read).with_context(|| format!("{text}: wanted a plan in TOML"))
 }

@@ -349,6 +349,27 @@ mod tests {
         }
     }
 
+    /// The numbers of `docs/repro.md`.
+    #[test]
+    fn plans_have_so_many_trainings() {
+        for (plan, wanted) in [(Plan::quick(), 14), (Plan::default(), 46), (Plan::full(), 132)] {
+            let lineups = Family::ALL.map(|family| of(family, &plan));
+            let count = |lineup: &Lineup| -> usize {
+                let learned = lineup.learned.iter();
+                let trainings = |learned: &Learned| {
+                    learned.training_seeds(0).len() * learned.training_budgets(&lineup.budgets).len()
+                };
+                learned.map(trainings).sum()
+            };
+            assert_eq!(
+                lineups.iter().map(count).sum::<usize>(),
+                wanted,
+                "{:?}",
+                plan.name()
+            );
+        }
+    }
+
     #[test]
     fn a_tuned_arm_stands_behind_its_own() {
         let recipe = Recipe {

@@ -121,16 +121,22 @@ impl Trial {
     }
 }
 
-/// The methods of a line-up as they are tuned: one training, at the budget of the plan, whatever the arms do later.
+/// The methods of a line-up as they are tuned: each once, at the budget and with the updates of the plan, whatever its arms
+/// do later.
 pub(crate) fn tried(learned: &[Learned]) -> Vec<Learned> {
-    let declared = learned.iter().filter(|learned| learned.recipe.is_none());
-    declared
-        .map(|learned| Learned {
-            own_budgets: false,
-            seeds: Vec::new(),
-            ..learned.clone()
-        })
-        .collect()
+    let mut tried: Vec<Learned> = Vec::new();
+    for learned in learned.iter().filter(|learned| learned.recipe.is_none()) {
+        let is_same = |other: &Learned| other.method == learned.method && other.variant == learned.variant;
+        if !tried.iter().any(is_same) {
+            tried.push(Learned {
+                own_budgets: false,
+                steps: None,
+                seeds: Vec::new(),
+                ..learned.clone()
+            });
+        }
+    }
+    tried
 }
 
 #[cfg(test)]
@@ -143,6 +149,20 @@ mod tests {
             tau_start: 1.0,
             tau_end: 0.1,
         }
+    }
+
+    #[test]
+    fn each_method_is_tuned_once() {
+        let lineup = crate::Lineup::of(diffprune::vlm::Family::Llava15, &crate::Plan::full(), 0);
+        let tried = tried(&lineup.learned);
+        let has = |arm: &str| tried.iter().any(|learned| learned.arm == arm);
+        assert!(has("diffprune") && has("atp") && has("gumbel-ste-soft") && has("diffprune-unit-noise"));
+        assert!(!has("diffprune-960") && !has("diffprune-own-budget"));
+        assert!(
+            tried
+                .iter()
+                .all(|learned| !learned.own_budgets && learned.steps.is_none())
+        );
     }
 
     #[test]
