@@ -151,7 +151,7 @@ fn trained_at(stages: &Path, arm: &str) -> Vec<String> {
             );
         }
     }
-    budgets.sort_by(|a, b| b.cmp(a));
+    budgets.sort();
     budgets
 }
 
