@@ -10,6 +10,7 @@ use diffprune_eval::Arm;
 
 use crate::error::LabError;
 use crate::methods::{PER_VIEW, in_each_view, names, untrained};
+use crate::suggestion::with_nearest;
 
 /// Added to an arm's name: kept tokens are re-indexed instead of keeping their positions.
 const REINDEXED: &str = "-reindexed";
@@ -162,14 +163,26 @@ impl ArmSource<'_> {
             Some(pruner) => Ok(pruner.into()),
             None => Err(LabError::UnknownArm {
                 name: name.into(),
-                wanted: format!(
-                    "full, text-only, blank-image, downsampled-image, oracle-loo, untrained, inverted, {}",
-                    names().join(", ")
+                wanted: with_nearest(
+                    name,
+                    names().into_iter().chain(SPECIAL),
+                    &format!("{}, {}", SPECIAL.join(", "), names().join(", ")),
                 ),
             }),
         }
     }
 }
+
+/// Arms that are no method of the registry.
+const SPECIAL: [&str; 7] = [
+    "full",
+    "text-only",
+    "blank-image",
+    "downsampled-image",
+    "oracle-loo",
+    "untrained",
+    "inverted",
+];
 
 fn shared(scorer: LearnedPruner) -> Arc<dyn Pruner> {
     Arc::new(scorer)

@@ -76,7 +76,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
     let names = ["full", "text-only", "random", "oracle-keep", "oracle-drop"].map(String::from);
     let fingerprint = Digest::new()
         .text(&model.fingerprint()?)
-        .text(&data::question_digest(&questions))
+        .text(&data::question_digest(&questions)?)
         .hex();
     let records = out.join(format!("records-{}.jsonl", &fingerprint[..8]));
     let comparison = Comparison {

@@ -9,6 +9,7 @@ use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
+use crate::print::say;
 use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
@@ -68,7 +69,7 @@ impl ReproArgs {
             let dirs = folders(&model, &self.models)?;
             series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
-        println!("{}", page.display());
+        say!("{}", page.display());
         Ok(())
     }
 }

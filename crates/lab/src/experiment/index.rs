@@ -1,6 +1,6 @@
 //! The page over the reports of several models.
 
-use diffprune_eval::{Absent, Benchmark, Metric, Report, Row, TableId, Verdict};
+use diffprune_eval::{Absent, Benchmark, Ledger, Metric, Report, Row, TableId, Verdict};
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -39,6 +39,18 @@ pub fn index_page(reports: &[ModelReport]) -> String {
             count(Verdict::Fails).to_string(),
         ]);
     }
+    let ledgers: Vec<(String, Ledger)> = reports
+        .iter()
+        .map(|shown| (text(&shown.report, "model"), shown.report.ledger()))
+        .collect();
+    let named: Vec<(&str, &Ledger)> = ledgers
+        .iter()
+        .map(|(model, ledger)| (model.as_str(), ledger))
+        .collect();
+    let together = Ledger::together(&named);
+    if !together.claims.is_empty() {
+        page += &format!("\n{}", together.to_markdown());
+    }
     page += &claims(reports);
     for report in reports {
         page += &section(report);
@@ -56,18 +68,14 @@ fn claims(reports: &[ModelReport]) -> String {
     }
     let models: Vec<String> = reports.iter().map(|shown| text(&shown.report, "model")).collect();
     let mut table = format!(
-        "\n## Claims\n\n{}",
+        "\n## Claims by model\n\n{}",
         head(&[vec!["claim".to_string()], models].concat())
     );
     for (id, statement) in statements {
         let verdict = |shown: &ModelReport| {
             let claim = shown.report.claims.iter().find(|claim| claim.id == id);
             claim.map_or(NOTHING.to_string(), |claim| {
-                format!(
-                    "{}: {}",
-                    claim.verdict,
-                    number(claim.estimate, claim.lo, claim.hi)
-                )
+                format!("{}: {}", claim.verdict, claim.number())
             })
         };
         let verdicts = reports.iter().map(verdict).collect();

@@ -19,7 +19,7 @@ pub use world::{World, write_world};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffprune::{CaptionData, Method, PositionRule, TrainReport, train};
+use diffprune::{CaptionData, Method, PositionRule, TrainReport, Trainer};
 use diffprune_eval::{Annotations, Arm, Protocol, Report};
 
 use crate::annotations::SceneTruth;
@@ -104,7 +104,8 @@ impl Experiment<'_> {
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
         observer.stage(&format!("{name}: report"), false);
-        let heading = self.heading(&comparison, &outcomes, &stages, &ledger);
+        let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger);
+        heading.note += &answers.unanswered;
         let report = comparison.report(&answers.records, &heading)?;
         let pictures = self.pictures(&comparison, &outcomes.scorers)?;
         comparison.write(&report, &pictures, self.out, observer)?;
@@ -200,7 +201,8 @@ impl Experiment<'_> {
         let (captions, held_out) = data::read_captions(&self.world.folder, method.needs_relevance())?;
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
-        let report = train(vlm, &captions, held_out, &config, dir, &mut progress)?;
+        let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
+        let report = trainer.run(&captions, held_out, dir, &mut progress)?;
         observer.note(&training_summary(&report));
         write_json(&dir.join(TRAIN_REPORT), &report)
     }

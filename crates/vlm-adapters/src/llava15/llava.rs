@@ -7,6 +7,7 @@ use diffprune_pruner::{Area, Grid, Layout, Signals};
 use image::RgbImage;
 
 use super::LlavaModel;
+use crate::text::check_built_in;
 use crate::vision::TokenRows;
 use crate::{
     ChatTemplate, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
@@ -60,10 +61,12 @@ impl Llava {
     ) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = LlavaConfig::from_dir(dir)?;
+        let template = ChatTemplate::from_dir(dir)?;
+        check_built_in(dir, template.as_ref(), options.prompt_style)?;
         let parts = LlavaParts {
             processor: ImageProcessor::from_dir(dir)?.with_mode(options.image_mode),
             tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
-            template: ChatTemplate::from_dir(dir)?,
+            template,
             prompt_style: options.prompt_style,
             generation: GenerationConfig::from_dir(dir)?,
             model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,

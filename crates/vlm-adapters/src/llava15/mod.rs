@@ -9,4 +9,4 @@ pub use llava::{Llava, LlavaParts};
 pub(crate) use llava::{check_images, layout, mismatch};
 pub use model::LlavaModel;
 pub(crate) use plan::BACKBONE;
-pub(crate) use weights::load_table;
+pub(crate) use weights::{load_table, with_stored_head};

@@ -9,6 +9,7 @@ use image::RgbImage;
 
 use super::{LlavaNextModel, NextOptions, Packing};
 use crate::llava15::{check_images, mismatch};
+use crate::text::check_built_in;
 use crate::vision::{Scattered, TokenRows};
 use crate::{
     AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava,
@@ -62,6 +63,7 @@ impl LlavaNext {
         let processor = AnyRes::from_dir(dir, &config)?;
         let tokenizer = TextTokenizer::from_file(dir.join("tokenizer.json"))?;
         let template = ChatTemplate::from_dir(dir)?;
+        check_built_in(dir, template.as_ref(), options.prompt_style)?;
         let generation = GenerationConfig::from_dir(dir)?;
         let model = config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?;
         Self::from_parts(LlavaNextParts {

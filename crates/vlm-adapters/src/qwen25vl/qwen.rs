@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Qwen25VlModel;
 use super::vision::cells;
 use crate::llava15::{check_images, mismatch};
+use crate::notes::note;
 use crate::text::render_template;
 use crate::{
     ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
@@ -100,7 +101,14 @@ impl Qwen25Vl {
             pad_square: options.qwen.pad_square,
             ..QwenImageProcessor::from_dir(dir)?
         };
-        let template = or_published(ChatTemplate::from_dir(dir)?)?;
+        let template = ChatTemplate::from_dir(dir)?;
+        if template.is_none() {
+            note(format!(
+                "{}: no file has a chat template; that of the published Qwen2.5-VL is assumed",
+                dir.display()
+            ));
+        }
+        let template = or_published(template)?;
         let parts = Qwen25VlParts {
             processor: processor.with_budget(options.qwen.min_pixels, options.qwen.max_pixels)?,
             tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,

@@ -238,7 +238,10 @@ pub fn gqa_predictions<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>
 #[cfg(feature = "parquet")]
 fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     if !row.fields().contains_key("question") {
-        return official.picture(&format!("data/images/{}.jpg", row.text("id")?), row.picture());
+        return official.picture(
+            &format!("data/images/{}.jpg", row.text("id")?),
+            Some(row.picture()?),
+        );
     }
     official.next_question();
     let types = row

@@ -275,7 +275,12 @@ fn entry(
     let template = Template::of(benchmark, options.prompts);
     let reference = match (options.split, text("answer")) {
         (Split::Upload, _) => Reference::Hidden,
-        (Split::Scored, answer) => letter_reference(path, row.line, answer, texts)?,
+        (Split::Scored, answer) => {
+            // An option whose text reads as a missing value ("None") is there all the same: the official script counts its row.
+            let written = |letter: &char| table.has_text(row, letter.encode_utf8(&mut [0; 4]));
+            let written: Vec<char> = OPTIONS.into_iter().filter(written).collect();
+            letter_reference(path, row.line, answer, &written, texts)?
+        }
     };
     let question = text("question").unwrap_or_default();
     let hint = text("hint");
@@ -302,15 +307,16 @@ fn letter_reference(
     path: &Path,
     line: usize,
     answer: Option<String>,
+    written: &[char],
     options: Vec<(char, String)>,
 ) -> Result<Reference, EvalError> {
     let answer = answer.unwrap_or_default();
-    let named = |(letter, _): &&(char, String)| answer.trim() == letter.to_string();
-    match options.iter().find(named) {
-        Some(&(letter, _)) => Ok(Reference::Letter { letter, options }),
+    let named = |letter: &&char| answer.trim() == letter.to_string();
+    match written.iter().find(named) {
+        Some(&letter) => Ok(Reference::Letter { letter, options }),
         None => {
             let found = format!("answer `{answer}`");
-            let letters: Vec<String> = options.iter().map(|(letter, _)| letter.to_string()).collect();
+            let letters: Vec<String> = written.iter().map(char::to_string).collect();
             Err(EvalError::line(
                 path,
                 line,
@@ -355,7 +361,7 @@ fn with_pictures(
             .or_insert_with(|| InlineImage::from_base64(text))
             .clone();
         let image = image.map_err(|found| {
-            let wanted = "base64 of a JPEG or PNG, or the index of the row that has it";
+            let wanted = "base64 of a picture, or the index of the row that has it";
             EvalError::line(path, entry.line, format!("column image with {found}"), wanted)
         });
         let group = entry.question.group.clone().unwrap_or_default();
@@ -409,11 +415,9 @@ const COLUMNS: [&str; 14] = [
 fn unpack(file: &str, row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     use base64::Engine;
     official.next_question();
+    let image = base64::engine::general_purpose::STANDARD.encode(row.picture()?);
     let cell = |name: &&str| match *name {
-        "image" => row
-            .picture()
-            .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes))
-            .unwrap_or_default(),
+        "image" => image.clone(),
         name => quoted(&row.text(&name.to_lowercase()).unwrap_or_default()),
     };
     let line = COLUMNS.iter().map(cell).collect::<Vec<_>>().join("\t");

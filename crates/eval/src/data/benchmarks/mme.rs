@@ -434,7 +434,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let folder = format!("{}/{}", PLACES[0], row.text("category")?);
     let line = format!("{}\t{}", row.text("question")?, row.text("answer")?);
-    official.picture(&format!("{folder}/{name}"), row.picture())?;
+    official.picture(&format!("{folder}/{name}"), Some(row.picture()?))?;
     official.line(&format!("{folder}/{stem}.txt"), &line);
     Ok(())
 }

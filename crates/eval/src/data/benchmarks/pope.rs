@@ -308,7 +308,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
     let line = serde_json::json!({"question_id": row.number("question_id")?, "image": image,
         "text": row.text("question")?, "label": row.text("answer")?});
     let file = format!("coco/coco_pope_{}.json", row.text("category")?);
-    official.picture(&format!("val2014/{image}"), row.picture())?;
+    official.picture(&format!("val2014/{image}"), Some(row.picture()?))?;
     official.line(&file, &line.to_string());
     Ok(())
 }

@@ -302,10 +302,12 @@ pub fn scienceqa_correct_lmms(answer: &str, letter: char) -> bool {
 #[cfg(feature = "parquet")]
 fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     let id = official.next_question().to_string();
-    if row.picture().is_some() {
+    if row.has_picture() {
         row.fields_mut().insert("image".into(), "image.png".into());
     }
-    official.picture(&format!("images/test/{id}/image.png"), row.picture())?;
+    if row.has_picture() {
+        official.picture(&format!("images/test/{id}/image.png"), Some(row.picture()?))?;
+    }
     official.entry("problems.json", &id, &row.fields().clone().into());
     official.element("pid_splits.json", JsonList::Below("test"), &id.into());
     Ok(())

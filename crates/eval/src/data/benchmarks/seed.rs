@@ -287,7 +287,7 @@ fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(
         format!("{IMAGES}/{}", row.text("data_id")?)
     };
     row.fields_mut().remove("image");
-    official.picture(&picture, row.picture())?;
+    official.picture(&picture, Some(row.picture()?))?;
     official.element(
         QUESTIONS,
         JsonList::Below("questions"),

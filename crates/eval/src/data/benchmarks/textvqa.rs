@@ -300,7 +300,7 @@ fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(
         let ocr = serde_json::json!({"image_id": id, "ocr_tokens": tokens});
         official.element(OCR_TOKENS, JsonList::Below("data"), &ocr);
     }
-    official.picture(&picture, row.picture())?;
+    official.picture(&picture, Some(row.picture()?))?;
     official.element(ANNOTATIONS, JsonList::Below("data"), &row.fields().clone().into());
     Ok(())
 }

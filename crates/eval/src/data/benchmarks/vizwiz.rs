@@ -216,7 +216,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
         .collect();
     let entry = json!({"image": image, "question": row.text("question")?, "answers": answers,
         "answer_type": row.fields().get("category")});
-    official.picture(&format!("val/{image}"), row.picture())?;
+    official.picture(&format!("val/{image}"), Some(row.picture()?))?;
     official.element("Annotations/val.json", JsonList::Array, &entry);
     Ok(())
 }

@@ -299,7 +299,10 @@ pub fn vqav2_upload<'a>(ids: &[String], answers: impl IntoIterator<Item = (&'a s
 fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     official.next_question();
     let number = row.number("image_id")?;
-    official.picture(&format!("val2014/COCO_val2014_{number:012}.jpg"), row.picture())?;
+    official.picture(
+        &format!("val2014/COCO_val2014_{number:012}.jpg"),
+        Some(row.picture()?),
+    )?;
     let question = serde_json::json!({"image_id": number, "question": row.text("question")?,
         "question_id": row.fields().get("question_id")});
     row.fields_mut().remove("image");
