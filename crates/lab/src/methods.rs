@@ -208,7 +208,7 @@ pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError>
     LearnedPruner::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
 }
 
-fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
+pub(crate) fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
     LabError::Scorer {
         dir: dir.into(),
         source: Box::new(source),
