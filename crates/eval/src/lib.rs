@@ -20,13 +20,13 @@ pub use cost::{
     Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
 pub use data::{
-    AnswerFile, AnsweredQuestions, Benchmark, BenchmarkSpec, Caption, Captions, CustomBenchmark, Difference,
-    FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage, LoadedQuestions, MME_COGNITION,
-    MME_PERCEPTION, Manifest, OPTION_LETTER, Problems, Protocol, Protocols, Question, ReadOptions, Reference,
-    SHORT_ANSWER, SecondaryNumber, SecondaryValue, Split, Splits, Template, answer_files, gqa_correct,
-    gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms, mme_results, mme_text,
-    pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms, scienceqa_letter, score,
-    seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
+    AnswerFile, AnsweredQuestions, Benchmark, BenchmarkFiles, BenchmarkSpec, Caption, Captions,
+    CustomBenchmark, Difference, FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage,
+    LoadedQuestions, MME_COGNITION, MME_PERCEPTION, Manifest, OPTION_LETTER, Problems, Protocol, Protocols,
+    Question, ReadOptions, Reference, SHORT_ANSWER, SecondaryNumber, SecondaryValue, Split, Splits, Template,
+    answer_files, gqa_correct, gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms,
+    mme_results, mme_text, pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms,
+    scienceqa_letter, score, seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
 };
 #[cfg(feature = "parquet")]
 pub use data::{

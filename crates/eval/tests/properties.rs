@@ -31,7 +31,8 @@ use diffprune_eval::{
 };
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
 use diffprune_vlm::{
-    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, TextBatch, Turn, VisualInput, Vlm, VlmError,
+    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Prompts, TextBatch, Turn, VisualInput, Vlm,
+    VlmError,
 };
 use diffprune_vlm_adapters::resize_bicubic;
 use image::{Rgb, RgbImage};
@@ -129,15 +130,9 @@ impl Vlm for Eye {
             })
         });
         let data = TensorData::new(pixels.collect::<Vec<f32>>(), [images.len(), 3, side, side]);
-        let shape = |image: &RgbImage| ImageShape {
-            width: image.width(),
-            height: image.height(),
-            rows: 1,
-            grid: Grid { rows: 1, cols: 1 },
-        };
         Ok(Pixels {
             values: Tensor::from_data(data, &Device::flex()),
-            images: images.iter().map(shape).collect(),
+            images: images.iter().map(ImageShape::single_view).collect(),
         })
     }
     fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
@@ -203,20 +198,15 @@ impl Vlm for Eye {
     fn embed_text(&self, ids: &[u32]) -> Tensor<2> {
         Tensor::zeros([ids.len(), 3], &Device::flex())
     }
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        _: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
         let mut say = |(row, prompt): (usize, &Vec<u32>), red: &[f32]| {
             if let Some(on_scores) = &mut hooks.on_scores {
                 on_scores(row, &Self::scores(red));
             }
             vec![Self::word(prompt, red)]
         };
-        let prompts = || prompts.iter().enumerate();
+        let Prompts { ids, visual, .. } = prompts;
+        let prompts = || ids.iter().enumerate();
         let Some(visual) = visual else {
             assert!(
                 prompts().all(|(_, prompt)| !prompt.contains(&1)),

@@ -50,7 +50,7 @@ pub use methods::{
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
 pub use pictures::drawn_pictures;
-pub use pilots::PilotModel;
+pub use pilots::{GeneratedCaptions, PilotModel};
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};
 pub use suggestion::nearest;

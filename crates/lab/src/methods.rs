@@ -216,7 +216,7 @@ pub fn foreign_scorer(text: &str, family: Family) -> Option<String> {
     (trained != family.to_string()).then_some(trained)
 }
 
-fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
+pub(crate) fn unreadable(dir: &Path, source: CheckpointError) -> LabError {
     LabError::Scorer {
         dir: dir.into(),
         source: Box::new(source),

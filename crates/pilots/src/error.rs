@@ -45,6 +45,9 @@ pub enum PilotError {
         /// What the drawing library says.
         problem: String,
     },
+    /// A gradient or a loss that a study was given as a function could not be computed.
+    #[error(transparent)]
+    Function(Box<dyn std::error::Error + Send + Sync>),
     /// The model refused its input.
     #[error(transparent)]
     Vlm(#[from] VlmError),

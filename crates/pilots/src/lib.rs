@@ -1,17 +1,23 @@
 #![doc = include_str!("../README.md")]
 
+mod coherence;
 mod diversity;
 mod error;
 mod labelled;
+mod landscape;
 mod llm_free;
 mod plot;
 mod proxy;
 mod study;
+mod surface;
 mod trials;
+mod units;
 
+pub use coherence::{CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, GradientFn, coherence};
 pub use diversity::{DiversityArm, DiversityPlan, diversity};
 pub use error::PilotError;
 pub use labelled::LabelledImages;
+pub use landscape::{LandscapeArm, LandscapePlan, LandscapePoint, LossFn, MatrixPlace, landscape};
 pub use llm_free::{LlmFreeArm, LlmFreePlan, llm_free};
 pub use proxy::{ProxyPlan, proxy};
 pub use study::{Finding, Outcome, Study, StudyFigure, StudyTable};

@@ -1,5 +1,6 @@
 //! Drawings of the studies, in the colours of the reports.
 
+use diffprune_eval::Estimate;
 use plotters::prelude::*;
 
 use crate::PilotError;
@@ -140,4 +141,91 @@ fn short(value: f64) -> String {
         v if v >= 0.01 => format!("{value:.2}"),
         _ => format!("{value:.1e}"),
     }
+}
+
+/// A chart of values with intervals, one row for each arm.
+pub(crate) struct Dots<'a> {
+    /// Heading: a statement of what is shown.
+    pub title: &'a str,
+    /// Name and unit of the abscissa.
+    pub x: &'a str,
+    /// Names of the rows, from the top.
+    pub rows: &'a [&'a str],
+    /// Names of the colours.
+    pub series: &'a [&'a str],
+    /// For each row one value for each colour.
+    pub values: &'a [Vec<Estimate>],
+}
+
+/// Height of a row of dots, pixels.
+const ROW: i32 = 34;
+
+/// Draws values and their intervals.
+pub(crate) fn dots(name: &str, chart: &Dots<'_>) -> Result<Vec<u8>, PilotError> {
+    let mut svg = String::new();
+    draw_dots(&mut svg, chart).map_err(|error| PilotError::Figure {
+        name: name.into(),
+        problem: error.to_string(),
+    })?;
+    Ok(svg.into_bytes())
+}
+
+fn draw_dots(svg: &mut String, chart: &Dots<'_>) -> Drawn {
+    let (left, right) = span(
+        chart
+            .values
+            .iter()
+            .flatten()
+            .flat_map(|value| [value.lo, value.hi, 0.0]),
+    );
+    let margin = 0.03 * (right - left);
+    let n = chart.rows.len();
+    let height = 110 + n as i32 * ROW + 18 * chart.series.len() as i32;
+    let area = SVGBackend::with_string(svg, (SIZE.0, height as u32)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let area = area.titled(chart.title, ("sans-serif", 18))?;
+    let (legend, area) = area.split_vertically(18 * chart.series.len() as i32 + 6);
+    for (number, series) in chart.series.iter().enumerate() {
+        let (colour, y) = (COLOURS[number % COLOURS.len()], 18 * number as i32 + 9);
+        legend.draw(&Circle::new((180, y), 4, colour.filled()))?;
+        let style = ("sans-serif", 14).into_font().color(&colour);
+        legend.draw_text(series, &style, (190, y - 7))?;
+    }
+    let mut context = ChartBuilder::on(&area)
+        .margin(10)
+        .x_label_area_size(44)
+        .y_label_area_size(160)
+        .build_cartesian_2d(left - margin..right + margin, 0.0..n as f64)?;
+    context
+        .configure_mesh()
+        .x_desc(chart.x)
+        .x_label_formatter(&|value| short(*value))
+        .disable_y_mesh()
+        .y_labels(0)
+        .label_style(("sans-serif", 14))
+        .light_line_style(WHITE)
+        .draw()?;
+    context.draw_series(LineSeries::new([(0.0, 0.0), (0.0, n as f64)], BLACK.mix(0.4)))?;
+    let (_, offset) = area.get_base_pixel();
+    for (row, (name, values)) in chart.rows.iter().zip(chart.values).enumerate() {
+        let middle = (n - row) as f64 - 0.5;
+        let (_, y) = context.backend_coord(&(0.0, middle));
+        area.draw_text(
+            name,
+            &("sans-serif", 14).into_text_style(&area),
+            (12, y - 7 - offset),
+        )?;
+        for (number, value) in values.iter().enumerate() {
+            let colour = COLOURS[number % COLOURS.len()];
+            let shift = (number as f64 - (values.len() - 1) as f64 / 2.0) * 0.26;
+            let y = middle - shift;
+            context.draw_series(LineSeries::new(
+                [(value.lo, y), (value.hi, y)],
+                colour.stroke_width(2),
+            ))?;
+            context.draw_series([Circle::new((value.value, y), 4, colour.filled())])?;
+        }
+    }
+    area.present()?;
+    Ok(())
 }

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use diffprune::CaptionData;
 use diffprune::vlm::{Vit, load_image};
-use diffprune_lab::PilotModel;
+use diffprune_lab::{GeneratedCaptions, PilotModel, read_captions};
 use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
-use diffprune_pilots::{DiversityPlan, LabelledImages, LlmFreePlan, ProxyPlan, Study, proxy};
+use diffprune_pilots::{
+    CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, Study, proxy,
+};
 use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +23,10 @@ const CLASSIFIER: &str = "mini-deit";
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]
 pub enum Pilot {
+    /// Agreement of the scorer's gradients over batches (claims f1.coherence, f1.size).
+    Coherence(CoherenceArgs),
+    /// The loss over the scorer's weights: smooth or in jumps (claim f2.smooth).
+    Landscape(LandscapeArgs),
     /// Noise against dropping: accuracy of a classifier under random scores (claim f4.proxy).
     Proxy(ProxyArgs),
     /// Selection judged by a classifier that sees only the kept patches (claim f3.llm-free).
@@ -28,21 +35,83 @@ pub enum Pilot {
     Diversity(DiversityArgs),
 }
 
-/// What every study takes.
+/// Where a result goes.
 #[derive(Debug, Args)]
-pub struct CommonArgs {
+pub struct OutArgs {
     /// Folder for the page, its figures and the data file.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Pictures.
-    #[arg(long, default_value_t = 1000)]
-    images: usize,
-    /// Seed of pictures, scores, noise and intervals.
+    /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Print the data file on standard output, for programs.
     #[arg(long)]
     json: bool,
+}
+
+/// What studies of pictures take.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    #[command(flatten)]
+    out: OutArgs,
+    /// Pictures.
+    #[arg(long, default_value_t = 1000)]
+    images: usize,
+}
+
+/// What studies of trainings take.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    out: OutArgs,
+    /// Folder of a scorer that `diffprune train` wrote for this model, a second point to look at; give it once for each
+    /// training seed.
+    #[arg(long = "scorer", value_name = "DIR")]
+    scorers: Vec<PathBuf>,
+    /// Folder with captions.jsonl, or with `train` and `val` that have one each [default: test scenes of the small world].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Temperature, the same for all arms.
+    #[arg(long, default_value_t = 0.316)]
+    tau: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct CoherenceArgs {
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// Disjoint batches.
+    #[arg(long, default_value_t = 16)]
+    batches: usize,
+    /// Pictures of a batch.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Noises on one batch; below 2 leaves that part out.
+    #[arg(long, default_value_t = 8)]
+    noises: usize,
+    /// Fresh scorers.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct LandscapeArgs {
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// Pictures, the same everywhere.
+    #[arg(long, default_value_t = 8)]
+    pictures: usize,
+    /// Pairs of directions.
+    #[arg(long, default_value_t = 3)]
+    directions: usize,
+    /// Steps of the finest grid on a line, a multiple of 8.
+    #[arg(long, default_value_t = 64)]
+    steps: usize,
+    /// Points along a side of the surface; 0 draws none.
+    #[arg(long, default_value_t = 11)]
+    surface: usize,
 }
 
 /// The classifier and its pictures.
@@ -65,6 +134,9 @@ pub struct ProxyArgs {
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Shares of the patches that are kept.
+    #[arg(long, value_delimiter = ',', default_values_t = ProxyPlan::default().kept)]
+    kept: Vec<f64>,
 }
 
 #[derive(Debug, Args)]
@@ -98,10 +170,70 @@ impl Pilot {
     /// Runs the study.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Coherence(args) => args.run(),
+            Self::Landscape(args) => args.run(),
             Self::Proxy(args) => args.run(),
             Self::LlmFree(args) => args.run(),
             Self::Diversity(args) => args.run(),
         }
+    }
+}
+
+impl TrainingArgs {
+    /// `count` captions or more.
+    fn captions(&self, count: usize) -> anyhow::Result<Box<dyn CaptionData>> {
+        Ok(match &self.data {
+            Some(dir) => Box::new(read_captions(dir, false)?.0),
+            None => Box::new(GeneratedCaptions::new(count, self.out.seed)?),
+        })
+    }
+}
+
+impl CoherenceArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let training = self.training;
+        let model = training.model.load()?;
+        let data = training.captions(self.batches * self.batch)?;
+        let plan = CoherencePlan {
+            batches: self.batches,
+            noises: self.noises,
+            batch: self.batch,
+            tau: training.tau,
+            seed: training.out.seed,
+        };
+        let pilot = PilotModel {
+            vlm: model.vlm.as_ref(),
+            name: model.name(),
+            scorers: training.scorers,
+        };
+        let bar = Bar::new("coherence");
+        let study = pilot.coherence(data.as_ref(), self.seeds, &plan, &mut |share| bar.advance(share))?;
+        training.out.finish(&study)
+    }
+}
+
+impl LandscapeArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let training = self.training;
+        let model = training.model.load()?;
+        let data = training.captions(self.pictures)?;
+        let plan = LandscapePlan {
+            directions: self.directions,
+            steps: self.steps,
+            surface: self.surface,
+            pictures: self.pictures,
+            tau: training.tau,
+            seed: training.out.seed,
+            ..LandscapePlan::default()
+        };
+        let pilot = PilotModel {
+            vlm: model.vlm.as_ref(),
+            name: model.name(),
+            scorers: training.scorers,
+        };
+        let bar = Bar::new("landscape");
+        let study = pilot.landscape(data.as_ref(), &plan, &mut |share| bar.advance(share))?;
+        training.out.finish(&study)
     }
 }
 
@@ -110,12 +242,13 @@ impl ProxyArgs {
         let (vit, name) = self.classifier.load(&self.device)?;
         let data = self.classifier.data(&self.common, &vit)?;
         let plan = ProxyPlan {
-            seed: self.common.seed,
+            kept: self.kept,
+            seed: self.common.out.seed,
             ..ProxyPlan::default()
         };
         let bar = Bar::new("proxy");
         let study = proxy(&vit, &name, &data, &plan, &mut |share| bar.advance(share))?;
-        self.common.finish(&study)
+        self.common.out.finish(&study)
     }
 }
 
@@ -125,7 +258,7 @@ impl LlmFreeArgs {
         let (vit, classifier) = self.classifier.load(&self.model.device)?;
         let data = self.classifier.data(&self.common, &vit)?;
         let plan = LlmFreePlan {
-            seed: self.common.seed,
+            seed: self.common.out.seed,
             ..LlmFreePlan::default()
         };
         let pilot = PilotModel {
@@ -135,7 +268,7 @@ impl LlmFreeArgs {
         };
         let bar = Bar::new("llm-free");
         let study = pilot.llm_free(&vit, &classifier, &data, &plan, &mut |share| bar.advance(share))?;
-        self.common.finish(&study)
+        self.common.out.finish(&study)
     }
 }
 
@@ -144,7 +277,7 @@ impl DiversityArgs {
         let model = self.model.load()?;
         let images = self.images()?;
         let plan = DiversityPlan {
-            seed: self.common.seed,
+            seed: self.common.out.seed,
             ..DiversityPlan::default()
         };
         let pilot = PilotModel {
@@ -154,13 +287,13 @@ impl DiversityArgs {
         };
         let bar = Bar::new("diversity");
         let study = pilot.diversity(&images, &plan, &mut |share| bar.advance(share))?;
-        self.common.finish(&study)
+        self.common.out.finish(&study)
     }
 
     fn images(&self) -> anyhow::Result<Vec<RgbImage>> {
         let count = self.common.images;
         let Some(dir) = &self.pictures else {
-            let scenes = SceneDataset::new(WorldConfig::default(), self.common.seed, Split::Test)?;
+            let scenes = SceneDataset::new(WorldConfig::default(), self.common.out.seed, Split::Test)?;
             return Ok((0..count as u64)
                 .map(|index| render(&scenes.get(index)))
                 .collect());
@@ -193,7 +326,7 @@ impl ClassifierArgs {
     fn data(&self, common: &CommonArgs, vit: &Vit) -> anyhow::Result<LabelledImages> {
         let data = match &self.imagenet {
             Some(root) => LabelledImages::imagenet(root, common.images)?,
-            None => LabelledImages::generated(common.images, common.seed)?,
+            None => LabelledImages::generated(common.images, common.out.seed)?,
         };
         if data.n_classes != vit.config.n_classes {
             bail!(
@@ -206,7 +339,7 @@ impl ClassifierArgs {
     }
 }
 
-impl CommonArgs {
+impl OutArgs {
     fn finish(&self, study: &Study) -> anyhow::Result<()> {
         let page = study.write(&self.out)?;
         if self.json {

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Qwen25VlModel;
 use super::vision::cells;
-use crate::llava15::{check_images, mismatch};
+use crate::llava15::mismatch;
 use crate::notes::note;
 use crate::text::render_template;
 use crate::{
     ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
-    LoadOptions, Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn,
-    VisualInput, VisualSequence, Vlm, VlmError,
+    LoadOptions, Pixels, PromptStyle, Prompts, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer,
+    Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
 };
 
 /// Where visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -288,17 +288,8 @@ impl Vlm for Qwen25Vl {
         self.parts.model.reader().losses(batch, visual)
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts
-            .model
-            .reader()
-            .generate_with(prompts, visual, options, hooks)
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.parts.model.reader().generate_with(prompts, hooks)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::data::picture::InlineImage;
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference, Split};
 use crate::data::readers::{Ids, require};
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 use crate::data::template::{OPTION_LETTER, Template};
 use crate::data::tsv::{Row, Table};
 #[cfg(feature = "parquet")]
@@ -130,14 +130,9 @@ impl BenchmarkSpec for MmBench {
         }
     }
 
-    fn read(
-        &self,
-        benchmark: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(benchmark, &self.table(root, options.split)?, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        let table = self.table(files.root, files.options.split)?;
+        read(files.benchmark, &table, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {

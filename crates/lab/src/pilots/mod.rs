@@ -1,5 +1,8 @@
 //! The pilot studies with methods by their names.
 
+mod parameters;
+mod trainings;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +16,8 @@ use image::RgbImage;
 
 use crate::LabError;
 use crate::methods::{Method, load_scorer, untrained};
+
+pub use trainings::GeneratedCaptions;
 
 /// Name of the judged arm.
 const OURS: &str = "diffprune";

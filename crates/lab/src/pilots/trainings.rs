@@ -1,0 +1,296 @@
+//! The training losses of DiffPrune and its contrasts as functions of the scorer.
+
+use burn::optim::GradientsParams;
+use diffprune::{
+    Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
+    DiffPruneConfig, FeatureStore, HeadCheckpoint, Method, ScorerCheckpoint, TrainConfig, Trainee,
+    TrainingLoss, Variant, Vlm, training_loss,
+};
+use diffprune_mini::{SceneDataset, Split, WorldConfig, caption, render};
+use diffprune_pilots::{
+    Advance, CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, LandscapeArm, LandscapePlan,
+    LandscapePoint, PilotError, Study, coherence, landscape,
+};
+
+use super::parameters::{flat, flat_gradient, with_values};
+use super::{OURS, PilotModel};
+use crate::LabError;
+use crate::methods::{default_scorer, unreadable};
+
+/// The surrogates that the claims name, with both backward rules.
+const SURROGATES: [&str; 6] = [
+    "gumbel-ste",
+    "gumbel-ste-soft",
+    "gumbel-gathered",
+    "gumbel-gathered-soft",
+    "gumbel-noise",
+    "gumbel-noise-soft",
+];
+
+/// The contrast between both.
+const SCALE: &str = "diffprune-scale";
+
+/// Captions of generated scenes, drawn when they are asked for.
+pub struct GeneratedCaptions {
+    scenes: SceneDataset,
+    count: usize,
+}
+
+impl GeneratedCaptions {
+    /// The first `count` test scenes of the small world.
+    ///
+    /// # Errors
+    /// When no scene can be drawn.
+    pub fn new(count: usize, seed: u64) -> Result<Self, LabError> {
+        let scenes = SceneDataset::new(WorldConfig::default(), seed, Split::Test)?;
+        Ok(Self { scenes, count })
+    }
+}
+
+impl CaptionData for GeneratedCaptions {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+        let number = index as u64;
+        let scene = self.scenes.get(number);
+        Ok(CaptionSample {
+            image: render(&scene),
+            caption: caption(&scene, &mut self.scenes.text_rng(number, 0)),
+        })
+    }
+}
+
+/// What all arms share: the frozen model, the captions, the budget.
+struct Setting<'a> {
+    vlm: &'a dyn Vlm,
+    store: FeatureStore<'a>,
+    prompt: CaptionPrompt,
+    batch: usize,
+    tau: f64,
+    seed: u64,
+}
+
+impl<'a> Setting<'a> {
+    fn new(
+        vlm: &'a dyn Vlm,
+        data: &'a dyn CaptionData,
+        batch: usize,
+        tau: f64,
+        seed: u64,
+    ) -> Result<Self, LabError> {
+        let train = TrainConfig::default();
+        Ok(Self {
+            prompt: CaptionPrompt::new(vlm, &train.prompt, train.max_caption_tokens)?,
+            store: FeatureStore::new(data, CachePrecision::F32, train.cache_bytes),
+            vlm,
+            batch,
+            tau,
+            seed,
+        })
+    }
+
+    /// The loss of batch `batch` under noise `noise`.
+    fn loss(
+        &self,
+        model: &Trainee,
+        config: &DiffPruneConfig,
+        batch: usize,
+        noise: u64,
+    ) -> Result<TrainingLoss, PilotError> {
+        let first = batch * self.batch;
+        let draws = noise * self.batch as u64;
+        let batch = CaptionBatch {
+            store: &self.store,
+            prompt: &self.prompt,
+            indices: (first..first + self.batch).collect(),
+            draws: (draws..draws + self.batch as u64).collect(),
+            seed: self.seed,
+            tau: self.tau,
+        };
+        training_loss(model, self.vlm, config, &batch).map_err(|error| PilotError::Function(Box::new(error)))
+    }
+}
+
+/// Scorers with their denoisers, and what they are.
+struct Point {
+    label: String,
+    models: Vec<Trainee>,
+}
+
+impl PilotModel<'_> {
+    /// Agreement of gradients over batches, for DiffPrune, the scale gate and the Gumbel contrasts, at `seeds` fresh scorers
+    /// and at the trained ones if there are some: claim `f1.coherence`.
+    ///
+    /// # Errors
+    /// When `data` has too few captions, a scorer cannot be read, or `advance` stops the study.
+    pub fn coherence(
+        &self,
+        data: &dyn CaptionData,
+        seeds: u64,
+        plan: &CoherencePlan,
+        advance: &mut Advance<'_>,
+    ) -> Result<Study, LabError> {
+        enough(data, plan.batches * plan.batch)?;
+        let setting = Setting::new(self.vlm, data, plan.batch, plan.tau, plan.seed)?;
+        let setting = &setting;
+        let points = self.points(plan.seed, seeds)?;
+        let points = &points;
+        let mut arms = Vec::new();
+        for name in [OURS, SCALE].into_iter().chain(SURROGATES) {
+            let config = self.config(name)?;
+            let gradient = move |at: GradientAt| {
+                let model = points[at.point].models[at.parameters].for_worker();
+                let loss = setting.loss(&model, &config, at.batch, at.noise)?;
+                let gradients = loss.objective().backward();
+                Ok(flat_gradient(
+                    &model.head,
+                    &GradientsParams::from_grads(gradients, &model.head),
+                ))
+            };
+            arms.push(CoherenceArm {
+                name: name.into(),
+                gradient: Box::new(gradient),
+            });
+        }
+        let described: Vec<CoherencePoint> = points
+            .iter()
+            .map(|point| CoherencePoint {
+                label: point.label.clone(),
+                n_parameters: point.models.len(),
+            })
+            .collect();
+        Ok(coherence(
+            &self.setting(),
+            &described,
+            &mut arms,
+            &SURROGATES,
+            plan,
+            advance,
+        )?)
+    }
+
+    /// The loss over the scorer's weights, for DiffPrune, the scale gate and the hard masks, around one fresh scorer and the
+    /// first trained one if there is one: claim `f2.smooth`.
+    ///
+    /// # Errors
+    /// As [`Self::coherence`].
+    pub fn landscape(
+        &self,
+        data: &dyn CaptionData,
+        plan: &LandscapePlan,
+        advance: &mut Advance<'_>,
+    ) -> Result<Study, LabError> {
+        enough(data, plan.pictures)?;
+        let setting = Setting::new(self.vlm, data, plan.pictures, plan.tau, plan.seed)?;
+        let setting = &setting;
+        let mut points = self.points(plan.seed, 1)?;
+        points.iter_mut().for_each(|point| point.models.truncate(1));
+        let points = &points;
+        // Both backward rules of a mask have one loss.
+        let hard: Vec<&str> = SURROGATES
+            .into_iter()
+            .filter(|name| !name.ends_with("-soft"))
+            .collect();
+        let mut arms = Vec::new();
+        for name in [OURS, SCALE].into_iter().chain(hard.iter().copied()) {
+            let config = self.config(name)?;
+            let loss = move |point: usize, parameters: &[f32]| {
+                let model = &points[point].models[0];
+                let model = Trainee {
+                    head: with_values(model.head.clone(), parameters),
+                    denoiser: model.denoiser.clone(),
+                };
+                let nll = setting.loss(&model, &config, 0, 0)?.nll;
+                Ok(f64::from(nll.into_scalar::<f32>()))
+            };
+            arms.push(LandscapeArm {
+                name: name.into(),
+                loss: Box::new(loss),
+            });
+        }
+        let described: Vec<LandscapePoint> = points
+            .iter()
+            .map(|point| {
+                let (parameters, matrices) = flat(&point.models[0].head);
+                LandscapePoint {
+                    label: point.label.clone(),
+                    parameters,
+                    matrices,
+                }
+            })
+            .collect();
+        Ok(landscape(
+            &self.setting(),
+            &described,
+            &mut arms,
+            &hard,
+            plan,
+            advance,
+        )?)
+    }
+
+    /// Fresh scorers of the seeds from `seed` on, then those that were given.
+    fn points(&self, seed: u64, count: u64) -> Result<Vec<Point>, LabError> {
+        let (width, device) = (self.vlm.d_descriptor(), self.vlm.device());
+        let config = self.config(OURS)?;
+        let fresh = (seed..seed + count).map(|seed| config.init(width, seed, &device));
+        let mut points = vec![Point {
+            label: "before training".into(),
+            models: fresh.collect::<Result<_, _>>()?,
+        }];
+        let mut trained = Vec::new();
+        for dir in &self.scorers {
+            let wrong = |source| unreadable(dir, source);
+            let (head, _) = HeadCheckpoint::load_for_width(dir, width, &device).map_err(wrong)?;
+            let denoiser = config.init(width, seed, &device)?.denoiser;
+            let denoiser = ScorerCheckpoint::load_denoiser(dir, denoiser).map_err(wrong)?;
+            trained.push(Trainee::new(head, denoiser, &device));
+        }
+        if !trained.is_empty() {
+            points.push(Point {
+                label: "after DiffPrune's training".into(),
+                models: trained,
+            });
+        }
+        Ok(points)
+    }
+
+    /// The default settings of `diffprune train` for an arm.
+    fn config(&self, name: &str) -> Result<DiffPruneConfig, LabError> {
+        let width = self.vlm.d_descriptor();
+        let config = DiffPruneConfig {
+            scorer: default_scorer(width),
+            budget: Budget::rate(2, 9),
+            ..DiffPruneConfig::default()
+        };
+        let config = match name {
+            OURS => config,
+            SCALE => Variant::named(SCALE)?.of(&config, width),
+            _ => DiffPruneConfig {
+                method: name.parse::<Method>().map_err(|error| LabError::UnknownMethod {
+                    found: name.into(),
+                    wanted: error.to_string(),
+                })?,
+                ..config
+            },
+        };
+        Ok(config.resolve(width)?)
+    }
+
+    fn setting(&self) -> String {
+        format!("Model {}, its training loss on captions, budget 2/9;", self.name)
+    }
+}
+
+fn enough(data: &dyn CaptionData, wanted: usize) -> Result<(), LabError> {
+    match data.len() >= wanted {
+        true => Ok(()),
+        false => Err(LabError::Setup {
+            subject: "captions".into(),
+            found: data.len().to_string(),
+            wanted: format!("at least {wanted}, one for each picture of the batches; or ask for fewer"),
+        }),
+    }
+}
