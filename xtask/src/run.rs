@@ -20,9 +20,13 @@ pub fn workspace_root() -> anyhow::Result<PathBuf> {
 /// `cargo xtask repro`.
 #[derive(Args)]
 pub struct ReproFlags {
-    /// Fewer steps, images and seeds: a fraction of the time, and wide intervals.
-    #[arg(long)]
+    /// The same as --plan quick: one training seed, few updates and questions; a sign, not a result.
+    #[arg(long, conflicts_with = "plan")]
     quick: bool,
+    /// How much is trained and asked: quick (minutes), default (below an hour), full (a night), or a TOML file with counts that
+    /// replace those of the default.
+    #[arg(long, value_name = "NAME|TOML")]
+    plan: Option<String>,
     /// cpu, wgpu, vulkan, cuda or cuda-cpp.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -52,9 +56,13 @@ impl ReproFlags {
         let device = device::name(&self.device);
         let out = resolved(shell, self.out.as_deref(), "runs/repro")?;
         let seed = self.seed.to_string();
-        let quick = self.quick.then_some("--quick");
-        let model = self.model.as_deref().map(folder_or_name).transpose()?;
-        let models = self.models.iter().map(|model| folder_or_name(model));
+        let plan = match (self.quick, &self.plan) {
+            (true, _) => vec!["--quick".to_string()],
+            (false, Some(plan)) => vec!["--plan".to_string(), path_or_name(plan)?],
+            (false, None) => Vec::new(),
+        };
+        let model = self.model.as_deref().map(path_or_name).transpose()?;
+        let models = self.models.iter().map(|model| path_or_name(model));
         let models = models.collect::<anyhow::Result<Vec<_>>>()?.join(",");
         let model = match (model, models.is_empty()) {
             (Some(model), _) => vec!["--model".to_string(), model],
@@ -63,7 +71,7 @@ impl ReproFlags {
         };
         cmd!(
             shell,
-            "{binary} run repro --device {device} --seed {seed} --out {out} {quick...} {model...} {rest...}"
+            "{binary} run repro --device {device} --seed {seed} --out {out} {plan...} {model...} {rest...}"
         )
         .quiet()
         .run()?;
@@ -140,16 +148,16 @@ fn resolved(shell: &Shell, given: Option<&Path>, default: &str) -> anyhow::Resul
     })
 }
 
-/// A model as the caller means it: a folder is found from the caller's own one, anything else is a name.
-fn folder_or_name(model: &str) -> anyhow::Result<String> {
-    if Path::new(model).is_dir() {
-        let path = std::path::absolute(model)?;
+/// A model or a plan as the caller means it: what exists is found from the caller's own folder, anything else is a name.
+fn path_or_name(text: &str) -> anyhow::Result<String> {
+    if Path::new(text).exists() {
+        let path = std::path::absolute(text)?;
         return path
             .into_os_string()
             .into_string()
             .map_err(|path| anyhow::anyhow!("{}: wanted a path in UTF-8", path.display()));
     }
-    Ok(model.to_string())
+    Ok(text.to_string())
 }
 
 /// Where cargo builds when the shell runs it.
@@ -193,7 +201,10 @@ mod tests {
         assert_ne!(given, root.join("out"));
         assert_eq!(resolved(&shell, None, "runs/x").unwrap(), root.join("runs/x"));
         let folder = caller.join("src");
-        assert_eq!(folder_or_name("src").unwrap(), folder.to_str().unwrap());
-        assert_eq!(folder_or_name("mini-llava-next").unwrap(), "mini-llava-next");
+        assert_eq!(path_or_name("src").unwrap(), folder.to_str().unwrap());
+        assert_eq!(path_or_name("mini-llava-next").unwrap(), "mini-llava-next");
+        let file = caller.join("Cargo.toml");
+        assert_eq!(path_or_name("Cargo.toml").unwrap(), file.to_str().unwrap());
+        assert_eq!(path_or_name("full").unwrap(), "full");
     }
 }

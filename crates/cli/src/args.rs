@@ -39,6 +39,12 @@ enum Command {
     /// Run a whole experiment.
     #[command(subcommand)]
     Run(Run),
+    /// List the methods that need no training.
+    Methods(commands::methods::MethodsArgs),
+    /// Print completions for a shell.
+    Completions(commands::shell::CompletionsArgs),
+    /// Print the manual page.
+    Man(commands::shell::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +83,9 @@ impl Cli {
             Command::Report(args) => args.run(),
             Command::Pilot(pilot) => pilot.run(),
             Command::Run(Run::Repro(args)) => args.run(),
+            Command::Methods(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

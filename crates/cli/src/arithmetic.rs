@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use diffprune::vlm::{Turn, VisualSequence, VlmPlan, image_size, plan_vlm};
+use diffprune::vlm::{ImageOrientation, Turn, VisualSequence, VlmPlan, image_size, plan_vlm};
 use diffprune::{Budget, PositionRule};
 
 use diffprune_lab::{check_method, default_method, describe_options};
 
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, tell_notes};
+use crate::print::say;
 
 /// A question whose tokens are counted.
 pub struct Request<'a> {
@@ -16,6 +17,8 @@ pub struct Request<'a> {
     pub model: &'a ModelArgs,
     /// The pictures.
     pub images: &'a [PathBuf],
+    /// Which way up they are read.
+    pub orientation: ImageOrientation,
     /// The question, if there is one.
     pub question: Option<&'a str>,
     /// Tokens that stay of each picture.
@@ -56,7 +59,7 @@ pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
         "" => String::new(),
         special => format!("; {special}"),
     };
-    println!(
+    say!(
         "{}: {} layers, {} of KV cache per token{special}",
         plan.family(),
         plan.n_layers(),
@@ -64,9 +67,9 @@ pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
     );
     let mut count = Count::default();
     for path in request.images {
-        count.add(&plan, path, request.keep, inside, rule)?;
+        count.add(&plan, path, request.orientation, request.keep, inside, rule)?;
     }
-    println!(
+    say!(
         "{} of {} visual tokens stay; {} of KV cache saved",
         count.left,
         count.all,
@@ -76,9 +79,10 @@ pub fn print(request: &Request<'_>) -> anyhow::Result<()> {
         Some(question) => text_tokens(&plan, question, request.images.len())?,
         None => 0,
     };
+    tell_notes();
     let span = plan.check_context(n_text, &count.sequences)?;
     if request.question.is_some() {
-        println!(
+        say!(
             "with {n_text} tokens of text the prompt takes {span} of {} positions",
             plan.max_positions()
         );
@@ -92,11 +96,12 @@ impl Count {
         &mut self,
         plan: &VlmPlan,
         path: &Path,
+        orientation: ImageOrientation,
         keep: Budget,
         inside: bool,
         rule: PositionRule,
     ) -> anyhow::Result<()> {
-        let (width, height) = image_size(path)?;
+        let (width, height) = image_size(path, orientation)?;
         let layout = plan
             .layout(width, height)
             .with_context(|| format!("{}", path.display()))?;
@@ -109,7 +114,7 @@ impl Count {
             .collect();
         let every: Vec<usize> = (0..total).collect();
         let slots = plan.sequence(&layout, &every, PositionRule::Keep).slots.len();
-        println!(
+        say!(
             "{}: {width}x{height} pixels, {} tokens in {} view(s) ({}), {slots} places in the sequence; {kept} stay",
             path.display(),
             total,

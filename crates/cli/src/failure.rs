@@ -1,11 +1,19 @@
-//! Failures on standard error: one line with its causes and a remedy, exit code 1.
+//! Failures on standard error: one line with its causes and a remedy; exit code 1, or 2 for a call that makes no sense.
 
 use std::process::ExitCode;
 
 use diffprune_lab::LabError;
 
+use crate::print::Closed;
+
+/// What shells and other programs take for a call that was wrong in itself.
+const USAGE: u8 = 2;
+
 /// Prints the error with its causes on one line.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Closed>() {
+        return ExitCode::SUCCESS;
+    }
     let remedy = error.downcast_ref().and_then(remedy);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
     eprintln!("error: {}{remedy}", one_line(error));
@@ -32,12 +40,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ValueValidation | InvalidValue) {
         let text = error.to_string();
         eprintln!("{}", text.lines().next().unwrap_or_default());
-        return ExitCode::FAILURE;
+        return ExitCode::from(USAGE);
     }
     // Nothing is left to do when even this cannot be printed.
     let _ = error.print();
     if error.use_stderr() {
-        ExitCode::FAILURE
+        ExitCode::from(USAGE)
     } else {
         ExitCode::SUCCESS
     }

@@ -3,13 +3,29 @@
 use std::path::Path;
 
 use clap::Args;
-use diffprune::vlm::{Family, Newlines, NextOptions, NextTokens, PruningSite, QwenOptions, plan_vlm};
+use diffprune::vlm::{
+    Family, ImageMode, Newlines, NextOptions, NextTokens, PromptStyle, PruningSite, QwenOptions, plan_vlm,
+};
 use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
+
+/// LLaVA of either kind.
+const LLAVAS: &[Family] = &[Family::Llava15, Family::LlavaNext];
+const LLAVA: &[Family] = &[Family::Llava15];
+const NEXT: &[Family] = &[Family::LlavaNext];
+const QWEN: &[Family] = &[Family::Qwen25Vl];
 
 /// Options of one family of models; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FamilyArgs {
+    /// LLaVA-1.5: how a picture becomes square, pad-square (as the original evaluation) or center-crop (as the converted
+    /// checkpoints' own settings) [default: pad-square].
+    #[arg(long, value_name = "MODE", value_parser = image_mode)]
+    image_mode: Option<ImageMode>,
+    /// LLaVA: words around the question, hf (the checkpoint's chat template), vicuna-v1, vicuna-v1-human or mistral
+    /// [default: hf].
+    #[arg(long, value_name = "STYLE", value_parser = prompt_style)]
+    prompt_style: Option<PromptStyle>,
     /// LLaVA-NeXT: which features are tokens, unpadded or all (576 for each view, as papers count) [default: unpadded].
     #[arg(long, value_name = "WHICH", value_parser = next_tokens)]
     next_tokens: Option<NextTokens>,
@@ -60,6 +76,8 @@ impl FamilyArgs {
             },
         };
         Ok(LoadOptions {
+            image_mode: self.image_mode.unwrap_or(options.image_mode),
+            prompt_style: self.prompt_style.unwrap_or(options.prompt_style),
             next,
             qwen: QwenOptions {
                 site: self.site.unwrap_or(options.qwen.site),
@@ -72,15 +90,17 @@ impl FamilyArgs {
     }
 
     /// The options that were given, each with the family that has it.
-    fn given(&self) -> impl Iterator<Item = (&'static str, Family)> {
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static [Family])> {
         [
-            (self.next_tokens.is_some(), "--next-tokens", Family::LlavaNext),
-            (self.newlines.is_some(), "--newlines", Family::LlavaNext),
-            (self.next_papers, "--next-papers", Family::LlavaNext),
-            (self.site.is_some(), "--site", Family::Qwen25Vl),
-            (self.min_pixels.is_some(), "--min-pixels", Family::Qwen25Vl),
-            (self.max_pixels.is_some(), "--max-pixels", Family::Qwen25Vl),
-            (self.pad_square, "--pad-square", Family::Qwen25Vl),
+            (self.image_mode.is_some(), "--image-mode", LLAVA),
+            (self.prompt_style.is_some(), "--prompt-style", LLAVAS),
+            (self.next_tokens.is_some(), "--next-tokens", NEXT),
+            (self.newlines.is_some(), "--newlines", NEXT),
+            (self.next_papers, "--next-papers", NEXT),
+            (self.site.is_some(), "--site", QWEN),
+            (self.min_pixels.is_some(), "--min-pixels", QWEN),
+            (self.max_pixels.is_some(), "--max-pixels", QWEN),
+            (self.pad_square, "--pad-square", QWEN),
         ]
         .into_iter()
         .filter_map(|(given, option, family)| given.then_some((option, family)))
@@ -95,12 +115,16 @@ impl FamilyArgs {
             return Ok(());
         }
         let found = plan_vlm(dir, LoadOptions::default())?.family();
-        match self.given().find(|(_, family)| *family != found) {
+        match self.given().find(|(_, families)| !families.contains(&found)) {
             None => Ok(()),
             Some((option, wanted)) => Err(LoadError::Request {
                 subject: format!("option {option}"),
                 found: format!("a model of the family {found}"),
-                wanted: wanted.to_string(),
+                wanted: wanted
+                    .iter()
+                    .map(Family::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" or "),
                 remedy: "leave the option out or name another --model".into(),
             }),
         }
@@ -129,6 +153,14 @@ fn parse<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<T, String> {
         return Err(refuse());
     }
     serde_json::from_value(text.replace('-', "_").into()).map_err(|_| refuse())
+}
+
+fn image_mode(text: &str) -> Result<ImageMode, String> {
+    parse(text, "pad-square or center-crop")
+}
+
+fn prompt_style(text: &str) -> Result<PromptStyle, String> {
+    parse(text, "hf, vicuna-v1, vicuna-v1-human or mistral")
 }
 
 fn next_tokens(text: &str) -> Result<NextTokens, String> {
@@ -164,6 +196,12 @@ mod tests {
             ..FamilyArgs::default()
         };
         assert_eq!(of(papers), "next-tokens all, newlines none");
+        let words = FamilyArgs {
+            image_mode: image_mode("center-crop").ok(),
+            prompt_style: prompt_style("vicuna-v1").ok(),
+            ..FamilyArgs::default()
+        };
+        assert_eq!(of(words), "image-mode center-crop, prompt-style vicuna-v1");
         let rows = FamilyArgs {
             next_tokens: next_tokens("unpadded").ok(),
             newlines: newlines("kept-rows").ok(),

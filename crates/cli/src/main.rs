@@ -8,6 +8,8 @@ mod failure;
 mod family;
 mod method;
 mod model;
+mod picture;
+mod print;
 mod questions;
 mod watch;
 

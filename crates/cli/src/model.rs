@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use diffprune::LoadOptions;
-use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with};
-use diffprune_lab::{LoadedModel, WeightType};
+use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with, take_notes};
+use diffprune::{Budget, LoadOptions};
+use diffprune_lab::{LoadedModel, WeightType, foreign_scorer, nearest};
 use diffprune_mini::{Family, model_name};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -55,7 +55,9 @@ impl ModelArgs {
     /// Reads the model in a folder with these options.
     pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
         let device = device::parse(&self.device)?;
-        Ok(LoadedModel::load(dir, &device, self.options(dir)?)?)
+        let model = LoadedModel::load(dir, &device, self.options(dir)?)?;
+        tell_notes();
+        Ok(model)
     }
 
     /// The folder of the checkpoint, fetched from the hub where that is meant.
@@ -107,6 +109,30 @@ impl ModelArgs {
     }
 }
 
+/// Tells what reading a checkpoint assumed or passed over.
+pub fn tell_notes() {
+    for note in take_notes() {
+        eprintln!("note: {note}");
+    }
+}
+
+/// Tells what a method is given that it cannot use as it looks: a scorer of another family of models.
+pub fn tell_foreign(method: &str, family: Family) {
+    if let Some(trained) = foreign_scorer(method, family) {
+        eprintln!("note: the scorer of {method} was trained on {trained}, and this model is a {family}");
+    }
+}
+
+/// Tells that a budget keeps everything, where a smaller count was surely meant.
+pub fn tell_idle(keep: Budget, total: usize) {
+    if let Budget::Tokens(count) = keep
+        && count >= total
+        && total > 0
+    {
+        eprintln!("note: --keep {count} keeps all of the {total} tokens");
+    }
+}
+
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
@@ -127,10 +153,13 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
         false => resolve_settings_with(model, &options, &mut show),
     };
     bar.finish_and_clear();
-    dir.with_context(|| {
-        format!(
+    let shipped = Family::ALL.map(model_name);
+    let meant = nearest(model, shipped.iter().map(String::as_str)).filter(|_| !model.contains('/'));
+    dir.with_context(|| match meant {
+        Some(name) => format!("model {model}: wanted a folder or a name on the hub, or was `{name}` meant?"),
+        None => format!(
             "model {model}: wanted a folder or a name on the hub; train the small one with `cargo xtask mini`"
-        )
+        ),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The progress of experiments on the terminal.
 
+use crate::print;
 use diffprune::training::Progress;
 use diffprune_eval::Report;
 use diffprune_lab::Observer;
@@ -24,7 +25,8 @@ impl Observer for Terminal {
     }
 
     fn report(&mut self, report: &Report) {
-        println!("{}", report.to_text());
+        // Whoever closed standard output gets the same report from its folder; the stages go on.
+        let _ = print::text(format_args!("{}\n", report.to_text()));
     }
 
     fn progress(&mut self, label: &str, total: usize) -> Progress {

@@ -7,8 +7,8 @@ mod variants;
 pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
-    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, TrainConfig, TrainError, TrainReport, TrainWarning,
-    Trainee, Trainer, TrainingLoss, ValidationConfig, train, training_loss,
+    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport,
+    TrainWarning, Trainee, Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
 };
 pub use variants::{Variant, variants};
 

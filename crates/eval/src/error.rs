@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use diffprune_vlm::VlmError;
-use diffprune_vlm_adapters::LoadError;
+use diffprune_vlm_adapters::{LoadError, is_lfs_pointer};
 
 /// Why a benchmark could not be read, run or reported.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +141,18 @@ impl EvalError {
             action,
             source,
         }
+    }
+
+    /// Refuses a file that begins with `bytes` if it stands in the place of one that git-lfs did not fetch.
+    pub(crate) fn check_pointer(path: &Path, bytes: &[u8]) -> Result<(), Self> {
+        if !is_lfs_pointer(bytes) {
+            return Ok(());
+        }
+        Err(Self::Setup {
+            subject: path.display().to_string(),
+            found: "a git-lfs pointer in place of the file".into(),
+            wanted: "its content; run `git lfs pull` where it was cloned, or download the file itself".into(),
+        })
     }
 
     /// A line that cannot be used.

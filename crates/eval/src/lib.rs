@@ -4,6 +4,7 @@ mod answer;
 mod cost;
 mod data;
 mod error;
+mod evidence;
 mod report;
 mod run;
 mod stats;
@@ -19,29 +20,36 @@ pub use cost::{
     Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
 pub use data::{
-    AnswerFile, AnsweredQuestions, Benchmark, BenchmarkSpec, Caption, Captions, CustomBenchmark, Difference,
-    FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage, LoadedQuestions, MME_COGNITION,
-    MME_PERCEPTION, Manifest, OPTION_LETTER, Problems, Protocol, Protocols, Question, ReadOptions, Reference,
-    SHORT_ANSWER, SecondaryNumber, SecondaryValue, Split, Splits, Template, answer_files, gqa_correct,
-    gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms, mme_results, mme_text,
-    pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms, scienceqa_letter, score,
-    seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
+    AnswerFile, AnsweredQuestions, Benchmark, BenchmarkFiles, BenchmarkSpec, Caption, Captions,
+    CustomBenchmark, Difference, FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage,
+    LoadedQuestions, MME_COGNITION, MME_PERCEPTION, Manifest, OPTION_LETTER, Problems, Protocol, Protocols,
+    Question, ReadOptions, Reference, SHORT_ANSWER, SecondaryNumber, SecondaryValue, Split, Splits, Template,
+    answer_files, gqa_correct, gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms,
+    mme_results, mme_text, pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms,
+    scienceqa_letter, score, seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
 };
 #[cfg(feature = "parquet")]
 pub use data::{
     JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet, unpack_parquet,
 };
 pub use error::EvalError;
+pub use evidence::{
+    ClaimVerdict, Claims, Estimand, Ledger, Number, PaperClaim, Published, PublishedCell, Reading, Role,
+    RowArms, Tier, TierVerdict, judge_published, judge_shape, published_json, published_ledger,
+    published_page,
+};
 pub use report::{
-    Absent, Claim, CostOptions, Figure, Figures, Format, Meta, Metric, PairedTest, Plot, PromptRule,
-    PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId, heat_map,
+    Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric,
+    PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId,
+    heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,
-    leave_one_out,
+    Unanswered, failure_list, failures_of, leave_one_out,
 };
 pub use stats::{
-    Agreement, Bootstrap, ChanceLevels, ECE_BINS, Estimate, Guess, McNemar, McNemarMethod, Statistic,
-    Stratum, Verdict, chance_corrected_retention, chance_level, common_means, ece, holm, mcnemar,
-    ragged_mean, retention,
+    Agreement, Bootstrap, ChanceLevels, Compared, Contrast, ECE_BINS, Equivalence, Estimate, Family, Guess,
+    McNemar, McNemarMethod, Replicated, Statistic, Stratum, TwoLevel, Variance, Verdict,
+    chance_corrected_retention, chance_level, common_means, ece, equivalence, holm, mcnemar, ragged_mean,
+    retention,
 };

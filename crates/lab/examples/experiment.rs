@@ -34,7 +34,7 @@ pub fn run(model: &Path, out: &Path) -> Result<Report, LabError> {
     };
     #[rustfmt::skip]
     let experiment = Experiment {
-        plan: &plan, lineup, model: &model, world: &world, seed: 0, device: "cpu", revision: &revision, out,
+        plan: &plan, lineup, model: &model, world: &world, tuned: None, seed: 0, device: "cpu", revision: &revision, out,
     };
     experiment.run(&mut ())
 }

@@ -68,6 +68,14 @@ impl CaptionData for Captions {
         self.folder.sample(index)
     }
 
+    fn digest(&self) -> Result<Option<String>, DataError> {
+        self.folder.digest()
+    }
+
+    fn place(&self, index: usize) -> Option<String> {
+        self.folder.place(index)
+    }
+
     /// Boxes of the captions' own list come first.
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
         if let Some(relevance) = self.folder.relevance(index, layout)? {

@@ -5,17 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use diffprune::pruning::PerView;
-use diffprune::{LearnedPruner, PositionRule, Pruner, Vlm};
+use diffprune::{Budget, LearnedPruner, PositionRule, Pruner, Vlm};
 use diffprune_eval::Arm;
 
 use crate::error::LabError;
 use crate::methods::{PER_VIEW, in_each_view, names, untrained};
+use crate::suggestion::with_nearest;
 
 /// Added to an arm's name: kept tokens are re-indexed instead of keeping their positions.
 const REINDEXED: &str = "-reindexed";
 
 /// Added to the name of a trained rival: it keeps as many tokens as the budget allows, whatever its thresholds say.
-const AT_BUDGET: &str = "-at-budget";
+pub(crate) const AT_BUDGET: &str = "-at-budget";
 
 /// The default number of questions for the arm `oracle-loo`: each costs as many forward passes as its picture has tokens.
 pub const ORACLE_QUESTIONS: usize = 32;
@@ -25,11 +26,13 @@ pub const ORACLE_QUESTIONS: usize = 32;
 pub struct Trained {
     /// Seed of the training; the arm's records carry it.
     pub seed: u64,
+    /// The one budget that it was trained for, at which alone it is compared; `None` for every budget.
+    pub budget: Option<Budget>,
     /// The trained method.
     pub scorer: LearnedPruner,
 }
 
-/// Trained methods by the name of their arm, one for each training seed.
+/// Trained methods by the name of their arm: one for each training seed, and for each budget where they differ.
 pub type Scorers = BTreeMap<String, Vec<Trained>>;
 
 /// The parts that arms are made of.
@@ -40,6 +43,8 @@ pub struct ArmSource<'a> {
     pub scorers: &'a Scorers,
     /// Number of seeds of the arm `random`.
     pub random_seeds: u64,
+    /// Number of seeds of the arm `untrained`.
+    pub untrained_seeds: u64,
     /// Questions for the arm `oracle-loo`.
     pub oracle_questions: usize,
     /// Seed of everything else that is drawn.
@@ -81,8 +86,8 @@ impl ArmSource<'_> {
             "text-only" => Ok(vec![Arm::text_only()]),
             "blank-image" => Ok(vec![Arm::blank_image()]),
             "downsampled-image" => Ok(vec![Arm::downsampled_image()]),
-            "untrained" => Ok(self.one(Arm::pruned(shared(untrained(self.vlm, self.seed)?)).named(name))),
-            "random" => Ok(Arm::seeded(self.baseline(name)?, self.seeds())),
+            "untrained" => self.untrained(name, shared),
+            "random" => Ok(Arm::seeded(self.baseline(name)?, self.seeds(self.random_seeds))),
             "oracle-loo" => {
                 let ranked = self.baseline("oracle-keep")?;
                 Ok(self.one(Arm::by_leaving_out(ranked, self.oracle_questions)))
@@ -123,6 +128,7 @@ impl ArmSource<'_> {
         };
         let arm = |trained: &Trained| Arm {
             seed: trained.seed,
+            only_at: trained.budget.map(|budget| vec![budget]),
             ..Arm::pruned(variant(trained.scorer.clone())).named(name)
         };
         Ok(trained.iter().map(arm).collect())
@@ -134,7 +140,7 @@ impl ArmSource<'_> {
             return self.learned(inner, name, |scorer| Arc::new(PerView::new(scorer)));
         }
         let pruner: Arc<dyn Pruner> = match inner {
-            "untrained" => Arc::new(PerView::new(untrained(self.vlm, self.seed)?)),
+            "untrained" => return self.untrained(name, |scorer| Arc::new(PerView::new(scorer))),
             "cls" => return self.per_view("cls-attention", name),
             _ => match diffprune_baselines::find(inner) {
                 Some(pruner) => Arc::new(in_each_view(pruner)?),
@@ -147,14 +153,30 @@ impl ArmSource<'_> {
             },
         };
         Ok(match inner {
-            "random" => Arm::seeded(pruner, self.seeds()),
+            "random" => Arm::seeded(pruner, self.seeds(self.random_seeds)),
             _ => self.one(Arm::pruned(pruner).named(name)),
         })
     }
 
-    /// The seeds over which a random arm is averaged.
-    fn seeds(&self) -> Range<u64> {
-        self.seed..self.seed + self.random_seeds.max(1)
+    /// The scorers that trainings start from, one for each seed.
+    fn untrained(
+        &self,
+        name: &str,
+        variant: impl Fn(LearnedPruner) -> Arc<dyn Pruner>,
+    ) -> Result<Vec<Arm>, LabError> {
+        let arm = |seed: u64| {
+            let scorer = untrained(self.vlm, seed)?;
+            Ok(Arm {
+                seed,
+                ..Arm::pruned(variant(scorer)).named(name)
+            })
+        };
+        self.seeds(self.untrained_seeds).map(arm).collect()
+    }
+
+    /// The seeds over which an arm is averaged.
+    fn seeds(&self, count: u64) -> Range<u64> {
+        self.seed..self.seed + count.max(1)
     }
 
     fn baseline(&self, name: &str) -> Result<Arc<dyn Pruner>, LabError> {
@@ -162,14 +184,26 @@ impl ArmSource<'_> {
             Some(pruner) => Ok(pruner.into()),
             None => Err(LabError::UnknownArm {
                 name: name.into(),
-                wanted: format!(
-                    "full, text-only, blank-image, downsampled-image, oracle-loo, untrained, inverted, {}",
-                    names().join(", ")
+                wanted: with_nearest(
+                    name,
+                    names().into_iter().chain(SPECIAL),
+                    &format!("{}, {}", SPECIAL.join(", "), names().join(", ")),
                 ),
             }),
         }
     }
 }
+
+/// Arms that are no method of the registry.
+const SPECIAL: [&str; 7] = [
+    "full",
+    "text-only",
+    "blank-image",
+    "downsampled-image",
+    "oracle-loo",
+    "untrained",
+    "inverted",
+];
 
 fn shared(scorer: LearnedPruner) -> Arc<dyn Pruner> {
     Arc::new(scorer)

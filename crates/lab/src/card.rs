@@ -70,13 +70,14 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
         vlm,
         scorers: &Scorers::new(),
         random_seeds: 3,
+        untrained_seeds: 1,
         oracle_questions: 0,
         seed: 0,
     };
     let names = ["full", "text-only", "random", "oracle-keep", "oracle-drop"].map(String::from);
     let fingerprint = Digest::new()
         .text(&model.fingerprint()?)
-        .text(&data::question_digest(&questions))
+        .text(&data::question_digest(&questions)?)
         .hex();
     let records = out.join(format!("records-{}.jsonl", &fingerprint[..8]));
     let comparison = Comparison {

@@ -1,14 +1,15 @@
 //! One comparison: questions, arms and budgets on one model, from answers to report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, CostOptions, Figures, Format, Meta, ModelShape, PromptRules, Protocols,
-    Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming, TimingContext,
+    Absent, Annotations, Arm, Benchmark, CostOptions, Figures, Format, Meta, ModelShape, PromptRules,
+    Protocols, Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming,
+    TimingContext, failure_list, failures_of,
 };
 use serde_json::Value;
 
@@ -67,6 +68,8 @@ pub struct RunSettings {
 pub struct Answers {
     /// One record for each arm, budget and question.
     pub records: Vec<Record>,
+    /// The answers that are missing and the reason of the first, as the end of a note; empty when none is.
+    pub unanswered: String,
     /// Wall-clock time of the call, seconds.
     pub wall_s: f64,
     times: RunTimes,
@@ -83,6 +86,8 @@ pub struct Heading {
     pub title: String,
     /// Model, data and position rule in a few sentences; printed under every table.
     pub note: String,
+    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    pub notes: Vec<String>,
     /// The record file, from the folder of the report.
     pub records: String,
     /// Further settings: an object, to which the comparison adds its own.
@@ -123,6 +128,7 @@ impl Comparison<'_> {
             },
         };
         let vlm = self.model.vlm.as_ref();
+        let path = records;
         let (records, wall_s) = timed(|| match self.copies.as_slice() {
             [] => run.execute(vlm, records),
             copies => {
@@ -135,8 +141,10 @@ impl Comparison<'_> {
                 run.execute_on(first.chain(others).map(replica).collect(), records)
             }
         });
+        let records = records?;
         Ok(Answers {
-            records: records?,
+            records,
+            unanswered: unanswered(path)?,
             wall_s,
             times,
         })
@@ -166,6 +174,7 @@ impl Comparison<'_> {
             config: self.config(heading, &options)?,
             title: heading.title.clone(),
             note: heading.note.clone(),
+            notes: heading.notes.clone(),
         };
         Ok(Report::from_records(records, meta, &options)?)
     }
@@ -277,6 +286,35 @@ impl Comparison<'_> {
         pictures::draw_some(vlm, &self.questions, *count, methods, *budget, out)?;
         pictures::drawn_pictures(out)
     }
+}
+
+/// What the list of failures beside a record file says, as the end of a note.
+fn unanswered(records: &Path) -> Result<String, LabError> {
+    let failures = failures_of(records)?;
+    let Some(first) = failures.first() else {
+        return Ok(String::new());
+    };
+    let mut questions: BTreeMap<Benchmark, BTreeSet<&str>> = BTreeMap::new();
+    for failure in &failures {
+        questions
+            .entry(failure.benchmark)
+            .or_default()
+            .insert(&failure.question);
+    }
+    let questions: Vec<String> = questions
+        .iter()
+        .map(|(benchmark, ids)| format!("{benchmark} {}", ids.len()))
+        .collect();
+    Ok(format!(
+        " Questions without an answer of some arm: {} ({} answers are missing; listed in {}; the first because {}).",
+        questions.join(", "),
+        failures.len(),
+        failure_list(records)
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        first.error
+    ))
 }
 
 /// The circumstances of a measurement, printed with every time: `batch` prompts together, the weights of this type.

@@ -9,8 +9,13 @@ use serde::Serialize;
 
 use crate::error::LabError;
 
-/// Bytes of a weight file that are looked at, at its beginning and at its end: training changes all of them.
-const WINDOW: u64 = 1 << 20;
+/// Files up to this size are read as a whole.
+const WHOLE: u64 = 64 << 20;
+/// Of larger ones, blocks of this size at their beginning and end and every [`STRIDE`] bytes between: too close for a changed
+/// matrix to slip through.
+const BLOCK: u64 = 64 << 10;
+/// Distance of the blocks' beginnings.
+const STRIDE: u64 = 1 << 20;
 
 /// A digest under construction: [`Fnv64`] over texts and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,16 +73,16 @@ impl Digest {
         Self(self.0.text(text))
     }
 
-    /// The hash with a file behind what was there: its name, its length and the bytes at both of its ends. A file that is
-    /// not there counts as empty.
+    /// The hash with a file behind what was there: its name, its length and its bytes, of files above 64 MiB 64 KiB of each
+    /// MiB. A file that is not there counts as empty.
     ///
     /// # Errors
     /// When a file that is there cannot be read.
     pub fn file(self, path: &Path) -> Result<Self, LabError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let digest = self.text(&name.unwrap_or_default());
-        match ends(path) {
-            Ok((length, bytes)) => Ok(digest.text(&length.to_string()).bytes(&bytes)),
+        match sampled(path, digest.clone()) {
+            Ok(digest) => Ok(digest),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(digest),
             Err(error) => Err(LabError::io(path, "read")(error)),
         }
@@ -94,16 +99,23 @@ impl Digest {
     }
 }
 
-fn ends(path: &Path) -> std::io::Result<(u64, Vec<u8>)> {
+fn sampled(path: &Path, digest: Digest) -> std::io::Result<Digest> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
+    let mut digest = digest.text(&length.to_string());
     let mut bytes = Vec::new();
-    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
-    if length > 2 * WINDOW {
-        file.seek(SeekFrom::Start(length - WINDOW))?;
+    if length <= WHOLE {
+        file.read_to_end(&mut bytes)?;
+        return Ok(digest.bytes(&bytes));
     }
-    (&mut file).take(WINDOW).read_to_end(&mut bytes)?;
-    Ok((length, bytes))
+    let starts = (0..length).step_by(STRIDE as usize).chain([length - BLOCK]);
+    for start in starts {
+        file.seek(SeekFrom::Start(start))?;
+        bytes.clear();
+        (&mut file).take(BLOCK).read_to_end(&mut bytes)?;
+        digest = digest.bytes(&bytes);
+    }
+    Ok(digest)
 }
 
 #[cfg(test)]
@@ -122,6 +134,20 @@ mod tests {
         assert_eq!(digest(), first);
         write("a.safetensors", "two");
         assert_ne!(digest(), first);
+        let second = digest();
+        let large = File::create(dir.path().join("b.safetensors")).unwrap();
+        large.set_len(WHOLE + 5 * STRIDE).unwrap();
+        let third = digest();
+        assert_ne!(third, second);
+        // A matrix in the middle, and the last byte.
+        use std::os::unix::fs::FileExt;
+        large
+            .write_all_at(&vec![1; STRIDE as usize], 33 * STRIDE + 7)
+            .unwrap();
+        let fourth = digest();
+        assert_ne!(fourth, third);
+        large.write_all_at(&[1], WHOLE + 5 * STRIDE - 1).unwrap();
+        assert_ne!(digest(), fourth);
         assert_ne!(
             Digest::new().text("ab").text("c").hex(),
             Digest::new().text("a").text("bc").hex()

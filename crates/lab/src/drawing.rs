@@ -39,7 +39,22 @@ impl KeptCounts {
     }
 }
 
-/// Draws the choice of a method into a PNG: the picture, then for each raster of tokens their scores as heat and the kept
+/// The format of a picture file, by the end of its name; PNG without one.
+fn format_of(out: &Path) -> Result<ImageFormat, LabError> {
+    use ImageFormat::{Bmp, Jpeg, Png, Tiff, WebP};
+    let Some(ending) = out.extension() else {
+        return Ok(Png);
+    };
+    let known =
+        ImageFormat::from_extension(ending).filter(|format| [Bmp, Jpeg, Png, Tiff, WebP].contains(format));
+    known.ok_or_else(|| LabError::Setup {
+        subject: out.display().to_string(),
+        found: format!("the ending .{}", ending.to_string_lossy()),
+        wanted: "png, jpg, webp, bmp or tiff".into(),
+    })
+}
+
+/// Draws the choice of a method into a picture file of the kind that its name ends with: the picture, then for each raster of tokens their scores as heat and the kept
 /// tokens.
 ///
 /// # Errors
@@ -51,6 +66,7 @@ pub fn draw(
     options: &PruneOptions,
     out: &Path,
 ) -> Result<KeptCounts, LabError> {
+    let format = format_of(out)?;
     let pruner = method.pruner();
     if pruner.decoder().is_some() {
         return Err(LabError::Setup {
@@ -69,7 +85,7 @@ pub fn draw(
     let canvas = heat_map(picture, layout, &scores, images.keep_indices(0));
     let mut bytes = std::io::Cursor::new(Vec::new());
     canvas
-        .write_to(&mut bytes, ImageFormat::Png)
+        .write_to(&mut bytes, format)
         .map_err(|source| LabError::Picture {
             path: out.into(),
             source,

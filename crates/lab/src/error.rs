@@ -75,6 +75,15 @@ pub enum LabError {
         root: PathBuf,
     },
 
+    /// A benchmark that was asked for has no folder.
+    #[error("{}: found no folder {benchmark}, wanted the official files of the benchmark in it", root.display())]
+    NoBenchmark {
+        /// The folder of the data.
+        root: PathBuf,
+        /// Name of the benchmark.
+        benchmark: &'static str,
+    },
+
     /// A name stands for no arm.
     #[error("arms: found `{name}`, wanted {wanted}, or the name of a trained scorer")]
     UnknownArm {

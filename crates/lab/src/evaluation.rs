@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use diffprune::Budget;
-use diffprune_eval::{Annotations, Arm, Replica, Report, RunTiming};
+use diffprune_eval::{Annotations, Arm, Benchmark, Replica, Report, RunTiming};
 
 use crate::annotations::SceneTruth;
 use crate::answers::{ANSWERS, write_answers};
@@ -30,6 +30,8 @@ pub struct Evaluation {
     pub data: PathBuf,
     /// The wording of the questions, and which of them are read.
     pub reading: Reading,
+    /// The benchmarks that are asked; empty for all that are there.
+    pub benchmarks: Vec<Benchmark>,
     /// At most so many questions of each benchmark.
     pub limit: Option<usize>,
     /// Names of the arms; empty for the controls, every scorer, and `inverted` when a scorer is called `diffprune`.
@@ -80,6 +82,7 @@ impl Evaluation {
         Self {
             data: data.into(),
             reading,
+            benchmarks: Vec::new(),
             limit: None,
             arms: Vec::new(),
             budgets: vec![Budget::rate(1, 3), Budget::rate(2, 9), Budget::rate(1, 9)],
@@ -101,7 +104,7 @@ impl Evaluation {
     /// # Errors
     /// When there are no questions, a scorer does not fit the model, or the name of an arm is unknown.
     pub fn prepare<'a>(&'a self, model: &'a LoadedModel) -> Result<Prepared<'a>, LabError> {
-        let mut set = QuestionSet::read(&self.data, &self.reading, self.strict)?;
+        let mut set = QuestionSet::read(&self.data, &self.reading, self.strict, &self.benchmarks)?;
         let questions = data::limited(std::mem::take(&mut set.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
         let hashes = self.scorer_hashes()?;
@@ -109,7 +112,7 @@ impl Evaluation {
         let (names, arms) = self.arms(model, &scorers)?;
         let fingerprint = Digest::new()
             .text(&model.fingerprint()?)
-            .text(&data::question_digest(&questions))
+            .text(&data::question_digest(&questions)?)
             .text(&format!(
                 "{:?} {:?} {hashes:?}",
                 self.reading, self.max_new_tokens
@@ -150,6 +153,7 @@ impl Evaluation {
             vlm: model.vlm.as_ref(),
             scorers,
             random_seeds: self.random_seeds,
+            untrained_seeds: 1,
             oracle_questions: self.oracle_questions,
             seed: self.seed,
         };
@@ -162,6 +166,7 @@ impl Evaluation {
         let scorer = |(name, dir): &(String, PathBuf)| {
             let trained = Trained {
                 seed: self.seed,
+                budget: None,
                 scorer: load_scorer(dir, model.vlm.as_ref())?,
             };
             Ok((name.clone(), vec![trained]))
@@ -247,7 +252,7 @@ impl Prepared<'_> {
             write_files()?;
             return Ok(Evaluated::Uploads(out.join(ANSWERS)));
         }
-        let report = comparison.report(&answers.records, &self.heading())?;
+        let report = comparison.report(&answers.records, &self.heading(&answers.unanswered))?;
         comparison.write(&report, &self.pictures()?, out, observer)?;
         if evaluation.answer_files {
             write_files()?;
@@ -257,7 +262,7 @@ impl Prepared<'_> {
         Ok(Evaluated::Report(Box::new(report), timing))
     }
 
-    fn heading(&self) -> Heading {
+    fn heading(&self, unanswered: &str) -> Heading {
         let (evaluation, comparison) = (self.evaluation, &self.comparison);
         let model = comparison.model;
         let rule = match comparison.arms.iter().any(|arm| arm.positions.is_some()) {
@@ -274,7 +279,8 @@ impl Prepared<'_> {
             revision: evaluation.revision.clone(),
             tier: evaluation.tier().into(),
             title: format!("Visual-token pruning on {}", model.name()),
-            note: note + &self.left_out(),
+            note: note + &self.left_out() + unanswered,
+            notes: Vec::new(),
             records: RECORDS.into(),
             config: serde_json::json!({
                 "arms": comparison.names, "budgets": evaluation.budgets, "limit": evaluation.limit,

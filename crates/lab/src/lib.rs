@@ -21,6 +21,7 @@ mod pictures;
 mod pilots;
 mod revision;
 mod stored;
+mod suggestion;
 
 pub use annotations::{Captions, SceneTruth};
 pub use answers::{ANSWERS, write_answers};
@@ -30,20 +31,21 @@ pub use card::{CARD, RECIPE, card_without_scores, write_card};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 pub use data::{
-    PROBLEMS, QuestionSet, Reading, limited, protocol, question_digest, read_captions, read_questions,
-    thinned,
+    PROBLEMS, QuestionSet, Reading, benchmark_folder, limited, protocol, question_digest, read_captions,
+    read_questions, thinned, unknown_folders,
 };
 pub use digest::Digest;
 pub use drawing::{KeptCounts, draw};
 pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
-    Experiment, Learned, Ledger, Lineup, ModelReport, Plan, RunnableArms, STAGES, Series, Stage, World,
-    index_page, runnable_arms, training_summary, write_world,
+    Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, Series,
+    Stage, Trial, Tuned, TunedArms, Tuning, World, index_page, runnable_arms, training_summary, write_world,
 };
 pub use files::make_folder;
 pub use methods::{
-    Method, PER_VIEW, check_method, default_learning_rate, default_method, default_scorer, load_scorer,
+    Method, PER_VIEW, check_method, default_learning_rate, default_method, default_scorer, foreign_scorer,
+    load_scorer,
 };
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
@@ -51,3 +53,4 @@ pub use pictures::drawn_pictures;
 pub use pilots::{GeneratedCaptions, PilotModel};
 pub use revision::revision;
 pub use stored::{StoredRun, difference, leaderboard};
+pub use suggestion::nearest;

@@ -13,6 +13,7 @@ use diffprune::{
 use diffprune_baselines::{Encoder, find_for, registry};
 
 use crate::error::LabError;
+use crate::suggestion::with_nearest;
 
 /// The texts that name methods.
 const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first-k, last-k, centre, untrained, a published \
@@ -154,7 +155,7 @@ fn fixed(name: &str, per_view: bool, family: Family) -> Result<Arc<dyn Pruner>, 
 fn unknown(text: &str) -> LabError {
     LabError::UnknownMethod {
         found: text.into(),
-        wanted: WANTED.into(),
+        wanted: with_nearest(text, names().into_iter().chain(KINDS), WANTED),
     }
 }
 
@@ -206,6 +207,13 @@ pub fn check_method(text: &str, family: Family) -> Result<Option<Arc<dyn Pruner>
 /// When the folder holds none, or one for another width.
 pub fn load_scorer(dir: &Path, vlm: &dyn Vlm) -> Result<LearnedPruner, LabError> {
     LearnedPruner::load(dir, vlm.d_descriptor(), &vlm.device()).map_err(|source| unreadable(dir, source))
+}
+
+/// The family of models that the scorer named by `text` was trained on, if that is known and another than `family`.
+pub fn foreign_scorer(text: &str, family: Family) -> Option<String> {
+    let (_, dir) = text.split_once(':')?;
+    let trained = HeadCheckpoint::metadata(dir).ok()?.vlm?;
+    (trained != family.to_string()).then_some(trained)
 }
 
 pub(crate) fn unreadable(dir: &Path, source: CheckpointError) -> LabError {

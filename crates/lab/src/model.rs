@@ -12,6 +12,19 @@ use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::folder_name;
 
+/// The files beside the weights that decide the answers.
+const ANSWERING: [&str; 9] = [
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
 /// Types that weights can be held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightType {
@@ -121,13 +134,7 @@ impl LoadedModel {
     /// # Errors
     /// When a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, LabError> {
-        let names = [
-            "config.json",
-            "tokenizer.json",
-            "preprocessor_config.json",
-            "generation_config.json",
-        ];
-        let digest = Digest::of_folder(&self.dir, &names)?;
+        let digest = Digest::of_folder(&self.dir, &ANSWERING)?;
         // Without options the hash is that of the folder.
         Ok(match self.options.as_str() {
             "" => digest.hex(),
@@ -140,6 +147,12 @@ impl LoadedModel {
 pub fn describe_options(options: &LoadOptions) -> String {
     let (next, qwen, default) = (options.next, options.qwen, LoadOptions::default());
     let mut parts = Vec::new();
+    if options.image_mode != default.image_mode {
+        parts.push(format!("image-mode {}", name(&options.image_mode)));
+    }
+    if options.prompt_style != default.prompt_style {
+        parts.push(format!("prompt-style {}", name(&options.prompt_style)));
+    }
     if next.tokens != default.next.tokens {
         parts.push(format!("next-tokens {}", name(&next.tokens)));
     }

@@ -84,6 +84,20 @@ pub fn drawn_pictures(out: &Path) -> Result<Figures, LabError> {
     })
 }
 
+/// Copies the pictures of a report into another folder.
+pub(crate) fn copy_pictures(from: &Path, to: &Path) -> Result<(), LabError> {
+    let (from, to) = (from.join(FOLDER), to.join(FOLDER));
+    if !from.is_dir() {
+        return Ok(());
+    }
+    make_folder(&to)?;
+    for name in drawn(&from)? {
+        let (source, target) = (from.join(&name), to.join(&name));
+        fs::copy(&source, &target).map_err(LabError::io(&source, "copy"))?;
+    }
+    Ok(())
+}
+
 /// Names of the pictures in the folder that this program draws: a number and a method.
 fn drawn(folder: &Path) -> Result<Vec<String>, LabError> {
     let entries = fs::read_dir(folder).map_err(LabError::io(folder, "read"))?;

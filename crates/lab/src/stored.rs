@@ -1,13 +1,16 @@
 //! Runs as they lie in their folders: reports computed again, two runs compared, many ranked.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-use diffprune_eval::{Benchmark, Meta, PromptRule, Record, RecordFile, Report, ReportOptions};
+use diffprune_eval::{
+    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions,
+};
 
 use crate::error::LabError;
 use crate::evaluation::RECORDS;
-use crate::files::folder_name;
+use crate::files::{folder_name, make_folder};
+use crate::pictures::copy_pictures;
 
 /// The records of a run, and the settings of its report.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct StoredRun {
     pub meta: Meta,
     /// Settings of the report.
     pub options: ReportOptions,
+    /// The file of the records, from the folder.
+    pub file: PathBuf,
     /// The records.
     pub records: Vec<Record>,
 }
@@ -42,6 +47,7 @@ impl StoredRun {
             .get("records")
             .and_then(|name| name.as_str())
             .unwrap_or(RECORDS);
+        let file = PathBuf::from(records);
         let options = meta.config.get("report").cloned();
         let options: Option<ReportOptions> = options.map(serde_json::from_value).transpose()?;
         let mut options = options.unwrap_or_default();
@@ -53,9 +59,35 @@ impl StoredRun {
         Ok(Self {
             name: folder_name(dir).unwrap_or_else(|| dir.display().to_string()),
             records: RecordFile::read(&dir.join(records))?,
+            file,
             options,
             meta: without_computed_note(meta),
         })
+    }
+
+    /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
+    /// records, compressed and under the same name with `.gz`, and the pictures. A report that is computed in `out` is that of
+    /// `dir`, byte for byte.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the records' file lies outside of `dir`.
+    pub fn archive(&self, dir: &Path, out: &Path) -> Result<(), LabError> {
+        let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !self.file.components().all(is_inside) {
+            return Err(LabError::Setup {
+                subject: format!("{}: records", dir.display()),
+                found: self.file.display().to_string(),
+                wanted: "a file in the folder of the run".into(),
+            });
+        }
+        let mut name = self.file.clone().into_os_string();
+        name.push(".gz");
+        let target = out.join(name);
+        make_folder(target.parent().unwrap_or(out))?;
+        RecordFile::compress(&dir.join(&self.file), &target)?;
+        self.report()?
+            .write_as(out, &[Format::Json], &Figures::default())?;
+        copy_pictures(dir, out)
     }
 
     /// The report of these records.
@@ -206,4 +238,76 @@ fn without_computed_note(mut meta: Meta) -> Meta {
         meta.note.truncate(kept);
     }
     meta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers of two arms to a few questions.
+    fn records() -> Vec<Record> {
+        let record = |arm: &str, budget: &str, id: usize, score: f64| -> Record {
+            let value = serde_json::json!({
+                "arm": arm, "budget": budget, "seed": 0, "question": id.to_string(), "benchmark": "gqa", "subset": "all",
+                "kind": "all", "image": format!("{}.png", id / 2), "kept": 16, "total": 144, "answer": "a", "score": score,
+            });
+            serde_json::from_value(value).unwrap()
+        };
+        let of = |arm: &'static str, budget: &'static str, right: usize| {
+            (0..12).map(move |id| record(arm, budget, id, f64::from(id * 5 % 12 < right)))
+        };
+        of("full", "all", 11)
+            .chain(of("text-only", "all", 2))
+            .chain(of("diffprune", "1/9", 9))
+            .collect()
+    }
+
+    #[test]
+    fn an_archive_gives_the_pages_of_its_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, out, again) = (
+            folder.path().join("run"),
+            folder.path().join("kept"),
+            folder.path().join("again"),
+        );
+        let file = "stages/records-1.jsonl";
+        let (mut records_file, _) = RecordFile::open(&dir.join(file), "a run").unwrap();
+        let records = records_file.append(&records()).unwrap();
+        let options = ReportOptions {
+            bootstrap: diffprune_eval::Bootstrap {
+                resamples: 100,
+                ..Default::default()
+            },
+            ..ReportOptions::default()
+        };
+        let meta = Meta {
+            tier: "mini".into(),
+            config: serde_json::json!({"records": file, "report": options, "family": "llava-1.5"}),
+            ..Meta::default()
+        };
+        Report::from_records(&records, meta, &options)
+            .unwrap()
+            .write(&dir)
+            .unwrap();
+        StoredRun::read(&dir).unwrap().archive(&dir, &out).unwrap();
+        assert!(!out.join(file).exists(), "records are compressed");
+        StoredRun::read(&out)
+            .unwrap()
+            .report()
+            .unwrap()
+            .write(&again)
+            .unwrap();
+        let mut compared = 0;
+        for entry in std::fs::read_dir(&again).unwrap() {
+            let name = entry.unwrap().file_name();
+            let of_run = std::fs::read(dir.join(&name)).unwrap();
+            assert!(
+                of_run == std::fs::read(again.join(&name)).unwrap(),
+                "{}",
+                name.display()
+            );
+            compared += 1;
+        }
+        assert!(compared > 4, "{compared} pages");
+    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{DecisionInput, decided, keep_decision, keep_scores};
 use crate::error::{HeadConfigError, multiple_of};
-use crate::gate::{ScoringHead, check_weight};
+use crate::gate::{ScoringHead, check_weight, configured};
 use crate::layers::{Entry, LocalGlobalHead, present};
 use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod, TauRange};
 
@@ -208,21 +208,7 @@ pub fn geometric_tau(start: f64, end: f64, step: usize, steps: usize) -> f64 {
 impl ScoringHead for DynamicLlavaPredictor {
     type Config = DynamicLlavaPredictorConfig;
 
-    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
-        config.check()
-    }
-
-    fn d_model(config: &Self::Config) -> usize {
-        config.d_model
-    }
-
-    fn init(config: &Self::Config, device: &Device) -> Self {
-        config.init(device)
-    }
-
-    fn config(&self) -> Self::Config {
-        DynamicLlavaPredictor::config(self).clone()
-    }
+    configured!();
 
     fn scores(&self, tokens: Tensor<3>, _: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
         self.forward(tokens, mask)

@@ -91,6 +91,28 @@ pub trait ScoringHead: Module + Sized {
     fn scores(&self, tokens: Tensor<3>, layouts: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2>;
 }
 
+/// The part of a [`ScoringHead`] that only passes on to the configuration it was made with: all but the scores.
+macro_rules! configured {
+    () => {
+        fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
+            config.check()
+        }
+
+        fn d_model(config: &Self::Config) -> usize {
+            config.d_model
+        }
+
+        fn init(config: &Self::Config, device: &Device) -> Self {
+            config.init(device)
+        }
+
+        fn config(&self) -> Self::Config {
+            self.config.clone()
+        }
+    };
+}
+pub(crate) use configured;
+
 /// Settings that several methods share, so that a table can compare methods under the same ones.
 #[derive(Debug, Clone)]
 pub struct GateSettings {

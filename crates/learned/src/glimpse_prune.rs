@@ -9,7 +9,7 @@ use diffprune_pruner::Layout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{HeadConfigError, multiple_of, positive};
-use crate::gate::{ScoringHead, check_weight};
+use crate::gate::{ScoringHead, check_weight, configured};
 use crate::layers::{apply_norm, linear, norm};
 use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod};
 
@@ -321,21 +321,7 @@ impl ScoringHead for GlimpsePredictor {
 
     const DECIDES_ON_THE_COUNT: bool = true;
 
-    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
-        config.check()
-    }
-
-    fn d_model(config: &Self::Config) -> usize {
-        config.d_model
-    }
-
-    fn init(config: &Self::Config, device: &Device) -> Self {
-        config.init(device)
-    }
-
-    fn config(&self) -> Self::Config {
-        GlimpsePredictor::config(self).clone()
-    }
+    configured!();
 
     fn scores(&self, tokens: Tensor<3>, _: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
         self.forward(tokens, mask)

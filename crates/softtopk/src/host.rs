@@ -230,3 +230,30 @@ pub(crate) fn mask_values(mask: Tensor<2, Bool>) -> Vec<bool> {
 fn from_values<T: Real>(values: Vec<T>, shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, shape), (device, T::dtype()))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Threshold;
+    use crate::config::ThresholdKind;
+
+    /// A closed form meets the budget for scores with gaps of any size.
+    pub(crate) fn check_budget_over_wide_gaps(
+        kind: ThresholdKind,
+        solve: impl Fn(&[f64], f64, f64) -> Threshold,
+    ) {
+        for spread in [1e-3, 1.0, 1e3, 1e6, 1e9] {
+            let scores: Vec<f64> = (0..40).map(|i| -spread * f64::from(i * i)).collect();
+            for k in [0.01, 0.5, 1.0, 7.25, 20.0, 39.0, 39.5, 39.999] {
+                for tau in [0.01, 1.0, 100.0] {
+                    let threshold = solve(&scores, k, tau);
+                    let u = |s: &f64| (s - threshold.anchor) / tau - threshold.offset;
+                    let mass: f64 = scores.iter().map(|s| kind.weights_at(u(s)).0).sum();
+                    assert!(
+                        (mass - k).abs() < 1e-10,
+                        "spread {spread} k {k} tau {tau}: {mass}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -63,28 +63,10 @@ pub(crate) fn laplace_threshold<T: Real>(sorted: &[T], k: f64, tau: f64) -> Thre
 mod tests {
     use super::*;
     use crate::config::ThresholdKind;
-
-    fn mass(scores: &[f64], threshold: Threshold, tau: f64) -> f64 {
-        let u = |s: &f64| (s - threshold.anchor) / tau - threshold.offset;
-        scores
-            .iter()
-            .map(|s| ThresholdKind::Laplace.weights_at(u(s)).0)
-            .sum()
-    }
+    use crate::host::tests::check_budget_over_wide_gaps;
 
     #[test]
     fn closed_form_meets_the_budget_over_wide_gaps() {
-        for spread in [1e-3, 1.0, 1e3, 1e6, 1e9] {
-            let scores: Vec<f64> = (0..40).map(|i| -spread * f64::from(i * i)).collect();
-            for k in [0.01, 0.5, 1.0, 7.25, 20.0, 39.0, 39.5, 39.999] {
-                for tau in [0.01, 1.0, 100.0] {
-                    let found = mass(&scores, laplace_threshold(&scores, k, tau), tau);
-                    assert!(
-                        (found - k).abs() < 1e-10,
-                        "spread {spread} k {k} tau {tau}: {found}"
-                    );
-                }
-            }
-        }
+        check_budget_over_wide_gaps(ThresholdKind::Laplace, laplace_threshold);
     }
 }

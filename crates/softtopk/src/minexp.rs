@@ -28,26 +28,11 @@ pub(crate) fn minexp_threshold<T: Real>(sorted: &[T], k: f64, tau: f64) -> Thres
 mod tests {
     use super::*;
     use crate::config::ThresholdKind;
+    use crate::host::tests::check_budget_over_wide_gaps;
 
     #[test]
     fn closed_form_meets_the_budget_over_wide_gaps() {
-        for spread in [1e-3, 1.0, 1e3, 1e6, 1e9] {
-            let scores: Vec<f64> = (0..40).map(|i| -spread * f64::from(i * i)).collect();
-            for k in [0.01, 0.5, 1.0, 7.25, 20.0, 39.0, 39.5, 39.999] {
-                for tau in [0.01, 1.0, 100.0] {
-                    let threshold = minexp_threshold(&scores, k, tau);
-                    let u = |s: &f64| (s - threshold.anchor) / tau - threshold.offset;
-                    let mass: f64 = scores
-                        .iter()
-                        .map(|s| ThresholdKind::MinExp.weights_at(u(s)).0)
-                        .sum();
-                    assert!(
-                        (mass - k).abs() < 1e-10,
-                        "spread {spread} k {k} tau {tau}: {mass}"
-                    );
-                }
-            }
-        }
+        check_budget_over_wide_gaps(ThresholdKind::MinExp, minexp_threshold);
     }
 
     #[test]

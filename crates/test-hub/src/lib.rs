@@ -26,6 +26,8 @@ pub struct Trouble {
     pub lengthens: bool,
     /// Every answer has this status.
     pub status: Option<u16>,
+    /// So many of the next answers say that the hub is busy, by turns with and without a time to wait.
+    pub busy: usize,
     /// The model has moved here from this name.
     pub old_name: Option<&'static str>,
 }
@@ -149,6 +151,13 @@ fn answer(stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
 fn reply(request: &Request, state: &mut State, endpoint: &str) -> Vec<u8> {
     if let Some(status) = state.trouble.status {
         return head(status, &[], 0);
+    }
+    if state.trouble.busy > 0 {
+        state.trouble.busy -= 1;
+        return match state.trouble.busy.is_multiple_of(2) {
+            true => head(429, &[("Retry-After", "0")], 0),
+            false => head(503, &[], 0),
+        };
     }
     let mut path = request.path.clone();
     if let Some(old) = state.trouble.old_name

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use diffprune_vlm::VlmError;
 
+use crate::lfs;
+
 /// Why a checkpoint, an image or a prompt could not be used.
 ///
 /// Every message names the file, what was found, what was wanted and what to do about it.
@@ -47,6 +49,17 @@ pub enum LoadError {
         /// Where and why parsing stopped.
         #[source]
         source: serde_json::Error,
+    },
+
+    /// A file of git-lfs stands in the place of the one that it points to.
+    #[error("{}: found a git-lfs pointer, wanted {wanted}; {remedy}", path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        wanted: String,
+        /// What to do about it.
+        remedy: Box<str>,
     },
 
     /// A field of a configuration file has a value that this crate cannot honour.
@@ -210,6 +223,7 @@ impl LoadError {
             Self::MissingFile { path, .. }
             | Self::Io { path, .. }
             | Self::Json { path, .. }
+            | Self::LfsPointer { path, .. }
             | Self::Config { path, .. }
             | Self::UnsupportedArchitecture { path, .. }
             | Self::Weights { path, .. }
@@ -240,6 +254,18 @@ impl LoadError {
                 source,
             }
         }
+    }
+
+    /// Refuses a file that begins with `bytes` if it is a pointer of git-lfs.
+    pub(crate) fn check_pointer(path: &Path, bytes: &[u8], wanted: &str) -> Result<(), Self> {
+        if !lfs::is_pointer(bytes) {
+            return Ok(());
+        }
+        Err(Self::LfsPointer {
+            path: path.into(),
+            wanted: wanted.into(),
+            remedy: lfs::REMEDY.into(),
+        })
     }
 
     /// A failed write of `path`.

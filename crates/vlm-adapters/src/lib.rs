@@ -6,9 +6,11 @@ mod error;
 mod hub;
 mod image;
 mod language;
+mod lfs;
 mod llava15;
 mod llava_next;
 mod load;
+mod notes;
 mod plan;
 mod projector;
 mod qwen25vl;
@@ -19,8 +21,8 @@ mod vit;
 mod weights;
 
 pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageProcessor, QwenImageProcessor, decode_image, image_size,
-    load_image, resize_bicubic, smart_resize,
+    AnyRes, CropCenter, Filter, ImageMode, ImageOrientation, ImageProcessor, QwenImageProcessor,
+    decode_image, image_kind, image_size, load_image, load_image_with, resize_bicubic, smart_resize,
 };
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
@@ -36,9 +38,11 @@ pub use language::{
     KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer, LlamaMlp, PrunedPass, Reader, Rope,
     decode, next_token_nll, sequence_nll,
 };
+pub use lfs::is_pointer as is_lfs_pointer;
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, checkpoint_dtype, load_vlm};
+pub use notes::take_notes;
 pub use plan::{VlmPlan, plan_vlm};
 pub use projector::Projector;
 pub use qwen25vl::{

@@ -8,6 +8,7 @@ use diffprune_pruner::{Layout, PositionRule};
 
 use crate::load::{Backbone, backbone_of};
 use crate::splice::check_length;
+use crate::text::check_built_in;
 use crate::{
     ChatTemplate, Family, LlamaConfig, LoadError, LoadOptions, PromptStyle, TextTokenizer, Turn,
     VisualSequence, VlmError,
@@ -111,6 +112,9 @@ impl VlmPlan {
     /// When either is absent or damaged, or the template cannot be rendered.
     pub fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, LoadError> {
         let template = ChatTemplate::from_dir(&self.dir)?;
+        if self.backbone.family != Family::Qwen25Vl {
+            check_built_in(&self.dir, template.as_ref(), self.prompt_style)?;
+        }
         let text = (self.backbone.prompt)(self.prompt_style, template, turns)?;
         TextTokenizer::from_file(self.dir.join("tokenizer.json"))?.encode(&text, true)
     }

@@ -2,6 +2,9 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use diffprune_pruner::{Grid, Layout, Observed};
+use image::RgbImage;
+
+use crate::{GenerateOptions, VisualInput, VlmError};
 
 /// A batch of images as the vision encoder takes them.
 #[derive(Debug, Clone)]
@@ -23,6 +26,34 @@ pub struct ImageShape {
     pub rows: usize,
     /// What the rows are arranged in: the tiles of LLaVA-NeXT, the patches of Qwen2.5-VL; 1 by 1 in LLaVA-1.5.
     pub grid: Grid,
+}
+
+impl ImageShape {
+    /// An image that the encoder takes as a single view.
+    pub fn single_view(image: &RgbImage) -> Self {
+        Self {
+            width: image.width(),
+            height: image.height(),
+            rows: 1,
+            grid: Grid { rows: 1, cols: 1 },
+        }
+    }
+}
+
+/// Refuses images without pixels.
+///
+/// # Errors
+/// [`VlmError::Image`] about the first one.
+pub fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
+    let empty = |image: &RgbImage| image.width() == 0 || image.height() == 0;
+    match images.iter().position(empty) {
+        None => Ok(()),
+        Some(index) => Err(VlmError::Image {
+            index,
+            found: format!("{} by {} pixels", images[index].width(), images[index].height()),
+            wanted: "at least one pixel".into(),
+        }),
+    }
 }
 
 /// What the vision encoder says about a batch of images.
@@ -76,4 +107,15 @@ pub struct TextBatch {
     pub ids: Vec<Vec<u32>>,
     /// For each id, true when it is a target of the loss (the first id never is).
     pub targets: Vec<Vec<bool>>,
+}
+
+/// Prompts to continue, as [`Vlm::generate_with`](crate::Vlm::generate_with) takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompts<'a> {
+    /// The ids of each prompt, with one placeholder per image.
+    pub ids: &'a [Vec<u32>],
+    /// The images of all prompts, consumed by the placeholders in order; without them placeholders are dropped.
+    pub visual: Option<&'a VisualInput>,
+    /// Length, stop ids and sampling.
+    pub options: &'a GenerateOptions,
 }

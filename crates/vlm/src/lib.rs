@@ -19,7 +19,7 @@ mod vlm;
 
 pub use conversation::{Conversation, Question, Reply};
 pub use decide_once::DecideOnce;
-pub use encoded::{Encoded, ImageShape, Pixels, TextBatch};
+pub use encoded::{Encoded, ImageShape, Pixels, Prompts, TextBatch, check_images};
 pub use error::VlmError;
 pub use fake::{FakeInput, FakeVlm};
 pub use family::{Family, UnknownFamily};

@@ -8,8 +8,8 @@ use diffprune_pruner::{Budget, PositionRule, PruneError, Pruner, PruningContext,
 use image::RgbImage;
 
 use crate::{
-    DecoderPruning, DecoderReport, Encoded, GenerateOptions, Hooks, PreparedImages, Stage, TextBatch, Vlm,
-    VlmError,
+    DecoderPruning, DecoderReport, Encoded, GenerateOptions, Hooks, PreparedImages, Prompts, Stage,
+    TextBatch, Vlm, VlmError,
 };
 
 /// How a batch is pruned.
@@ -246,7 +246,12 @@ pub(crate) fn respond_with(
 ) -> Result<Vec<Vec<u32>>, VlmError> {
     let mut own = hooks.reborrow();
     own.decoder = inside.or(own.decoder);
-    let ids = vlm.generate_with(prompts, images.visual.as_ref(), generate, &mut own);
+    let prompts = Prompts {
+        ids: prompts,
+        visual: images.visual.as_ref(),
+        options: generate,
+    };
+    let ids = vlm.generate_with(prompts, &mut own);
     let report = own.report.take();
     hooks.report = report;
     ids

@@ -5,7 +5,8 @@ use diffprune_pruner::{Layout, PositionRule, Signals};
 use image::RgbImage;
 
 use crate::{
-    Encoded, Family, GenerateOptions, Hooks, Pixels, TextBatch, Turn, VisualInput, VisualSequence, VlmError,
+    Encoded, Family, GenerateOptions, Hooks, Pixels, Prompts, TextBatch, Turn, VisualInput, VisualSequence,
+    VlmError,
 };
 
 /// A vision-language model whose visual tokens can be pruned. Its parameters are frozen.
@@ -146,7 +147,12 @@ pub trait Vlm: Send {
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.generate_with(prompts, visual, options, &mut Hooks::default())
+        let prompts = Prompts {
+            ids: prompts,
+            visual,
+            options,
+        };
+        self.generate_with(prompts, &mut Hooks::default())
     }
 
     /// As [`Vlm::generate`], with callbacks along the way and, in [`Hooks::decoder`], the method inside the language
@@ -157,11 +163,5 @@ pub trait Vlm: Send {
     ///
     /// # Errors
     /// As [`Vlm::loss`], and when the method cannot choose.
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError>;
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError>;
 }

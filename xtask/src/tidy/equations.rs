@@ -26,9 +26,7 @@ pub fn agree(root: &Path) -> anyhow::Result<()> {
     let written = equations_of_page(&read(&page)?).with_context(|| page.display().to_string())?;
     let mut named: BTreeMap<u32, Vec<(String, PathBuf)>> = BTreeMap::new();
     for path in rust_sources(&root.join("crates"))? {
-        for (number, item) in
-            equations_of_source(&read(&path)?).with_context(|| path.display().to_string())?
-        {
+        for (number, item) in equations_of_source(&read(&path)?) {
             named.entry(number).or_default().push((item, path.clone()));
         }
     }
@@ -88,7 +86,7 @@ fn equations_of_page(page: &str) -> anyhow::Result<BTreeMap<u32, Place>> {
 }
 
 /// Every `Eq. (n)` in doc comments with the name of the next function below; empty where none follows.
-fn equations_of_source(source: &str) -> anyhow::Result<Vec<(u32, String)>> {
+fn equations_of_source(source: &str) -> Vec<(u32, String)> {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
     let mut found = Vec::new();
     for (index, line) in lines
@@ -102,7 +100,7 @@ fn equations_of_source(source: &str) -> anyhow::Result<Vec<(u32, String)>> {
         let function = lines[index..].iter().find_map(|line| function_name(line));
         found.push((number, function.unwrap_or_default()));
     }
-    Ok(found)
+    found
 }
 
 fn equation_number(line: &str) -> Option<u32> {
@@ -136,7 +134,7 @@ mod tests {
     #[test]
     fn equations_are_tied_to_the_next_function() {
         let source = "/// Law, Eq. (7) of `docs/method.md`.\n#[must_use]\npub fn gate(x: f32) -> f32 { x }\n";
-        assert_eq!(equations_of_source(source).unwrap(), [(7, "gate".to_string())]);
+        assert_eq!(equations_of_source(source), [(7, "gate".to_string())]);
     }
 
     #[test]

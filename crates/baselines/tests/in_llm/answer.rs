@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use diffprune_baselines::{Dart, FastV, PyramidDrop, Schedule, SparseVlm};
 use diffprune_pruner::{Budget, DecoderPruner, visual_tokens_per_layer};
 use diffprune_vlm_adapters::{
-    DecoderPruning, Family, Hooks, LoadOptions, PruneOptions, Turn, Vlm, answer, load_image, load_vlm,
-    prepare_encoded,
+    DecoderPruning, Family, Hooks, LoadOptions, Prompts, PruneOptions, Turn, Vlm, answer, load_image,
+    load_vlm, prepare_encoded,
 };
 
 use crate::recorder::Recorder;
@@ -55,9 +55,12 @@ fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
             decoder: DecoderPruning::of(&method, budget, None),
             ..Default::default()
         };
-        let again = vlm
-            .generate_with(&prompts, Some(visual), &generate, &mut hooks)
-            .unwrap();
+        let asked = Prompts {
+            ids: &prompts,
+            visual: Some(visual),
+            options: &generate,
+        };
+        let again = vlm.generate_with(asked, &mut hooks).unwrap();
         assert_eq!(found.ids, again);
         assert_eq!(found.report, hooks.report);
         // Separators between the rows of LLaVA-NeXT count as visual tokens there.

@@ -8,14 +8,16 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use diffprune::vlm::{
-    Conversation, Hooks, PreparedImages, PruneOptions, Question, Stage, TextStream, load_image,
+    Conversation, Hooks, PreparedImages, PruneOptions, Question, Stage, TextStream, load_image_with,
 };
 use diffprune::{Budget, Vlm};
 use diffprune_lab::{LoadedModel, Method, default_method};
 
 use crate::arithmetic::{self, Request};
 use crate::method::{HELP, Positions};
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, tell_foreign, tell_idle};
+use crate::picture::PictureArgs;
+use crate::print::say;
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -24,9 +26,11 @@ pub struct AskArgs {
     question: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
-    /// A picture, PNG or JPEG; give it again for further pictures.
+    /// A picture (PNG, JPEG, WebP, GIF, BMP or TIFF); give it again for further pictures.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// Tokens that stay of each picture: a count (64), a fraction (1/9), a percentage (11%) or all.
     #[arg(long, default_value = "all")]
     keep: Budget,
@@ -67,6 +71,7 @@ impl AskArgs {
             return arithmetic::print(&Request {
                 model: &self.model,
                 images: &self.images,
+                orientation: self.pictures.orientation(),
                 question: self.question.as_deref(),
                 keep: self.keep,
                 pruner: self.pruner.as_deref(),
@@ -76,14 +81,18 @@ impl AskArgs {
         if self.question.is_none() && !self.chat {
             bail!("question: found none, wanted a text; ask one, or start a conversation with --chat");
         }
+        if self.images.is_empty() {
+            eprintln!("note: no picture is given (--image FILE), so the question is asked without one");
+        }
         let pictures = self
             .images
             .iter()
-            .map(load_image)
+            .map(|path| load_image_with(path, self.pictures.orientation()))
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
         let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
+        tell_foreign(name, vlm.family());
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
         let options = PruneOptions {
             seed: self.seed,
@@ -143,7 +152,7 @@ impl AskArgs {
         let reply = conversation.ask(vlm, question, &generate, &mut hooks)?;
         let report = hooks.report.take();
         drop(hooks);
-        println!("{}", stream.rest(&reply.text));
+        say!("{}", stream.rest(&reply.text));
         let end = start.elapsed().as_secs_f64();
         let encode = encoded.unwrap_or_default();
         let ready = selected.unwrap_or_default();
@@ -172,6 +181,7 @@ impl AskArgs {
         times: &Times,
     ) {
         let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
+        tell_idle(self.keep, total / images.len().max(1));
         let saved = model.vlm.kv_bytes_per_token() * (total - kept.min(total)) as u64;
         let line = format!(
             "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \

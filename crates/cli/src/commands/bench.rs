@@ -9,6 +9,7 @@ use diffprune_eval::{StageTimer, peak_memory};
 use diffprune_lab::{BudgetTimes, ShapeBench, WeightType};
 
 use crate::model::weight_types;
+use crate::print::say;
 use crate::{arithmetic, device};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
@@ -71,7 +72,7 @@ impl BenchArgs {
         };
         let start = Instant::now();
         let network = bench.network(device, &self.device)?;
-        println!(
+        say!(
             "{} with random weights in {:?}{}: {:.1} s to make, peak memory {}",
             self.shape,
             self.dtype,
@@ -81,14 +82,14 @@ impl BenchArgs {
             memory()
         );
         for budget in &self.keep {
-            print(budget, &network.measure(budget)?);
+            print(budget, &network.measure(budget)?)?;
         }
-        println!("peak memory {}", memory());
+        say!("peak memory {}", memory());
         Ok(())
     }
 }
 
-fn print(budget: &Budget, times: &BudgetTimes) {
+fn print(budget: &Budget, times: &BudgetTimes) -> anyhow::Result<()> {
     let counted = times.flops.map_or(String::new(), |flops| {
         format!(
             "; {:.2} TFLOPs before the first token, {:.2} of them prefill",
@@ -96,19 +97,20 @@ fn print(budget: &Budget, times: &BudgetTimes) {
             flops.prefill / 1e12
         )
     });
-    println!(
+    say!(
         "keep {budget}: {} of {} tokens, KV cache {}{counted}",
         times.kept,
         times.total,
         arithmetic::bytes(times.cache_bytes)
     );
     for timing in &times.timings {
-        println!("  {timing}{}", few(timing.runs));
+        say!("  {timing}{}", few(timing.runs));
     }
     for point in &times.batches {
         let most = point.peak_bytes.map_or("unknown".into(), arithmetic::bytes);
-        println!("  {point}; peak memory {most}{}", few(point.latency.runs));
+        say!("  {point}; peak memory {most}{}", few(point.latency.runs));
     }
+    Ok(())
 }
 
 /// The remark behind a median of too few runs.

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol};
+use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol, Question};
+use diffprune_lab::{benchmark_folder, unknown_folders};
 
+use crate::print::say;
 use crate::questions::QuestionArgs;
 
 /// The default name of the list of files: a hidden file is no part of the data.
@@ -14,7 +16,7 @@ const MANIFEST: &str = ".diffprune-files.json";
 const PRINTED: usize = 20;
 
 /// Says of a data folder, before a long run, what is missing or damaged: reads every benchmark as `eval` would (LLaVA's
-/// question files too, unless --prompts says otherwise), and compares all files with a list of sizes and hashes written earlier.
+/// question files too, unless --prompts says otherwise), decodes every picture, and compares all files with a list of sizes and hashes written earlier.
 ///
 /// Ends with an error when a sample cannot be used or a file differs.
 #[derive(Debug, Args)]
@@ -28,7 +30,7 @@ pub struct CheckArgs {
     /// Write the list of what is there now, in place of comparing with it.
     #[arg(long)]
     write: bool,
-    /// Compare sizes only, which reads no picture.
+    /// Compare sizes only, which opens no picture.
     #[arg(long, conflicts_with = "write")]
     sizes_only: bool,
     #[command(flatten)]
@@ -48,11 +50,11 @@ impl CheckArgs {
                 .files
                 .retain(|file| !is_same(&self.data.join(&file.path), &path));
             manifest.write(&path)?;
-            println!("{}: {} files listed", path.display(), manifest.files.len());
+            say!("{}: {} files listed", path.display(), manifest.files.len());
         }
         let n_differences = if is_compared { self.files(&path)? } else { 0 };
         if !self.write && !is_compared {
-            println!(
+            say!(
                 "no list of files: sizes and contents were compared with nothing (`diffprune check {} --write` makes one)",
                 self.data.display()
             );
@@ -73,11 +75,10 @@ impl CheckArgs {
         let reading = self.questions.reading(Protocol::Llava);
         let (mut absent, mut problems) = (Vec::new(), Vec::new());
         for benchmark in Benchmark::ALL {
-            let folder = self.data.join(benchmark.name());
-            if !folder.is_dir() {
+            let Some(folder) = benchmark_folder(&self.data, benchmark) else {
                 absent.push(benchmark.name());
                 continue;
-            }
+            };
             let splits = benchmark.splits();
             let of = match (self.questions.upload, splits.differ()) {
                 (true, _) if !benchmark.has_upload_split() => continue,
@@ -90,11 +91,14 @@ impl CheckArgs {
             };
             match benchmark.load(&folder, &reading.options(benchmark)) {
                 Ok(loaded) => {
-                    println!("{benchmark}: {} questions{of}", loaded.questions.len());
+                    say!("{benchmark}: {} questions{of}", loaded.questions.len());
                     problems.extend(loaded.problems);
+                    if !self.sizes_only {
+                        problems.extend(unreadable_pictures(&loaded.questions));
+                    }
                 }
                 Err(error) => {
-                    println!("{benchmark}: cannot be read");
+                    say!("{benchmark}: cannot be read");
                     problems.push(error);
                 }
             }
@@ -107,9 +111,13 @@ impl CheckArgs {
             .into());
         }
         if !absent.is_empty() {
-            println!("not there: {}", absent.join(", "));
+            say!("not there: {}", absent.join(", "));
         }
-        print_some(&problems);
+        let unknown = unknown_folders(&self.data);
+        if !unknown.is_empty() {
+            say!("folders of no benchmark, not looked at: {}", unknown.join(", "));
+        }
+        print_some(&problems)?;
         Ok(problems.len())
     }
 
@@ -122,9 +130,9 @@ impl CheckArgs {
             Difference::Extra { path: extra } => !is_same(&self.data.join(extra), path),
             _ => true,
         });
-        print_some(&differences);
+        print_some(&differences)?;
         let of = if self.sizes_only { "sizes" } else { "contents" };
-        println!(
+        say!(
             "{}: {} of {} files compared by their {of} differ",
             path.display(),
             differences.len(),
@@ -141,11 +149,37 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The first of these, and how many more there are.
-fn print_some(found: &[impl std::fmt::Display]) {
+fn print_some(found: &[impl std::fmt::Display]) -> anyhow::Result<()> {
     for one in found.iter().take(PRINTED) {
-        println!("  {one}");
+        say!("  {one}");
     }
     if found.len() > PRINTED {
-        println!("  and {} more", found.len() - PRINTED);
+        say!("  and {} more", found.len() - PRINTED);
     }
+    Ok(())
+}
+
+/// Why pictures cannot be decoded, each picture once, on all cores.
+fn unreadable_pictures(questions: &[Question]) -> Vec<EvalError> {
+    let mut pictures: Vec<&Question> = questions.iter().collect();
+    pictures.sort_by(|a, b| a.image.cmp(&b.image));
+    pictures.dedup_by(|a, b| a.image == b.image);
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let part = pictures.len().div_ceil(threads).max(1);
+    let open = |question: &&Question| question.load_image().err().map(EvalError::from);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = pictures
+            .chunks(part)
+            .map(|part| scope.spawn(move || part.iter().filter_map(open).collect::<Vec<_>>()))
+            .collect();
+        let ended = |_| {
+            vec![EvalError::Setup {
+                subject: "pictures".into(),
+                found: "a decoder that ended".into(),
+                wanted: "a picture or an error; report the file".into(),
+            }]
+        };
+        let found = parts.into_iter().map(|part| part.join().unwrap_or_else(ended));
+        found.flatten().collect()
+    })
 }

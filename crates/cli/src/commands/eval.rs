@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use diffprune::Budget;
-use diffprune_lab::{Evaluated, Evaluation, LoadedModel, ORACLE_QUESTIONS, protocol, revision};
+use diffprune_eval::Benchmark;
+use diffprune_lab::{
+    Evaluated, Evaluation, LoadedModel, ORACLE_QUESTIONS, protocol, revision, unknown_folders,
+};
 
 use crate::device;
 use crate::model::ModelArgs;
-use crate::questions::QuestionArgs;
+use crate::print::say;
+use crate::questions::{QuestionArgs, benchmark};
 use crate::watch::Terminal;
 
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
@@ -37,6 +41,9 @@ pub struct EvalArgs {
     /// A trained scorer under the name of its arm; may be repeated.
     #[arg(long, value_name = "NAME=DIR")]
     scorer: Vec<String>,
+    /// Benchmarks that are asked [default: all that have a folder].
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C", value_parser = benchmark)]
+    benchmarks: Vec<Benchmark>,
     /// At most so many questions of each benchmark.
     #[arg(long)]
     limit: Option<usize>,
@@ -80,15 +87,22 @@ impl EvalArgs {
         if !left_out.is_empty() {
             eprintln!("{}", left_out.trim_start());
         }
+        let unknown = unknown_folders(&self.data);
+        if !unknown.is_empty() {
+            eprintln!(
+                "note: no benchmark has these folders, which are passed over: {}",
+                unknown.join(", ")
+            );
+        }
         for device in &devices[1..] {
             prepared.add_copy(self.on(device)?)?;
         }
         match prepared.run(&self.out, &mut Terminal { task: "eval" })? {
             Evaluated::Report(report, timing) => {
                 let page = self.out.join("report.md");
-                println!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());
+                say!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());
             }
-            Evaluated::Uploads(folder) => println!(
+            Evaluated::Uploads(folder) => say!(
                 "the answers are known to servers only, so there is no report; upload files: {}",
                 folder.display()
             ),
@@ -104,6 +118,7 @@ impl EvalArgs {
         Ok(Evaluation {
             data: self.data.clone(),
             reading: self.questions.reading(protocol(model.vlm.as_ref())),
+            benchmarks: self.benchmarks.clone(),
             limit: self.limit,
             arms: self.arms.iter().map(|name| name.trim().to_string()).collect(),
             budgets: self.budgets.clone(),

@@ -9,6 +9,7 @@ use diffprune_lab::{CARD, LoadedModel, write_card};
 
 use crate::device;
 use crate::model::ModelArgs;
+use crate::print::say;
 use crate::watch::Terminal;
 
 /// Measures a small model on the ten question sets and writes its card.
@@ -28,7 +29,7 @@ impl CardArgs {
         let device = device::parse(&self.model.device)?;
         let dir = self.model.dir()?;
         measure(&dir, &self.out, &device)?;
-        println!("{}", dir.join(CARD).display());
+        say!("{}", dir.join(CARD).display());
         Ok(())
     }
 }
@@ -41,6 +42,6 @@ pub fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<()> {
     };
     let model = LoadedModel::load(dir, device, options)?;
     let report = write_card(&model, out, &mut Terminal { task: "mini" })?;
-    println!("{}", report.to_text());
+    say!("{}", report.to_text());
     Ok(())
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use diffprune_lab::write_world;
 use diffprune_mini::{MiniCounts, MiniWorld, Written};
 
+use crate::print::say;
 use crate::watch::Terminal;
 
 /// Writes the small world.
@@ -80,8 +81,8 @@ impl DataArgs {
             ..MiniWorld::default()
         };
         match write_world(&world, &self.out, &mut Terminal { task: "mini" })? {
-            Written::AlreadyThere => println!("{} holds this world already", self.out.display()),
-            Written::New { drawn } => println!("{}: {drawn} pictures drawn", self.out.display()),
+            Written::AlreadyThere => say!("{} holds this world already", self.out.display()),
+            Written::New { drawn } => say!("{}: {drawn} pictures drawn", self.out.display()),
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
 use super::mini_card::measure;
+use crate::print::say;
 use crate::{device, model};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
@@ -70,7 +71,7 @@ impl MiniTrainArgs {
             measure(&folder, &self.out.join("card"), &device)?;
         }
         replace(&folder, &assets)?;
-        println!("{}", assets.display());
+        say!("{}", assets.display());
         Ok(())
     }
 

@@ -3,21 +3,33 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use diffprune_eval::{Figures, Format, Report};
-use diffprune_lab::{LabError, StoredRun, difference, drawn_pictures, leaderboard};
+use diffprune_eval::{Figures, Format, Report, published_json, published_page};
+use diffprune_files::write_whole;
+use diffprune_lab::{LabError, RECORDS, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
+
+use crate::print::{self, say};
 
 /// Computes the report of a run again from its records, compares two runs, or ranks many.
 ///
-/// One folder: the report is written there. Two: the difference of what both have asked, first minus second. With
-/// --leaderboard: every arm of every run, best first.
+/// One folder: the report is written there; of a folder of several runs (`run repro` has one for each model) every report is.
+/// Two: the difference of what both have asked, first minus second. With --leaderboard: every arm of every run, best first.
+/// With --published: what the papers' printed cells say of every claim.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Folders of `diffprune eval` or `diffprune run repro`.
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "published", value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Rank the arms of all these runs.
     #[arg(long)]
     leaderboard: bool,
+    /// Print what the papers' printed tables say of every claim, with their means recomputed: no run is read. Markdown, or JSON
+    /// with --format json.
+    #[arg(long, conflicts_with_all = ["dirs", "leaderboard", "archive"])]
+    published: bool,
+    /// Copy all that the report of a run is made of into this folder, records compressed: `diffprune report` on it gives the
+    /// same pages.
+    #[arg(long, value_name = "DIR", conflicts_with = "leaderboard")]
+    archive: Option<PathBuf>,
     /// What to write: json, md, html, tex, csv, svg [default: all].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     format: Vec<Format>,
@@ -29,28 +41,62 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let stored = self
-            .dirs
+        if self.published {
+            return self.published();
+        }
+        let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| runs_in(dir)).collect();
+        let stored = dirs
             .iter()
             .map(|dir| StoredRun::read(dir))
             .collect::<Result<Vec<_>, LabError>>()?;
-        match (self.leaderboard, stored.as_slice()) {
-            (true, runs) => self.show(&leaderboard(runs)?),
-            (false, [run]) => {
-                let dir = &self.dirs[0];
-                let out = self.out.as_deref().unwrap_or(dir);
-                self.write(&run.report()?, out, &drawn_pictures(dir)?)
+        match (self.leaderboard, stored.as_slice(), self.dirs.len()) {
+            (true, runs, _) => self.show(&leaderboard(runs)?),
+            (false, runs, 1) => {
+                for (run, dir) in runs.iter().zip(&dirs) {
+                    let within = |out: &Path| match runs.len() {
+                        1 => out.to_path_buf(),
+                        _ => out.join(&run.name),
+                    };
+                    if let Some(archive) = &self.archive {
+                        let archive = within(archive);
+                        run.archive(dir, &archive)?;
+                        self.write(&run.report()?, &archive, &drawn_pictures(&archive)?)?;
+                        continue;
+                    }
+                    let out = self.out.as_deref().map_or_else(|| dir.clone(), within);
+                    self.write(&run.report()?, &out, &drawn_pictures(dir)?)?;
+                }
+                Ok(())
             }
-            (false, runs) => self.show(&difference(runs)?),
+            (false, runs, _) => self.show(&difference(runs)?),
         }
     }
 
-    /// Prints a report about several runs, and writes it where `--out` says so.
+    /// What the printed tables say, to the terminal or into a folder.
+    fn published(&self) -> anyhow::Result<()> {
+        let (ending, text) = match self.format.as_slice() {
+            [] | [Format::Markdown] => ("md", published_page()?),
+            [Format::Json] => ("json", serde_json::to_string_pretty(&published_json()?)? + "\n"),
+            _ => anyhow::bail!("format: with --published wanted md or json, one of them"),
+        };
+        match &self.out {
+            None => print::text(format_args!("{text}"))?,
+            Some(out) => {
+                make_folder(out)?;
+                let path = out.join(format!("published.{ending}"));
+                write_whole(&path, text.as_bytes())?;
+                say!("{}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a report about several runs, and writes it where that was asked.
     fn show(&self, report: &Report) -> anyhow::Result<()> {
         match &self.out {
             Some(out) => self.write(report, out, &Figures::default()),
             None => {
-                println!("{}{}", report.to_text(), report.meta.note.trim());
+                say!("{}{}", report.to_text(), report.meta.note.trim());
                 Ok(())
             }
         }
@@ -62,13 +108,32 @@ impl ReportArgs {
             formats => formats,
         };
         let files = report.write_as(out, formats, figures)?;
-        print!("{}", report.to_text());
+        print::text(format_args!("{}", report.to_text()))?;
         for file in files
             .iter()
             .filter(|file| file.extension().is_some_and(|end| end != "svg"))
         {
-            println!("{}", file.display());
+            say!("{}", file.display());
         }
         Ok(())
+    }
+}
+
+/// The run in a folder, or those in the folders below it, by name.
+fn runs_in(dir: &Path) -> Vec<PathBuf> {
+    let is_run = |dir: &Path| dir.join("report.json").is_file() || dir.join(RECORDS).is_file();
+    if is_run(dir) {
+        return vec![dir.into()];
+    }
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_run(path))
+        .collect();
+    runs.sort();
+    match runs.is_empty() {
+        // The error about the folder says what is missing.
+        true => vec![dir.into()],
+        false => runs,
     }
 }

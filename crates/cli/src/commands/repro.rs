@@ -9,6 +9,7 @@ use diffprune_mini::{Family, model_name};
 
 use crate::device;
 use crate::model::ModelArgs;
+use crate::print::say;
 use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
@@ -24,31 +25,28 @@ pub struct ReproArgs {
     /// Several models, named as for --model [default: the three shipped ones].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C", conflicts_with = "model")]
     models: Vec<String>,
-    /// Fewer updates, images and seeds: a fraction of the time, and wide intervals.
-    #[arg(long)]
+    /// The same as --plan quick: one training seed, few updates and questions; a sign, not a result.
+    #[arg(long, conflicts_with = "plan")]
     quick: bool,
+    /// How much is trained and asked: quick (minutes), default (below an hour), full (a night: tuning, every ablation, four
+    /// times the questions), or a TOML file with counts that replace those of the default.
+    #[arg(long, value_name = "NAME|TOML", default_value = "default")]
+    plan: String,
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Folder of the report and of everything behind it.
     #[arg(long, default_value = "runs/repro", value_name = "DIR")]
     out: PathBuf,
-    /// Counts that replace those of the plan.
-    #[arg(long, value_name = "TOML", hide = true)]
-    plan: Option<PathBuf>,
 }
 
 impl ReproArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let plan = match &self.plan {
-            None if self.quick => Plan::quick(),
-            None => Plan::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{}: wanted a plan in TOML", path.display()))?
-            }
+        let plan = if self.quick {
+            Plan::quick()
+        } else {
+            plan(&self.plan)?
         };
         device::parse(&self.model.device)?;
         // Its numbers are those of weights in f32, whatever the files store.
@@ -68,9 +66,23 @@ impl ReproArgs {
             let dirs = folders(&model, &self.models)?;
             series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
-        println!("{}", page.display());
+        say!("{}", page.display());
         Ok(())
     }
+}
+
+/// A plan by its name, or as it stands in a file.
+fn plan(text: &str) -> anyhow::Result<Plan> {
+    if let Some(plan) = Plan::named(text) {
+        return Ok(plan);
+    }
+    let read = std::fs::read_to_string(text).with_context(|| {
+        format!(
+            "cannot read the plan {text}: wanted {}, or a TOML file",
+            Plan::NAMES.join(", ")
+        )
+    })?;
+    toml::from_str(&read).with_context(|| format!("{text}: wanted a plan in TOML"))
 }
 
 /// The folders of several models; those on the hub are fetched.

@@ -3,23 +3,27 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use diffprune::vlm::{PruneOptions, load_image};
+use diffprune::vlm::{PruneOptions, load_image_with};
 use diffprune::{Budget, Grid};
 use diffprune_lab::{KeptCounts, Method, default_method, draw};
 
 use crate::method::HELP;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, tell_foreign, tell_idle};
+use crate::picture::PictureArgs;
+use crate::print::say;
 
 /// Draws a picture beside the scores of its tokens and beside the tokens that are kept.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// The picture, PNG or JPEG.
+    /// The picture (PNG, JPEG, WebP, GIF, BMP or TIFF).
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
-    /// PNG to write.
-    #[arg(long, value_name = "PNG")]
+    #[command(flatten)]
+    picture: PictureArgs,
+    /// File to write, in the format of its ending: png, jpg, webp, bmp or tiff.
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// How tokens are chosen.
     #[arg(long, value_name = "METHOD", help = HELP)]
@@ -35,18 +39,20 @@ pub struct ShowArgs {
 impl ShowArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let picture = load_image(&self.image)?;
+        let picture = load_image_with(&self.image, self.picture.orientation())?;
         let model = self.model.load()?;
         let name = self
             .pruner
             .as_deref()
             .unwrap_or(default_method(model.vlm.family()));
+        tell_foreign(name, model.vlm.family());
         let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
         let options = PruneOptions {
             seed: self.seed,
             ..PruneOptions::new(self.keep)
         };
         let counts = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
+        tell_idle(self.keep, counts.total);
         let line = format!(
             "{}: {} of {} tokens kept by {name}{}",
             self.out.display(),
@@ -54,7 +60,7 @@ impl ShowArgs {
             counts.total,
             by_segment(&counts)
         );
-        println!("{}", model.with_options(&line));
+        say!("{}", model.with_options(&line));
         Ok(())
     }
 }

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::training::Progress;
-use diffprune::{Budget, CaptionData, GateKind, Method, TrainConfig, Variant, train};
+use diffprune::{
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
+};
 use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
+use crate::print::say;
 
 /// Trains a scorer, or the head of a rival, on captions; the model is frozen.
 ///
@@ -46,7 +50,13 @@ pub struct TrainArgs {
     /// Seed of weights, order and noise.
     #[arg(long)]
     seed: Option<u64>,
+    /// Leave out the samples that the model cannot take, and say how many and which [default: end at the first].
+    #[arg(long)]
+    skip_unusable: bool,
 }
+
+/// So many samples that are left out are named; of the others their number.
+const NAMED: usize = 20;
 
 /// Names of gates on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,17 +73,24 @@ impl TrainArgs {
         let model = self.model.load()?;
         let config = self.settings(model.vlm.d_descriptor())?;
         let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
-        let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
+        let (data, held_out) = (&data as &dyn CaptionData, held_out.as_ref());
+        let held_out = held_out.map(|folder| folder as &dyn CaptionData);
+        let vlm = model.vlm.as_ref();
+        refuse_idle_budget(vlm, data, &config)?;
+        let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
         let mut progress = Progress::new("training", config.steps);
-        let report = train(
-            model.vlm.as_ref(),
-            &data,
-            held_out,
-            &config,
-            &self.out,
-            &mut progress,
-        )?;
-        println!("{}", model.with_options(&training_summary(&report)));
+        let report = match self.skip_unusable {
+            false => trainer.run(data, held_out, &self.out, &mut progress)?,
+            true => {
+                let data = usable(vlm, data, &config)?;
+                let held_out = held_out
+                    .map(|held_out| usable(vlm, held_out, &config))
+                    .transpose()?;
+                let held_out = held_out.as_ref().map(|usable| usable as &dyn CaptionData);
+                trainer.run(&data, held_out, &self.out, &mut progress)?
+            }
+        };
+        say!("{}", model.with_options(&training_summary(&report)));
         Ok(())
     }
 
@@ -108,4 +125,41 @@ impl TrainArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         Ok(config)
     }
+}
+
+/// The samples that a model can learn from; the others are told.
+fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) -> anyhow::Result<Usable<'a>> {
+    let prompt = CaptionPrompt::new(vlm, &config.prompt, config.max_caption_tokens)?;
+    let (usable, skipped) = Usable::of(vlm, data, &prompt)?;
+    if !skipped.is_empty() {
+        eprintln!("{} of {} samples are left out:", skipped.len(), data.len());
+        for skipped in skipped.iter().take(NAMED) {
+            eprintln!("  {}", skipped.reason);
+        }
+        if skipped.len() > NAMED {
+            eprintln!("  and {} more", skipped.len() - NAMED);
+        }
+    }
+    Ok(usable)
+}
+
+/// Refuses a budget that keeps every token of the first picture: nothing would be learned.
+fn refuse_idle_budget(vlm: &dyn Vlm, data: &dyn CaptionData, config: &TrainConfig) -> anyhow::Result<()> {
+    // A first sample that cannot be used is reported, or left out, by the training.
+    let Ok(sample) = data.sample(0) else {
+        return Ok(());
+    };
+    let Ok(pixels) = vlm.preprocess(std::slice::from_ref(&sample.image)) else {
+        return Ok(());
+    };
+    let total: usize = vlm.encode(pixels, Signals::default()).counts().iter().sum();
+    let kept = config.diffprune.budget.resolve(total)?;
+    if kept >= total {
+        bail!(
+            "keep: found {}, which keeps all {total} tokens of the first picture, wanted fewer: with nothing to choose nothing is \
+             learned",
+            config.diffprune.budget
+        );
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::print::say;
 use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
@@ -67,7 +68,7 @@ impl UnpackArgs {
         if let Some(bar) = bar {
             bar.finish();
         }
-        println!("{name}: {n_rows} {unit} in {}", self.out.display());
+        say!("{name}: {n_rows} {unit} in {}", self.out.display());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever is wrong with the input: exit code 1, one line that names it, nothing half-written.
+//! Whatever is wrong with the input: exit code 1 (2 where the call itself makes no sense), one line that names it, nothing half-written.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::process::Output;
 use crate::diffprune;
 use crate::{FEW_QUESTIONS, model, output, picture, succeed};
 
-/// Runs, must fail with code 1 and one line that holds every one of `parts`.
+/// Runs, must fail with code 1 or 2 and one line that holds every one of `parts`.
 pub fn refuse(line: &str, paths: &[&Path], parts: &[&str]) {
     refused(line, &output(line, paths), parts);
 }
 
-/// Must have failed with code 1 and one line that holds every one of `parts`.
+/// Must have failed with code 1 or 2 and one line that holds every one of `parts`.
 fn refused(line: &str, output: &Output, parts: &[&str]) {
     let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{line}: {told}");
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{line}: {told}");
     assert_eq!(told.trim_end().lines().count(), 1, "{line}: {told}");
     assert!(!told.contains("panicked"), "{line}: {told}");
     for part in parts {
@@ -65,6 +65,88 @@ fn models_that_cannot_be_read() {
     fs::remove_file(checkpoint.join("tokenizer.json")).unwrap();
     refuse(show, &[&checkpoint, &picture_file, &png], &["tokenizer.json"]);
     assert!(!png.exists() && !out.exists());
+}
+
+#[test]
+fn calls_that_make_no_sense_end_with_two() {
+    for line in [
+        "",
+        "aks",
+        "show --keep many --image a --out b",
+        "train",
+        "eval --benchmarks mm-vet --data d --out o",
+    ] {
+        let output = output(line, &[]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert_eq!(output("--help", &[]).status.code(), Some(0));
+}
+
+#[test]
+fn names_that_are_misspelt_get_a_suggestion() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, photo, png) = (
+        dir.path().join("model"),
+        dir.path().join("a.png"),
+        dir.path().join("b.png"),
+    );
+    model(&checkpoint, 32);
+    picture(&photo);
+    let show = "show --model {} --image {} --out {} --pruner vision-zip";
+    refuse(
+        show,
+        &[&checkpoint, &photo, &png],
+        &["`visionzip` (the most alike)"],
+    );
+    let line = "show --model mini-llava-15 --image {} --out {}";
+    refuse(line, &[&photo, &png], &["was `mini-llava-1.5` meant?"]);
+}
+
+#[test]
+fn methods_completions_and_manual_are_printed() {
+    let list = succeed("methods", &[]);
+    let json: serde_json::Value = serde_json::from_str(&succeed("methods --json", &[])).unwrap();
+    let methods = json.as_array().unwrap();
+    assert_eq!(list.lines().count(), methods.len());
+    for method in methods {
+        let name = method["name"].as_str().unwrap();
+        assert!(list.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(
+            succeed(&format!("completions {shell}"), &[]).contains("diffprune"),
+            "{shell}"
+        );
+    }
+    assert!(succeed("man", &[]).contains(".TH"));
+    assert!(succeed("man eval", &[]).contains("budgets"));
+    refuse("man best", &[], &["`best`", "eval"]);
+}
+
+/// A reader that goes away is no error; a disk without room is one line.
+#[cfg(unix)]
+#[test]
+fn standard_output_that_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, photo) = (dir.path().join("model"), dir.path().join("a.png"));
+    model(&checkpoint, 32);
+    picture(&photo);
+    let dry = "ask what --dry-run --model {} --image {}";
+    let paths: [&Path; 2] = [&checkpoint, &photo];
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = diffprune(dry, &paths).stdout(writer).output().unwrap();
+    let told = String::from_utf8_lossy(&closed.stderr);
+    assert!(closed.status.success() && !told.contains("panicked"), "{told}");
+    if let Ok(full) = fs::File::options().write(true).open("/dev/full") {
+        let output = diffprune(dry, &paths).stdout(full).output().unwrap();
+        refused(dry, &output, &["standard output", "make room"]);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod hub;
 mod looking;
 mod repro;
 mod rivals;
+mod situations;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -210,7 +210,30 @@ impl TrainConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunFile {
     vlm: VlmFacts,
+    #[serde(default, skip_serializing_if = "Inputs::is_empty")]
+    inputs: Inputs,
     train: TrainConfig,
+}
+
+/// Names of the contents that a run was fed with; absent where they are not known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Inputs {
+    /// Files of the model, in the words of whoever read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+    /// Captions and pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) captions: Option<String>,
+    /// Held-out captions and pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held_out: Option<String>,
+}
+
+impl Inputs {
+    /// Whether nothing is known.
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -223,7 +246,7 @@ struct VlmFacts {
 
 impl RunFile {
     /// Facts of the model beside resolved settings.
-    pub(crate) fn new(vlm: &dyn Vlm, train: &TrainConfig) -> Self {
+    pub(crate) fn new(vlm: &dyn Vlm, inputs: Inputs, train: &TrainConfig) -> Self {
         let vlm = VlmFacts {
             family: vlm.family().to_string(),
             d_descriptor: vlm.d_descriptor(),
@@ -232,6 +255,7 @@ impl RunFile {
         // How many threads there are is a matter of the machine, not of the run.
         Self {
             vlm,
+            inputs,
             train: TrainConfig {
                 threads: 0,
                 ..train.clone()
@@ -255,6 +279,8 @@ impl RunFile {
             let mut stored: toml::Table =
                 toml::from_str(&text).map_err(|cause| unreadable(cause.to_string()))?;
             rename_width(&mut stored);
+            let mut own = own;
+            forget_unknown_inputs(&mut stored, &mut own);
             return match difference("", &toml::Value::Table(stored), &own) {
                 None => Ok(()),
                 Some((field, found, wanted)) => Err(TrainError::OtherRun {
@@ -268,6 +294,21 @@ impl RunFile {
         let text = toml::to_string_pretty(self).map_err(|cause| unreadable(cause.to_string()))?;
         Ok(diffprune_vlm_adapters::write_atomic(path, text.as_bytes())?)
     }
+}
+
+/// Drops from both files the inputs that one of them does not know: runs of earlier versions, callers that cannot tell.
+fn forget_unknown_inputs(stored: &mut toml::Table, own: &mut toml::Value) {
+    const INPUTS: &str = "inputs";
+    let Some(own) = own.as_table_mut() else { return };
+    let inputs = |table: &mut toml::Table| match table.remove(INPUTS) {
+        Some(toml::Value::Table(inputs)) => inputs,
+        _ => toml::Table::new(),
+    };
+    let (mut theirs, mut ours) = (inputs(stored), inputs(own));
+    theirs.retain(|key, _| ours.contains_key(key));
+    ours.retain(|key, _| theirs.contains_key(key));
+    stored.insert(INPUTS.into(), theirs.into());
+    own.insert(INPUTS.into(), ours.into());
 }
 
 /// Gives the width of a run of an earlier version the name that it has now.
@@ -312,7 +353,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(SETTINGS_FILE);
         let vlm = FakeVlm::new(&Device::flex()).with_tokens(8, 4);
-        let own = RunFile::new(&vlm, &TrainConfig::default());
+        let own = RunFile::new(&vlm, Inputs::default(), &TrainConfig::default());
         own.write_or_compare(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("d_descriptor = 8\n"), "{text}");
@@ -363,6 +404,29 @@ mod tests {
             }),
             "clip_norm"
         );
+    }
+
+    #[test]
+    fn inputs_that_are_not_known_are_not_compared() {
+        let table = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+        for (stored, own, field) in [
+            ("a = 1", "a = 1\n[inputs]\ncaptions = 'x'", None),
+            (
+                "a = 1\n[inputs]\nmodel = 'y'",
+                "a = 1\n[inputs]\ncaptions = 'x'",
+                None,
+            ),
+            (
+                "a = 1\n[inputs]\ncaptions = 'y'",
+                "a = 1\n[inputs]\ncaptions = 'x'\nmodel = 'z'",
+                Some("inputs.captions"),
+            ),
+        ] {
+            let (mut stored, mut own) = (table(stored), toml::Value::Table(table(own)));
+            forget_unknown_inputs(&mut stored, &mut own);
+            let found = difference("", &toml::Value::Table(stored), &own);
+            assert_eq!(found.as_ref().map(|(field, _, _)| field.as_str()), field);
+        }
     }
 
     #[test]

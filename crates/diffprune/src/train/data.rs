@@ -8,6 +8,8 @@ use diffprune_vlm_adapters::{LoadError, load_image};
 use image::RgbImage;
 use serde::Deserialize;
 
+use super::content::{ContentDigest, files};
+
 /// Name of the list in a [`CaptionFolder`].
 pub const CAPTIONS_FILE: &str = "captions.jsonl";
 
@@ -35,6 +37,21 @@ pub trait CaptionData: Sync {
     /// # Errors
     /// When the sample cannot be read.
     fn sample(&self, index: usize) -> Result<CaptionSample, DataError>;
+
+    /// A short name of the whole content, pictures included: other content, another name. A run belongs to it. `None` for data
+    /// that cannot tell (drawn on the fly, say).
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    fn digest(&self) -> Result<Option<String>, DataError> {
+        Ok(None)
+    }
+
+    /// Where sample `index` stands, for messages: a file and a line, say.
+    fn place(&self, index: usize) -> Option<String> {
+        let _ = index;
+        None
+    }
 
     /// How much of each token of sample `index` shows what matters, from 0 (background) to 1, in the order of the layout;
     /// `None` when the data does not know. Only methods that learn from boxes ask.
@@ -146,7 +163,9 @@ impl CaptionFolder {
             source,
         })?;
         let mut rows = Vec::new();
+        // Editors of some systems begin a text with a mark of its byte order.
         for (i, line) in text
+            .trim_start_matches('\u{feff}')
             .lines()
             .enumerate()
             .filter(|(_, line)| !line.trim().is_empty())
@@ -229,6 +248,34 @@ impl CaptionData for CaptionFolder {
             image,
             caption: row.caption.clone(),
         })
+    }
+
+    fn digest(&self) -> Result<Option<String>, DataError> {
+        let list = self.root.join(CAPTIONS_FILE);
+        let unread = |path: &Path, source| DataError::Read {
+            path: path.into(),
+            source,
+        };
+        let mut digest = ContentDigest::new();
+        for row in &self.rows {
+            digest.text(&row.caption);
+            digest.text(&format!("{:?}", row.boxes));
+        }
+        // A picture that cannot be opened is reported, with its line, when it is asked for.
+        let pictures = self.rows.iter().map(|row| self.root.join(&row.image));
+        for content in files(&pictures.collect::<Vec<_>>()) {
+            digest.text(&content.map_err(|source| unread(&list, source))?);
+        }
+        Ok(Some(digest.hex()))
+    }
+
+    fn place(&self, index: usize) -> Option<String> {
+        let row = self.rows.get(index)?;
+        Some(format!(
+            "{}:{}",
+            self.root.join(CAPTIONS_FILE).display(),
+            row.line
+        ))
     }
 
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {

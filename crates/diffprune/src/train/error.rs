@@ -24,10 +24,18 @@ pub enum TrainError {
         /// What is wrong.
         found: String,
     },
-    /// The directory holds a run with other settings or another model.
+    /// A sample cannot be learned from.
+    #[error("{place}: {source}")]
+    Sample {
+        /// Where the sample stands: file and line.
+        place: String,
+        /// The cause.
+        source: Box<TrainError>,
+    },
+    /// The directory holds a run with other settings, another model or other data.
     #[error(
         "{}: the run in this directory has `{field}` = {found}, wanted {wanted}; give another directory or the same \
-         settings and model",
+         settings, model and data",
         path.display()
     )]
     OtherRun {
@@ -81,4 +89,17 @@ pub enum TrainError {
     /// The scorer could not be saved.
     #[error(transparent)]
     Scorer(#[from] CheckpointError),
+}
+
+impl TrainError {
+    /// The same error with the place of the sample that it is about, unless it has one.
+    pub(crate) fn at(self, place: Option<String>) -> Self {
+        match (self, place) {
+            (error @ (Self::Sample { .. } | Self::Data(_)), _) | (error, None) => error,
+            (error, Some(place)) => Self::Sample {
+                place,
+                source: Box::new(error),
+            },
+        }
+    }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, f16};
 use diffprune_pruner::{Layout, Observed, Signals};
-use diffprune_vlm::{Encoded, Vlm};
+use diffprune_vlm::{Encoded, TextBatch, Vlm};
 
-use crate::{CachePrecision, CaptionData, TrainError};
+use crate::{CachePrecision, CaptionData, CaptionPrompt, TrainError};
 
 /// Captioned pictures as the training sees them: vision tokens and captions.
 ///
@@ -69,12 +69,34 @@ impl<'a> FeatureStore<'a> {
         Ok((stack(&pictures, &vlm.device()), captions))
     }
 
+    /// Sequences and targets of the captions of some samples.
+    ///
+    /// # Errors
+    /// When a caption cannot be rendered or tokenised, with the place of its sample.
+    pub(crate) fn text(
+        &self,
+        vlm: &dyn Vlm,
+        prompt: &CaptionPrompt,
+        indices: &[usize],
+        captions: &[String],
+    ) -> Result<TextBatch, TrainError> {
+        let outcome = prompt.batch(vlm, captions);
+        outcome.map_err(|error| {
+            // Which of them it was is asked only now.
+            let bad = |caption: &&String| prompt.batch(vlm, std::slice::from_ref(*caption)).is_err();
+            let place = captions.iter().position(|caption| bad(&caption));
+            let place = place.and_then(|i| self.data.place(*indices.get(i)?));
+            TrainError::from(error).at(place)
+        })
+    }
+
     fn picture(&self, vlm: &dyn Vlm, index: usize) -> Result<Arc<Picture>, TrainError> {
         let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(picture) = lock().pictures.get(&index) {
             return Ok(picture.clone());
         }
-        let picture = Arc::new(self.compute(vlm, index)?);
+        let picture = self.compute(vlm, index);
+        let picture = Arc::new(picture.map_err(|error| error.at(self.data.place(index)))?);
         let mut held = lock();
         let bytes = picture.tokens.bytes();
         if held.bytes + bytes <= self.limit && held.pictures.insert(index, picture.clone()).is_none() {

@@ -100,7 +100,7 @@ pub fn training_loss(
         None => (denoise(model, gated.tokens, mask.clone(), vlm.group()), all),
     };
     let visual = vlm.visual_input(vlm.project(sent), &layouts, &keep, PositionRule::Keep);
-    let text = batch.prompt.batch(vlm, &captions)?;
+    let text = batch.store.text(vlm, batch.prompt, &batch.indices, &captions)?;
     let nll = vlm.loss(&text, Some(&visual))?;
     Ok(TrainingLoss {
         nll,

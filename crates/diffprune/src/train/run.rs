@@ -9,7 +9,7 @@ use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
 use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
-use super::config::RunFile;
+use super::config::{Inputs, RunFile};
 use super::health::Health;
 use super::metrics::ValidationMetrics;
 use super::model::StoredTrainee;
@@ -53,7 +53,9 @@ pub struct TrainReport {
 ///
 /// The run directory gets `train.toml` (all settings, before the first step), `metrics.jsonl`, `checkpoints/`, `best/`
 /// and at the end the scorer's checkpoint (`diffprune.json`, `model.safetensors`). Run again on the same directory, it
-/// goes on after the newest checkpoint, to the bits of a run that was never interrupted.
+/// goes on after the newest checkpoint, to the bits of a run that was never interrupted. A directory belongs to its settings
+/// and to the content of its captions and pictures ([`CaptionData::digest`]); with others it is refused. Of the model's
+/// weights the run knows what [`Trainer::with_model_digest`] is told.
 ///
 /// # Errors
 /// See [`TrainError`]. Nothing half-written is left, and a run can be resumed after any of them.
@@ -73,6 +75,7 @@ pub struct Trainer<'a> {
     vlm: &'a dyn Vlm,
     config: TrainConfig,
     stop_after: Option<usize>,
+    model_digest: Option<String>,
 }
 
 /// What a checkpoint stores beside weights and moments.
@@ -100,7 +103,14 @@ impl<'a> Trainer<'a> {
             vlm,
             config: config.clone(),
             stop_after: None,
+            model_digest: None,
         }
+    }
+
+    /// Names the content of the model's files, so that the run belongs to it: with other weights it is not gone on with.
+    pub fn with_model_digest(mut self, digest: impl Into<String>) -> Self {
+        self.model_digest = Some(digest.into());
+        self
     }
 
     /// Returns once `steps` updates are done, as if the process had been killed there.
@@ -124,7 +134,15 @@ impl<'a> Trainer<'a> {
         let setting = Setting::new(self.vlm, &self.config, data, validation)?;
         let config = &setting.config;
         let checkpoints = CheckpointDir::open(out_dir.join(CHECKPOINTS), config.keep_checkpoints)?;
-        RunFile::new(self.vlm, config).write_or_compare(&out_dir.join(SETTINGS_FILE))?;
+        let inputs = Inputs {
+            model: self.model_digest.clone(),
+            captions: data.digest()?,
+            held_out: match validation.filter(|_| config.validation.every > 0) {
+                Some(held_out) => held_out.digest()?,
+                None => None,
+            },
+        };
+        RunFile::new(self.vlm, inputs, config).write_or_compare(&out_dir.join(SETTINGS_FILE))?;
 
         // On the plain device: each shard records on a copy of its own.
         let mut model = config

@@ -192,7 +192,7 @@ impl Setting<'_> {
             self.with_vlm(|vlm| {
                 let (encoded, captions) = store.encode(vlm, &indices)?;
                 let images = prepare_encoded(vlm, &encoded, &pruner, &options)?;
-                let text = self.prompt.batch(vlm, &captions)?;
+                let text = store.text(vlm, &self.prompt, &indices, &captions)?;
                 let nll = f64::from(loss(vlm, &text, &images)?.into_scalar::<f32>());
                 Ok((nll * count_targets(&text) as f64, count_targets(&text)))
             })

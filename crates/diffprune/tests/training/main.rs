@@ -3,6 +3,7 @@
 mod contrasts;
 mod fake;
 mod families;
+mod inputs;
 mod rivals;
 
 use std::fs;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::benchmark::Benchmark;
@@ -94,4 +95,9 @@ fn llava(model: &str, answered: &AnsweredQuestions<'_>) -> String {
         format!("{line}\n")
     };
     answered.pairs().iter().map(line).collect()
+}
+
+/// Rows as a JSON list: the form of most uploads.
+pub(crate) fn json_list<T: Serialize>(rows: impl Iterator<Item = T>) -> String {
+    serde_json::to_string(&rows.collect::<Vec<T>>()).unwrap_or_default()
 }

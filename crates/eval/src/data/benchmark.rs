@@ -13,7 +13,7 @@ use super::benchmarks::{Gqa, MmBench, Mme, Pope, ScienceQa, SeedBench, TextVqa, 
 use super::problems::{LoadedQuestions, Problems};
 use super::question::{Protocol, Question, ReadOptions, Reference};
 use super::readers::parquet_copy;
-use super::spec::{BenchmarkSpec, Splits};
+use super::spec::{BenchmarkFiles, BenchmarkSpec, Splits};
 use crate::EvalError;
 use crate::answer::Aggregate;
 
@@ -146,7 +146,12 @@ impl Benchmark {
         options: &ReadOptions,
         mut problems: Problems,
     ) -> Result<LoadedQuestions, EvalError> {
-        let read = self.spec().read(self, root, options, &mut problems);
+        let read = self.spec().read(BenchmarkFiles {
+            benchmark: self,
+            root,
+            options,
+            problems: &mut problems,
+        });
         let questions = read.map_err(|error| match (error, parquet_copy(root)) {
             (EvalError::NoFiles { .. }, Some(file)) => EvalError::ParquetCopies {
                 benchmark: self,
@@ -309,13 +314,7 @@ mod tests {
             Splits::same("all", 1)
         }
 
-        fn read(
-            &self,
-            _: Benchmark,
-            _: &Path,
-            _: &ReadOptions,
-            _: &mut Problems,
-        ) -> Result<Vec<Question>, EvalError> {
+        fn read(&self, _: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
             Ok(Vec::new())
         }
     }

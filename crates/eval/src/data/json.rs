@@ -29,6 +29,7 @@ impl TextFile {
     /// Reads a file as UTF-8.
     pub(crate) fn read(path: &Path) -> Result<Self, EvalError> {
         let bytes = std::fs::read(path).map_err(|source| EvalError::io(path, "read", source))?;
+        EvalError::check_pointer(path, &bytes)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();

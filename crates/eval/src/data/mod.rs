@@ -42,7 +42,7 @@ pub use picture::InlineImage;
 pub use problems::{LoadedQuestions, Problems};
 pub use protocols::Protocols;
 pub use question::{Protocol, Question, ReadOptions, Reference, Split};
-pub use spec::{BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
+pub use spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
 pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
 #[cfg(feature = "parquet")]
 pub use unpack::{JsonList, OfficialFiles, ParquetCopy, unpack_parquet};

@@ -1,6 +1,8 @@
 //! Rows of parquet files, streamed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Component, Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -8,19 +10,23 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value, json};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_vlm_adapters::{image_kind, write_atomic};
 
 use super::readers::id_text;
 use crate::EvalError;
 
-/// One row of a parquet file: its pictures apart from the rest.
+/// One row of a parquet file: the bytes of its columns apart from the rest.
 #[derive(Debug)]
 pub struct ParquetRow<'a> {
     path: &'a Path,
     number: usize,
     fields: Map<String, Value>,
-    pictures: Vec<Vec<u8>>,
+    /// Bytes, each with the column that has it.
+    bytes: Vec<(String, Vec<u8>)>,
 }
+
+/// Names of the columns that pictures are in.
+const PICTURES: [&str; 4] = ["image", "images", "jpg", "png"];
 
 impl ParquetRow<'_> {
     /// A field as text.
@@ -52,9 +58,36 @@ impl ParquetRow<'_> {
         &mut self.fields
     }
 
-    /// The first encoded picture of the row.
-    pub fn picture(&self) -> Option<&[u8]> {
-        self.pictures.first().map(Vec::as_slice)
+    /// Whether a column of pictures has bytes.
+    pub fn has_picture(&self) -> bool {
+        self.bytes
+            .iter()
+            .any(|(column, _)| PICTURES.contains(&column.as_str()))
+    }
+
+    /// The first encoded picture of the row, from a column of pictures; other columns may hold bytes of any kind.
+    ///
+    /// # Errors
+    /// When there are no bytes, or they are no JPEG or PNG file; file, row and column are named.
+    pub fn picture(&self) -> Result<&[u8], EvalError> {
+        let of = |column: &str| self.bytes.iter().find(|(name, _)| name == column);
+        let refuse = |found: String, wanted: &str| EvalError::line(self.path, self.number, found, wanted);
+        let Some((column, bytes)) = PICTURES.iter().find_map(|column| of(column)) else {
+            let found = match PICTURES.iter().find(|column| self.fields.contains_key(**column)) {
+                Some(column) => format!("no bytes in column {column}"),
+                None => format!("none of the columns {}", PICTURES.join(", ")),
+            };
+            return Err(refuse(found, "a picture"));
+        };
+        let found = match image_kind(bytes) {
+            Some("jpeg" | "png") => return Ok(bytes),
+            Some(kind) => format!("a {kind} file in column {column}"),
+            None => format!("{} bytes in column {column} that are no picture", bytes.len()),
+        };
+        Err(refuse(
+            found,
+            "a JPEG or PNG file, as the published files have them",
+        ))
     }
 
     /// The error that names file and row.
@@ -69,15 +102,20 @@ pub(crate) struct SplitFiles {
 }
 
 impl SplitFiles {
-    /// Opens `split-*.parquet`. They lie in one folder, because a copy may hold several configurations of the same rows,
-    /// unless folders for pictures and for questions are kept `apart`: then one whose name ends alike is too much.
+    /// Opens `split-*.parquet`, or `split/0000.parquet` and so on; every part must be there. They lie in one
+    /// folder, because a copy may hold several configurations of the same rows, unless folders for pictures and for questions are kept `apart`: then one whose name ends alike is too much.
     pub(crate) fn open(from: &Path, split: &str, apart: bool) -> Result<Self, EvalError> {
+        let found = Self::open_some(from, split, apart)?;
+        let paths: Vec<&Path> = found.files.iter().map(|(path, _)| path.as_path()).collect();
+        check_parts(&paths)?;
+        Ok(found)
+    }
+
+    /// As [`Self::open`], of whatever parts are there.
+    pub(crate) fn open_some(from: &Path, split: &str, apart: bool) -> Result<Self, EvalError> {
         let mut files = Vec::new();
         list(from, &mut files)?;
-        files.retain(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            name.is_some_and(|name| name.starts_with(&format!("{split}-")) && name.ends_with(".parquet"))
-        });
+        files.retain(|path| is_of_split(path, split));
         files.sort();
         if files.is_empty() {
             return Err(EvalError::NoFiles {
@@ -105,7 +143,12 @@ impl SplitFiles {
             });
         }
         let open = |path: PathBuf| {
-            let file = File::open(&path).map_err(|source| EvalError::io(&path, "open", source))?;
+            let mut file = File::open(&path).map_err(|source| EvalError::io(&path, "open", source))?;
+            let mut first = Vec::new();
+            let read = (&mut file).take(SIGNATURE).read_to_end(&mut first);
+            read.and_then(|_| file.rewind())
+                .map_err(|source| EvalError::io(&path, "read", source))?;
+            EvalError::check_pointer(&path, &first)?;
             let reader = SerializedFileReader::new(file).map_err(|error| unfit(&path, 0, &error))?;
             Ok((path, reader))
         };
@@ -137,6 +180,70 @@ impl SplitFiles {
     }
 }
 
+/// Bytes that tell a parquet file from a pointer to one.
+const SIGNATURE: u64 = 64;
+
+/// Whether a file is a part of a split: `test-00000-of-00003.parquet`, or `0000.parquet` in a folder `test` as the hub's
+/// conversion has it.
+fn is_of_split(path: &Path, split: &str) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let folder = path.parent().and_then(name).unwrap_or_default();
+    let name = name(path).unwrap_or_default();
+    let Some(stem) = name.strip_suffix(".parquet") else {
+        return false;
+    };
+    let is_number = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
+    stem.strip_prefix(split).is_some_and(|rest| rest.starts_with('-')) || (is_number && folder == split)
+}
+
+/// Refuses parts of a data set some of which are absent: names say how many there are (`test-00000-of-00003`), or are
+/// numbers without a gap.
+fn check_parts(files: &[&Path]) -> Result<(), EvalError> {
+    let mut sets: BTreeMap<(PathBuf, Option<usize>), BTreeSet<usize>> = BTreeMap::new();
+    for path in files {
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let words: Vec<&str> = stem.split('-').collect();
+        let number = |word: Option<&&str>| word.and_then(|word| word.parse::<usize>().ok());
+        let of = words
+            .iter()
+            .rposition(|word| *word == "of")
+            .filter(|place| *place > 0);
+        let (part, whole) = match of {
+            Some(place) => (number(words.get(place - 1)), number(words.get(place + 1))),
+            None => (number(words.first()).filter(|_| words.len() == 1), None),
+        };
+        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        if let Some(part) = part {
+            sets.entry((folder, whole)).or_default().insert(part);
+        }
+    }
+    for ((folder, whole), parts) in sets {
+        let last = parts.last().map_or(0, |last| last + 1);
+        let absent: Vec<String> = (0..whole.unwrap_or(last).max(last))
+            .filter(|part| !parts.contains(part))
+            .take(5)
+            .map(|part| format!("{part:05}"))
+            .collect();
+        if !absent.is_empty() {
+            let n = whole.map_or("more".into(), |whole| whole.to_string());
+            return Err(EvalError::Setup {
+                subject: folder.display().to_string(),
+                found: format!(
+                    "{} of {n} parquet files, without part {}",
+                    parts.len(),
+                    absent.join(", ")
+                ),
+                wanted: "every part; download those that are missing".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file of the official layout. One with this content stays: an earlier call, which was stopped, wrote it.
 pub(crate) fn place(to: &Path, name: &str, bytes: &[u8]) -> Result<(), EvalError> {
     let path = to.join(name);
@@ -163,7 +270,7 @@ fn unfit(path: &Path, row: usize, error: &dyn std::fmt::Display) -> EvalError {
         path,
         row,
         format!("unfit parquet ({error})"),
-        "the published columns, snappy or uncompressed",
+        "the published columns",
     )
 }
 
@@ -182,17 +289,19 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), EvalError> {
 }
 
 fn parquet_row(path: &Path, number: usize, row: Row) -> ParquetRow<'_> {
-    let mut pictures = Vec::new();
-    let fields = row
-        .into_columns()
-        .into_iter()
-        .map(|(name, field)| (name.to_lowercase(), value(&field, &mut pictures)))
-        .collect();
+    let mut bytes = Vec::new();
+    let mut fields = Map::new();
+    for (name, field) in row.into_columns() {
+        let name = name.to_lowercase();
+        let mut own = Vec::new();
+        fields.insert(name.clone(), value(&field, &mut own));
+        bytes.extend(own.into_iter().map(|bytes| (name.clone(), bytes)));
+    }
     ParquetRow {
         path,
         number,
         fields,
-        pictures,
+        bytes,
     }
 }
 

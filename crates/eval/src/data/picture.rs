@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use diffprune_vlm_adapters::image_kind;
 
 /// Endings tried beside the one that a file names.
-const ENDINGS: [&str; 4] = ["jpg", "png", "jpeg", "JPEG"];
+const ENDINGS: [&str; 5] = ["jpg", "png", "jpeg", "JPEG", "webp"];
 
-/// An encoded picture (JPEG or PNG) from inside a data file. Copies share the bytes.
+/// An encoded picture (JPEG, PNG, WebP, GIF, BMP or TIFF) from inside a data file. Copies share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InlineImage(Arc<[u8]>);
 
 impl InlineImage {
     /// The encoded picture, or what was found instead of one.
     pub(crate) fn new(bytes: Vec<u8>) -> Result<Self, String> {
-        match image::guess_format(&bytes) {
-            Ok(image::ImageFormat::Png | image::ImageFormat::Jpeg) => Ok(Self(bytes.into())),
-            _ => Err(format!("{} bytes that are no JPEG or PNG", bytes.len())),
+        match image_kind(&bytes) {
+            Some(_) => Ok(Self(bytes.into())),
+            None => Err(format!("{} bytes that are no picture", bytes.len())),
         }
     }
 

@@ -85,6 +85,14 @@ pub(crate) fn image_folder(root: &Path, options: &ReadOptions, places: &[&str]) 
     options.images.clone().unwrap_or_else(official)
 }
 
+/// Longest answer of benchmarks whose answers lmms-eval leaves free: 128 new tokens by LLaVA's program, 1024 by lmms-eval.
+pub(crate) fn free_answer_tokens(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Llava => 128,
+        Protocol::LmmsEval => 1024,
+    }
+}
+
 /// The answers of ten annotators; no other number is defined.
 pub(crate) fn ten_answers(
     path: &Path,

@@ -30,20 +30,14 @@ pub trait BenchmarkSpec: Sync {
     /// The papers' data and the data that is read by default.
     fn splits(&self) -> Splits;
 
-    /// The questions below `root`, in the order of their file, all of them marked with `benchmark`.
+    /// The questions below [`BenchmarkFiles::root`], in the order of their file, all of them marked with [`BenchmarkFiles::benchmark`].
     ///
     /// Every sample goes through [`Problems::keep`] (or [`Problems::keep_member`] where questions count in groups), which
     /// decides whether an unusable one ends the reading.
     ///
     /// # Errors
-    /// When a file is missing or damaged as a whole, or `problems` is strict and a sample is unusable.
-    fn read(
-        &self,
-        benchmark: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError>;
+    /// When a file is missing or damaged as a whole, or [`BenchmarkFiles::problems`] is strict and a sample is unusable.
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError>;
 
     /// The way from the scores of single questions to the number that tables print.
     fn aggregate(&self) -> Aggregate {
@@ -143,6 +137,20 @@ pub trait BenchmarkSpec: Sync {
     fn parquet(&self) -> Option<ParquetCopy> {
         None
     }
+}
+
+/// The files of a benchmark, as [`BenchmarkSpec::read`] gets them.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BenchmarkFiles<'a> {
+    /// The name under which the benchmark is known, for [`Question::benchmark`].
+    pub benchmark: Benchmark,
+    /// The folder of its files.
+    pub root: &'a Path,
+    /// The split and the prompts that are asked for.
+    pub options: &'a ReadOptions,
+    /// Takes the samples that cannot be used.
+    pub problems: &'a mut Problems,
 }
 
 /// The data that the papers' tables print, and the data that is read here by default.

@@ -65,6 +65,13 @@ impl Table {
         Ok(Self { columns, rows })
     }
 
+    /// Whether a field has any text, be it one that stands for a missing value.
+    pub(crate) fn has_text(&self, row: &Row, column: &str) -> bool {
+        let place = self.columns.get(&column.to_lowercase());
+        let field = place.and_then(|place| row.fields.get(*place));
+        field.is_some_and(|field| !field.trim().is_empty())
+    }
+
     /// A field; `None` when the column is absent or the value missing.
     pub(crate) fn get<'a>(&self, row: &'a Row, column: &str) -> Option<&'a str> {
         let place = self.columns.get(&column.to_lowercase())?;

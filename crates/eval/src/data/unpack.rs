@@ -21,7 +21,7 @@ pub struct ParquetCopy {
 }
 
 /// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
-/// [`Benchmark::read`] reads them: the default split, snappy or uncompressed. Gives the number of questions.
+/// [`Benchmark::read`] reads them: every part of the default split. Gives the number of questions.
 /// `progress` is told after each row how many are done, and of how many.
 ///
 /// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames

@@ -16,7 +16,7 @@ const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
 /// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and
 /// `caption_enriched`; the bounding boxes are left behind) as `train` and `val` below `to`, each with `captions.jsonl` and
 /// the pictures as they are, so that training and [`read_captions`](crate::read_captions) read them. At most `limit` rows of each
-/// split, in file order. Gives the number of captions; `progress` is told after each row how many are done, and of how
+/// split, in file order; parts that are absent are not missed. Gives the number of captions; `progress` is told after each row how many are done, and of how
 /// many. The list of a split is written last: a folder with one is whole.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn unpack_captions(
 ) -> Result<usize, EvalError> {
     let mut splits = vec![];
     for (split, folder) in SPLITS {
-        match SplitFiles::open(from, split, false) {
+        match SplitFiles::open_some(from, split, false) {
             Ok(files) => splits.push((files, folder)),
             // Training does without held-out pictures.
             Err(EvalError::NoFiles { .. }) if !splits.is_empty() => {}
@@ -59,8 +59,7 @@ fn one(to: &Path, row: &ParquetRow<'_>) -> Result<String, EvalError> {
     let caption = CAPTIONS.iter().find_map(|name| row.text(name).ok());
     let caption = caption.filter(|text| !text.trim().is_empty());
     let caption = caption.ok_or_else(|| row.unfit(&format!("no caption of `{id}`")))?;
-    let bytes = row.picture();
-    let bytes = bytes.ok_or_else(|| row.unfit(&format!("no picture of `{id}`")))?;
+    let bytes = row.picture()?;
     let format = image::guess_format(bytes).map_err(|error| row.unfit(&error))?;
     let known = ImageFormat::from_path(&id).is_ok_and(|named| named == format);
     let ending = if known {

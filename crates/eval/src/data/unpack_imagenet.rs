@@ -32,7 +32,7 @@ pub fn unpack_imagenet(
         if label >= N_CLASSES {
             return Err(row.unfit(&format!("label {label}")));
         }
-        let bytes = row.picture().ok_or_else(|| row.unfit(&"no picture"))?;
+        let bytes = row.picture()?;
         done += 1;
         let id = format!("ILSVRC2012_val_{done:08}");
         place(to, &format!("ILSVRC/Data/CLS-LOC/val/{id}.JPEG"), bytes)?;

@@ -57,6 +57,7 @@ impl RowHead {
             lo: estimate.lo,
             hi: estimate.hi,
             n: self.n,
+            train_seeds: Vec::new(),
             verdict: None,
             test: None,
         }
@@ -65,6 +66,7 @@ impl RowHead {
     /// The row with its number, which is a difference: with a verdict about "above zero" and a test of its own.
     pub(crate) fn difference(self, estimate: &Estimate, test: Option<PairedTest>) -> Row {
         Row {
+            train_seeds: Vec::new(),
             verdict: Some(Verdict::of(estimate.lo, estimate.hi)),
             test,
             ..self.number(estimate)

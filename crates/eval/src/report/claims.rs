@@ -1,4 +1,4 @@
-//! The claims that a report judges.
+//! Checks of the instrument: claims that are about the small world and not about a method.
 
 use super::cell::Unestimated;
 use super::matrix::Matrix;
@@ -19,9 +19,11 @@ impl Draft {
             id: self.id,
             statement: self.statement,
             verdict: Verdict::of(estimate.lo, estimate.hi),
-            estimate: estimate.value,
-            lo: estimate.lo,
-            hi: estimate.hi,
+            estimate: Some(estimate.value),
+            lo: Some(estimate.lo),
+            hi: Some(estimate.hi),
+            tiers: Default::default(),
+            reason: None,
         }
     }
 }
@@ -51,26 +53,9 @@ impl Pairs {
     }
 }
 
-/// Every claim whose arms are there.
+/// Every check whose arms are there. The claims of the papers are judged elsewhere.
 pub(crate) fn claims<'a>(matrix: &'a Matrix, options: &ReportOptions) -> Vec<Unestimated<'a, Draft>> {
     let mut claims = Vec::new();
-    let rivals = [
-        ("above-random", &options.random, "random tokens"),
-        (
-            "above-gumbel-ste",
-            &options.gumbel,
-            "the same scorer trained by Gumbel top-k with straight-through gradients",
-        ),
-        (
-            "above-cls-attention",
-            &options.cls_attention,
-            "the tokens with the most [CLS] attention",
-        ),
-    ];
-    for (id, rival, what) in rivals {
-        above(matrix, options, id, rival, what, &mut claims);
-    }
-    gap_grows(matrix, options, &mut claims);
     oracles(matrix, options, &mut claims);
     claims
 }
@@ -85,58 +70,6 @@ fn push<'a>(
         target: Draft { id, statement },
         statistic,
     });
-}
-
-/// The method above a rival: on the mean over budgets, and at each budget.
-fn above<'a>(
-    matrix: &'a Matrix,
-    options: &ReportOptions,
-    id: &str,
-    rival: &str,
-    what: &str,
-    claims: &mut Vec<Unestimated<'a, Draft>>,
-) {
-    let pairs = Pairs::new(matrix, &options.method, rival).cells;
-    if pairs.is_empty() {
-        return;
-    }
-    let method = &options.method;
-    let all: Vec<(usize, usize)> = pairs.iter().map(|&(_, i, j)| (i, j)).collect();
-    let mean = move |totals: &[f64]| {
-        let differences = all
-            .iter()
-            .map(|&(i, j)| matrix.average(i, totals) - matrix.average(j, totals));
-        differences.sum::<f64>() / all.len() as f64
-    };
-    push(
-        claims,
-        id.into(),
-        format!("{method} is above {what} (points, mean over budgets)"),
-        Box::new(mean),
-    );
-    for (budget, i, j) in pairs {
-        let at_budget = move |totals: &[f64]| matrix.average(i, totals) - matrix.average(j, totals);
-        let statement = format!("{method} is above {what} at budget {budget} (points)");
-        push(claims, format!("{id}@{budget}"), statement, Box::new(at_budget));
-    }
-}
-
-/// The lead over random tokens at the smallest budget minus that at the largest.
-fn gap_grows<'a>(matrix: &'a Matrix, options: &ReportOptions, claims: &mut Vec<Unestimated<'a, Draft>>) {
-    let pairs = Pairs::new(matrix, &options.method, &options.random).cells;
-    let [(most, a, b), .., (least, c, d)] = pairs.as_slice() else {
-        return;
-    };
-    let (a, b, c, d) = (*a, *b, *c, *d);
-    let growth = move |totals: &[f64]| {
-        let lead = |i, j| matrix.average(i, totals) - matrix.average(j, totals);
-        lead(c, d) - lead(a, b)
-    };
-    let method = &options.method;
-    let statement = format!(
-        "the lead of {method} over random tokens is larger at budget {least} than at {most} (points)"
-    );
-    push(claims, "gap-grows".into(), statement, Box::new(growth));
 }
 
 /// Dropping background costs little, dropping objects costs much, both at the largest budget.

@@ -73,6 +73,7 @@ impl Report {
             tables: tables(names, &shared, &matrix, &paired, options),
             claims: Vec::new(),
             data: sources(&matrix, options),
+            counted: None,
             absent: Vec::new(),
             timings: Vec::new(),
         })

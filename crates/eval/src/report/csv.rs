@@ -82,10 +82,11 @@ fn of_source(source: &Source) -> Vec<String> {
 }
 
 fn of_claim(claim: &Claim) -> Vec<String> {
-    let mut cells = cells(
-        ["claims", &claim.id, "", &claim.statement],
-        [claim.estimate, claim.lo, claim.hi],
-    );
+    let mut cells = ["claims", &claim.id, "", &claim.statement]
+        .map(String::from)
+        .to_vec();
+    let numbers = [claim.estimate, claim.lo, claim.hi];
+    cells.extend(numbers.map(|number| number.map_or(String::new(), |number| number.to_string())));
     cells.extend([String::new(), claim.verdict.to_string()]);
     cells
 }

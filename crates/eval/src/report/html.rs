@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::figures::{Figure, Figures};
-use super::markdown::{circumstances, title};
+use super::markdown::{circumstances, preface, title};
 use super::plots::Plot;
 use super::result::Report;
 use super::text_table::{TextTable, text_tables};
@@ -12,7 +12,7 @@ use super::text_table::{TextTable, text_tables};
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}\
 table{border-collapse:collapse;margin:.5em 0 1.5em;font-variant-numeric:tabular-nums}\
 th,td{border-bottom:1px solid #ddd;padding:.25em .7em;text-align:left}th{border-bottom:2px solid #888}\
-.holds,.better{color:#176b2c;font-weight:600}.fails,.worse{color:#a3161d;font-weight:600}.tie{color:#7a6200}\
+.holds,.better,.equivalent{color:#176b2c;font-weight:600}.fails,.worse{color:#a3161d;font-weight:600}.tie{color:#7a6200}.untestable{color:#777}\
 .wide{overflow-x:auto}svg,img{max-width:100%;height:auto}.note{color:#555}pre{background:#f5f5f5;padding:1em;overflow-x:auto}";
 
 /// The whole report with its plots and figures.
@@ -23,6 +23,9 @@ pub(crate) fn page(report: &Report, plots: &[Plot], figures: &Figures) -> String
         "<h1>{title}</h1>\n<p>{}</p>\n",
         escape(&circumstances(&report.meta))
     );
+    for sentence in preface(report) {
+        body += &format!("<p>{}</p>\n", escape(&sentence));
+    }
     let mut tables = text_tables(report).into_iter();
     if let Some(claims) = tables.next() {
         body += &section(&claims, &note);
@@ -73,7 +76,9 @@ fn section(table: &TextTable, note: &str) -> String {
 /// One cell; verdicts get their colour.
 fn element(tag: &str, text: &str) -> String {
     match text {
-        "holds" | "fails" | "tie" | "better" | "worse" => format!("<{tag} class=\"{text}\">{text}</{tag}>"),
+        "holds" | "fails" | "tie" | "better" | "worse" | "equivalent" | "untestable" => {
+            format!("<{tag} class=\"{text}\">{text}</{tag}>")
+        }
         _ => format!("<{tag}>{}</{tag}>", escape(text)),
     }
 }

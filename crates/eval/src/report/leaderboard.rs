@@ -89,6 +89,7 @@ impl Report {
             )],
             claims: Vec::new(),
             data,
+            counted: None,
             absent: Vec::new(),
             timings: Vec::new(),
         })

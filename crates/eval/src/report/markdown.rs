@@ -1,13 +1,18 @@
 //! The report as Markdown, and its main table for a terminal.
 
+use super::counted::Counted;
 use super::figures::{Figure, Figures};
 use super::result::{Meta, Report};
-use super::text_table::{TextTable, headline_tables, interval, text_tables};
+use super::text_table::{TextTable, headline_tables, text_tables};
+use crate::evidence::{RULES, counted};
 
 /// The whole report, with links to figures.
 pub(crate) fn page(report: &Report, figures: &Figures) -> String {
     let meta = &report.meta;
     let mut page = format!("# {}\n\n{}\n", title(meta), circumstances(meta));
+    for sentence in preface(report) {
+        page += &format!("\n{sentence}\n");
+    }
     for shown in text_tables(report) {
         page += &format!("\n## {}\n\n{}", shown.title, table(&shown));
         if !meta.note.is_empty() {
@@ -38,6 +43,20 @@ pub(crate) fn title(meta: &Meta) -> &str {
     }
 }
 
+/// What stands above the tables: the notes of the run, how many claims have which verdict, by which rules, and which benchmarks
+/// enter averages.
+pub(crate) fn preface(report: &Report) -> Vec<String> {
+    let ledger = report.ledger();
+    let mut sentences = report.meta.notes.clone();
+    let tiers = ledger.tiers();
+    sentences.extend(tiers.iter().map(|&tier| counted(&ledger, tier)));
+    if !tiers.is_empty() {
+        sentences.push(RULES.into());
+    }
+    sentences.extend(report.counted.as_ref().map(Counted::sentence));
+    sentences
+}
+
 /// One sentence on how the report was made.
 pub(crate) fn circumstances(meta: &Meta) -> String {
     format!(
@@ -63,11 +82,11 @@ pub(crate) fn terminal(report: &Report) -> String {
         text += &format!("{}\n{}\n", shown.title, columns(&shown));
     }
     for claim in &report.claims {
-        let number = interval(claim.estimate, claim.lo, claim.hi);
         text += &format!(
-            "{:>5}  {}: {number}\n",
+            "{:>10}  {}: {}\n",
             claim.verdict.to_string(),
-            claim.statement
+            claim.statement,
+            claim.number()
         );
     }
     text

@@ -47,6 +47,8 @@ pub(crate) struct Matrix {
     pub(super) has: Vec<BTreeSet<Benchmark>>,
     /// Benchmarks of every cell.
     pub(crate) common: BTreeSet<Benchmark>,
+    /// Benchmarks that enter averages: those of every cell, or fewer by a rule.
+    pub(crate) counted: BTreeSet<Benchmark>,
     /// The number that guessing earns on the questions of a benchmark, where the records tell how many answers they offer.
     pub(super) guessed: BTreeMap<Benchmark, f64>,
     /// Pictures of a benchmark.
@@ -114,6 +116,7 @@ impl Matrix {
             parts_of,
             subsets_of,
             has,
+            counted: common.clone(),
             common,
             guessed: guessed(records),
             pictures: pictures(records),

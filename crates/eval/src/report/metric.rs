@@ -9,8 +9,12 @@ use crate::data::Benchmark;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Metric {
-    /// Mean over the benchmarks that every arm has, percent of the most.
+    /// Mean over the benchmarks that every arm has and that count, percent of the most.
     Average,
+    /// The average over every benchmark that all arms have, where some do not count.
+    AverageOfAll,
+    /// The average over the benchmarks that count but TextVQA.
+    AverageWithoutTextVqa,
     /// Share of the unpruned model's numbers that is left over these benchmarks, percent.
     Retention,
     /// Mean over an arm's own benchmarks, where some arm lacks one.
@@ -63,8 +67,10 @@ pub enum Metric {
 const CALIBRATION_ERROR: &str = "calibration error";
 
 /// The numbers that belong to no single benchmark.
-const GENERAL: [Metric; 20] = [
+const GENERAL: [Metric; 22] = [
     Metric::Average,
+    Metric::AverageOfAll,
+    Metric::AverageWithoutTextVqa,
     Metric::Retention,
     Metric::RaggedAverage,
     Metric::RaggedRetention,
@@ -126,6 +132,8 @@ impl Metric {
     fn general_text(&self) -> Option<&'static str> {
         Some(match self {
             Self::Average => "average",
+            Self::AverageOfAll => "average of all benchmarks",
+            Self::AverageWithoutTextVqa => "average without TextVQA",
             Self::Retention => "retention",
             Self::RaggedAverage => "ragged average",
             Self::RaggedRetention => "ragged retention",

@@ -105,13 +105,19 @@ impl Matrix {
         self.headline(cell, benchmark, totals) / most
     }
 
-    /// Mean over the benchmarks that every cell has of their numbers in percent of the most; NaN when there is none.
+    /// Mean over the benchmarks that count of their numbers in percent of the most; NaN when there is none.
     pub(crate) fn average(&self, cell: usize, totals: &[f64]) -> f64 {
-        mean(
-            self.common
-                .iter()
-                .map(|&benchmark| self.percent(cell, benchmark, totals)),
-        )
+        self.average_over(self.counted.iter().copied(), cell, totals)
+    }
+
+    /// The same mean over these benchmarks.
+    pub(crate) fn average_over(
+        &self,
+        benchmarks: impl Iterator<Item = Benchmark>,
+        cell: usize,
+        totals: &[f64],
+    ) -> f64 {
+        mean(benchmarks.map(|benchmark| self.percent(cell, benchmark, totals)))
     }
 
     /// The same mean over the benchmarks that the cell has.
@@ -123,9 +129,9 @@ impl Matrix {
         )
     }
 
-    /// Share of the unpruned cell's numbers that is left over the benchmarks that every cell has, percent.
+    /// Share of the unpruned cell's numbers that is left over the benchmarks that count, percent.
     pub(crate) fn retention(&self, cell: usize, full: usize, totals: &[f64]) -> f64 {
-        retention(self.pairs(&self.common, cell, full, totals))
+        retention(self.pairs(&self.counted, cell, full, totals))
     }
 
     /// Share of the unpruned cell's numbers that is left over these benchmarks, percent.

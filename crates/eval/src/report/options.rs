@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::EvidenceOptions;
 use super::prompt_rules::PromptRules;
 use super::result::Absent;
 use crate::cost::ModelShape;
@@ -19,12 +20,12 @@ pub struct ReportOptions {
     pub method: String,
     /// Name of the unpruned arm.
     pub full: String,
-    /// Name of the random arm.
-    pub random: String,
-    /// Name of the arm trained by Gumbel top-k with straight-through gradients.
-    pub gumbel: String,
-    /// Name of the `[CLS]`-attention arm.
-    pub cls_attention: String,
+    /// Name of the arm without a picture.
+    pub text_only: String,
+    /// Points, of percent of the most, by which the unpruned model must be above its level without a picture for a benchmark to
+    /// enter averages; `None` lets every benchmark in, as reports of earlier versions did.
+    #[serde(default = "every_benchmark")]
+    pub average_margin: Option<f64>,
     /// Name of the arm that keeps the most relevant tokens by annotation.
     pub oracle_keep: String,
     /// Name of the arm that keeps the least relevant tokens by annotation.
@@ -46,6 +47,8 @@ pub struct ReportOptions {
     /// The rules that the run's questions and scores follow.
     #[serde(rename = "asked")]
     pub prompt_rules: PromptRules,
+    /// What the ledger of claims needs to know beside the records.
+    pub evidence: EvidenceOptions,
     /// The model whose forward pass is priced; without it the report has no cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostOptions>,
@@ -71,6 +74,11 @@ impl CostOptions {
             bytes_per_value: 2,
         }
     }
+}
+
+/// Settings that were stored before there was a rule mean every benchmark.
+fn every_benchmark() -> Option<f64> {
+    None
 }
 
 impl Default for ReportOptions {
@@ -99,9 +107,8 @@ impl Default for ReportOptions {
             order: order.map(String::from).to_vec(),
             method: "diffprune".into(),
             full: "full".into(),
-            random: "random".into(),
-            gumbel: "gumbel-ste".into(),
-            cls_attention: "cls-attention".into(),
+            text_only: "text-only".into(),
+            average_margin: Some(15.0),
             oracle_keep: "oracle-keep".into(),
             oracle_drop: "oracle-drop".into(),
             downsampled: "downsampled-image".into(),
@@ -111,6 +118,7 @@ impl Default for ReportOptions {
             object_cost: 10.0,
             chance: ChanceLevels::default(),
             prompt_rules: PromptRules::default(),
+            evidence: EvidenceOptions::default(),
             cost: None,
         }
     }

@@ -44,6 +44,7 @@ mod tests {
             lo: value - half,
             hi: value + half,
             n: 1,
+            train_seeds: Vec::new(),
             verdict: None,
             test: None,
         }

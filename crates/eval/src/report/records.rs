@@ -1,23 +1,27 @@
 //! From records to a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answered::Answered;
 use super::cell::{Cell, RowHead, Unestimated, correct};
 use super::claims::claims;
+use super::counted;
 use super::diagnostics::{agreement, calibration, easy_and_hard};
+use super::judge;
 use super::matrix::Matrix;
 use super::metric::Metric;
 use super::options::ReportOptions;
 use super::paired::Paired;
 use super::partial::{beside_partial, partial};
 use super::prices::prices;
-use super::result::{Meta, Report};
+use super::result::{Claim, Meta, Report};
 use super::secondary::secondary;
 use super::sources::sources;
 use super::table::{PairedTest, Row, Table};
 use super::table_id::TableId;
 use crate::EvalError;
+use crate::data::Benchmark;
+use crate::evidence::{ClaimVerdict, Claims, Tier, TierVerdict};
 use crate::run::Record;
 use crate::stats::{Estimate, Statistic};
 
@@ -84,7 +88,9 @@ impl Report {
     pub fn from_records(records: &[Record], meta: Meta, options: &ReportOptions) -> Result<Self, EvalError> {
         let (some_only, whole) = partial(records, options);
         let answered = Answered::new(whole)?;
-        let matrix = Matrix::new(&answered, &options.order);
+        let mut matrix = Matrix::new(&answered, &options.order);
+        let counted = counted::count(&mut matrix, options);
+        let matrix = matrix;
         let paired = Paired::new(&answered, &matrix.cells);
         let (drafts, mut statistics) = split(numbers(&matrix, options));
         let (claims, of_claims) = split(claims(&matrix, options));
@@ -121,23 +127,82 @@ impl Report {
         };
         let mut tables: Vec<Table> = TABLES.into_iter().filter_map(table).collect();
         tables.extend(beside_partial(records, &some_only, options));
-        let claims = claims
+        train_seeds(&mut tables, &answered, &meta, options)?;
+        let of_papers = of_papers(&answered, &matrix, &meta, options)?;
+        let of_instrument = claims
             .into_iter()
             .zip(of_claims)
             .filter(|(_, estimate)| estimate.value.is_finite())
-            .map(|(draft, estimate)| draft.judge(estimate))
-            .collect();
+            .map(|(draft, estimate)| draft.judge(estimate));
+        let claims = of_papers.into_iter().chain(of_instrument).collect();
         let mut meta = meta;
         meta.note += &answered.note();
         Ok(Self {
             meta,
             tables,
             claims,
+            counted,
             data: sources(&matrix, options),
             absent: options.absent.clone(),
             timings: Vec::new(),
         })
     }
+}
+
+/// The claims of the papers and our own; none where the method or the unpruned model did not run.
+fn of_papers(
+    answered: &Answered<'_>,
+    matrix: &Matrix,
+    meta: &Meta,
+    options: &ReportOptions,
+) -> Result<Vec<Claim>, EvalError> {
+    let ran = |arm: &str| matrix.cells.iter().any(|cell| cell.arm == arm);
+    if !ran(&options.method) || !ran(&options.full) {
+        return Ok(Vec::new());
+    }
+    let tier = Tier::of(&meta.tier).unwrap_or(Tier::Mini);
+    let claim = |entry: ClaimVerdict| {
+        let own = entry.tiers.get(&tier).cloned();
+        let own = own.unwrap_or_else(|| TierVerdict::untestable("not judged at this tier"));
+        Claim {
+            id: entry.id,
+            statement: entry.says,
+            verdict: own.verdict,
+            estimate: own.estimate,
+            lo: own.lo,
+            hi: own.hi,
+            tiers: entry.tiers,
+            reason: own.reason,
+        }
+    };
+    let ledger = judge::ledger(answered, matrix, meta, options)?;
+    Ok(ledger.claims.into_iter().map(claim).collect())
+}
+
+/// Notes the seeds of trainings beside every number of a trained arm.
+fn train_seeds(
+    tables: &mut [Table],
+    answered: &Answered<'_>,
+    meta: &Meta,
+    options: &ReportOptions,
+) -> Result<(), EvalError> {
+    let trained = judge::trained(&Claims::builtin()?, meta, options);
+    let mut seeds: BTreeMap<(&str, &str), BTreeSet<u64>> = BTreeMap::new();
+    for record in answered
+        .records
+        .iter()
+        .filter(|record| trained.contains(&record.arm))
+    {
+        let own = seeds.entry((&record.arm, &record.budget)).or_default();
+        own.insert(record.seed);
+    }
+    for row in tables.iter_mut().flat_map(|table| &mut table.rows) {
+        let arm = row.arm.split(" - ").next().unwrap_or_default();
+        if let Some(own) = seeds.get(&(arm, row.budget.as_str())) {
+            row.train_seeds = own.iter().copied().collect();
+        }
+    }
+    Ok(())
 }
 
 /// Targets and statistics apart.
@@ -222,6 +287,28 @@ impl<'a> OfCell<'_, 'a> {
     ) {
         let (main, n) = (TableId::Main, matrix.n_questions);
         self.add(main, Metric::Average, n, move |totals| matrix.average(c, totals));
+        if matrix.counted != matrix.common {
+            self.add(main, Metric::AverageOfAll, n, move |totals| {
+                matrix.average_over(matrix.common.iter().copied(), c, totals)
+            });
+        }
+        let but_textvqa = || {
+            matrix
+                .counted
+                .iter()
+                .copied()
+                .filter(|&other| other != Benchmark::TextVqa)
+        };
+        if (1..matrix.counted.len()).contains(&but_textvqa().count()) {
+            self.add(main, Metric::AverageWithoutTextVqa, n, move |totals| {
+                let rest = matrix
+                    .counted
+                    .iter()
+                    .copied()
+                    .filter(|&other| other != Benchmark::TextVqa);
+                matrix.average_over(rest, c, totals)
+            });
+        }
         if let Some(full) = full {
             self.add(main, Metric::Retention, n, move |totals| {
                 matrix.retention(c, full, totals)

@@ -1,12 +1,16 @@
 //! The one result type, as data.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::counted::Counted;
 use super::metric::Metric;
 use super::table::{Row, Table};
 use super::table_id::TableId;
 use crate::cost::Timing;
 use crate::data::Benchmark;
+use crate::evidence::{Claims, Ledger, Tier, TierVerdict};
 use crate::stats::Verdict;
 
 /// The circumstances under which a report was made. Nothing here depends on the clock: a run that was interrupted ends with the
@@ -29,6 +33,9 @@ pub struct Meta {
     /// Model, position rule and data, in one sentence; printed under every table.
     #[serde(default)]
     pub note: String,
+    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A statement with its verdict.
@@ -36,16 +43,33 @@ pub struct Meta {
 pub struct Claim {
     /// Stable id.
     pub id: String,
-    /// The claim in words; it holds when the estimate is above zero.
+    /// The claim in words; it holds when the estimate is above zero, or lies within a bound.
     pub statement: String,
-    /// Outcome.
+    /// Outcome at the tier of the report.
     pub verdict: Verdict,
-    /// The number that the claim says is above zero.
-    pub estimate: f64,
+    /// The number that the claim says is above zero; `None` where nothing was measured.
+    pub estimate: Option<f64>,
     /// Lower end of its interval.
-    pub lo: f64,
+    pub lo: Option<f64>,
     /// Upper end of its interval.
-    pub hi: f64,
+    pub hi: Option<f64>,
+    /// What each tier says of a claim of the papers, or of ours; empty for checks of the instrument.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tiers: BTreeMap<Tier, TierVerdict>,
+    /// Why there is no verdict, or what to know beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Claim {
+    /// `estimate [lo, hi]`, or a dash where nothing was measured.
+    pub fn number(&self) -> String {
+        match (self.estimate, self.lo, self.hi) {
+            (Some(value), Some(lo), Some(hi)) => super::text_table::interval(value, lo, hi),
+            (Some(value), ..) => format!("{value:.1}"),
+            _ => "–".into(),
+        }
+    }
 }
 
 /// An arm that has no number at a budget, and why.
@@ -93,6 +117,9 @@ pub struct Report {
     /// The data behind the numbers of each benchmark.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<Source>,
+    /// The rule by which benchmarks entered averages; `None` where all did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// Arms that could not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
@@ -105,6 +132,20 @@ impl Report {
     /// The table of that name.
     pub fn table(&self, id: TableId) -> Option<&Table> {
         self.tables.iter().find(|table| table.id == id)
+    }
+
+    /// The claims of the papers and our own with what each tier says; empty where the report has no claims of theirs.
+    pub fn ledger(&self) -> Ledger {
+        if self.claims.iter().all(|claim| claim.tiers.is_empty()) {
+            return Ledger::default();
+        }
+        let mut ledger = Claims::builtin().map_or_else(|_| Ledger::default(), |claims| Ledger::new(&claims));
+        for claim in &self.claims {
+            for (tier, verdict) in &claim.tiers {
+                ledger.enter(&claim.id, *tier, verdict.clone());
+            }
+        }
+        ledger
     }
 
     /// One number of a table.

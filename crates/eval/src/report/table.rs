@@ -24,6 +24,9 @@ pub struct Row {
     pub hi: f64,
     /// Questions behind the number.
     pub n: usize,
+    /// Seeds of the trainings behind the number; empty for arms that are not trained.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub train_seeds: Vec<u64>,
     /// Verdict about "above zero", in tables of differences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -118,6 +121,8 @@ impl<'de> Deserialize<'de> for Table {
             hi: f64,
             n: usize,
             #[serde(default)]
+            train_seeds: Vec<u64>,
+            #[serde(default)]
             verdict: Option<Verdict>,
             #[serde(default)]
             test: Option<PairedTest>,
@@ -132,6 +137,7 @@ impl<'de> Deserialize<'de> for Table {
                 lo: row.lo,
                 hi: row.hi,
                 n: row.n,
+                train_seeds: row.train_seeds,
                 verdict: row.verdict,
                 test: row.test,
             })

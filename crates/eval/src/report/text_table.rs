@@ -25,7 +25,7 @@ const CANNOT: &str = "cannot";
 
 /// Every table of the report, claims first.
 pub(crate) fn text_tables(report: &Report) -> Vec<TextTable> {
-    let mut shown = vec![claims(report)];
+    let mut shown = vec![ledger(report), claims(report)];
     for table in &report.tables {
         shown.extend(of_table(table, report));
         if table.id == TableId::Main {
@@ -146,17 +146,29 @@ fn p_value(p: f64) -> String {
     }
 }
 
-fn claims(report: &Report) -> TextTable {
-    let row = |claim: &Claim| {
-        let number = interval(claim.estimate, claim.lo, claim.hi);
-        vec![claim.statement.clone(), claim.verdict.to_string(), number]
-    };
+/// The ledger of claims; without rows where the report has none.
+fn ledger(report: &Report) -> TextTable {
+    let table = crate::evidence::table(&report.ledger());
     TextTable {
-        title: "Claims".into(),
+        title: table.title,
+        header: table.header,
+        rows: table.rows,
+    }
+}
+
+fn claims(report: &Report) -> TextTable {
+    let row = |claim: &Claim| vec![claim.statement.clone(), claim.verdict.to_string(), claim.number()];
+    TextTable {
+        title: "Checks of the small world".into(),
         header: ["claim", "verdict", "estimate [95 % interval]"]
             .map(String::from)
             .to_vec(),
-        rows: report.claims.iter().map(row).collect(),
+        rows: report
+            .claims
+            .iter()
+            .filter(|claim| claim.tiers.is_empty())
+            .map(row)
+            .collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use diffprune_vlm_adapters::write_atomic;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::Key;
 use crate::EvalError;
@@ -14,6 +14,43 @@ pub(crate) struct Failure {
     pub(crate) key: Key,
     pub(crate) image: String,
     pub(crate) error: EvalError,
+}
+
+/// An answer that a run could not give, as the list beside its records has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Unanswered {
+    /// The arm.
+    pub arm: String,
+    /// The budget.
+    pub budget: String,
+    /// The arm's seed.
+    pub seed: u64,
+    /// The benchmark.
+    pub benchmark: crate::data::Benchmark,
+    /// Id of the question.
+    pub question: String,
+    /// Name of the picture.
+    pub image: String,
+    /// The reason.
+    pub error: String,
+}
+
+/// The answers that are missing beside a record file, in the order of the list; none without a list.
+///
+/// # Errors
+/// When the list cannot be read.
+pub fn failures_of(records: &Path) -> Result<Vec<Unanswered>, EvalError> {
+    let path = list_of(records);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(EvalError::io(&path, "read", error)),
+    };
+    let parse = |(i, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|error| EvalError::line(&path, i + 1, error.to_string(), "a failure of a run"))
+    };
+    text.lines().enumerate().map(parse).collect()
 }
 
 /// One line of the list of failures.
@@ -47,7 +84,7 @@ pub(crate) fn guarded(work: impl FnOnce() -> Result<(), EvalError>) -> Result<()
 }
 
 /// The list of the failures of a record file: `records.jsonl` has `records.failed.jsonl`.
-pub(crate) fn list_of(records: &Path) -> PathBuf {
+pub fn list_of(records: &Path) -> PathBuf {
     records.with_extension("failed.jsonl")
 }
 

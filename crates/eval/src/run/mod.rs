@@ -19,6 +19,7 @@ mod workers;
 mod yes_no;
 
 pub use arm::{Arm, ArmInput, Truth};
+pub use failures::{Unanswered, failures_of, list_of as failure_list};
 pub use leave_one_out::leave_one_out;
 pub use record::{Record, RecordFile};
 pub use runner::{Annotations, Run, RunOptions};

@@ -83,25 +83,8 @@ impl Bootstrap {
     /// should, which is much where a number is made of many small strata (Rao and Wu 1988). Undefined values (NaN) of a resample are left out. A statistic that
     /// no resample defines gets an interval of no width.
     pub fn intervals(&self, strata: &[Stratum], statistics: &[Statistic<'_>]) -> Vec<Estimate> {
-        let n_columns = strata
-            .iter()
-            .map(|stratum| stratum.columns.end)
-            .max()
-            .unwrap_or(0);
-        let mut totals = vec![0.0; n_columns];
-        for stratum in strata {
-            stratum.add_to(&mut totals, &vec![1.0; stratum.n_clusters()]);
-        }
-        let draws: Vec<usize> = (0..strata.len()).map(|place| n_draws(strata, place)).collect();
-        let rows: Vec<Vec<f64>> = (0..self.resamples)
-            .into_par_iter()
-            .map(|resample| {
-                let totals = self.resampled(strata, &draws, n_columns, resample as u64);
-                statistics.iter().map(|statistic| statistic(&totals)).collect()
-            })
-            .collect();
-        let estimate = |(place, statistic): (usize, &Statistic<'_>)| {
-            let value = statistic(&totals);
+        let (values, rows) = self.draws(strata, statistics);
+        let estimate = |(place, value): (usize, f64)| {
             let mut drawn: Vec<f64> = rows
                 .iter()
                 .map(|row| row[place])
@@ -116,7 +99,32 @@ impl Bootstrap {
                 hi: hi.unwrap_or(value),
             }
         };
-        statistics.iter().enumerate().map(estimate).collect()
+        values.into_iter().enumerate().map(estimate).collect()
+    }
+
+    /// The statistics of the data, and those of each resample (`resamples` rows), by the same draws as
+    /// [`intervals`](Self::intervals).
+    pub(crate) fn draws(
+        &self,
+        strata: &[Stratum],
+        statistics: &[Statistic<'_>],
+    ) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let n_columns = strata
+            .iter()
+            .map(|stratum| stratum.columns.end)
+            .max()
+            .unwrap_or(0);
+        let mut totals = vec![0.0; n_columns];
+        for stratum in strata {
+            stratum.add_to(&mut totals, &vec![1.0; stratum.n_clusters()]);
+        }
+        let draws: Vec<usize> = (0..strata.len()).map(|place| n_draws(strata, place)).collect();
+        let all = |totals: &[f64]| statistics.iter().map(|statistic| statistic(totals)).collect();
+        let rows = (0..self.resamples)
+            .into_par_iter()
+            .map(|resample| all(&self.resampled(strata, &draws, n_columns, resample as u64)))
+            .collect();
+        (all(&totals), rows)
     }
 
     /// Column sums of one resample; its random numbers depend on the seed and its number alone.

@@ -1,10 +1,10 @@
-//! What an interval says.
+//! What an interval says, or why there is none.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Outcome of a claim "the estimate is above zero".
+/// Outcome of a claim: of "the estimate is above zero", or of "the estimate lies within a bound".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -12,8 +12,12 @@ pub enum Verdict {
     Holds,
     /// The whole interval lies below zero.
     Fails,
-    /// The interval covers zero.
+    /// The interval covers zero, or an end of the bound.
     Tie,
+    /// The whole interval lies within the bound: what a claim of equivalence says holds.
+    Equivalent,
+    /// Nothing here can judge the claim.
+    Untestable,
 }
 
 impl Verdict {
@@ -28,23 +32,41 @@ impl Verdict {
         }
     }
 
-    /// The same about a difference of two arms: `better`, `worse` or `tie`.
+    /// Every verdict.
+    pub const ALL: [Self; 5] = [
+        Self::Holds,
+        Self::Equivalent,
+        Self::Tie,
+        Self::Fails,
+        Self::Untestable,
+    ];
+
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Fails => "fails",
+            Self::Tie => "tie",
+            Self::Equivalent => "equivalent",
+            Self::Untestable => "untestable",
+        }
+    }
+
+    /// The same about a difference of two arms: `better`, `worse`, `tie`, `equivalent` or `untestable`.
     pub fn compared(self) -> &'static str {
         match self {
             Self::Holds => "better",
             Self::Fails => "worse",
             Self::Tie => "tie",
+            Self::Equivalent => "equivalent",
+            Self::Untestable => "untestable",
         }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Holds => "holds",
-            Self::Fails => "fails",
-            Self::Tie => "tie",
-        })
+        f.write_str(self.name())
     }
 }
 

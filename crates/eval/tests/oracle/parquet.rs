@@ -8,6 +8,7 @@ use diffprune_eval::{
     Benchmark, EvalError, ImageNet, Reference, read_captions, unpack_captions, unpack_imagenet,
     unpack_parquet,
 };
+use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -187,7 +188,12 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
     let damaged: [(&str, &[u8], Option<&str>, &str); 4] = [
         ("b", &picture, None, "no caption of `b`"),
         ("b", &picture, Some("  "), "no caption of `b`"),
-        ("b", b"no picture", Some("a text"), "unfit parquet"),
+        (
+            "b",
+            b"no picture",
+            Some("a text"),
+            "10 bytes in column image that are no picture",
+        ),
         ("../../b", &picture, Some("a text"), "leaves the folder"),
     ];
     for (id, bytes, caption, wanted) in damaged {
@@ -253,6 +259,134 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     classified(&from.join("validation-00001-of-00002.parquet"), &[(&picture, -1)]);
     let error = unpack_imagenet(&from, &to.join("other"), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("00001-of-00002.parquet:1:"), "{error}");
+}
+
+/// Writes pictures, absent ones as null, and labels, behind a column of other bytes, in a compression.
+fn with_thumbnails(path: &Path, pictures: &[Option<&[u8]>], compression: Compression) {
+    let schema = "message schema { required binary thumbnail; optional group image { optional binary bytes; } \
+                  required int64 label; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder().set_compression(compression).build();
+    let file = fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let thumbnails: Vec<ByteArray> = pictures.iter().map(|_| ByteArray::from(vec![1, 2, 3])).collect();
+    let bytes: Vec<ByteArray> = pictures
+        .iter()
+        .flatten()
+        .map(|bytes| ByteArray::from(bytes.to_vec()))
+        .collect();
+    let levels: Vec<i16> = pictures
+        .iter()
+        .map(|bytes| if bytes.is_some() { 2 } else { 1 })
+        .collect();
+    for (values, levels) in [(&thumbnails, None), (&bytes, Some(levels.as_slice()))] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(values, levels, None)
+            .unwrap();
+        column.close().unwrap();
+    }
+    let labels: Vec<i64> = (0..pictures.len() as i64).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int64Type>()
+        .write_batch(&labels, None, None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn pictures_come_from_their_own_column_or_are_refused_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path(), folder.path().join("out"));
+    let file = from.join("validation-00000-of-00001.parquet");
+    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::ZSTD(Default::default()),
+        Compression::GZIP(Default::default()),
+        Compression::LZ4_RAW,
+        Compression::BROTLI(Default::default()),
+    ] {
+        with_thumbnails(&file, &[Some(&picture), Some(&picture)], compression);
+        assert_eq!(
+            unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(),
+            2,
+            "{compression}"
+        );
+        let found = ImageNet::read(&to, true).unwrap();
+        assert!(
+            found
+                .samples
+                .iter()
+                .all(|sample| fs::read(&sample.image).unwrap() == picture)
+        );
+    }
+    let bad: [(Option<&[u8]>, &str); 3] = [
+        (None, "no bytes in column image"),
+        (Some(b"GIF89a\x01\x00\x01\x00"), "a gif file in column image"),
+        (
+            Some(b"\x00\x01\x02\x03"),
+            "4 bytes in column image that are no picture",
+        ),
+    ];
+    for (bytes, wanted) in bad {
+        with_thumbnails(&file, &[Some(&picture), bytes], Compression::UNCOMPRESSED);
+        let error = unpack_imagenet(from, &to, &mut |_, _| ())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(wanted) && error.contains(".parquet:2:"), "{error}");
+    }
+}
+
+#[test]
+fn every_part_of_a_split_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path(), folder.path().join("out"));
+    let picture = fs::read(dataset("gqa").join("data/images/n100001.jpg")).unwrap();
+    let rows: [(&[u8], i64); 1] = [(&picture, 3)];
+    let parts = |folder: &Path, names: &[&str]| {
+        fs::create_dir_all(folder).unwrap();
+        for name in names {
+            classified(&folder.join(name), &rows);
+        }
+    };
+    parts(
+        from,
+        &[
+            "validation-00000-of-00003.parquet",
+            "validation-00002-of-00003.parquet",
+        ],
+    );
+    let error = unpack_imagenet(from, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("2 of 3") && error.contains("00001"), "{error}");
+    parts(from, &["validation-00001-of-00003.parquet"]);
+    assert_eq!(unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(), 3);
+    // As the hub converts data sets: the folder has the name of the split.
+    let converted = folder.path().join("converted/default/validation");
+    parts(&converted, &["0000.parquet", "0002.parquet"]);
+    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("00001"), "{error}");
+    parts(&converted, &["0001.parquet"]);
+    assert_eq!(unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap(), 3);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+    fs::write(converted.join("0001.parquet"), pointer).unwrap();
+    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("git lfs pull") && error.contains("0001.parquet"),
+        "{error}"
+    );
 }
 
 #[test]

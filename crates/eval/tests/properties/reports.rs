@@ -439,8 +439,8 @@ fn reports_of_earlier_versions_are_read() {
     let settings = serde_json::json!({"method": "mine", "full": "all of it"});
     let options: ReportOptions = serde_json::from_value(settings).unwrap();
     assert_eq!(
-        (options.method.as_str(), options.random.as_str()),
-        ("mine", "random")
+        (options.method.as_str(), options.text_only.as_str()),
+        ("mine", "text-only")
     );
 }
 

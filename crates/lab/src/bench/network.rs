@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use diffprune::pruning::Observed;
 use diffprune::vlm::{
-    Encoded, GenerateOptions, Hooks, ImageShape, LlavaConfig, LlavaModel, LlavaNextConfig, Pixels,
+    Encoded, GenerateOptions, Hooks, ImageShape, LlavaConfig, LlavaModel, LlavaNextConfig, Pixels, Prompts,
     Qwen25VlConfig, Qwen25VlModel, Reader, TextBatch, Turn, VisualInput, VisualSequence,
 };
 use diffprune::{Family, Grid, Layout, PositionRule, Signals, Vlm, VlmError};
@@ -276,13 +276,7 @@ impl Vlm for Network {
         self.reader().losses(batch, visual)
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.reader().generate_with(prompts, visual, options, hooks)
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.reader().generate_with(prompts, hooks)
     }
 }

@@ -1,6 +1,6 @@
 //! The page over the reports of several models.
 
-use diffprune_eval::{Absent, Benchmark, Metric, Report, Row, TableId, Verdict};
+use diffprune_eval::{Absent, Benchmark, Ledger, Metric, Report, Row, TableId, Verdict};
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -19,6 +19,10 @@ pub fn index_page(reports: &[ModelReport]) -> String {
                     official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
                     covers zero is a tie. Nothing here is a number of the papers.\n"
         .to_string();
+    let shared = shared_notes(reports);
+    for note in &shared {
+        page += &format!("\n{note}\n");
+    }
     page += "\n| model | table | report | holds | tie | fails |\n|---|---|---|---|---|---|\n";
     for ModelReport { folder, report } in reports {
         let count = |verdict| {
@@ -39,11 +43,32 @@ pub fn index_page(reports: &[ModelReport]) -> String {
             count(Verdict::Fails).to_string(),
         ]);
     }
+    let ledgers: Vec<(String, Ledger)> = reports
+        .iter()
+        .map(|shown| (text(&shown.report, "model"), shown.report.ledger()))
+        .collect();
+    let named: Vec<(&str, &Ledger)> = ledgers
+        .iter()
+        .map(|(model, ledger)| (model.as_str(), ledger))
+        .collect();
+    let together = Ledger::together(&named);
+    if !together.claims.is_empty() {
+        page += &format!("\n{}", together.to_markdown());
+    }
     page += &claims(reports);
     for report in reports {
-        page += &section(report);
+        page += &section(report, &shared);
     }
     page
+}
+
+/// The notes that every report has.
+fn shared_notes(reports: &[ModelReport]) -> Vec<&String> {
+    let Some((first, others)) = reports.split_first() else {
+        return Vec::new();
+    };
+    let everywhere = |note: &&String| others.iter().all(|other| other.report.meta.notes.contains(*note));
+    first.report.meta.notes.iter().filter(everywhere).collect()
 }
 
 /// Every claim with its verdict on each model.
@@ -56,18 +81,14 @@ fn claims(reports: &[ModelReport]) -> String {
     }
     let models: Vec<String> = reports.iter().map(|shown| text(&shown.report, "model")).collect();
     let mut table = format!(
-        "\n## Claims\n\n{}",
+        "\n## Claims by model\n\n{}",
         head(&[vec!["claim".to_string()], models].concat())
     );
     for (id, statement) in statements {
         let verdict = |shown: &ModelReport| {
             let claim = shown.report.claims.iter().find(|claim| claim.id == id);
             claim.map_or(NOTHING.to_string(), |claim| {
-                format!(
-                    "{}: {}",
-                    claim.verdict,
-                    number(claim.estimate, claim.lo, claim.hi)
-                )
+                format!("{}: {}", claim.verdict, claim.number())
             })
         };
         let verdicts = reports.iter().map(verdict).collect();
@@ -77,7 +98,7 @@ fn claims(reports: &[ModelReport]) -> String {
 }
 
 /// One model: a table for each budget, what cannot run, and the leave-one-out oracle on its questions.
-fn section(shown: &ModelReport) -> String {
+fn section(shown: &ModelReport, notes_above: &[&String]) -> String {
     let report = &shown.report;
     let config = &report.meta.config;
     let budgets = list(&config["lineup"]["budgets"]);
@@ -93,6 +114,14 @@ fn section(shown: &ModelReport) -> String {
         text(report, "table"),
         report.meta.note
     );
+    for note in report
+        .meta
+        .notes
+        .iter()
+        .filter(|note| !notes_above.contains(note))
+    {
+        page += &format!("\n{note}\n");
+    }
     let benchmarks = Benchmark::ALL.map(Metric::Benchmark);
     for budget in &budgets {
         let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
@@ -178,7 +207,7 @@ fn partial(report: &Report, budgets: &[String]) -> String {
     for arm in [
         "full",
         "diffprune",
-        "gumbel-ste",
+        "gumbel-noise",
         "random",
         "oracle-keep",
         "oracle-loo",

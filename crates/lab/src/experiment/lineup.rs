@@ -1,9 +1,14 @@
 //! The methods that are compared on a model.
 
 use diffprune::vlm::Family;
-use diffprune::{Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method};
+use diffprune::{
+    Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method, variants,
+};
 use diffprune_baselines::{Baseline, Encoder, Fidelity, registry};
 use serde::{Deserialize, Serialize};
+
+use super::{Ablations, Learned, Plan};
+use crate::arms::AT_BUDGET;
 
 /// The comparison on one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,40 +23,49 @@ pub struct Lineup {
     pub arms: Vec<String>,
 }
 
-/// A method that is trained for the comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Learned {
-    /// The name of its arm.
-    pub arm: String,
-    /// The method.
-    pub method: Method,
-    /// Seeds of its trainings, over which the arm is averaged; empty for the seed of the experiment alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seeds: Vec<u64>,
-}
+/// The rows of Tables 2 and 3 that act inside the language model. `pyramiddrop-published` stands for its row: its authors
+/// publish shares and no schedule for a budget.
+const INSIDE_IN_TABLE_2: [&str; 4] = ["fastv", "fastv-kept", "pyramiddrop-published", "dart"];
+const INSIDE_IN_TABLE_3: [&str; 2] = ["fastv", "fastv-kept"];
+
+/// The arms of Table 5 beside the Gumbel contrast.
+const VARIANTS_OF_TABLE_5: [&str; 2] = ["diffprune-scale", "diffprune-global"];
+
+/// Longer trainings of DiffPrune, in updates.
+const LONGER: [usize; 2] = [240, 960];
 
 impl Lineup {
-    /// The comparison on models of a family.
+    /// The comparison on models of a family, trained with seeds from `seed` on.
     ///
-    /// LLaVA-1.5 and unknown families: every method of the registry and every learned rival at three budgets (Table 1).
-    /// LLaVA-NeXT (Table 2, one budget) and Qwen2.5-VL (Table 3): the published methods before the language model, as their
-    /// authors' code has them.
-    pub fn of(family: Family) -> Self {
+    /// LLaVA-1.5 and unknown families: every method of the registry, every learned rival and the ablations of the plan at three
+    /// budgets (Tables 1 and 5). LLaVA-NeXT (Table 2, one budget) and Qwen2.5-VL (Table 3): DiffPrune and its contrasts, the
+    /// published methods before the language model, as their authors' code has them, and the rows of the table inside it.
+    pub fn of(family: Family, plan: &Plan, seed: u64) -> Self {
         let every = !matches!(family, Family::LlavaNext | Family::Qwen25Vl);
-        let (table, budgets) = match family {
-            Family::LlavaNext => ("Table 2", vec![Budget::rate(1, 9)]),
-            Family::Qwen25Vl => ("Table 3", thirds()),
-            _ => ("Table 1", thirds()),
+        let all_ablations = plan.ablations == Ablations::All;
+        let (table, mut budgets, inside) = match family {
+            Family::LlavaNext => ("Table 2", vec![Budget::rate(1, 9)], &INSIDE_IN_TABLE_2[..]),
+            Family::Qwen25Vl => ("Table 3", thirds(), &INSIDE_IN_TABLE_3[..]),
+            _ => ("Table 1", thirds(), &[][..]),
         };
-        let learned = if every { all_learned() } else { core() };
-        let mut arms: Vec<String> = ["full", "diffprune", "diffprune-reindexed"]
-            .map(String::from)
-            .to_vec();
-        for rival in &learned[1..] {
-            arms.push(rival.arm.clone());
-            if rival.method.decides_on_the_count() {
-                arms.push(format!("{}-at-budget", rival.arm));
-            }
+        if every && all_ablations {
+            // ID-Selection's smallest budget: 16 of 576.
+            budgets.push(Budget::rate(1, 36));
+        }
+        let learned = match every {
+            true => on_the_first_model(plan),
+            false => core(plan),
+        };
+        let learned: Vec<Learned> = learned
+            .into_iter()
+            .map(|(learned, count)| Learned {
+                seeds: (seed..seed + count.max(1)).collect(),
+                ..learned
+            })
+            .collect();
+        let mut arms = vec!["full".to_string()];
+        for learned in &learned {
+            arms.extend(names_of(learned));
         }
         let encoder = match family {
             Family::Qwen25Vl => Encoder::WithoutClass,
@@ -60,15 +74,13 @@ impl Lineup {
         let chosen = |baseline: &&Baseline| {
             baseline.paper.is_none()
                 || every
+                || inside.contains(&baseline.name)
                 || (is_before_the_model(baseline) && baseline.is_for(encoder) && is_default(baseline))
         };
-        let (published, controls): (Vec<_>, Vec<_>) = registry()
+        let (published, controls): (Vec<&Baseline>, Vec<&Baseline>) = registry()
             .iter()
             .filter(chosen)
             .partition(|baseline| baseline.paper.is_some());
-        let names = |list: &[&Baseline]| list.iter().map(|b| b.name.to_string()).collect::<Vec<_>>();
-        arms.extend(names(&published));
-        arms.extend(names(&controls));
         let others = [
             "oracle-loo",
             "downsampled-image",
@@ -77,6 +89,12 @@ impl Lineup {
             "blank-image",
             "text-only",
         ];
+        arms.extend(
+            published
+                .iter()
+                .chain(&controls)
+                .map(|baseline| baseline.name.to_string()),
+        );
         arms.extend(others.map(String::from));
         Self {
             table: table.into(),
@@ -85,37 +103,41 @@ impl Lineup {
             arms,
         }
     }
-}
 
-impl Lineup {
-    /// The same line-up with `count` trainings of each method that has no seeds of its own, from `first` on.
+    /// The same line-up with an arm `NAME-tuned` behind each method whose tuning chose another recipe than the declared one.
     #[must_use]
-    pub fn with_training_seeds(mut self, first: u64, count: u64) -> Self {
-        if count > 1 {
-            let without = self.learned.iter_mut().filter(|learned| learned.seeds.is_empty());
-            without.for_each(|learned| learned.seeds = (first..first + count).collect());
+    pub fn tuned<'t>(mut self, chosen: impl IntoIterator<Item = (&'t str, super::Recipe)>) -> Self {
+        for (arm, recipe) in chosen {
+            let Some(place) = self.learned.iter().position(|learned| learned.arm == arm) else {
+                continue;
+            };
+            let untuned = &self.learned[place];
+            let tuned = Learned {
+                arm: format!("{arm}-tuned"),
+                recipe: Some(recipe),
+                ..untuned.clone()
+            };
+            let behind = names_of(untuned)
+                .last()
+                .and_then(|last| self.arms.iter().position(|name| name == last));
+            let at = behind.map_or(self.arms.len(), |behind| behind + 1);
+            self.arms.splice(at..at, names_of(&tuned));
+            self.learned.insert(place + 1, tuned);
         }
         self
     }
 }
 
-impl Learned {
-    /// A method under the name of its arm, trained once, with the seed of the experiment.
-    pub fn new(arm: impl Into<String>, method: Method) -> Self {
-        Self {
-            arm: arm.into(),
-            method,
-            seeds: Vec::new(),
-        }
+/// The arms of a trained method.
+fn names_of(learned: &Learned) -> Vec<String> {
+    let mut names = vec![learned.arm.clone()];
+    if learned.arm == "diffprune" {
+        names.push("diffprune-reindexed".into());
     }
-
-    /// The seeds of its trainings in an experiment of that seed.
-    pub fn training_seeds(&self, experiment: u64) -> Vec<u64> {
-        match self.seeds.is_empty() {
-            true => vec![experiment],
-            false => self.seeds.clone(),
-        }
+    if learned.method.decides_on_the_count() {
+        names.push(format!("{}{AT_BUDGET}", learned.arm));
     }
+    names
 }
 
 /// 66.7, 77.8 and 88.9 % pruned.
@@ -123,26 +145,78 @@ fn thirds() -> Vec<Budget> {
     vec![Budget::rate(1, 3), Budget::rate(2, 9), Budget::rate(1, 9)]
 }
 
-/// DiffPrune and the controlled contrast.
-fn core() -> Vec<Learned> {
-    let contrast = GumbelSte::new(GumbelBackward::Identity).into();
-    [("diffprune", Method::default()), ("gumbel-ste", contrast)]
-        .map(learned)
-        .to_vec()
+/// DiffPrune and its contrasts, each with its number of seeds.
+fn core(plan: &Plan) -> Vec<(Learned, u64)> {
+    let (identity, soft) = (GumbelBackward::Identity, GumbelBackward::Soft);
+    let mut methods: Vec<(&str, Method)> = vec![
+        ("diffprune", Method::default()),
+        ("gumbel-noise", GumbelSte::noise(identity).into()),
+        ("gumbel-gathered", GumbelSte::gathered(identity).into()),
+    ];
+    if plan.ablations == Ablations::All {
+        methods.push(("gumbel-noise-soft", GumbelSte::noise(soft).into()));
+        methods.push(("gumbel-gathered-soft", GumbelSte::gathered(soft).into()));
+    }
+    methods
+        .into_iter()
+        .map(|(arm, method)| (Learned::new(arm, method), plan.training_seeds))
+        .collect()
 }
 
-fn all_learned() -> Vec<Learned> {
-    let rivals = [
+/// All that is trained on the first model, each with its number of seeds.
+fn on_the_first_model(plan: &Plan) -> Vec<(Learned, u64)> {
+    let mut all = core(plan);
+    let mut add = |learned: Learned, seeds: u64| all.push((learned, seeds));
+    add(
+        Learned::new("gumbel-ste", GumbelSte::new(GumbelBackward::Identity)),
+        plan.training_seeds,
+    );
+    if plan.ablations == Ablations::All {
+        let soft = GumbelSte::new(GumbelBackward::Soft);
+        add(Learned::new("gumbel-ste-soft", soft), plan.training_seeds);
+    }
+    for variant in variants() {
+        let wanted = match plan.ablations {
+            Ablations::None => false,
+            Ablations::Papers => VARIANTS_OF_TABLE_5.contains(&variant.name),
+            Ablations::All => true,
+        };
+        if wanted {
+            add(Learned::variant(variant.name), plan.training_seeds);
+        }
+    }
+    if plan.ablations == Ablations::All {
+        let own_budgets = Learned {
+            own_budgets: true,
+            ..Learned::new("diffprune-own-budget", Method::default())
+        };
+        add(own_budgets, plan.training_seeds);
+        for steps in LONGER {
+            let longer = Learned {
+                steps: Some(steps),
+                ..Learned::new(format!("diffprune-{steps}"), Method::default())
+            };
+            add(longer, plan.training_seeds);
+        }
+    }
+    let at_a_budget: [(&str, Method); 3] = [
         ("dynamic-vit", DynamicVit::default().into()),
         ("dynamic-llava", DynamicLlava::default().into()),
         ("atp", Atp::default().into()),
-        ("glimpse-prune", GlimpsePrune::default().into()),
     ];
-    core().into_iter().chain(rivals.map(learned)).collect()
-}
-
-fn learned((arm, method): (&str, Method)) -> Learned {
-    Learned::new(arm, method)
+    for (arm, method) in at_a_budget {
+        let learned = Learned {
+            own_budgets: plan.own_budgets,
+            ..Learned::new(arm, method)
+        };
+        add(learned, plan.rival_seeds);
+    }
+    // It learns from boxes and knows no budget in training.
+    add(
+        Learned::new("glimpse-prune", GlimpsePrune::default()),
+        plan.rival_seeds,
+    );
+    all
 }
 
 fn is_before_the_model(baseline: &Baseline) -> bool {
@@ -159,59 +233,178 @@ fn is_default(baseline: &Baseline) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experiment::Recipe;
 
-    #[test]
-    fn the_first_table_has_every_method() {
-        let lineup = Lineup::of(Family::Llava15);
-        for baseline in registry() {
-            assert!(
-                lineup.arms.iter().any(|arm| arm == baseline.name),
-                "{}",
-                baseline.name
-            );
-        }
-        for arm in [
-            "gumbel-ste",
-            "dynamic-vit",
-            "dynamic-llava",
-            "atp-at-budget",
-            "glimpse-prune-at-budget",
-        ] {
-            assert!(lineup.arms.iter().any(|name| name == arm), "{arm}");
-        }
-        assert_eq!(Lineup::of(Family::Other("some-other")), lineup);
+    fn of(family: Family, plan: &Plan) -> Lineup {
+        Lineup::of(family, plan, 0)
+    }
+
+    fn has(lineup: &Lineup, arm: &str) -> bool {
+        lineup.arms.iter().any(|name| name == arm)
+    }
+
+    fn plans() -> [Plan; 4] {
+        [Plan::quick(), Plan::default(), Plan::full(), Plan::smallest()]
     }
 
     #[test]
-    fn the_other_tables_have_the_methods_before_the_model() {
-        let (next, qwen) = (Lineup::of(Family::LlavaNext), Lineup::of(Family::Qwen25Vl));
-        assert_eq!(next.budgets, [Budget::rate(1, 9)]);
-        assert_eq!(qwen.budgets, thirds());
-        let has = |lineup: &Lineup, arm: &str| lineup.arms.iter().any(|name| name == arm);
-        for arm in ["divprune", "cdpruner", "gumbel-ste", "oracle-keep", "random"] {
-            assert!(has(&next, arm) && has(&qwen, arm), "{arm}");
+    fn the_first_table_has_every_method() {
+        for plan in plans() {
+            let lineup = of(Family::Llava15, &plan);
+            for baseline in registry() {
+                assert!(has(&lineup, baseline.name), "{}", baseline.name);
+            }
+            for arm in [
+                "gumbel-noise",
+                "gumbel-gathered",
+                "gumbel-ste",
+                "dynamic-vit",
+                "dynamic-llava",
+                "atp-at-budget",
+                "glimpse-prune-at-budget",
+            ] {
+                assert!(has(&lineup, arm), "{arm}");
+            }
+            assert_eq!(of(Family::Other("some-other"), &plan), lineup);
         }
-        for arm in ["fastv", "dart", "dynamic-vit"] {
-            assert!(!has(&next, arm) && !has(&qwen, arm), "{arm}");
+    }
+
+    #[test]
+    fn table_5_grows_with_the_plan() {
+        let [quick, default, full, _] = plans().map(|plan| of(Family::Llava15, &plan));
+        for arm in VARIANTS_OF_TABLE_5 {
+            assert!(
+                !has(&quick, arm) && has(&default, arm) && has(&full, arm),
+                "{arm}"
+            );
         }
-        for arm in ["holov", "visionzip", "prumerge", "prumerge-plus"] {
-            let variant = format!("{arm}-qwen");
-            assert!(has(&next, arm) && !has(&next, &variant), "{arm}");
-            assert!(has(&qwen, &variant) && !has(&qwen, arm), "{arm}");
+        for variant in variants() {
+            assert!(has(&full, variant.name), "{}", variant.name);
         }
-        for lineup in [&next, &qwen] {
-            assert!(!lineup.arms.iter().any(|arm| arm.contains("corrected")));
+        for arm in [
+            "gumbel-noise-soft",
+            "gumbel-gathered-soft",
+            "diffprune-own-budget",
+            "diffprune-240",
+        ] {
+            assert!(!has(&default, arm) && has(&full, arm), "{arm}");
         }
+        assert_eq!(default.budgets, thirds());
+        assert_eq!(full.budgets[3], Budget::rate(1, 36));
+    }
+
+    #[test]
+    fn the_other_tables_have_their_own_rows() {
+        for plan in plans() {
+            let (next, qwen) = (of(Family::LlavaNext, &plan), of(Family::Qwen25Vl, &plan));
+            assert_eq!(next.budgets, [Budget::rate(1, 9)]);
+            assert_eq!(qwen.budgets, thirds());
+            for arm in [
+                "divprune",
+                "cdpruner",
+                "gumbel-noise",
+                "gumbel-gathered",
+                "oracle-keep",
+                "random",
+                "fastv",
+            ] {
+                assert!(has(&next, arm) && has(&qwen, arm), "{arm}");
+            }
+            for arm in ["dart", "pyramiddrop-published"] {
+                assert!(has(&next, arm) && !has(&qwen, arm), "{arm}");
+            }
+            for arm in [
+                "pyramiddrop",
+                "sparsevlm",
+                "dart-average",
+                "dynamic-vit",
+                "diffprune-scale",
+            ] {
+                assert!(!has(&next, arm) && !has(&qwen, arm), "{arm}");
+            }
+            for arm in ["holov", "visionzip", "prumerge", "prumerge-plus"] {
+                let variant = format!("{arm}-qwen");
+                assert!(has(&next, arm) && !has(&next, &variant), "{arm}");
+                assert!(has(&qwen, &variant) && !has(&qwen, arm), "{arm}");
+            }
+            for lineup in [&next, &qwen] {
+                assert!(!lineup.arms.iter().any(|arm| arm.contains("corrected")));
+            }
+        }
+    }
+
+    #[test]
+    fn contrasts_share_the_seeds_of_the_method() {
+        for plan in plans() {
+            for family in Family::ALL {
+                let lineup = Lineup::of(family, &plan, 5);
+                for learned in &lineup.learned {
+                    let first = learned.seeds.first().copied();
+                    assert_eq!(first, Some(5), "{}", learned.arm);
+                    if learned.arm.starts_with("gumbel") || learned.arm.starts_with("diffprune") {
+                        assert_eq!(learned.seeds.len() as u64, plan.training_seeds, "{}", learned.arm);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The numbers of `docs/repro.md`.
+    #[test]
+    fn plans_have_so_many_trainings() {
+        for (plan, wanted) in [(Plan::quick(), 14), (Plan::default(), 46), (Plan::full(), 132)] {
+            let lineups = Family::ALL.map(|family| of(family, &plan));
+            let count = |lineup: &Lineup| -> usize {
+                let learned = lineup.learned.iter();
+                let trainings = |learned: &Learned| {
+                    learned.training_seeds(0).len() * learned.training_budgets(&lineup.budgets).len()
+                };
+                learned.map(trainings).sum()
+            };
+            assert_eq!(
+                lineups.iter().map(count).sum::<usize>(),
+                wanted,
+                "{:?}",
+                plan.name()
+            );
+        }
+    }
+
+    #[test]
+    fn a_tuned_arm_stands_behind_its_own() {
+        let recipe = Recipe {
+            lr: 3e-3,
+            tau_start: 0.3,
+            tau_end: 0.05,
+        };
+        let plain = of(Family::Llava15, &Plan::default());
+        let lineup = plain.clone().tuned([
+            ("diffprune", recipe),
+            ("atp", recipe),
+            ("not-trained-here", recipe),
+        ]);
+        let place = |arm: &str| lineup.arms.iter().position(|name| name == arm).unwrap();
+        assert_eq!(place("diffprune-tuned"), place("diffprune-reindexed") + 1);
+        assert_eq!(place("atp-tuned-at-budget"), place("atp-at-budget") + 2);
+        assert_eq!(lineup.arms.len(), plain.arms.len() + 3);
+        let tuned = lineup
+            .learned
+            .iter()
+            .find(|learned| learned.arm == "atp-tuned")
+            .unwrap();
+        assert!(tuned.own_budgets && tuned.recipe == Some(recipe));
     }
 
     #[test]
     fn no_arm_stands_twice() {
-        for family in Family::ALL {
-            let mut arms = Lineup::of(family).arms;
-            let count = arms.len();
-            arms.sort();
-            arms.dedup();
-            assert_eq!(arms.len(), count, "{family}");
+        for plan in plans() {
+            for family in Family::ALL {
+                let mut arms = of(family, &plan).arms;
+                let count = arms.len();
+                arms.sort();
+                arms.dedup();
+                assert_eq!(arms.len(), count, "{family}");
+            }
         }
     }
 }

@@ -1,44 +1,50 @@
 //! The experiment on one model: trainings, comparison, report.
 
 mod index;
+mod learned;
 mod ledger;
 mod lineup;
+mod notes;
 mod plan;
 mod rehearsal;
 mod series;
+mod trainings;
+mod tuning;
 mod world;
 
 pub use index::{ModelReport, index_page};
+pub use learned::{Learned, Recipe};
 pub use ledger::{Ledger, Stage};
-pub use lineup::{Learned, Lineup};
-pub use plan::Plan;
+pub use lineup::Lineup;
+pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
+pub use trainings::{TunedArms, training_summary};
+pub use tuning::{Trial, Tuned, Tuning};
 pub use world::{World, write_world};
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffprune::{CaptionData, Method, PositionRule, TrainReport, train};
+use diffprune::{Method, PositionRule};
 use diffprune_eval::{Annotations, Arm, Protocol, Report};
 
 use crate::annotations::SceneTruth;
-use crate::arms::{ArmSource, Scorers, Trained};
+use crate::arms::{ArmSource, Scorers};
 use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::evaluation::MINI;
-use crate::files::{make_folder, read_json, write_json};
-use crate::model::{LoadedModel, WeightType};
+use crate::files::make_folder;
+use crate::model::LoadedModel;
 use crate::observer::Observer;
 use crate::{data, methods};
+
+use self::trainings::{Outcomes, Training};
 
 /// Folder of data, trainings and records below that of the report. The names in it follow the parameters, so that runs
 /// with others stand beside each other.
 pub const STAGES: &str = "stages";
-
-/// Name of the result beside a finished training.
-const TRAIN_REPORT: &str = "train-report.json";
 
 /// The experiment on one model: every method of the line-up is trained, every arm answers every question, and a report
 /// compares them. A stage that is complete with the same parameters is read again; one that was interrupted goes on.
@@ -51,6 +57,8 @@ pub struct Experiment<'a> {
     pub model: &'a LoadedModel,
     /// The data.
     pub world: &'a World,
+    /// The tuning whose recipes the line-up has, for the report; see [`Self::tune`].
+    pub tuned: Option<&'a TunedArms>,
     /// Seed of trainings and intervals.
     pub seed: u64,
     /// Name of the device, for the report.
@@ -61,25 +69,10 @@ pub struct Experiment<'a> {
     pub out: &'a Path,
 }
 
-/// One training of the line-up.
-struct Training<'l> {
-    learned: &'l Learned,
-    seed: u64,
-    /// Its stage; a hash of everything that it depends on is part of the name.
-    stage: String,
-}
-
 /// The stages, each named with a hash of everything that it depends on.
-struct Stages<'l> {
-    trainings: Vec<Training<'l>>,
+struct Stages {
+    trainings: Vec<Training>,
     records: String,
-}
-
-/// The outcome of every training.
-#[derive(Default)]
-struct Outcomes {
-    scorers: Scorers,
-    reports: BTreeMap<String, TrainReport>,
 }
 
 impl Experiment<'_> {
@@ -94,7 +87,7 @@ impl Experiment<'_> {
         make_folder(&folder)?;
         let mut ledger = Ledger::open(&folder.join(Ledger::FILE), self.revision.into())?;
         ledger.adopt(&self.world.name, self.world.stage.clone());
-        let outcomes = self.train(&stages, &folder, &mut ledger, observer)?;
+        let outcomes = self.train(&stages.trainings, &folder, &mut ledger, observer)?;
         let comparison = self.comparison(&outcomes.scorers, &stages.records)?;
         observer.stage(&format!("{name}: comparison"), ledger.has(&stages.records));
         let answers = ledger.time(&stages.records, || {
@@ -104,44 +97,24 @@ impl Experiment<'_> {
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
         observer.stage(&format!("{name}: report"), false);
-        let heading = self.heading(&comparison, &outcomes, &stages, &ledger);
+        let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
+        heading.note += &answers.unanswered;
         let report = comparison.report(&answers.records, &heading)?;
         let pictures = self.pictures(&comparison, &outcomes.scorers)?;
         comparison.write(&report, &pictures, self.out, observer)?;
         Ok(report)
     }
 
-    fn stages(&self) -> Result<Stages<'_>, LabError> {
-        let model = self.model.fingerprint()?;
-        // Weights in 16 bit give other answers; those in f32 keep the names that they always had.
-        let held = match self.model.dtype {
-            WeightType::F32 => "",
-            WeightType::F16 => " half",
-            WeightType::Bf16 => " bf16",
-        };
-        let device = &format!("{}{held}", self.device);
-        let data = self.world.name.trim_start_matches("data-");
-        let mut trainings = Vec::new();
-        for learned in &self.lineup.learned {
-            for seed in learned.training_seeds(self.seed) {
-                let config = self
-                    .plan
-                    .train(learned.method, self.model.vlm.d_descriptor(), seed);
-                let hash = Digest::of_settings(&(&config, data, &model, device))?.short();
-                trainings.push(Training {
-                    learned,
-                    seed,
-                    stage: format!("{}-{hash}", learned.arm),
-                });
-            }
-        }
+    fn stages(&self) -> Result<Stages, LabError> {
+        let trainings = self.trainings()?;
         let (plan, protocol) = (self.plan, self.protocol());
         let names: Vec<&str> = trainings.iter().map(|training| training.stage.as_str()).collect();
+        let (model, device) = (self.model.fingerprint()?, self.device_and_weights());
         let records = Digest::of_settings(&(
-            (data, names, &model, device, protocol, &self.lineup),
+            (self.data(), names, &model, device, protocol, &self.lineup),
             (
                 plan.pope_per_image,
-                plan.random_seeds,
+                (plan.random_seeds, plan.untrained_seeds),
                 plan.oracle_questions,
                 plan.max_new_tokens,
                 self.seed,
@@ -157,54 +130,6 @@ impl Experiment<'_> {
         data::protocol(self.model.vlm.as_ref())
     }
 
-    fn train(
-        &self,
-        stages: &Stages<'_>,
-        folder: &Path,
-        ledger: &mut Ledger,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcomes, LabError> {
-        let mut outcomes = Outcomes::default();
-        for training in &stages.trainings {
-            let arm = &training.learned.arm;
-            let name = training.name();
-            let dir = folder.join(&training.stage);
-            let is_complete = ledger.has(&training.stage);
-            observer.stage(&format!("{}: training of {name}", self.model.name()), is_complete);
-            if !is_complete {
-                ledger.time(&training.stage, || self.train_one(training, &dir, observer))?;
-            }
-            let trained = Trained {
-                seed: training.seed,
-                scorer: methods::load_scorer(&dir, self.model.vlm.as_ref())?,
-            };
-            outcomes.scorers.entry(arm.clone()).or_default().push(trained);
-            let report = read_json(
-                &dir.join(TRAIN_REPORT),
-                "no report of a training; remove the folder",
-            )?;
-            outcomes.reports.insert(name, report);
-        }
-        Ok(outcomes)
-    }
-
-    fn train_one(
-        &self,
-        training: &Training<'_>,
-        dir: &Path,
-        observer: &mut dyn Observer,
-    ) -> Result<(), LabError> {
-        let vlm = self.model.vlm.as_ref();
-        let method = training.learned.method;
-        let config = self.plan.train(method, vlm.d_descriptor(), training.seed);
-        let (captions, held_out) = data::read_captions(&self.world.folder, method.needs_relevance())?;
-        let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
-        let mut progress = observer.progress(&training.name(), config.steps);
-        let report = train(vlm, &captions, held_out, &config, dir, &mut progress)?;
-        observer.note(&training_summary(&report));
-        write_json(&dir.join(TRAIN_REPORT), &report)
-    }
-
     /// The questions in the words of the model's protocol, and the arms that can answer them.
     fn comparison(&self, scorers: &Scorers, fingerprint: &str) -> Result<Comparison<'_>, LabError> {
         let vlm = self.model.vlm.as_ref();
@@ -214,6 +139,7 @@ impl Experiment<'_> {
             vlm,
             scorers,
             random_seeds: self.plan.random_seeds,
+            untrained_seeds: self.plan.untrained_seeds,
             oracle_questions: self.plan.oracle_questions,
             seed: self.seed,
         };
@@ -251,36 +177,37 @@ impl Experiment<'_> {
         &self,
         comparison: &Comparison<'_>,
         outcomes: &Outcomes,
-        stages: &Stages<'_>,
+        stages: &Stages,
         ledger: &Ledger,
-    ) -> Heading {
+    ) -> Result<Heading, LabError> {
         let trainings = stages.trainings.iter().map(|training| training.stage.as_str());
         let all: Vec<&str> = std::iter::once(self.world.name.as_str())
             .chain(trainings)
             .chain([stages.records.as_str()])
             .collect();
-        let trainings: BTreeMap<&String, serde_json::Value> = outcomes
-            .reports
-            .iter()
-            .map(|(name, report)| (name, facts(report)))
-            .collect();
         let arms = comparison.arms.iter();
         let positions: BTreeMap<&str, PositionRule> =
             arms.map(|arm| (arm.name.as_str(), position_rule(arm))).collect();
         let vlm = self.model.vlm.as_ref();
-        Heading {
+        let declared = Learned::new("diffprune", Method::default());
+        let train = self.plan.train(&declared, None, vlm.d_descriptor(), self.seed)?;
+        let tuning = self
+            .tuned
+            .map(|tuned| serde_json::json!({"model": tuned.model, "arms": tuned.arms}));
+        Ok(Heading {
             revision: ledger.revision(&all),
             // The data is the small world, whatever the model.
             tier: MINI.into(),
             title: format!("DiffPrune on {}", self.model.name()),
             note: self.note(comparison),
+            notes: notes::notes(self.plan, &self.lineup, outcomes, self.tuned),
             records: format!("{STAGES}/{}", stages.records),
             config: serde_json::json!({
                 "family": vlm.family(), "table": self.lineup.table, "d_vision": vlm.d_vision(),
                 "d_model": vlm.d_model(), "positions": positions, "lineup": self.lineup, "plan": self.plan,
-                "train": self.plan.train(Method::default(), vlm.d_descriptor(), self.seed), "trainings": trainings,
+                "train": train, "trainings": outcomes.facts(), "tuning": tuning,
             }),
-        }
+        })
     }
 
     /// Model, data, prompts and position rules in a few sentences.
@@ -317,7 +244,7 @@ impl Experiment<'_> {
         if comparison.arms.iter().any(|arm| arm.name == "cls-attention") {
             methods.push(("cls-attention", methods::Method::parse("cls", vlm, self.seed)?));
         }
-        for name in ["diffprune", "gumbel-ste"] {
+        for name in ["diffprune", "gumbel-noise"] {
             let first = scorers.get(name).and_then(|trained| trained.first());
             methods.extend(first.map(|first| (name, methods::Method::learned(first.scorer.clone()))));
         }
@@ -329,41 +256,8 @@ impl Experiment<'_> {
     }
 }
 
-impl Training<'_> {
-    /// The arm, with the seed where there are several trainings of it.
-    fn name(&self) -> String {
-        match self.learned.seeds.len() {
-            0 | 1 => self.learned.arm.clone(),
-            _ => format!("{}, seed {}", self.learned.arm, self.seed),
-        }
-    }
-}
-
 /// The position rule of an arm.
 fn position_rule(arm: &Arm) -> PositionRule {
     let own = arm.pruner.as_ref().map(|pruner| pruner.positions());
     arm.positions.or(own).unwrap_or_default()
-}
-
-/// The outcome of a training for the report, without its folder.
-fn facts(report: &TrainReport) -> serde_json::Value {
-    serde_json::json!({
-        "steps": report.steps, "stopped_early": report.stopped_early, "best_step": report.best_step,
-        "best_val_nll": report.best_val_nll, "last_nll": report.last_nll,
-    })
-}
-
-/// One sentence about a finished training.
-pub fn training_summary(report: &TrainReport) -> String {
-    let mut text = format!("{}: {} updates", report.out_dir.display(), report.steps);
-    if let (Some(step), Some(nll)) = (report.best_step, report.best_val_nll) {
-        text += &format!(", best held-out loss {nll:.4} nats per token after {step}");
-    }
-    if report.stopped_early {
-        text += ", stopped early";
-    }
-    for warning in &report.warnings {
-        text += &format!("\nwarning: {warning}");
-    }
-    text
 }

@@ -1,9 +1,11 @@
 //! The sizes of an experiment.
 
-use diffprune::{Budget, Method, TrainConfig, ValidationConfig};
+use diffprune::{Budget, TrainConfig, ValidationConfig, Variant};
 use diffprune_mini::{MiniCounts, MiniWorld};
 use serde::{Deserialize, Serialize};
 
+use super::{Learned, Recipe, Tuning};
+use crate::error::LabError;
 use crate::methods::{default_learning_rate, default_scorer};
 
 /// The sizes of an experiment, the same for every model; the methods that are compared on a model are its
@@ -15,7 +17,7 @@ pub struct Plan {
     pub counts: MiniCounts,
     /// Questions about a picture of POPE in each of its three sets.
     pub pope_per_image: usize,
-    /// Budget of the training.
+    /// Budget of a training that serves every budget of a table.
     pub train_budget: Budget,
     /// Updates of each training.
     pub steps: usize,
@@ -23,11 +25,21 @@ pub struct Plan {
     pub batch: usize,
     /// Updates between checkpoints.
     pub checkpoint_every: usize,
-    /// Seeds with which each method of the line-up is trained.
-    #[serde(skip_serializing_if = "is_one")]
+    /// Trainings of DiffPrune, its contrasts and its ablations, each from another seed.
     pub training_seeds: u64,
+    /// Trainings of each learned rival.
+    pub rival_seeds: u64,
+    /// Drawings of the scorer before any training.
+    pub untrained_seeds: u64,
     /// Seeds over which random tokens are averaged.
     pub random_seeds: u64,
+    /// The ablations that are trained.
+    pub ablations: Ablations,
+    /// True when rivals that are trained at a budget are trained once for each that they are compared at.
+    pub own_budgets: bool,
+    /// The grid of a tuning before the trainings; without one every arm has the declared recipe alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Questions for the leave-one-out oracle: each costs as many forward passes as its picture has tokens.
     pub oracle_questions: usize,
     /// Resamples behind each interval.
@@ -38,8 +50,22 @@ pub struct Plan {
     pub pictures: usize,
 }
 
+/// The arms of a plan beside DiffPrune, its contrasts and its rivals; all on the first model alone but the contrasts' soft
+/// gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ablations {
+    /// None.
+    None,
+    /// Those of the papers' Table 5: the scale gate and the global denoiser.
+    #[default]
+    Papers,
+    /// Every variant of DiffPrune, every contrast, longer trainings, a training for each budget, and the budget 1/36.
+    All,
+}
+
 impl Default for Plan {
-    /// About half an hour on two cores for the three models.
+    /// Below an hour on two quiet cores for the three models.
     fn default() -> Self {
         Self {
             counts: MiniCounts {
@@ -58,11 +84,16 @@ impl Default for Plan {
             },
             pope_per_image: 2,
             train_budget: Budget::rate(2, 9),
-            steps: 240,
+            steps: 60,
             batch: 32,
-            checkpoint_every: 60,
-            training_seeds: 1,
+            checkpoint_every: 30,
+            training_seeds: 3,
+            rival_seeds: 1,
+            untrained_seeds: 5,
             random_seeds: 5,
+            ablations: Ablations::Papers,
+            own_budgets: true,
+            tuning: None,
             oracle_questions: 32,
             resamples: 2000,
             max_new_tokens: 8,
@@ -72,7 +103,26 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// About six minutes on two cores for the three models: a sign, not a result.
+    /// The names of the plans, the shortest first.
+    pub const NAMES: [&str; 3] = ["quick", "default", "full"];
+
+    /// The plan of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "quick" => Some(Self::quick()),
+            "default" => Some(Self::default()),
+            "full" => Some(Self::full()),
+            _ => None,
+        }
+    }
+
+    /// The name of this plan; `None` for one of other sizes.
+    pub fn name(&self) -> Option<&'static str> {
+        let is_own = |name: &&str| Self::named(name).is_some_and(|plan| plan == *self);
+        Self::NAMES.into_iter().find(is_own)
+    }
+
+    /// A few minutes on two quiet cores for the three models: a sign, not a result.
     pub fn quick() -> Self {
         Self {
             counts: MiniCounts {
@@ -89,12 +139,41 @@ impl Plan {
                 train_captions: 640,
                 val_captions: 64,
             },
-            steps: 40,
-            checkpoint_every: 20,
+            steps: 24,
+            checkpoint_every: 24,
+            training_seeds: 1,
+            untrained_seeds: 2,
             random_seeds: 2,
+            ablations: Ablations::None,
+            own_budgets: false,
             oracle_questions: 8,
             resamples: 1000,
             pictures: 3,
+            ..Self::default()
+        }
+    }
+
+    /// A night on two quiet cores for the three models: tuned and untuned, every ablation, every arm from three seeds, four
+    /// times the questions.
+    pub fn full() -> Self {
+        Self {
+            counts: MiniCounts {
+                pope_images: 200,
+                gqa_per_kind: 200,
+                textvqa_questions: 400,
+                vqav2_questions: 200,
+                vizwiz_questions: 200,
+                mme_pictures: 20,
+                mmbench_questions: 100,
+                mmbench_cn_questions: 100,
+                seed_bench_questions: 200,
+                scienceqa_questions: 200,
+                ..Self::default().counts
+            },
+            rival_seeds: 3,
+            ablations: Ablations::All,
+            tuning: Some(Tuning::grid()),
+            oracle_questions: 64,
             ..Self::default()
         }
     }
@@ -120,7 +199,11 @@ impl Plan {
             steps: 2,
             batch: 4,
             checkpoint_every: 1,
+            training_seeds: 1,
+            untrained_seeds: 2,
             random_seeds: 2,
+            ablations: Ablations::None,
+            own_budgets: false,
             oracle_questions: 2,
             resamples: 50,
             max_new_tokens: 2,
@@ -138,41 +221,67 @@ impl Plan {
         }
     }
 
-    /// Settings of one training; those of a model differ in the method and in nothing else.
-    pub fn train(&self, method: Method, d_descriptor: usize, seed: u64) -> TrainConfig {
-        let mut config = TrainConfig {
-            steps: self.steps,
-            batch: self.batch,
-            warmup: (self.steps / 15).max(1),
+    /// The recipe of every training that no tuning has chosen one for, at descriptors of this width.
+    pub fn declared(&self, d_descriptor: usize) -> Recipe {
+        let config = TrainConfig::default().diffprune;
+        Recipe {
             lr: default_learning_rate(d_descriptor),
+            tau_start: config.tau_start,
+            tau_end: config.tau_end,
+        }
+    }
+
+    /// Settings of one training at a budget, `None` for that of the plan. Those of a model differ in the method, and where the
+    /// line-up says so in budget, updates and recipe, and in nothing else.
+    ///
+    /// # Errors
+    /// When the method is a variant of DiffPrune that does not exist.
+    pub fn train(
+        &self,
+        learned: &Learned,
+        budget: Option<Budget>,
+        d_descriptor: usize,
+        seed: u64,
+    ) -> Result<TrainConfig, LabError> {
+        let steps = learned.steps.unwrap_or(self.steps);
+        let recipe = learned.recipe.unwrap_or(self.declared(d_descriptor));
+        let mut config = TrainConfig {
+            steps,
+            batch: self.batch,
+            warmup: (steps / 15).max(1),
+            lr: recipe.lr,
             seed,
             checkpoint_every: self.checkpoint_every,
             validation: ValidationConfig {
-                every: (self.steps / 6).max(1),
+                every: (steps / 6).max(1),
                 size: self.counts.val_captions.max(1),
                 ..ValidationConfig::default()
             },
             ..TrainConfig::default()
         };
-        config.diffprune.method = method;
-        config.diffprune.budget = self.train_budget;
+        config.diffprune.method = learned.method;
+        config.diffprune.budget = budget.unwrap_or(self.train_budget);
+        config.diffprune.tau_start = recipe.tau_start;
+        config.diffprune.tau_end = recipe.tau_end;
         config.diffprune.scorer = default_scorer(d_descriptor);
-        config
+        if let Some(name) = &learned.variant {
+            config.diffprune = Variant::named(name)?.of(&config.diffprune, d_descriptor);
+        }
+        Ok(config)
     }
-}
-
-fn is_one(count: &u64) -> bool {
-    *count == 1
 }
 
 #[cfg(test)]
 mod tests {
+    use diffprune::Method;
+    use diffprune::vlm::Family;
+
     use super::*;
     use crate::experiment::Lineup;
 
     #[test]
     fn plans_survive_toml() {
-        for plan in [Plan::default(), Plan::quick(), Plan::smallest()] {
+        for plan in [Plan::default(), Plan::quick(), Plan::full(), Plan::smallest()] {
             let text = toml::to_string(&plan).unwrap();
             assert_eq!(toml::from_str::<Plan>(&text).unwrap(), plan);
         }
@@ -180,18 +289,66 @@ mod tests {
     }
 
     #[test]
+    fn plans_have_their_names() {
+        for name in Plan::NAMES {
+            assert_eq!(Plan::named(name).unwrap().name(), Some(name));
+        }
+        assert_eq!(Plan::smallest().name(), None);
+        assert_eq!(Plan::named("long"), None);
+    }
+
+    #[test]
     fn trainings_differ_in_the_method_only() {
         let plan = Plan::default();
-        let settings = |method| serde_json::to_value(plan.train(method, 128, 3)).unwrap();
-        let mut trained: Vec<_> = Lineup::of(diffprune::vlm::Family::Llava15)
+        let settings =
+            |learned: &Learned| serde_json::to_value(plan.train(learned, None, 128, 3).unwrap()).unwrap();
+        let lineup = Lineup::of(Family::Llava15, &plan, 0);
+        let (variants, methods): (Vec<_>, Vec<_>) = lineup
             .learned
-            .into_iter()
-            .map(|learned| settings(learned.method))
-            .collect();
+            .iter()
+            .partition(|learned| learned.variant.is_some());
+        let mut trained: Vec<_> = methods.iter().map(|learned| settings(learned)).collect();
         assert!(trained.windows(2).all(|pair| pair[0] != pair[1]));
         trained
             .iter_mut()
             .for_each(|value| value["diffprune"]["method"] = serde_json::Value::Null);
         assert!(trained.windows(2).all(|pair| pair[0] == pair[1]));
+        // A variant keeps everything outside of the method's own settings.
+        let own = |mut value: serde_json::Value| value["diffprune"].take();
+        assert!(!variants.is_empty());
+        for variant in variants {
+            let (mut changed, mut plain) = (
+                settings(variant),
+                settings(&Learned::new("diffprune", Method::default())),
+            );
+            assert_ne!(own(changed.clone()), own(plain.clone()));
+            changed["diffprune"].take();
+            plain["diffprune"].take();
+            assert_eq!(changed, plain);
+        }
+    }
+
+    #[test]
+    fn budget_updates_and_recipe_are_the_lineups() {
+        let plan = Plan::default();
+        let recipe = Recipe {
+            lr: 3e-3,
+            tau_start: 0.3,
+            tau_end: 0.05,
+        };
+        let learned = Learned {
+            steps: Some(240),
+            recipe: Some(recipe),
+            ..Learned::new("diffprune", Method::default())
+        };
+        let config = plan.train(&learned, Some(Budget::rate(1, 9)), 128, 3).unwrap();
+        assert_eq!((config.steps, config.warmup, config.lr), (240, 16, 3e-3));
+        assert_eq!(
+            (config.diffprune.tau_start, config.diffprune.tau_end),
+            (0.3, 0.05)
+        );
+        assert_eq!(config.diffprune.budget, Budget::rate(1, 9));
+        let unknown = Learned::variant("diffprune-best");
+        assert!(plan.train(&unknown, None, 128, 3).is_err());
     }
 }

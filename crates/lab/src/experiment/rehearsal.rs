@@ -56,7 +56,14 @@ pub fn runnable_arms(
         }
         let reasons = &verdicts[&arm.name];
         let can = |(budget, reason): (&Budget, &Option<String>)| reason.is_none().then_some(*budget);
-        let only: Vec<Budget> = budgets.iter().zip(reasons).filter_map(can).collect();
+        let own = arm.only_at.take();
+        let is_own = |budget: &Budget| own.as_ref().is_none_or(|own| own.contains(budget));
+        let only: Vec<Budget> = budgets
+            .iter()
+            .zip(reasons)
+            .filter_map(can)
+            .filter(is_own)
+            .collect();
         if only.is_empty() {
             continue;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use diffprune_eval::Report;
 use diffprune_files::write_whole;
 
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, World, index_page};
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
 use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
@@ -41,12 +41,12 @@ impl Series {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, observer)?;
+        self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
     /// Several models on the same data, named by their folders: each has its report in a folder of its name, and a page
-    /// shows them together; gives the path of the page.
+    /// shows them together; gives the path of the page. A plan with a tuning tunes on the first of them alone.
     ///
     /// # Errors
     /// When two folders have the same name, a model cannot be loaded or an experiment fails.
@@ -59,9 +59,10 @@ impl Series {
         // Names are checked before anything is computed.
         let names = names(dirs)?;
         let world = self.world(observer)?;
-        let mut reports = Vec::new();
+        let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
-            let report = self.experiment(&load(dir)?, &world, &self.out.join(&name), observer)?;
+            let out = self.out.join(&name);
+            let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
             reports.push(ModelReport { folder: name, report });
         }
         let path = self.out.join(Self::PAGE);
@@ -74,24 +75,35 @@ impl Series {
         World::write(&self.plan, self.seed, &stages, &self.revision, observer)
     }
 
+    /// One model; tunes on it where the plan says so and no earlier model was tuned on.
     fn experiment(
         &self,
         model: &LoadedModel,
         world: &World,
         out: &Path,
+        tuned: &mut Option<TunedArms>,
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
-        let lineup = Lineup::of(model.vlm.family());
-        let experiment = Experiment {
+        let mut experiment = Experiment {
             plan: &self.plan,
-            lineup: lineup.with_training_seeds(self.seed, self.plan.training_seeds),
+            lineup: Lineup::of(model.vlm.family(), &self.plan, self.seed),
             model,
             world,
+            tuned: None,
             seed: self.seed,
             device: &self.device,
             revision: &self.revision,
             out,
         };
+        if self.plan.tuning.is_some() && tuned.is_none() {
+            *tuned = Some(experiment.tune(observer)?);
+        }
+        if let Some(tuned) = tuned {
+            let chosen = tuned.arms.iter();
+            let chosen = chosen.filter_map(|tuned| Some((tuned.arm.as_str(), tuned.chosen()?)));
+            experiment.lineup = experiment.lineup.tuned(chosen);
+            experiment.tuned = Some(tuned);
+        }
         let report = experiment.run(observer)?;
         observer.report(&report);
         Ok(report)

@@ -88,6 +88,7 @@ fn trainings_of_several_seeds_are_arms_of_one_name() {
     let device = burn::tensor::Device::flex();
     let trained = |seed: u64| Trained {
         seed,
+        budget: None,
         scorer: LearnedPruner::new(ScorerConfig::mini(32).init(&device)),
     };
     let scorers = Scorers::from([("diffprune".to_string(), vec![trained(7), trained(8)])]);
@@ -95,6 +96,7 @@ fn trainings_of_several_seeds_are_arms_of_one_name() {
         vlm: model.vlm.as_ref(),
         scorers: &scorers,
         random_seeds: 2,
+        untrained_seeds: 3,
         oracle_questions: 1,
         seed: 0,
     };
@@ -112,5 +114,7 @@ fn trainings_of_several_seeds_are_arms_of_one_name() {
         assert_eq!(seeds(name), [(name.to_string(), 7), (name.to_string(), 8)]);
     }
     assert_eq!(seeds("random"), [("random".into(), 0), ("random".into(), 1)]);
-    assert_eq!(seeds("untrained"), [("untrained".into(), 0)]);
+    let drawn = |name: &str| [0, 1, 2].map(|seed| (name.to_string(), seed));
+    assert_eq!(seeds("untrained"), drawn("untrained"));
+    assert_eq!(seeds("untrained-per-view"), drawn("untrained-per-view"));
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune::{Budget, Method};
+use diffprune::{Budget, DynamicVit, Method};
 use diffprune_eval::{Metric, Report, TableId};
-use diffprune_lab::{Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series};
+use diffprune_lab::{Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning};
 
 use crate::Setup;
 
@@ -59,15 +59,22 @@ fn the_example_fits_on_a_page() {
     assert!(source.lines().count() <= 40);
 }
 
+/// DiffPrune from two seeds, and a rival that has a training for each budget.
 fn lineup() -> Lineup {
     Lineup {
         table: "two trainings".into(),
-        budgets: vec![Budget::rate(1, 9)],
-        learned: vec![Learned {
-            seeds: vec![1, 2],
-            ..Learned::new("diffprune", Method::default())
-        }],
-        arms: ["full", "diffprune"].map(String::from).to_vec(),
+        budgets: vec![Budget::rate(1, 3), Budget::rate(1, 9)],
+        learned: vec![
+            Learned {
+                seeds: vec![1, 2],
+                ..Learned::new("diffprune", Method::default())
+            },
+            Learned {
+                own_budgets: true,
+                ..Learned::new("dynamic-vit", DynamicVit::default())
+            },
+        ],
+        arms: ["full", "diffprune", "dynamic-vit"].map(String::from).to_vec(),
     }
 }
 
@@ -78,6 +85,7 @@ fn run(setup: &Setup, model: &LoadedModel, revision: &str, stages: &mut Stages) 
         lineup: lineup(),
         model,
         world: &setup.world,
+        tuned: None,
         seed: 0,
         device: "cpu",
         revision,
@@ -98,23 +106,116 @@ fn every_training_seed_is_a_stage_and_a_complete_stage_does_not_run_again() {
         [
             "model: training of diffprune, seed 1",
             "model: training of diffprune, seed 2",
+            "model: training of dynamic-vit at 1/3",
+            "model: training of dynamic-vit at 1/9",
             "model: comparison",
             "model: report"
         ]
     );
     assert!(stages.0.iter().all(|(_, complete)| !complete));
     let trainings = report.meta.config["trainings"].as_object().unwrap();
-    assert_eq!(trainings.len(), 2);
+    assert_eq!(trainings.len(), 4);
+    for (arm, seeds) in [("diffprune", vec![1, 2]), ("dynamic-vit", vec![0])] {
+        for budget in ["1/3", "1/9"] {
+            let row = report.row(TableId::Main, arm, budget, &Metric::Average).unwrap();
+            assert_eq!(row.train_seeds, seeds, "{arm} at {budget}");
+        }
+    }
+    let budgets = trained_at(&setup.at("out/stages"), "dynamic-vit");
+    assert_eq!(budgets, ["1/3", "1/9"]);
     assert_eq!(report.meta.revision, "a");
     let page = fs::read(setup.at("out/report.md")).unwrap();
     let mut again = Stages::default();
     assert_eq!(run(&setup, &model, "a", &mut again), report);
     let complete: Vec<bool> = again.0.iter().map(|(_, complete)| *complete).collect();
-    assert_eq!(complete, [true, true, true, false]);
+    assert_eq!(complete, [true, true, true, true, true, false]);
     assert!(fs::read(setup.at("out/report.md")).unwrap() == page);
     // Other code over the same stages says so.
     let mixed = run(&setup, &model, "b", &mut Stages::default());
     assert_eq!(mixed.meta.revision, "mixed: a, b");
+}
+
+/// The budgets in the settings of an arm's trainings.
+fn trained_at(stages: &Path, arm: &str) -> Vec<String> {
+    let mut budgets = Vec::new();
+    for entry in fs::read_dir(stages).unwrap() {
+        let dir = entry.unwrap().path();
+        if dir.file_name().unwrap().to_string_lossy().starts_with(arm) {
+            let settings: toml::Table =
+                toml::from_str(&fs::read_to_string(dir.join("train.toml")).unwrap()).unwrap();
+            budgets.push(
+                settings["train"]["diffprune"]["budget"]
+                    .as_str()
+                    .unwrap()
+                    .to_string(),
+            );
+        }
+    }
+    budgets.sort();
+    budgets
+}
+
+#[test]
+fn a_tuning_is_made_once_and_its_recipes_serve_the_other_models() {
+    let setup = Setup::new();
+    let grid = Tuning {
+        learning_rates: vec![1e-3, 3e-3],
+        temperatures: vec![(1.0, 0.1)],
+    };
+    let plan = Plan {
+        tuning: Some(grid),
+        ..Plan::smallest()
+    };
+    let (model, out) = (setup.model(), setup.at("out"));
+    let experiment = |lineup: Lineup, tuned| Experiment {
+        plan: &plan,
+        lineup,
+        model: &model,
+        world: &setup.world,
+        tuned,
+        seed: 1,
+        device: "cpu",
+        revision: "a",
+        out: &out,
+    };
+    let mut stages = Stages::default();
+    let tuned = experiment(lineup(), None).tune(&mut stages).unwrap();
+    let arms: Vec<&str> = tuned.arms.iter().map(|tuned| tuned.arm.as_str()).collect();
+    assert_eq!(arms, ["diffprune", "dynamic-vit"]);
+    assert!(tuned.arms.iter().all(|tuned| tuned.trials.len() == 2));
+    assert!(
+        tuned
+            .arms
+            .iter()
+            .flat_map(|tuned| &tuned.trials)
+            .all(|trial| trial.val_nll.is_some())
+    );
+    assert_eq!(stages.0.len(), 4);
+    let mut again = Stages::default();
+    assert_eq!(experiment(lineup(), None).tune(&mut again).unwrap(), tuned);
+    assert!(again.0.iter().all(|(_, complete)| *complete));
+    // Trials are the first trainings of the arms, declared and tuned.
+    let recipe = tuned.arms[0].trials[1].recipe;
+    let with = lineup().tuned([("diffprune", recipe)]);
+    let mut after = Stages::default();
+    let report = experiment(with, Some(&tuned)).run(&mut after).unwrap();
+    let complete = |name: &str| after.0.iter().find(|stage| stage.0 == name).unwrap().1;
+    assert!(complete("model: training of diffprune, seed 1"));
+    assert!(complete("model: training of diffprune-tuned, seed 1"));
+    assert!(!complete("model: training of diffprune-tuned, seed 2"));
+    assert!(
+        report
+            .row(TableId::Main, "diffprune-tuned", "1/9", &Metric::Average)
+            .is_some()
+    );
+    assert_eq!(report.meta.config["tuning"]["model"], "model");
+    assert!(
+        report
+            .meta
+            .notes
+            .iter()
+            .any(|note| note.starts_with("`dynamic-vit`: of 2 trials"))
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::loss::{AtpLossConfig, AtpStage};
 pub use self::threshold::{AtpInput, AtpOutput, AtpThreshold, AtpThresholdConfig, spatial_scores};
 use crate::error::{HeadConfigError, multiple_of};
-use crate::gate::{ScoringHead, check_weight, padded};
+use crate::gate::{ScoringHead, check_weight, configured, padded};
 use crate::layers::{apply_norm, linear, norm};
 use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod};
 
@@ -220,21 +220,7 @@ impl ScoringHead for AtpSelector {
 
     const DECIDES_ON_THE_COUNT: bool = true;
 
-    fn check(config: &Self::Config) -> Result<(), HeadConfigError> {
-        config.check()
-    }
-
-    fn d_model(config: &Self::Config) -> usize {
-        config.d_model
-    }
-
-    fn init(config: &Self::Config, device: &Device) -> Self {
-        config.init(device)
-    }
-
-    fn config(&self) -> Self::Config {
-        AtpSelector::config(self).clone()
-    }
+    configured!();
 
     fn scores(&self, tokens: Tensor<3>, layouts: &[Layout], mask: Option<Tensor<2, Bool>>) -> Tensor<2> {
         let [_, n_tokens, _] = tokens.dims();

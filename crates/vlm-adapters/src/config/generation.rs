@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Problem, positive_real, read_optional_json};
+use crate::notes::note;
 use crate::{GenerateOptions, LoadError, Sampling, TextTokenizer};
 
 /// Defaults of text generation.
@@ -49,13 +50,20 @@ impl Default for GenerationConfig {
 }
 
 impl GenerationConfig {
-    /// Read `generation_config.json` in `dir`; without one, the defaults and the ids that `config.json` names.
+    /// Read `generation_config.json` in `dir`; without one, the defaults and the ids that `config.json` names (see
+    /// [`take_notes`](crate::take_notes)).
     ///
     /// # Errors
     /// [`LoadError::Json`] and [`LoadError::Config`] for a file that is there but damaged.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = dir.as_ref().join("generation_config.json");
         let raw = read_optional_json::<RawGeneration>(&path, "generation settings")?;
+        if raw.is_none() {
+            note(format!(
+                "{}: absent; greedy decoding without a penalty, up to the end token of config.json or the tokenizer, is assumed",
+                path.display()
+            ));
+        }
         let mut config = Self::try_from(raw.unwrap_or_default()).map_err(|problem| problem.at(&path))?;
         if config.eos_token_ids.is_empty() {
             config.eos_token_ids = model_eos(dir.as_ref())?;
@@ -137,14 +145,24 @@ struct RawGeneration {
     #[serde(skip_serializing_if = "Option::is_none")]
     eos_token_id: Option<OneOrMany>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bos_token_id: Option<u32>,
+    bos_token_id: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pad_token_id: Option<u32>,
+    pad_token_id: Option<i64>,
     repetition_penalty: Option<f32>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<usize>,
     do_sample: Option<bool>,
+}
+
+/// An id of the file; older files say that there is none by a negative number.
+fn id_of(field: &str, id: Option<i64>) -> Result<Option<u32>, Problem> {
+    match id {
+        Some(id) if id >= 0 => u32::try_from(id)
+            .map(Some)
+            .map_err(|_| Problem::new(field, id, "an id of the vocabulary")),
+        _ => Ok(None),
+    }
 }
 
 impl TryFrom<RawGeneration> for GenerationConfig {
@@ -154,8 +172,8 @@ impl TryFrom<RawGeneration> for GenerationConfig {
         let base = Self::default();
         let config = Self {
             eos_token_ids: raw.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default(),
-            bos_token_id: raw.bos_token_id,
-            pad_token_id: raw.pad_token_id,
+            bos_token_id: id_of("bos_token_id", raw.bos_token_id)?,
+            pad_token_id: id_of("pad_token_id", raw.pad_token_id)?,
             repetition_penalty: raw.repetition_penalty.unwrap_or(base.repetition_penalty),
             temperature: raw.temperature.unwrap_or(base.temperature),
             top_p: raw.top_p.unwrap_or(base.top_p),
@@ -175,8 +193,8 @@ impl From<GenerationConfig> for RawGeneration {
     fn from(config: GenerationConfig) -> Self {
         Self {
             eos_token_id: (!config.eos_token_ids.is_empty()).then_some(OneOrMany::Many(config.eos_token_ids)),
-            bos_token_id: config.bos_token_id,
-            pad_token_id: config.pad_token_id,
+            bos_token_id: config.bos_token_id.map(i64::from),
+            pad_token_id: config.pad_token_id.map(i64::from),
             repetition_penalty: Some(config.repetition_penalty),
             temperature: Some(config.temperature),
             top_p: Some(config.top_p),
@@ -210,6 +228,16 @@ mod tests {
                 config
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn negative_ids_stand_for_none() -> Result<(), serde_json::Error> {
+        let config: GenerationConfig =
+            serde_json::from_str(r#"{"pad_token_id": -1, "bos_token_id": 1, "eos_token_id": 2}"#)?;
+        assert_eq!((config.pad_token_id, config.bos_token_id), (None, Some(1)));
+        let large = serde_json::from_str::<GenerationConfig>(r#"{"pad_token_id": 5000000000}"#);
+        assert!(large.is_err());
         Ok(())
     }
 

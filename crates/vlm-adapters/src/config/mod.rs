@@ -10,10 +10,11 @@ mod qwen_text;
 mod qwen_vision;
 mod vit;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use clip::ClipVisionConfig;
 pub use generation::GenerationConfig;
@@ -25,6 +26,7 @@ pub use qwen25vl::Qwen25VlConfig;
 pub use vit::{VitConfig, VitLayout, VitPool};
 
 use crate::LoadError;
+use crate::notes::note;
 
 /// The advice given when a configuration is damaged.
 const RESTORE: &str = "restore the checkpoint's published file";
@@ -152,12 +154,43 @@ fn must_be(field: &str, value: Option<bool>, wanted: bool) -> Result<(), Problem
 /// Read and parse a json file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, wanted: &str) -> Result<T, LoadError> {
     let bytes = std::fs::read(path).map_err(|source| LoadError::read(path, wanted, RESTORE, source))?;
+    LoadError::check_pointer(path, &bytes, wanted)?;
     serde_json::from_slice(&bytes).map_err(|source| LoadError::Json {
         path: path.into(),
         wanted: wanted.into(),
         remedy: RESTORE.into(),
         source,
     })
+}
+
+/// A checkpoint's settings of image preprocessing and the file that has them: `image_processor` inside
+/// `processor_config.json`, where newer releases of the reference save all settings of a processor, else
+/// `preprocessor_config.json`. `None` without either.
+pub(crate) fn read_image_settings<T: DeserializeOwned>(
+    dir: &Path,
+) -> Result<Option<(PathBuf, T)>, LoadError> {
+    const WANTED: &str = "image preprocessing settings";
+    let path = dir.join("processor_config.json");
+    let whole: Option<Value> = read_optional_json(&path, "settings of a processor")?;
+    if let Some(settings) = whole.and_then(|mut whole| whole.get_mut("image_processor").map(Value::take)) {
+        let settings = serde_json::from_value(settings).map_err(|source| LoadError::Json {
+            path: path.clone(),
+            wanted: WANTED.into(),
+            remedy: RESTORE.into(),
+            source,
+        })?;
+        return Ok(Some((path, settings)));
+    }
+    let path = dir.join("preprocessor_config.json");
+    Ok(read_optional_json(&path, WANTED)?.map(|settings| (path, settings)))
+}
+
+/// Notes that a checkpoint has no settings of image preprocessing, and what stands in for them.
+pub(crate) fn note_default_images(dir: &Path, assumed: &str) {
+    note(format!(
+        "{}: neither processor_config.json with an image_processor nor preprocessor_config.json; {assumed} assumed",
+        dir.display()
+    ));
 }
 
 /// Like [`read_json`], with `None` for a file that is not there.

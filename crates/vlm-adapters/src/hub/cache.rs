@@ -161,6 +161,10 @@ impl Repo {
             return Ok(());
         }
         let path = self.reference(revision);
+        // A cache that nobody may write to can still be whole.
+        if fs::read_to_string(&path).is_ok_and(|known| known.trim() == commit) {
+            return Ok(());
+        }
         create_parent(&path)?;
         write_atomic(&path, commit.as_bytes()).map_err(|error| HubError::Io {
             path,

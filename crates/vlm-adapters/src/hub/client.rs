@@ -1,9 +1,11 @@
 //! The hub over HTTP: listing a model, and downloading its files so that a broken connection costs nothing.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
+use std::time::Duration;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -16,6 +18,8 @@ use super::{HubError, HubOptions, Progress};
 const MAX_REDIRECTS: usize = 5;
 /// Largest listing of a repository, in bytes.
 const MAX_LISTING: u64 = 64 << 20;
+/// Longest pause that a hub may ask for.
+const MAX_WAIT: Duration = Duration::from_secs(120);
 /// Bytes that are written at a time.
 const CHUNK: usize = 1 << 18;
 
@@ -26,6 +30,8 @@ pub(super) struct Client<'a> {
     agent: Agent,
     /// Follows none, for descriptions: the hub's own headers are on the redirecting answer.
     still: Agent,
+    /// How long the hub asked to wait before the next request.
+    wait: Cell<Option<Duration>>,
 }
 
 #[derive(Deserialize)]
@@ -57,8 +63,12 @@ struct Arrival<'a> {
 impl<'a> Client<'a> {
     pub(super) fn new(options: &'a HubOptions) -> Self {
         // A proxy is for the world outside.
-        let local = ["://127.", "://localhost", "://[::1]"];
-        let proxy = !local.iter().any(|host| options.endpoint.contains(host));
+        let host = host(&options.endpoint);
+        let proxy = !is_local(host)
+            && !["NO_PROXY", "no_proxy"].iter().any(|name| {
+                let list = std::env::var(name).unwrap_or_default();
+                goes_around_proxies(host, &list)
+            });
         let builder = || {
             AgentBuilder::new()
                 .timeout_connect(options.timeout)
@@ -72,6 +82,7 @@ impl<'a> Client<'a> {
             options,
             agent: builder().build(),
             still: builder().redirects(0).build(),
+            wait: Cell::new(None),
         }
     }
 
@@ -87,7 +98,7 @@ impl<'a> Client<'a> {
             self.options.endpoint,
             repo.id()
         );
-        let response = self.send(repo, &url, self.request(&self.agent, "GET", &url))?;
+        let response = self.send_patiently(repo, &url, &self.request(&self.agent, "GET", &url))?;
         let answer = |found: String| HubError::Answer {
             url: url.clone(),
             found,
@@ -123,7 +134,7 @@ impl<'a> Client<'a> {
         let blob = repo.blob(&etag);
         create_parent(&blob)?;
         let _guard = lock(&repo.lock(&etag))?;
-        if !blob.is_file() {
+        if !self.is_whole(&blob, &wanted)? {
             let arrival = Arrival {
                 path: blob.with_file_name(format!("{etag}.incomplete")),
                 name: file,
@@ -143,7 +154,7 @@ impl<'a> Client<'a> {
             let request = self
                 .request(&self.still, "HEAD", &at)
                 .set("Accept-Encoding", "identity");
-            let response = self.send(repo, &at, request)?;
+            let response = self.send_patiently(repo, &at, &request)?;
             let moved = (300..400).contains(&response.status());
             // A move within the hub (a renamed model) leads to the description; one to elsewhere is beside it.
             match response.header("location") {
@@ -186,7 +197,7 @@ impl<'a> Client<'a> {
                 Err(HubError::Network { .. })
                     if failures <= self.options.retries && self.options.retries > 0 =>
                 {
-                    sleep(self.options.pause);
+                    self.pause();
                 }
                 outcome => outcome?,
             }
@@ -262,6 +273,41 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Whether a blob is there and is what the hub describes. Of a blob whose name is no sha256 (small files have such names)
+    /// only a new download tells.
+    fn is_whole(&self, blob: &Path, wanted: &Description) -> Result<bool, HubError> {
+        let size = fs::metadata(blob).map(|found| found.len()).ok();
+        if !is_sha256(&wanted.etag) || size != Some(wanted.size) {
+            return Ok(false);
+        }
+        let mut hash = Sha256::new();
+        let mut file = File::open(blob).map_err(|error| local(blob, "read", error))?;
+        hash_all(&mut file, &mut hash).map_err(|error| local(blob, "read", error))?;
+        Ok(format!("{:x}", hash.finalize()).eq_ignore_ascii_case(&wanted.etag))
+    }
+
+    /// Sends a request that is repeated while the hub answers that it is busy, as often as the options say. Where no hub
+    /// answers at all the cache may serve, at once.
+    fn send_patiently(&self, repo: &Repo, url: &str, request: &Request) -> Result<Response, HubError> {
+        let mut failures = 0;
+        loop {
+            match self.send(repo, url, request.clone()) {
+                Err(HubError::Network { .. })
+                    if self.wait.get().is_some() && failures < self.options.retries =>
+                {
+                    failures += 1;
+                    self.pause();
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits as long as the hub asked to, or as the options say.
+    fn pause(&self) {
+        sleep(self.wait.take().unwrap_or(self.options.pause));
+    }
+
     fn request(&self, agent: &Agent, method: &str, url: &str) -> Request {
         let request = agent.request(method, url);
         match &self.options.token {
@@ -272,6 +318,7 @@ impl<'a> Client<'a> {
 
     fn send(&self, repo: &Repo, url: &str, request: Request) -> Result<Response, HubError> {
         let url = url.to_string();
+        self.wait.set(None);
         match request.call() {
             Ok(response) => Ok(response),
             Err(ureq::Error::Status(status @ (401 | 403), _)) => Err(HubError::NotAuthorised {
@@ -285,10 +332,17 @@ impl<'a> Client<'a> {
                 revision: self.options.revision.clone(),
                 status,
             }),
-            Err(ureq::Error::Status(status, _)) if status >= 500 || status == 429 => Err(HubError::Network {
-                url,
-                problem: format!("the server answers {status}"),
-            }),
+            Err(ureq::Error::Status(status, response)) if status >= 500 || status == 429 => {
+                let seconds = response
+                    .header("retry-after")
+                    .and_then(|text| text.trim().parse().ok());
+                let asked = seconds.map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
+                self.wait.set(Some(asked.unwrap_or(self.options.pause)));
+                Err(HubError::Network {
+                    url,
+                    problem: format!("the server answers {status}"),
+                })
+            }
             Err(ureq::Error::Status(status, _)) => Err(HubError::Answer {
                 url,
                 found: format!("status {status}"),
@@ -300,6 +354,41 @@ impl<'a> Client<'a> {
             }),
         }
     }
+}
+
+/// The host of an address, without its port.
+fn host(endpoint: &str) -> &str {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let rest = rest.split('/').next().unwrap_or_default();
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    match rest.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => rest.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    host.starts_with("127.") || host == "localhost" || host == "::1"
+}
+
+/// Whether `NO_PROXY` exempts a host: a list of names, each of which stands for itself and what is below it; `*` is all.
+fn goes_around_proxies(host: &str, list: &str) -> bool {
+    let host = host.to_lowercase();
+    list.to_lowercase().split(',').map(str::trim).any(|entry| {
+        let name = entry.trim_start_matches("*.").trim_start_matches('.');
+        // A port may stand behind a name, but colons are part of an IPv6 address.
+        let name = match name.rsplit_once(':') {
+            Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => name,
+        };
+        let below = || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
+        entry == "*" || (!name.is_empty() && (host == name || below()))
+    })
+}
+
+/// Whether a blob's name is the hash of its content.
+fn is_sha256(etag: &str) -> bool {
+    etag.len() == 64 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Scheme and host of an address.
@@ -341,7 +430,7 @@ fn check(arrival: &Arrival, size: u64, hash: Sha256) -> Result<(), HubError> {
     if size != wanted.size {
         return Err(mismatch("size", size.to_string(), wanted.size.to_string()));
     }
-    let is_hash = wanted.etag.len() == 64 && wanted.etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hash = is_sha256(&wanted.etag);
     let found = format!("{:x}", hash.finalize());
     if is_hash && !found.eq_ignore_ascii_case(&wanted.etag) {
         return Err(mismatch("sha256", found, wanted.etag.clone()));
@@ -393,5 +482,30 @@ fn local(path: &Path, action: &'static str, source: io::Error) -> HubError {
         path: path.into(),
         action,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_exempt_by_name_or_domain() {
+        assert_eq!(host("https://huggingface.co"), "huggingface.co");
+        assert_eq!(host("http://user@hub.example.org:8080/x"), "hub.example.org");
+        assert_eq!(host("http://[::1]:80"), "::1");
+        for (list, exempt) in [
+            ("", false),
+            ("*", true),
+            ("hub.example.org", true),
+            (" .example.org , a", true),
+            ("*.EXAMPLE.org", true),
+            ("example.org:8080", true),
+            ("ample.org", false),
+            ("hub.example.org.evil", false),
+            (",", false),
+        ] {
+            assert_eq!(goes_around_proxies("hub.example.org", list), exempt, "{list}");
+        }
     }
 }

@@ -495,6 +495,84 @@ fn newer_settings_do_not_hide_a_whole_model() -> Outcome {
 }
 
 #[test]
+fn a_busy_hub_is_asked_again() -> Outcome {
+    let cache = tempfile::tempdir()?;
+    let server = Server::start(whole())?;
+    let options = HubOptions {
+        retries: 2,
+        ..options(&server, cache.path())
+    };
+    // The listing and, with what is left of the patience, the first description.
+    for busy in [1, 2] {
+        server.trouble(Trouble {
+            busy,
+            ..Default::default()
+        });
+        let fresh = tempfile::tempdir()?;
+        let options = HubOptions {
+            cache: fresh.path().into(),
+            ..options.clone()
+        };
+        assert!(resolve_checkpoint(MODEL, &options).is_ok(), "{busy}");
+    }
+    server.trouble(Trouble {
+        busy: 3,
+        ..Default::default()
+    });
+    assert!(matches!(
+        resolve_checkpoint(MODEL, &options),
+        Err(HubError::Network { .. })
+    ));
+    Ok(())
+}
+
+#[test]
+fn damaged_blobs_are_replaced_when_their_link_is_deleted() -> Outcome {
+    let cache = tempfile::tempdir()?;
+    let files = whole();
+    let server = Server::start(files.clone())?;
+    let options = options(&server, cache.path());
+    let dir = resolve_checkpoint(MODEL, &options)?;
+    for (name, damage) in [
+        ("model.safetensors", weights(700_000, 9)),
+        ("model.safetensors", weights(10, 1)),
+        ("config.json", b"{\"model_type\": \"lla**\"}".to_vec()),
+    ] {
+        let link = dir.join(name);
+        fs::write(fs::canonicalize(&link)?, damage)?;
+        fs::remove_file(&link)?;
+        assert_eq!(resolve_checkpoint(MODEL, &options)?, dir);
+        assert_eq!(fs::read(&link)?, files[name], "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_whole_cache_is_not_written_to() -> Outcome {
+    let cache = tempfile::tempdir()?;
+    let server = Server::start(whole())?;
+    let options = options(&server, cache.path());
+    let dir = resolve_checkpoint(MODEL, &options)?;
+    let reference = cache.path().join("models--owner--model-1.5/refs/main");
+    let written = fs::metadata(&reference)?.modified()?;
+    // Whoever may write everywhere (as in a container) is not stopped by permissions, so the time is looked at too.
+    let refs = reference.parent().ok_or("no parent")?;
+    let mut permissions = fs::metadata(refs)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(refs, permissions.clone())?;
+    let outcome = resolve_checkpoint(MODEL, &options);
+    #[expect(
+        clippy::permissions_set_readonly_false,
+        reason = "so that the folder can be removed"
+    )]
+    permissions.set_readonly(false);
+    fs::set_permissions(refs, permissions)?;
+    assert_eq!(outcome?, dir);
+    assert_eq!(fs::metadata(&reference)?.modified()?, written);
+    Ok(())
+}
+
+#[test]
 fn without_the_hub_the_cache_serves() -> Outcome {
     let cache = tempfile::tempdir()?;
     let server = Server::start(whole())?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::processor::refuse;
 use super::{ImageProcessor, resize_bicubic};
-use crate::config::read_optional_json;
+use crate::config::{note_default_images, read_image_settings};
 use crate::{LlavaNextConfig, LoadError};
 
 /// Turns an image into views of the vision tower's size: first the whole image squashed to a square, then the tiles
@@ -51,8 +51,8 @@ impl AnyRes {
     /// crop is smaller than its resized side.
     pub fn from_dir(dir: impl AsRef<Path>, config: &LlavaNextConfig) -> Result<Self, LoadError> {
         let (dir, this) = (dir.as_ref(), Self::new(config)?);
-        let path = dir.join("preprocessor_config.json");
-        let Some(raw) = read_optional_json::<RawAnyRes>(&path, "image preprocessing settings")? else {
+        let Some((path, raw)) = read_image_settings::<RawAnyRes>(dir)? else {
+            note_default_images(dir, "CLIP's settings and the grid of config.json are");
             return Ok(this);
         };
         if let Some(found) = raw.image_grid_pinpoints

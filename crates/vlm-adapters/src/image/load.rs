@@ -1,32 +1,58 @@
 //! Decoding image files, in the colours that the reference pipeline sees.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::Cursor;
 use std::path::Path;
 
-use image::{DynamicImage, ImageBuffer, ImageFormat, ImageReader, Rgb, RgbImage, Rgba, RgbaImage};
+use image::metadata::Orientation;
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Rgb, RgbImage, Rgba,
+    RgbaImage,
+};
 
+use super::jpeg;
 use crate::LoadError;
+use crate::lfs;
 
-/// Bytes that tell the kind of a file.
-const SIGNATURE: u64 = 64;
-const WANTED: &str = "a png or jpeg image";
-const REMEDY: &str = "check the file with an image viewer, or convert it to png";
+const WANTED: &str = "a png, jpeg, webp, gif, bmp or tiff image";
+const REMEDY: &str = "check the file with an image viewer, or restore it from its source";
 
-/// Read a png or jpeg file; the content decides which, not the name.
+/// Most bytes of a decoded picture.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Which way up a picture is read.
 ///
-/// Gray levels are repeated in the three channels, transparent pixels are laid over white, 16-bit levels keep their
-/// upper byte, and orientation marks are not applied: what the reference pipeline does. (The original LLaVA code
-/// drops the alpha channel instead, so that transparent pixels show their stored colour.)
+/// Cameras store what the sensor saw and note beside it how the camera was held (Exif orientation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageOrientation {
+    /// The pixels as they are stored, as evaluation code reads the pictures of benchmarks.
+    #[default]
+    AsStored,
+    /// Turned and mirrored as the note says: how viewers, and the reference's `load_image`, show a picture.
+    Upright,
+}
+
+/// Read a png, jpeg, webp, gif (first picture), bmp or tiff file; the content decides which, not the name.
+///
+/// JPEG pixels are those of libjpeg-turbo, and with it of Pillow, to the bit. Gray levels are repeated in the three
+/// channels, transparent pixels are laid over white, 16-bit levels keep their upper byte, and orientation marks are not
+/// applied (see [`load_image_with`]). In two of these the reference pipeline differs: Pillow clips 16-bit gray levels to 255,
+/// which leaves most of such a picture white, and the original LLaVA code drops the alpha channel, so that transparent pixels
+/// show their stored colour.
 ///
 /// # Errors
-/// [`LoadError::MissingFile`], [`LoadError::Io`], and [`LoadError::Image`] for files that are empty, damaged, of
+/// [`LoadError::MissingFile`], [`LoadError::Io`], and [`LoadError::Image`] for files that are empty, damaged, truncated, of
 /// another kind, or larger than half a gigabyte when decoded.
 pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, LoadError> {
+    load_image_with(path, ImageOrientation::AsStored)
+}
+
+/// Like [`load_image`], the chosen way up.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn load_image_with(path: impl AsRef<Path>, orientation: ImageOrientation) -> Result<RgbImage, LoadError> {
     let path = path.as_ref();
-    let bytes =
-        std::fs::read(path).map_err(|source| LoadError::read(path, WANTED, "check the path", source))?;
-    decode_image(path, &bytes)
+    decode(path, &read(path)?, orientation)
 }
 
 /// Like [`load_image`], for `bytes` that are already in memory (from an archive, say); `path` is for messages.
@@ -34,55 +60,160 @@ pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, LoadError> {
 /// # Errors
 /// [`LoadError::Image`].
 pub fn decode_image(path: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, LoadError> {
-    let refuse = |found: String| LoadError::Image {
-        path: path.as_ref().into(),
-        found,
-        wanted: WANTED.into(),
-        remedy: REMEDY.into(),
-    };
-    let format = format_of(bytes).map_err(refuse)?;
-    let decoded = ImageReader::with_format(Cursor::new(bytes), format)
-        .decode()
-        .map_err(|error| refuse(format!("damaged or unsupported data ({error})")))?;
-    Ok(to_rgb(decoded, has_colour_key(bytes)))
+    decode(path.as_ref(), bytes, ImageOrientation::AsStored)
 }
 
-/// Width and height of a png or jpeg file, from its first bytes; as for [`load_image`] the content decides which, not
-/// the name.
+/// Width and height of an image file, from its header; as for [`load_image`] the content decides about its kind, not the
+/// name.
 ///
 /// # Errors
 /// As [`load_image`], but for damage behind the header.
-pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32), LoadError> {
+pub fn image_size(path: impl AsRef<Path>, orientation: ImageOrientation) -> Result<(u32, u32), LoadError> {
     let path = path.as_ref();
-    let refuse = |found: String| LoadError::Image {
-        path: path.into(),
-        found,
-        wanted: WANTED.into(),
-        remedy: REMEDY.into(),
+    let bytes = read(path)?;
+    let outcome = match format_of(&bytes) {
+        Ok(ImageFormat::Jpeg) => {
+            let size = jpeg::dimensions(&bytes).map_err(Refusal::from);
+            size.map(|size| (size, jpeg_orientation(&bytes)))
+        }
+        Ok(format) => decoder(&bytes, format).map(|mut decoder| {
+            let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            (decoder.dimensions(), turned)
+        }),
+        Err(refusal) => Err(refusal),
     };
-    let unread = |source| LoadError::read(path, WANTED, "check the path", source);
-    let mut file = File::open(path).map_err(unread)?;
-    let mut first = Vec::new();
-    (&mut file)
-        .take(SIGNATURE)
-        .read_to_end(&mut first)
-        .map_err(unread)?;
-    let format = format_of(&first).map_err(refuse)?;
-    file.rewind().map_err(unread)?;
-    ImageReader::with_format(BufReader::new(file), format)
-        .into_dimensions()
-        .map_err(|error| refuse(format!("damaged or unsupported data ({error})")))
+    let ((width, height), note) = outcome.map_err(|refusal| refusal.at(path))?;
+    let lies = matches!(
+        note,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    Ok(match orientation {
+        ImageOrientation::Upright if lies => (height, width),
+        _ => (width, height),
+    })
 }
 
-/// The kind of a file by its first bytes; what was found when it is none that is read.
-fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
+/// The name of the kind of image that `bytes` begin as ("png", "jpeg", "webp", "gif", "bmp", "tiff"); `None` for other data.
+pub fn image_kind(bytes: &[u8]) -> Option<&'static str> {
+    match format_of(bytes) {
+        Ok(ImageFormat::Jpeg) => Some("jpeg"),
+        Ok(format) => format.extensions_str().first().copied(),
+        Err(_) => None,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::read(path, WANTED, "check the path", source))
+}
+
+/// Why there is no picture, before it is known which file it came from.
+#[derive(Debug)]
+struct Refusal {
+    found: String,
+    wanted: String,
+    remedy: &'static str,
+}
+
+impl Refusal {
+    fn new(found: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            wanted: WANTED.into(),
+            remedy: REMEDY,
+        }
+    }
+
+    fn too_large(width: u32, height: u32) -> Self {
+        Self {
+            found: format!("{width} by {height} pixels"),
+            wanted: format!("at most {} MiB of pixels", MAX_BYTES >> 20),
+            remedy: "scale the picture down",
+        }
+    }
+
+    fn at(self, path: &Path) -> LoadError {
+        LoadError::Image {
+            path: path.into(),
+            found: self.found,
+            wanted: self.wanted,
+            remedy: self.remedy.into(),
+        }
+    }
+}
+
+impl From<jpeg::Problem> for Refusal {
+    fn from(problem: jpeg::Problem) -> Self {
+        match problem {
+            jpeg::Problem::TooLarge { width, height } => Self::too_large(width, height),
+            other => Self::new(other.to_string()),
+        }
+    }
+}
+
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        Self::new(format!("damaged or unsupported data ({error})"))
+    }
+}
+
+fn decode(path: &Path, bytes: &[u8], orientation: ImageOrientation) -> Result<RgbImage, LoadError> {
+    let pixels = || -> Result<RgbImage, Refusal> {
+        let (image, note) = match format_of(bytes)? {
+            ImageFormat::Jpeg => (jpeg::decode(bytes)?.into(), jpeg_orientation(bytes)),
+            format => {
+                let mut decoder = decoder(bytes, format)?;
+                let note = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+                (DynamicImage::from_decoder(decoder)?, note)
+            }
+        };
+        let mut image = DynamicImage::from(to_rgb(image, has_colour_key(bytes)));
+        if orientation == ImageOrientation::Upright {
+            image.apply_orientation(note);
+        }
+        Ok(image.into_rgb8())
+    };
+    pixels().map_err(|refusal| refusal.at(path))
+}
+
+/// A decoder of any kind but jpeg, for a picture that is not too large.
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, Refusal> {
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(Refusal::too_large(width, height));
+    }
+    Ok(decoder)
+}
+
+/// How a jpeg file says that its camera was held.
+fn jpeg_orientation(bytes: &[u8]) -> Orientation {
+    jpeg::exif(bytes)
+        .and_then(Orientation::from_exif_chunk)
+        .unwrap_or(Orientation::NoTransforms)
+}
+
+/// The kind of a file by its first bytes.
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, Refusal> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     if bytes.is_empty() {
-        return Err("an empty file".into());
+        return Err(Refusal::new("an empty file"));
+    }
+    if lfs::is_pointer(bytes) {
+        return Err(Refusal {
+            remedy: lfs::REMEDY,
+            ..Refusal::new(lfs::FOUND)
+        });
     }
     match image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => Ok(format),
-        Ok(other) => Err(format!("a {} file", other.extensions_str().join("/"))),
-        Err(_) => Err("a file of unknown kind".into()),
+        Ok(format @ (Png | Jpeg | WebP | Gif | Bmp | Tiff)) => Ok(format),
+        Ok(other) => Err(Refusal::new(format!(
+            "a {} file",
+            other.extensions_str().join("/")
+        ))),
+        Err(_) => Err(Refusal::new("a file of unknown kind")),
     }
 }
 
@@ -240,11 +371,12 @@ mod tests {
             }
         }
         let whole = four_inks([255; 4]);
-        for length in 0..whole.len() - 4 {
-            // Whatever is missing, there is an image or an error that names the file.
-            if let Err(error) = decode_image("inks.jpg", &whole[..length]) {
-                assert!(error.to_string().contains("inks.jpg"), "{length}: {error}");
-            }
+        for length in 0..whole.len() {
+            let outcome = decode_image("inks.jpg", &whole[..length]);
+            assert!(
+                matches!(&outcome, Err(error @ LoadError::Image { .. }) if error.to_string().contains("inks.jpg")),
+                "{length}: {outcome:?}"
+            );
         }
         Ok(())
     }
@@ -269,9 +401,8 @@ mod tests {
     }
 
     #[test]
-    fn of_animations_the_first_picture_is_read_or_their_kind_is_refused()
-    -> Result<(), Box<dyn std::error::Error>> {
-        let encoded = |level: u8| -> Result<Vec<u8>, image::ImageError> {
+    fn of_animations_the_first_picture_is_read() -> Result<(), Box<dyn std::error::Error>> {
+        let encoded = |level: u8| -> Result<Vec<u8>, ImageError> {
             let mut bytes = Cursor::new(Vec::new());
             RgbImage::from_pixel(4, 3, Rgb([level, 20, 30])).write_to(&mut bytes, ImageFormat::Png)?;
             Ok(bytes.into_inner())
@@ -303,8 +434,10 @@ mod tests {
             !\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00\
             ,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00\
             ,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02L\x01\x00;";
-        let error = decode_image("a.png", gif).unwrap_err().to_string();
-        assert!(error.contains("a.png") && error.contains("a gif file"), "{error}");
+        assert_eq!(
+            decode_image("a.gif", gif)?,
+            RgbImage::from_pixel(1, 1, Rgb([0; 3]))
+        );
         Ok(())
     }
 
@@ -318,37 +451,139 @@ mod tests {
         ] {
             let path = dir.path().join(name);
             RgbImage::new(5, 3).save_with_format(&path, format)?;
-            assert_eq!(image_size(&path)?, (5, 3), "{name}");
+            assert_eq!(image_size(&path, ImageOrientation::AsStored)?, (5, 3), "{name}");
             assert_eq!(load_image(&path)?.dimensions(), (5, 3), "{name}");
         }
-        for bytes in [
-            &b""[..],
-            b"GIF89a\x01\x00\x01\x00",
-            b"nonsense",
-            b"\x89PNG\r\n\x1a\n",
-        ] {
+        for bytes in [&b""[..], b"GIF89a", b"nonsense", b"\x89PNG\r\n\x1a\n"] {
             let path = dir.path().join("d.png");
             std::fs::write(&path, bytes)?;
             assert!(
-                matches!(image_size(&path), Err(LoadError::Image { .. })),
+                matches!(
+                    image_size(&path, ImageOrientation::AsStored),
+                    Err(LoadError::Image { .. })
+                ),
                 "{bytes:?}"
             );
         }
-        let absent = image_size(dir.path().join("absent.png"));
+        let absent = image_size(dir.path().join("absent.png"), ImageOrientation::AsStored);
         assert!(matches!(absent, Err(LoadError::MissingFile { .. })), "{absent:?}");
         Ok(())
     }
 
     #[test]
     fn other_kinds_are_named() {
-        let error = decode_image("a.png", b"GIF89a...")
-            .err()
-            .map(|error| error.to_string());
-        assert!(error.is_some_and(|text| text.contains("a.png") && text.contains("gif")));
-        assert!(matches!(decode_image("a.png", b""), Err(LoadError::Image { .. })));
-        assert!(matches!(
-            decode_image("a.png", b"nonsense"),
-            Err(LoadError::Image { .. })
-        ));
+        for (bytes, wanted) in [
+            (&b"qoif...."[..], "a qoi file"),
+            (b"", "an empty file"),
+            (b"nonsense", "unknown kind"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:01\nsize 5\n",
+                "git lfs pull",
+            ),
+        ] {
+            let error = decode_image("a.png", bytes).unwrap_err().to_string();
+            assert!(error.contains("a.png") && error.contains(wanted), "{error}");
+        }
+    }
+
+    /// Uneven pixels, so that no encoder finds them easy.
+    fn uneven(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            let mix = x
+                .wrapping_mul(2_654_435_761)
+                .wrapping_mul(y + 1)
+                .wrapping_mul(40_503)
+                >> 13;
+            Rgb([mix as u8, (x * 7) as u8, (mix >> 8) as u8])
+        })
+    }
+
+    #[test]
+    fn every_kind_is_read_and_refused_when_it_is_cut() -> Result<(), Box<dyn std::error::Error>> {
+        let image = uneven(40, 30);
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::WebP,
+            ImageFormat::Gif,
+            ImageFormat::Bmp,
+            ImageFormat::Tiff,
+        ] {
+            let mut bytes = Cursor::new(Vec::new());
+            image.write_to(&mut bytes, format)?;
+            let bytes = bytes.into_inner();
+            let read = decode_image("a", &bytes)?;
+            assert_eq!(read.dimensions(), (40, 30), "{format:?}");
+            if ![ImageFormat::Jpeg, ImageFormat::Gif].contains(&format) {
+                assert_eq!(read, image, "{format:?}");
+            }
+            for part in [20, 2] {
+                let outcome = decode_image("a", &bytes[..bytes.len() - bytes.len() / part]);
+                assert!(
+                    matches!(outcome, Err(LoadError::Image { .. })),
+                    "{format:?} without its last {part}th"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pictures_that_are_too_large_are_told_their_sides() {
+        let sides = [15_000u32.to_be_bytes(), 15_000u32.to_be_bytes()].concat();
+        let png = [
+            &b"\x89PNG\r\n\x1a\n"[..],
+            &chunk(b"IHDR", &[&sides[..], &[8, 2, 0, 0, 0]].concat()),
+            &chunk(b"IDAT", &[0x78, 0x9c]),
+        ]
+        .concat();
+        let size = 15_000u16.to_be_bytes();
+        let sides = [size, size].concat();
+        let jpeg = [&[0xff, 0xd8, 0xff, 0xc0, 0, 11, 8][..], &sides, &[1, 1, 0x11, 0]].concat();
+        for bytes in [png, jpeg] {
+            let error = decode_image("a.png", &bytes).unwrap_err().to_string();
+            for part in [
+                "a.png",
+                "15000 by 15000 pixels",
+                "at most 512 MiB",
+                "scale the picture down",
+            ] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_stand_upright_when_asked() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("phone.jpg");
+        let mut bytes = Cursor::new(Vec::new());
+        uneven(24, 16).write_to(&mut bytes, ImageFormat::Jpeg)?;
+        let plain = bytes.into_inner();
+        let stored = decode_image("plain", &plain)?;
+        let turned: [(u8, fn(&RgbImage) -> RgbImage); 4] = [
+            (1, RgbImage::clone),
+            (3, image::imageops::rotate180),
+            (6, image::imageops::rotate90),
+            (8, image::imageops::rotate270),
+        ];
+        for (note, turn) in turned {
+            // One entry: tag 0x0112, a 16-bit number.
+            let entry = [0x12, 0x01, 3, 0, 1, 0, 0, 0, note, 0, 0, 0];
+            let exif = [&b"Exif\0\0II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat();
+            let length = (exif.len() as u16 + 2).to_be_bytes();
+            let file = [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat();
+            std::fs::write(&path, file)?;
+            assert_eq!(load_image(&path)?, stored, "{note}");
+            let upright = load_image_with(&path, ImageOrientation::Upright)?;
+            assert_eq!(upright, turn(&stored), "{note}");
+            assert_eq!(
+                image_size(&path, ImageOrientation::Upright)?,
+                upright.dimensions(),
+                "{note}"
+            );
+            assert_eq!(image_size(&path, ImageOrientation::AsStored)?, (24, 16), "{note}");
+        }
+        Ok(())
     }
 }

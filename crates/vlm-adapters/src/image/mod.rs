@@ -2,6 +2,7 @@
 
 mod anyres;
 mod coefficients;
+mod jpeg;
 mod load;
 mod processor;
 mod qwen;
@@ -10,7 +11,7 @@ mod smart_resize;
 
 pub use anyres::AnyRes;
 pub use coefficients::Filter;
-pub use load::{decode_image, image_size, load_image};
+pub use load::{ImageOrientation, decode_image, image_kind, image_size, load_image, load_image_with};
 pub use processor::{CropCenter, ImageMode, ImageProcessor};
 pub use qwen::QwenImageProcessor;
 pub(crate) use qwen::block_order;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Filter;
 use super::resample::{Canvas, Crop};
 use crate::LoadError;
-use crate::config::{read_json, read_optional_json};
+use crate::config::{note_default_images, read_image_settings, read_json};
 
 /// How an image that is not square becomes square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,29 +88,39 @@ impl ImageProcessor {
         Self { mode, ..self }
     }
 
-    /// Read `preprocessor_config.json` in `dir`; without one, [`clip`](Self::clip) with the image size that
-    /// `config.json` gives. The mode is [`ImageMode::PadSquare`] in both cases, because the file cannot express it.
+    /// Read the settings of the checkpoint in `dir`: `image_processor` in `processor_config.json`, else
+    /// `preprocessor_config.json`; without either, [`clip`](Self::clip) with the image size that `config.json` gives (see
+    /// [`take_notes`](crate::take_notes)). The mode is [`ImageMode::PadSquare`] in both cases, because the file cannot express it.
     ///
     /// # Errors
     /// [`LoadError::Json`]; [`LoadError::Config`] for settings that this pipeline does not have (another filter, a
     /// step turned off, a crop larger than the resized image); [`LoadError::MissingFile`] without either file.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
-        let path = dir.as_ref().join("preprocessor_config.json");
-        match read_optional_json::<RawProcessor>(&path, "image preprocessing settings")? {
-            Some(raw) => raw.resolve(&path),
-            None => Self::from_model_config(&dir.as_ref().join("config.json")),
+        let dir = dir.as_ref();
+        match read_image_settings::<RawProcessor>(dir)? {
+            Some((path, raw)) => raw.resolve(&path),
+            None => {
+                let processor = Self::from_model_config(&dir.join("config.json"))?;
+                note_default_images(
+                    dir,
+                    &format!("CLIP's settings for {0} by {0} pixels are", processor.size),
+                );
+                Ok(processor)
+            }
         }
     }
 
-    /// Read the `preprocessor_config.json` of a classifier in `dir`; without one, `fallback`.
+    /// Read the settings of a classifier in `dir`, from the same files; without them, `fallback`.
     ///
     /// # Errors
     /// As [`from_dir`](Self::from_dir), and [`LoadError::Config`] for images of another size than `fallback`'s.
     pub(crate) fn for_classifier(dir: &Path, fallback: Self) -> Result<Self, LoadError> {
-        let path = dir.join("preprocessor_config.json");
-        match read_optional_json::<RawProcessor>(&path, "image preprocessing settings")? {
-            Some(raw) => raw.resolve_classifier(&path, &fallback),
-            None => Ok(fallback),
+        match read_image_settings::<RawProcessor>(dir)? {
+            Some((path, raw)) => raw.resolve_classifier(&path, &fallback),
+            None => {
+                note_default_images(dir, "the defaults of the classifier's kind are");
+                Ok(fallback)
+            }
         }
     }
 
@@ -444,6 +454,20 @@ mod tests {
                 "{text}"
             );
         }
+        let nested = dir.path().join("processor_config.json");
+        std::fs::write(
+            &nested,
+            r#"{"image_token": "<image>", "image_processor": {"size": {"shortest_edge": 56},
+                "crop_size": {"height": 56, "width": 56}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}}"#,
+        )?;
+        let read = ImageProcessor::from_dir(&dir)?;
+        assert_eq!((read.size, read.mean, read.std), (56, [0.5; 3], [0.5; 3]));
+        std::fs::write(&nested, r#"{"image_processor": {"size": "wide"}}"#)?;
+        assert!(
+            matches!(ImageProcessor::from_dir(&dir), Err(LoadError::Json { path, .. }) if path == nested),
+            "the file is named"
+        );
+        std::fs::remove_file(&nested)?;
         std::fs::remove_file(&path)?;
         assert!(matches!(
             ImageProcessor::from_dir(&dir),
@@ -453,7 +477,9 @@ mod tests {
             dir.path().join("config.json"),
             r#"{"vision_config": {"image_size": 70}}"#,
         )?;
+        crate::take_notes();
         assert_eq!(ImageProcessor::from_dir(&dir)?, ImageProcessor::clip(70));
+        assert_eq!(crate::take_notes().len(), 1);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::processor::{CLIP_MEAN, CLIP_STD, background, levels, refuse};
 use super::resample::{Canvas, Crop};
 use super::smart_resize;
 use super::smart_resize::MAX_RATIO;
-use crate::config::read_optional_json;
+use crate::config::{note_default_images, read_image_settings};
 use crate::{ImageShape, LoadError, VlmError};
 
 /// Turns images into the patches that the vision tower of Qwen2.5-VL takes.
@@ -58,14 +58,20 @@ impl Default for QwenImageProcessor {
 }
 
 impl QwenImageProcessor {
-    /// Read `preprocessor_config.json` in `dir`; without one, the published settings.
+    /// Read the settings of the checkpoint in `dir`: `image_processor` in `processor_config.json`, else
+    /// `preprocessor_config.json`; without either, the published settings (see [`take_notes`](crate::take_notes)).
     ///
     /// # Errors
     /// [`LoadError::Json`]; [`LoadError::Config`] for settings that this pipeline does not have.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
-        let path = dir.as_ref().join("preprocessor_config.json");
-        let raw = read_optional_json::<RawQwenProcessor>(&path, "image preprocessing settings")?;
-        raw.unwrap_or_default().resolve(&path)
+        let dir = dir.as_ref();
+        match read_image_settings::<RawQwenProcessor>(dir)? {
+            Some((path, raw)) => raw.resolve(&path),
+            None => {
+                note_default_images(dir, "the published settings (4 to 16384 tokens of an image) are");
+                Ok(Self::default())
+            }
+        }
     }
 
     /// The same settings within another budget of pixels; `None` keeps a limit.
@@ -415,6 +421,20 @@ mod tests {
             let read = QwenImageProcessor::from_dir(&dir)?;
             assert_eq!((read.min_pixels, read.max_pixels), (784, 7840), "{text}");
         }
+        // All settings of a processor in one file, which counts.
+        let nested = dir.path().join("processor_config.json");
+        std::fs::write(
+            &nested,
+            r#"{"image_processor": {"min_pixels": 3136, "max_pixels": 62720}, "processor_class": "Qwen2_5_VLProcessor"}"#,
+        )?;
+        let read = QwenImageProcessor::from_dir(&dir)?;
+        assert_eq!((read.min_pixels, read.max_pixels), (3136, 62720));
+        std::fs::remove_file(&path)?;
+        let grid = QwenImageProcessor::from_dir(&dir)?
+            .grid(500, 375)
+            .ok_or("no grid")?;
+        assert_eq!(grid.n_tokens() / 4, 70);
+        std::fs::remove_file(&nested)?;
         for text in [
             r#"{"min_pixels": 0}"#,
             r#"{"max_pixels": 100}"#,

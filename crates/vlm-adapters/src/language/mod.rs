@@ -1,6 +1,8 @@
 //! Language models.
 
 mod attention;
+#[cfg(test)]
+mod checks;
 mod decode;
 mod kv_cache;
 mod llama;
@@ -11,6 +13,8 @@ mod rows;
 mod stream;
 
 pub use attention::{LlamaAttention, Rope};
+#[cfg(test)]
+pub(crate) use checks::check_first_scores;
 pub use decode::decode;
 pub use kv_cache::{KvCache, LayerCache};
 pub use llama::{Llama, LlamaLayer, LlamaMlp};

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::{Llama, decode, next_token_nll, sequence_nll};
 use crate::{
-    GenerateOptions, Hooks, Padding, Spliced, TextBatch, VisualInput, VlmError, plan_splice, splice,
+    GenerateOptions, Hooks, Padding, Prompts, Spliced, TextBatch, VisualInput, VlmError, plan_splice, splice,
 };
 
 /// A language model that reads prompts with images in them.
@@ -61,7 +61,12 @@ impl Reader<'_> {
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.generate_with(prompts, visual, options, &mut Hooks::default())
+        let prompts = Prompts {
+            ids: prompts,
+            visual,
+            options,
+        };
+        self.generate_with(prompts, &mut Hooks::default())
     }
 
     /// As [`Self::generate`], with callbacks along the way; see [`Hooks`].
@@ -70,15 +75,13 @@ impl Reader<'_> {
     /// As [`Self::generate`], and when a method inside the language model cannot choose.
     pub fn generate_with(
         &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
+        prompts: Prompts<'_>,
         hooks: &mut Hooks<'_>,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        if prompts.is_empty() {
+        if prompts.ids.is_empty() {
             return Ok(Vec::new());
         }
-        let spliced = self.splice(prompts, visual, Padding::Left)?;
-        decode(self.llama, prompts, &spliced, options, hooks)
+        let spliced = self.splice(prompts.ids, prompts.visual, Padding::Left)?;
+        decode(self.llama, prompts.ids, &spliced, prompts.options, hooks)
     }
 }

@@ -7,11 +7,12 @@ use diffprune_pruner::{Area, Grid, Layout, Signals};
 use image::RgbImage;
 
 use super::LlavaModel;
+use crate::text::check_built_in;
 use crate::vision::TokenRows;
 use crate::{
     ChatTemplate, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
-    ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, TextBatch,
-    TextTokenizer, Turn, VisualInput, Vlm, VlmError, render_prompt,
+    ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, Prompts, TextBatch,
+    TextTokenizer, Turn, VisualInput, Vlm, VlmError, check_images, render_prompt,
 };
 
 /// LLaVA-1.5: the frozen network, its image processor and its texts.
@@ -60,10 +61,12 @@ impl Llava {
     ) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = LlavaConfig::from_dir(dir)?;
+        let template = ChatTemplate::from_dir(dir)?;
+        check_built_in(dir, template.as_ref(), options.prompt_style)?;
         let parts = LlavaParts {
             processor: ImageProcessor::from_dir(dir)?.with_mode(options.image_mode),
             tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
-            template: ChatTemplate::from_dir(dir)?,
+            template,
             prompt_style: options.prompt_style,
             generation: GenerationConfig::from_dir(dir)?,
             model: config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?,
@@ -158,15 +161,9 @@ impl Vlm for Llava {
 
     fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
         check_images(images)?;
-        let shape = |image: &RgbImage| ImageShape {
-            width: image.width(),
-            height: image.height(),
-            rows: 1,
-            grid: Grid { rows: 1, cols: 1 },
-        };
         Ok(Pixels {
             values: self.parts.processor.preprocess(images, &self.device),
-            images: images.iter().map(shape).collect(),
+            images: images.iter().map(ImageShape::single_view).collect(),
         })
     }
 
@@ -204,17 +201,8 @@ impl Vlm for Llava {
         self.parts.model.language.embed_ids(ids)
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts
-            .model
-            .reader()
-            .generate_with(prompts, visual, options, hooks)
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.parts.model.reader().generate_with(prompts, hooks)
     }
 }
 
@@ -234,21 +222,6 @@ pub(crate) fn layout(config: &LlavaConfig, mode: ImageMode, image: &ImageShape) 
     };
     let (rows, cols) = (side, side);
     Layout::single(Grid { rows, cols }, area)
-}
-
-/// Refuses images without pixels.
-pub(crate) fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
-    match images
-        .iter()
-        .position(|image| image.width() == 0 || image.height() == 0)
-    {
-        None => Ok(()),
-        Some(index) => Err(VlmError::Image {
-            index,
-            found: format!("{} by {} pixels", images[index].width(), images[index].height()),
-            wanted: "at least one pixel".into(),
-        }),
-    }
 }
 
 fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {

@@ -92,7 +92,7 @@ impl LlavaModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GenerateOptions, Hooks, Padding, TextBatch, VisualInput, VlmError, next_token_nll};
+    use crate::{GenerateOptions, Padding, TextBatch, VisualInput, VlmError, next_token_nll};
     use burn::optim::GradientsParams;
     use burn::tensor::{Distribution, Int, Tolerance};
     use diffprune_pruner::PositionRule;
@@ -364,34 +364,6 @@ mod tests {
     fn first_scores_are_told_once_and_as_the_model_gave_them() {
         let model = tiny();
         let visual = visual(random([2, 3, model.language.d_model()]));
-        let told = |options: &GenerateOptions| {
-            let mut seen = Vec::new();
-            let mut on_scores = |row: usize, scores: &[f32]| seen.push((row, scores.to_vec()));
-            let mut hooks = Hooks {
-                on_scores: Some(&mut on_scores),
-                ..Hooks::default()
-            };
-            let ids = model
-                .reader()
-                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
-            (ids.unwrap(), seen)
-        };
-        let mut options = GenerateOptions::default().with_max_new_tokens(3);
-        let (ids, seen) = told(&options);
-        assert_eq!(seen.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 1]);
-        for (ids, (_, scores)) in ids.iter().zip(&seen) {
-            let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(scores[ids[0] as usize], best);
-        }
-        // A penalty and a temperature change what is chosen, not what is told.
-        options.repetition_penalty = 50.0;
-        options.sampling = crate::Sampling::Random {
-            temperature: 9.0,
-            top_p: 0.9,
-            top_k: 5,
-            seed: 3,
-        };
-        assert_eq!(told(&options).1, seen);
-        assert!(told(&options.with_max_new_tokens(0)).1.is_empty());
+        crate::language::check_first_scores(&model.reader(), &batch().ids, &visual);
     }
 }

@@ -5,15 +5,16 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 
 use super::LlavaModel;
-use crate::weights::{Table, save_checkpoint};
+use crate::weights::{Table, has_own_head, save_checkpoint};
 use crate::{ClipVision, Llama, LlavaConfig, LoadError, Projector, WeightFiles, canonical_llava_name};
 
 impl LlavaConfig {
     /// Reads the weights of a checkpoint folder. Parameters are held as `dtype` (f32, or f16 and bf16 to save memory).
     ///
     /// # Errors
-    /// When files are absent or damaged, or a tensor is missing, unknown, or of another shape than the configuration
-    /// implies.
+    /// When files are absent or damaged, or a tensor is missing or of another shape than the configuration implies. Tensors
+    /// that the model has no place for are passed over (see [`take_notes`](crate::take_notes)); a stored head that is not
+    /// the embedding matrix is used, whatever the configuration says about tying the two.
     pub fn load_weights(
         &self,
         dir: impl AsRef<Path>,
@@ -21,8 +22,9 @@ impl LlavaConfig {
         device: &Device,
     ) -> Result<LlavaModel, LoadError> {
         self.validate()?;
-        let mut model = self.init(device);
-        load_table(Table::of(&mut model), self, dir, "LLaVA-1.5", dtype, device)?;
+        let files = WeightFiles::open(dir)?;
+        let mut model = with_stored_head(self, &files)?.init(device);
+        load_table(Table::of(&mut model), &files, "LLaVA-1.5", dtype, device)?;
         Ok(model)
     }
 
@@ -40,22 +42,31 @@ impl LlavaConfig {
     }
 }
 
+/// Name of the head.
+const HEAD: &str = "language_model.lm_head.weight";
+/// Name of the embedding matrix.
+const EMBEDDING: &str = "language_model.model.embed_tokens.weight";
+
+/// The configuration of what the files hold: a head of its own is not tied.
+pub(crate) fn with_stored_head(config: &LlavaConfig, files: &WeightFiles) -> Result<LlavaConfig, LoadError> {
+    let mut config = config.clone();
+    let tied = &mut config.text.tie_word_embeddings;
+    *tied = *tied && !has_own_head(files, canonical_llava_name, HEAD, EMBEDDING)?;
+    Ok(config)
+}
+
 /// Reads the tensors of a LLaVA of any version.
 pub(crate) fn load_table(
     table: Table<'_>,
-    config: &LlavaConfig,
-    dir: impl AsRef<Path>,
+    files: &WeightFiles,
     family: &str,
     dtype: DType,
     device: &Device,
 ) -> Result<(), LoadError> {
     // A tied checkpoint may repeat the embedding matrix under the name of the head.
-    let repeated = config
-        .text
-        .tie_word_embeddings
-        .then_some("language_model.lm_head.weight");
+    let repeated = (!table.has(HEAD)).then_some(HEAD);
     let names = |name: &str| canonical_llava_name(name).filter(|name| Some(name.as_str()) != repeated);
-    table.load(&WeightFiles::open(dir)?, names, family, dtype, device)
+    table.load(files, names, family, dtype, device)
 }
 
 impl LlavaModel {
@@ -220,8 +231,12 @@ mod tests {
             "language_model.model.layers.2.mlp.up_proj.weight".into(),
             TensorData::zeros::<f32, _>([1]),
         );
-        let error = reload(&config, &dir, more).unwrap_err();
-        assert!(matches!(error, LoadError::Weights { .. }), "{error}");
+        assert!(reload(&config, &dir, more).is_ok());
+        let notes = crate::take_notes();
+        assert!(
+            notes.iter().any(|note| note.contains("layers.2.mlp.up_proj")),
+            "{notes:?}"
+        );
 
         let mut buffers = tensors;
         let name = "language_model.model.layers.0.self_attn.rotary_emb.inv_freq";
@@ -245,7 +260,19 @@ mod tests {
             head.into(),
             tensors["language_model.model.embed_tokens.weight"].clone(),
         );
-        assert!(reload(&config, &dir, tensors)?.language.lm_head.is_none());
+        assert!(reload(&config, &dir, tensors.clone())?.language.lm_head.is_none());
+        assert!(crate::take_notes().is_empty());
+        // Another matrix under the name of the head is the head.
+        let own = TensorData::ones::<f32, _>(tensors[head].shape().clone());
+        tensors.insert(head.into(), own);
+        let model = reload(&config, &dir, tensors)?;
+        let weight = model.language.lm_head.as_ref().ok_or("no head")?.weight.val();
+        assert_eq!(weight.mean().into_scalar::<f32>(), 1.0);
+        let notes = crate::take_notes();
+        assert!(notes.iter().any(|note| note.contains(head)), "{notes:?}");
+        model.save_pretrained(&config, &dir, DType::F32)?;
+        let again = config.load_weights(&dir, DType::F32, &Device::flex())?;
+        assert!(again.language.lm_head.is_some(), "what is written reads back");
         Ok(())
     }
 

@@ -6,9 +6,9 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::llava15::load_table;
+use crate::llava15::{load_table, with_stored_head};
 use crate::weights::{Table, save_checkpoint};
-use crate::{LlavaModel, LlavaNextConfig, LoadError};
+use crate::{LlavaModel, LlavaNextConfig, LoadError, WeightFiles};
 
 /// The network of LLaVA-NeXT: that of LLaVA-1.5, and a vector that ends the rows of an image's map.
 #[derive(Module, Debug)]
@@ -47,8 +47,14 @@ impl LlavaNextConfig {
         device: &Device,
     ) -> Result<LlavaNextModel, LoadError> {
         self.validate()?;
-        let mut model = self.init(device);
-        load_table(model.table(), &self.llava, dir, "LLaVA-NeXT", dtype, device)?;
+        let files = WeightFiles::open(dir)?;
+        let llava = with_stored_head(&self.llava, &files)?;
+        let mut model = Self {
+            llava,
+            ..self.clone()
+        }
+        .init(device);
+        load_table(model.table(), &files, "LLaVA-NeXT", dtype, device)?;
         Ok(model)
     }
 

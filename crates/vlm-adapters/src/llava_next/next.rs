@@ -8,12 +8,13 @@ use diffprune_pruner::{Layout, PositionRule, Signals};
 use image::RgbImage;
 
 use super::{LlavaNextModel, NextOptions, Packing};
-use crate::llava15::{check_images, mismatch};
+use crate::llava15::mismatch;
+use crate::text::check_built_in;
 use crate::vision::{Scattered, TokenRows};
 use crate::{
     AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava,
-    LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, TextBatch, TextTokenizer, Turn,
-    VisualInput, VisualSequence, Vlm, VlmError,
+    LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, Prompts, TextBatch,
+    TextTokenizer, Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
 };
 
 /// LLaVA-NeXT: the frozen network, its image processor and its texts.
@@ -62,6 +63,7 @@ impl LlavaNext {
         let processor = AnyRes::from_dir(dir, &config)?;
         let tokenizer = TextTokenizer::from_file(dir.join("tokenizer.json"))?;
         let template = ChatTemplate::from_dir(dir)?;
+        check_built_in(dir, template.as_ref(), options.prompt_style)?;
         let generation = GenerationConfig::from_dir(dir)?;
         let model = config.load_weights(dir, options.dtype_of(dir)?, &device.clone().without_autodiff())?;
         Self::from_parts(LlavaNextParts {
@@ -265,14 +267,8 @@ impl Vlm for LlavaNext {
         self.llava.embed_text(ids)
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.llava.generate_with(prompts, visual, options, hooks)
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.llava.generate_with(prompts, hooks)
     }
 }
 

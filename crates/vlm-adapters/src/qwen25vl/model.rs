@@ -109,7 +109,7 @@ impl Qwen25VlModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GenerateOptions, Hooks, TextBatch, VisualInput, VisualSequence};
+    use crate::{GenerateOptions, TextBatch, VisualInput, VisualSequence};
     use burn::optim::GradientsParams;
     use burn::tensor::{DType, Distribution, Tolerance};
     use diffprune_pruner::{PositionRule, Selection};
@@ -208,10 +208,7 @@ mod tests {
             let visual = visual(model.merger.forward(tokens), all());
             let loss = model.reader().loss(&batch(), Some(&visual)).unwrap();
             let options = GenerateOptions::default().with_max_new_tokens(3);
-            let hooks = &mut Hooks::default();
-            let answers = model
-                .reader()
-                .generate_with(&batch().ids, Some(&visual), &options, hooks);
+            let answers = model.reader().generate(&batch().ids, Some(&visual), &options);
             assert_eq!(answers.unwrap().iter().map(Vec::len).sum::<usize>(), 6);
             loss.cast(DType::F32).into_scalar::<f32>()
         };
@@ -226,34 +223,6 @@ mod tests {
     fn first_scores_are_told_once_and_as_the_model_gave_them() {
         let model = tiny();
         let visual = visual(model.merger.forward(model.tokens(patches(), &GRIDS).0), all());
-        let told = |options: &GenerateOptions| {
-            let mut seen = Vec::new();
-            let mut on_scores = |row: usize, scores: &[f32]| seen.push((row, scores.to_vec()));
-            let mut hooks = Hooks {
-                on_scores: Some(&mut on_scores),
-                ..Hooks::default()
-            };
-            let ids = model
-                .reader()
-                .generate_with(&batch().ids, Some(&visual), options, &mut hooks);
-            (ids.unwrap(), seen)
-        };
-        let mut options = GenerateOptions::default().with_max_new_tokens(3);
-        let (ids, seen) = told(&options);
-        assert_eq!(seen.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 1]);
-        for (ids, (_, scores)) in ids.iter().zip(&seen) {
-            let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            assert_eq!(scores[ids[0] as usize], best);
-        }
-        // A penalty and a temperature change what is chosen, not what is told.
-        options.repetition_penalty = 50.0;
-        options.sampling = crate::Sampling::Random {
-            temperature: 9.0,
-            top_p: 0.9,
-            top_k: 5,
-            seed: 3,
-        };
-        assert_eq!(told(&options).1, seen);
-        assert!(told(&options.with_max_new_tokens(0)).1.is_empty());
+        crate::language::check_first_scores(&model.reader(), &batch().ids, &visual);
     }
 }

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Qwen25VlModel;
 use super::vision::cells;
-use crate::llava15::{check_images, mismatch};
+use crate::llava15::mismatch;
+use crate::notes::note;
 use crate::text::render_template;
 use crate::{
     ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
-    LoadOptions, Pixels, PromptStyle, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer, Turn,
-    VisualInput, VisualSequence, Vlm, VlmError,
+    LoadOptions, Pixels, PromptStyle, Prompts, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer,
+    Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
 };
 
 /// Where visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -100,7 +101,14 @@ impl Qwen25Vl {
             pad_square: options.qwen.pad_square,
             ..QwenImageProcessor::from_dir(dir)?
         };
-        let template = or_published(ChatTemplate::from_dir(dir)?)?;
+        let template = ChatTemplate::from_dir(dir)?;
+        if template.is_none() {
+            note(format!(
+                "{}: no file has a chat template; that of the published Qwen2.5-VL is assumed",
+                dir.display()
+            ));
+        }
+        let template = or_published(template)?;
         let parts = Qwen25VlParts {
             processor: processor.with_budget(options.qwen.min_pixels, options.qwen.max_pixels)?,
             tokenizer: TextTokenizer::from_file(dir.join("tokenizer.json"))?,
@@ -280,17 +288,8 @@ impl Vlm for Qwen25Vl {
         self.parts.model.reader().losses(batch, visual)
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
-        self.parts
-            .model
-            .reader()
-            .generate_with(prompts, visual, options, hooks)
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        self.parts.model.reader().generate_with(prompts, hooks)
     }
 }
 

@@ -8,6 +8,8 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value as Json;
 
+use super::loops::without_loop_controls;
+use super::python;
 use crate::LoadError;
 use crate::config::read_optional_json;
 
@@ -68,11 +70,16 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_syntax(syntax().map_err(|error| failure(&path, &error))?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", python::to_json);
+        environment.add_function("strftime_now", python::strftime_now);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(
+                NAME,
+                without_loop_controls(&without_generation_tags(&with_line_feeds(source))),
+            )
             .map_err(|error| failure(&path, &error))?;
         Ok(Self {
             path,
@@ -98,7 +105,7 @@ impl ChatTemplate {
     }
 
     /// The template of the checkpoint in `dir`: `chat_template.jinja`, else `chat_template.json`, else the field
-    /// `chat_template` of `tokenizer_config.json`; `None` when there is none of them.
+    /// `chat_template` of `processor_config.json`, else that of `tokenizer_config.json`; `None` when there is none of them.
     ///
     /// # Errors
     /// [`LoadError::Io`], [`LoadError::Json`] and [`LoadError::Template`].
@@ -137,21 +144,32 @@ fn syntax() -> Result<SyntaxConfig, Error> {
 
 fn message(message: &Message) -> Value {
     let content: Vec<Value> = message.content.iter().map(part).collect();
-    context! { role => message.role.as_str(), content }
+    python::dict([
+        ("role", message.role.as_str().into()),
+        ("content", content.into()),
+    ])
 }
 
 fn part(content: &Content) -> Value {
     match content {
-        Content::Image => context! { type => "image" },
-        Content::Text(text) => context! { type => "text", text => text.as_str() },
+        Content::Image => python::dict([("type", "image".into())]),
+        Content::Text(text) => python::dict([("type", "text".into()), ("text", text.as_str().into())]),
     }
+}
+
+/// Line ends of any system become line feeds, as the reference pipeline has it.
+fn with_line_feeds(source: &str) -> String {
+    source.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// The template's text and the file it stands in.
 fn find(dir: &Path) -> Result<Option<(PathBuf, String)>, LoadError> {
     let path = dir.join("chat_template.jinja");
     match std::fs::read_to_string(&path) {
-        Ok(source) => return Ok(Some((path, source))),
+        Ok(source) => {
+            LoadError::check_pointer(&path, source.as_bytes(), "a chat template")?;
+            return Ok(Some((path, source)));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
             return Err(LoadError::read(
@@ -162,7 +180,11 @@ fn find(dir: &Path) -> Result<Option<(PathBuf, String)>, LoadError> {
             ));
         }
     }
-    for file in ["chat_template.json", "tokenizer_config.json"] {
+    for file in [
+        "chat_template.json",
+        "processor_config.json",
+        "tokenizer_config.json",
+    ] {
         let path = dir.join(file);
         let json: Option<Json> = read_optional_json(&path, "a chat template")?;
         if let Some(source) = json
@@ -218,7 +240,7 @@ fn failure(path: &Path, error: &Error) -> LoadError {
         path: path.into(),
         found: error.to_string(),
         wanted: "a template in the common subset of jinja".into(),
-        remedy: "choose the vicuna_v1 prompt style, or simplify the template".into(),
+        remedy: "choose another prompt style (`--prompt-style vicuna-v1`), or simplify the template".into(),
     }
 }
 
@@ -279,6 +301,36 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_are_those_of_the_reference() -> Result<(), LoadError> {
+        let source = "{% for m in messages %}\n{{ m.role }}: {{ m.content[1].text }}\n{% endfor %}\nend\n";
+        let wanted = ChatTemplate::new("t", source)?.render(&user("x"), true)?;
+        for ends in ["\r\n", "\r"] {
+            let found = ChatTemplate::new("t", &source.replace('\n', ends))?.render(&user("x"), true)?;
+            assert_eq!(found, wanted, "{ends:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn filters_and_functions_of_the_reference_are_there() -> Result<(), LoadError> {
+        let render = |source: &str| ChatTemplate::new("t", source)?.render(&user("a \"é\"\n<b>"), true);
+        assert_eq!(render("{{ messages[0].role | tojson }}")?, "\"user\"");
+        assert_eq!(
+            render("{{ messages | tojson }}")?,
+            r#"[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a \"é\"\n<b>"}]}]"#
+        );
+        assert_eq!(
+            render("{{ [1, 2.0, true, none] | tojson(indent=2) }}")?,
+            "[\n  1,\n  2.0,\n  true,\n  null\n]"
+        );
+        let date = render("{{ strftime_now('%d %b %Y|%Y-%m-%d') }}")?;
+        let (words, numbers) = date.split_once('|').unwrap_or_default();
+        assert_eq!((words.len(), numbers.len()), (11, 10), "{date}");
+        assert_eq!(words[7..], numbers[..4]);
+        Ok(())
+    }
+
+    #[test]
     fn failures_name_the_file() {
         let broken = ChatTemplate::new("dir/broken.jinja", "{% for %}").err();
         assert!(broken.is_some_and(|error| error.to_string().contains("dir/broken.jinja")));
@@ -298,6 +350,11 @@ mod tests {
             [{"name": "tool", "template": "t"}, {"name": "default", "template": "third{{ eos_token }}"}]}"#;
         for (file, text, wanted) in [
             ("tokenizer_config.json", named, "third</s>"),
+            (
+                "processor_config.json",
+                r#"{"chat_template": "of the processor"}"#,
+                "of the processor",
+            ),
             ("chat_template.json", r#"{"chat_template": "second"}"#, "second"),
             ("chat_template.jinja", "first", "first"),
         ] {

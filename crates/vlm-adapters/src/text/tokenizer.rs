@@ -35,6 +35,7 @@ impl TextTokenizer {
         let path = path.as_ref();
         let bytes =
             std::fs::read(path).map_err(|source| LoadError::read(path, "a tokenizer", REMEDY, source))?;
+        LoadError::check_pointer(path, &bytes, "a tokenizer")?;
         let mut inner =
             Tokenizer::from_bytes(&bytes).map_err(|error| failure(path, error, "a tokenizer.json"))?;
         inner.with_padding(None);
@@ -119,9 +120,18 @@ fn is_matched_first(tokenizer: &Tokenizer, id: u32) -> bool {
 /// The special tokens whose roles the files beside the tokenizer name, such as `bos_token`.
 pub(super) fn named_tokens(dir: &Path) -> Result<BTreeMap<String, String>, LoadError> {
     let mut named = BTreeMap::new();
-    for file in ["special_tokens_map.json", "tokenizer_config.json"] {
+    for file in [
+        "processor_config.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ] {
         let json: Option<Value> = read_optional_json(&dir.join(file), "special tokens")?;
-        let fields = json.as_ref().and_then(Value::as_object).into_iter().flatten();
+        let json = json.as_ref().and_then(Value::as_object);
+        // Newer files keep the roles that only some models have apart.
+        let extra = json
+            .and_then(|json| json.get("extra_special_tokens"))
+            .and_then(Value::as_object);
+        let fields = extra.into_iter().chain(json).flatten();
         for (role, token) in fields.filter(|(role, _)| role.ends_with("_token")) {
             let text = token
                 .as_str()

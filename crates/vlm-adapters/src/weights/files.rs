@@ -174,6 +174,25 @@ impl WeightFiles {
         shard.read(name, info, bytes, vec![part.len() * stride], dtype)
     }
 
+    /// Whether two tensors hold the same numbers in the same shape.
+    ///
+    /// # Errors
+    /// As [`tensor_f32`](Self::tensor_f32).
+    pub(crate) fn are_equal(&self, left: &str, right: &str) -> Result<bool, LoadError> {
+        let ((a, left_info), (b, right_info)) = (self.find(left)?, self.find(right)?);
+        if left_info.shape != right_info.shape {
+            return Ok(false);
+        }
+        if left_info.dtype == right_info.dtype {
+            let (left, right) = (a.bytes(left_info), b.bytes(right_info));
+            let equal = left == right;
+            a.release(left);
+            b.release(right);
+            return Ok(equal);
+        }
+        Ok(self.tensor_f32(left)?.1 == self.tensor_f32(right)?.1)
+    }
+
     fn find(&self, name: &str) -> Result<(&Shard, &TensorInfo), LoadError> {
         let place = self.places.get(name).map(|&shard| &self.shards[shard]);
         place
@@ -224,6 +243,7 @@ impl Shard {
             remedy: DOWNLOAD.into(),
             source,
         })?;
+        LoadError::check_pointer(&path, &map, wanted)?;
         let (n, header) = SafeTensors::read_metadata(&map).map_err(|error| {
             damaged(
                 &path,

@@ -12,4 +12,4 @@ pub use names::canonical_llava_name;
 pub(crate) use names::canonical_name;
 pub(crate) use pretrained::save_checkpoint;
 pub use save::{save_safetensors, write_atomic};
-pub(crate) use table::{Slot, Table};
+pub(crate) use table::{Slot, Table, has_own_head};

@@ -40,7 +40,8 @@ pub fn save_safetensors(
 /// Write `bytes` to a temporary file beside `path`, make it durable, then rename it to `path`.
 ///
 /// # Errors
-/// [`LoadError::Io`] naming `path`; an older file of that name is then untouched.
+/// [`LoadError::Io`] naming `path`, also where it is a symbolic link, a device or a folder; what had that name is then
+/// untouched.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), LoadError> {
     let path = path.as_ref();
     write_whole(path, bytes).map_err(|error| LoadError::write(path, error.into()))
@@ -130,6 +131,22 @@ mod tests {
             assert_eq!(files.tensor_f32("b")?, (vec![1], vec![0.5]));
         }
         assert_eq!(std::fs::read_dir(&dir)?.count(), 1, "temporary files stay behind");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_left_alone() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "old")?;
+        std::os::unix::fs::symlink("file", &link)?;
+        for path in [Path::new("/dev/null"), dir.path(), &link] {
+            let outcome = write_atomic(path, b"new");
+            assert!(matches!(outcome, Err(LoadError::Io { .. })), "{}", path.display());
+        }
+        assert_eq!(std::fs::read_to_string(&file)?, "old");
+        assert!(link.symlink_metadata()?.is_symlink() && !Path::new("/dev/null").metadata()?.is_file());
         Ok(())
     }
 

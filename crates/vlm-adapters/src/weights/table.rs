@@ -9,6 +9,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{WeightFiles, convert};
 use crate::LoadError;
+use crate::notes::note;
 
 /// The parameters of a model, each under the name of the stored tensor that holds it.
 #[derive(Debug, Default)]
@@ -148,6 +149,11 @@ impl<'a> Slot<'a> {
 }
 
 impl<'a> Table<'a> {
+    /// Whether there is a parameter that the tensor `name` holds.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.rows.iter().any(|(known, _)| known == name)
+    }
+
     /// Adds the parameter that the tensor `name` holds.
     pub(crate) fn push(&mut self, name: impl Into<String>, slot: Slot<'a>) {
         self.rows.push((name.into(), slot));
@@ -223,8 +229,8 @@ impl<'a> Table<'a> {
     /// `family` is for messages.
     ///
     /// # Errors
-    /// When a tensor is missing, unknown, there twice, of another shape, or holds values that are no floats or do not
-    /// fit `dtype`.
+    /// When a tensor is missing, there twice, of another shape, or holds values that are no floats or do not fit `dtype`.
+    /// Tensors that the model has no place for are passed over and noted.
     pub(crate) fn load(
         self,
         files: &WeightFiles,
@@ -254,10 +260,15 @@ impl<'a> Table<'a> {
             slot.load(files, stored, dtype, device)?;
             used.insert(name);
         }
-        match in_file.into_iter().find(|(name, _)| !used.contains(name)) {
-            None => Ok(()),
-            Some((_, name)) => Err(unknown(files, name, family)),
+        let left: Vec<&str> = in_file
+            .into_iter()
+            .filter(|(name, _)| !used.contains(name))
+            .map(|(_, stored)| stored)
+            .collect();
+        if !left.is_empty() {
+            note(unused(files, &left, family));
         }
+        Ok(())
     }
 
     /// Draws every parameter, one after the other, held as `dtype`: norms of one, biases of zero, all others uniform
@@ -310,13 +321,51 @@ fn missing(files: &WeightFiles, name: &str, shape: &[usize]) -> LoadError {
     }
 }
 
-fn unknown(files: &WeightFiles, name: &str, family: &str) -> LoadError {
-    LoadError::Weights {
-        path: files.path().into(),
-        found: format!("tensor `{name}`, for which the model has no place"),
-        wanted: format!("only the tensors of a {family} model of the configured depth"),
-        remedy: "check that config.json belongs to these weights".into(),
+/// Names that a note lists in full.
+const LISTED: usize = 3;
+
+/// The note about tensors that the model has no place for.
+fn unused(files: &WeightFiles, names: &[&str], family: &str) -> String {
+    let listed: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "{}: a {family} model as config.json describes it has no place for {}{more}; passed over",
+        files.path().display(),
+        listed.join(", ")
+    )
+}
+
+/// Whether the files hold a head of their own, under the canonical name `head`, that is not a copy of the embedding matrix.
+/// Where a configuration ties the two, the stored head counts, and that is noted.
+pub(crate) fn has_own_head(
+    files: &WeightFiles,
+    canonical: impl Fn(&str) -> Option<String>,
+    head: &str,
+    embedding: &str,
+) -> Result<bool, LoadError> {
+    let stored = |wanted: &str| {
+        files
+            .names()
+            .find(|name| canonical(name).is_some_and(|known| known == wanted))
+    };
+    let (Some(head), Some(embedding)) = (stored(head), stored(embedding)) else {
+        return Ok(false);
+    };
+    let own = !files.are_equal(head, embedding)?;
+    if own {
+        note(format!(
+            "{}: config.json ties head and embedding, but the stored `{head}` differs from `{embedding}`; it is used",
+            files.path().display()
+        ));
     }
+    Ok(own)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use diffprune_pruner::{
     PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
 use diffprune_vlm_adapters::{
-    Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions,
+    Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions, Prompts,
     PruneOptions, Question, Turn, VisualInput, Vlm, VlmError, load_image, load_vlm, prepare_encoded,
 };
 
@@ -271,7 +271,12 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
         };
         let options = GenerateOptions::default().with_max_new_tokens(3);
         let prompt = vlm.prompt_ids(&turns)?;
-        let again = vlm.generate_with(&[prompt], conversation.images().visual(), &options, &mut hooks)?;
+        let prompts = Prompts {
+            ids: &[prompt],
+            visual: conversation.images().visual(),
+            options: &options,
+        };
+        let again = vlm.generate_with(prompts, &mut hooks)?;
         assert_eq!(kept(&hooks.report.ok_or("a report")?), kept(&two), "{name}");
         assert_eq!(again, [ids], "{name}");
 
@@ -306,7 +311,12 @@ fn kept_together(
         ..Hooks::default()
     };
     let options = GenerateOptions::default().with_max_new_tokens(1);
-    vlm.generate_with(prompts, Some(visual), &options, &mut hooks)?;
+    let prompts = Prompts {
+        ids: prompts,
+        visual: Some(visual),
+        options: &options,
+    };
+    vlm.generate_with(prompts, &mut hooks)?;
     let report = hooks.report.unwrap_or_default();
     let stages = report.sequences.into_iter().flat_map(|sequence| sequence.stages);
     Ok(stages.map(|stage| stage.keep).collect())

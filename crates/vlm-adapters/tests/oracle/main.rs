@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_next;
 mod cases;
 mod conversation;
+mod jpeg;
 mod llava15;
 mod llava_case;
 mod llava_next;
@@ -34,8 +35,12 @@ const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
 
 /// A file or folder among the oracles.
 fn fixture(part: &str) -> PathBuf {
-    let root = std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(|| SHIPPED.into(), PathBuf::from);
-    root.join("hf").join(part)
+    oracles().join("hf").join(part)
+}
+
+/// The folder of all oracles.
+fn oracles() -> PathBuf {
+    std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(|| SHIPPED.into(), PathBuf::from)
 }
 
 /// A file or folder of the repository, wherever the oracles are: sound input for tests that damage it.

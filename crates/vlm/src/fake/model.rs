@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use diffprune_pruner::{Grid, Layout, Observed, Signals};
+use diffprune_pruner::{Layout, Observed, Signals};
 use image::RgbImage;
 
 use super::reading::{self, Reading};
 use super::{FakeVlm, tables};
 use crate::{
-    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Sampler, TextBatch, Turn, VisualInput, Vlm,
-    VlmError,
+    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Prompts, Sampler, TextBatch, Turn,
+    VisualInput, Vlm, VlmError, check_images,
 };
 
 impl Vlm for FakeVlm {
@@ -81,28 +81,15 @@ impl Vlm for FakeVlm {
     }
 
     fn preprocess(&self, images: &[RgbImage]) -> Result<Pixels, VlmError> {
-        let empty = |image: &RgbImage| image.width() == 0 || image.height() == 0;
-        if let Some(index) = images.iter().position(empty) {
-            return Err(VlmError::Image {
-                index,
-                found: format!("{} by {} pixels", images[index].width(), images[index].height()),
-                wanted: "at least one pixel".into(),
-            });
-        }
+        check_images(images)?;
         let (rows, cols) = (self.grid.rows, self.grid.cols * self.group);
         let colours = images
             .iter()
             .flat_map(|image| tables::mean_colours(image, rows, cols));
         let data = TensorData::new(colours.collect::<Vec<f32>>(), [images.len(), 3, rows, cols]);
-        let shape = |image: &RgbImage| ImageShape {
-            width: image.width(),
-            height: image.height(),
-            rows: 1,
-            grid: Grid { rows: 1, cols: 1 },
-        };
         Ok(Pixels {
             values: Tensor::from_data(data, &self.device),
-            images: images.iter().map(shape).collect(),
+            images: images.iter().map(ImageShape::single_view).collect(),
         })
     }
 
@@ -155,13 +142,12 @@ impl Vlm for FakeVlm {
         Ok(Tensor::cat(nll.collect(), 0))
     }
 
-    fn generate_with(
-        &self,
-        prompts: &[Vec<u32>],
-        visual: Option<&VisualInput>,
-        options: &GenerateOptions,
-        hooks: &mut Hooks<'_>,
-    ) -> Result<Vec<Vec<u32>>, VlmError> {
+    fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
+        let Prompts {
+            ids: prompts,
+            visual,
+            options,
+        } = prompts;
         let images = self.images_of(prompts, visual)?;
         if prompts.is_empty() || options.max_new_tokens == 0 {
             return Ok(vec![Vec::new(); prompts.len()]);

@@ -9,13 +9,13 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::EvalError;
-use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions, json_list};
 use crate::data::benchmark::{Benchmark, score};
 use crate::data::json::{Element, TextFile};
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference};
 use crate::data::readers::{Ids, LlavaRow, image_folder, llava_file, picture, require};
-use crate::data::spec::{BenchmarkSpec, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, Splits};
 use crate::data::template::SHORT_ANSWER;
 
 /// Path of questions and annotations in the official archive.
@@ -37,14 +37,8 @@ impl BenchmarkSpec for Gqa {
         Splits::same("testdev-balanced", 12_578)
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -237,15 +231,17 @@ pub fn gqa_predictions<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>
         question_id,
         prediction: gqa_prediction(answer),
     };
-    let rows: Vec<Row<'_>> = answers.into_iter().map(row).collect();
-    serde_json::to_string(&rows).unwrap_or_default()
+    json_list(answers.into_iter().map(row))
 }
 
 /// Pictures and questions are rows of different files.
 #[cfg(feature = "parquet")]
 fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     if !row.fields().contains_key("question") {
-        return official.picture(&format!("data/images/{}.jpg", row.text("id")?), row.picture());
+        return official.picture(
+            &format!("data/images/{}.jpg", row.text("id")?),
+            Some(row.picture()?),
+        );
     }
     official.next_question();
     let types = row

@@ -13,7 +13,7 @@ use crate::data::picture::InlineImage;
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference, Split};
 use crate::data::readers::{Ids, require};
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 use crate::data::template::{OPTION_LETTER, Template};
 use crate::data::tsv::{Row, Table};
 #[cfg(feature = "parquet")]
@@ -130,14 +130,9 @@ impl BenchmarkSpec for MmBench {
         }
     }
 
-    fn read(
-        &self,
-        benchmark: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(benchmark, &self.table(root, options.split)?, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        let table = self.table(files.root, files.options.split)?;
+        read(files.benchmark, &table, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -280,7 +275,12 @@ fn entry(
     let template = Template::of(benchmark, options.prompts);
     let reference = match (options.split, text("answer")) {
         (Split::Upload, _) => Reference::Hidden,
-        (Split::Scored, answer) => letter_reference(path, row.line, answer, texts)?,
+        (Split::Scored, answer) => {
+            // An option whose text reads as a missing value ("None") is there all the same: the official script counts its row.
+            let written = |letter: &char| table.has_text(row, letter.encode_utf8(&mut [0; 4]));
+            let written: Vec<char> = OPTIONS.into_iter().filter(written).collect();
+            letter_reference(path, row.line, answer, &written, texts)?
+        }
     };
     let question = text("question").unwrap_or_default();
     let hint = text("hint");
@@ -307,15 +307,16 @@ fn letter_reference(
     path: &Path,
     line: usize,
     answer: Option<String>,
+    written: &[char],
     options: Vec<(char, String)>,
 ) -> Result<Reference, EvalError> {
     let answer = answer.unwrap_or_default();
-    let named = |(letter, _): &&(char, String)| answer.trim() == letter.to_string();
-    match options.iter().find(named) {
-        Some(&(letter, _)) => Ok(Reference::Letter { letter, options }),
+    let named = |letter: &&char| answer.trim() == letter.to_string();
+    match written.iter().find(named) {
+        Some(&letter) => Ok(Reference::Letter { letter, options }),
         None => {
             let found = format!("answer `{answer}`");
-            let letters: Vec<String> = options.iter().map(|(letter, _)| letter.to_string()).collect();
+            let letters: Vec<String> = written.iter().map(char::to_string).collect();
             Err(EvalError::line(
                 path,
                 line,
@@ -360,7 +361,7 @@ fn with_pictures(
             .or_insert_with(|| InlineImage::from_base64(text))
             .clone();
         let image = image.map_err(|found| {
-            let wanted = "base64 of a JPEG or PNG, or the index of the row that has it";
+            let wanted = "base64 of a picture, or the index of the row that has it";
             EvalError::line(path, entry.line, format!("column image with {found}"), wanted)
         });
         let group = entry.question.group.clone().unwrap_or_default();
@@ -414,11 +415,9 @@ const COLUMNS: [&str; 14] = [
 fn unpack(file: &str, row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     use base64::Engine;
     official.next_question();
+    let image = base64::engine::general_purpose::STANDARD.encode(row.picture()?);
     let cell = |name: &&str| match *name {
-        "image" => row
-            .picture()
-            .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes))
-            .unwrap_or_default(),
+        "image" => image.clone(),
         name => quoted(&row.text(&name.to_lowercase()).unwrap_or_default()),
     };
     let line = COLUMNS.iter().map(cell).collect::<Vec<_>>().join("\t");

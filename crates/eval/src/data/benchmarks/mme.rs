@@ -63,14 +63,8 @@ impl BenchmarkSpec for Mme {
         1050.0
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -148,7 +142,7 @@ pub fn mme_text(question: &str, protocol: Protocol) -> String {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 use crate::data::template::SHORT_ANSWER;
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{OfficialFiles, ParquetCopy};
@@ -440,7 +434,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let folder = format!("{}/{}", PLACES[0], row.text("category")?);
     let line = format!("{}\t{}", row.text("question")?, row.text("answer")?);
-    official.picture(&format!("{folder}/{name}"), row.picture())?;
+    official.picture(&format!("{folder}/{name}"), Some(row.picture()?))?;
     official.line(&format!("{folder}/{stem}.txt"), &line);
     Ok(())
 }

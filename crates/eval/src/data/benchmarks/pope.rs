@@ -43,14 +43,8 @@ impl BenchmarkSpec for Pope {
         128
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -121,7 +115,7 @@ fn pooled(splits: &[Tally]) -> Tally {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{OfficialFiles, ParquetCopy};
 
@@ -314,7 +308,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
     let line = serde_json::json!({"question_id": row.number("question_id")?, "image": image,
         "text": row.text("question")?, "label": row.text("answer")?});
     let file = format!("coco/coco_pope_{}.json", row.text("category")?);
-    official.picture(&format!("val2014/{image}"), row.picture())?;
+    official.picture(&format!("val2014/{image}"), Some(row.picture()?))?;
     official.line(&file, &line.to_string());
     Ok(())
 }

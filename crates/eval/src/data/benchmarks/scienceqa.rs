@@ -50,14 +50,8 @@ impl BenchmarkSpec for ScienceQa {
         }
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -90,7 +84,7 @@ impl BenchmarkSpec for ScienceQa {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, Splits};
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
 
@@ -308,10 +302,12 @@ pub fn scienceqa_correct_lmms(answer: &str, letter: char) -> bool {
 #[cfg(feature = "parquet")]
 fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     let id = official.next_question().to_string();
-    if row.picture().is_some() {
+    if row.has_picture() {
         row.fields_mut().insert("image".into(), "image.png".into());
     }
-    official.picture(&format!("images/test/{id}/image.png"), row.picture())?;
+    if row.has_picture() {
+        official.picture(&format!("images/test/{id}/image.png"), Some(row.picture()?))?;
+    }
     official.entry("problems.json", &id, &row.fields().clone().into());
     official.element("pid_splits.json", JsonList::Below("test"), &id.into());
     Ok(())

@@ -14,8 +14,8 @@ use crate::data::json::{Element, TextFile};
 use crate::data::parquet_rows::ParquetRow;
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference};
-use crate::data::readers::{Ids, LlavaRow, id_text, llava_file, picture, require};
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, Splits};
+use crate::data::readers::{Ids, LlavaRow, free_answer_tokens, id_text, llava_file, picture, require};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 use crate::data::template::{Template, lettered};
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
@@ -52,24 +52,15 @@ impl BenchmarkSpec for SeedBench {
     }
 
     fn max_new_tokens(&self, protocol: Protocol) -> usize {
-        match protocol {
-            Protocol::Llava => 128,
-            Protocol::LmmsEval => 1024,
-        }
+        free_answer_tokens(protocol)
     }
 
     fn protocol_of_the_papers(&self) -> Protocol {
         Protocol::LmmsEval
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -296,7 +287,7 @@ fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(
         format!("{IMAGES}/{}", row.text("data_id")?)
     };
     row.fields_mut().remove("image");
-    official.picture(&picture, row.picture())?;
+    official.picture(&picture, Some(row.picture()?))?;
     official.element(
         QUESTIONS,
         JsonList::Below("questions"),

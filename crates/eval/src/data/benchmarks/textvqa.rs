@@ -12,7 +12,9 @@ use crate::data::benchmark::{Benchmark, score};
 use crate::data::json::{Element, TextFile};
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference};
-use crate::data::readers::{Ids, LlavaRow, id_text, image_folder, llava_file, picture, require, ten_answers};
+use crate::data::readers::{
+    Ids, LlavaRow, free_answer_tokens, id_text, image_folder, llava_file, picture, require, ten_answers,
+};
 
 /// The official files.
 const ANNOTATIONS: &str = "TextVQA_0.5.1_val.json";
@@ -44,20 +46,11 @@ impl BenchmarkSpec for TextVqa {
     }
 
     fn max_new_tokens(&self, protocol: Protocol) -> usize {
-        match protocol {
-            Protocol::Llava => 128,
-            Protocol::LmmsEval => 1024,
-        }
+        free_answer_tokens(protocol)
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -104,7 +97,7 @@ pub(crate) fn prompts_hold_ocr(questions: &[Question]) -> Option<bool> {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, Splits};
 use crate::data::template::Template;
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
@@ -307,7 +300,7 @@ fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(
         let ocr = serde_json::json!({"image_id": id, "ocr_tokens": tokens});
         official.element(OCR_TOKENS, JsonList::Below("data"), &ocr);
     }
-    official.picture(&picture, row.picture())?;
+    official.picture(&picture, Some(row.picture()?))?;
     official.element(ANNOTATIONS, JsonList::Below("data"), &row.fields().clone().into());
     Ok(())
 }

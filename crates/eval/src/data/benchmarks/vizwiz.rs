@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::EvalError;
 use crate::answer::evalai_normalise;
-use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions, json_list};
 use crate::data::benchmark::Benchmark;
 use crate::data::json::{Element, TextFile};
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference, Split};
 use crate::data::readers::{
-    Annotated, Ids, LlavaRow, image_folder, llava_file, picture, require, ten_answers,
+    Annotated, Ids, LlavaRow, free_answer_tokens, image_folder, llava_file, picture, require, ten_answers,
 };
 use crate::data::template::Template;
 
@@ -45,24 +45,15 @@ impl BenchmarkSpec for VizWiz {
     }
 
     fn max_new_tokens(&self, protocol: Protocol) -> usize {
-        match protocol {
-            Protocol::Llava => 128,
-            Protocol::LmmsEval => 1024,
-        }
+        free_answer_tokens(protocol)
     }
 
     fn protocol_of_the_papers(&self) -> Protocol {
         Protocol::LmmsEval
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn has_upload_split(&self) -> bool {
@@ -97,7 +88,7 @@ impl BenchmarkSpec for VizWiz {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, Splits};
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
 
@@ -210,8 +201,7 @@ pub fn vizwiz_upload<'a>(answers: impl IntoIterator<Item = (&'a str, &'a str)>) 
         image,
         answer: evalai_normalise(answer),
     };
-    let rows: Vec<Row<'_>> = answers.into_iter().map(row).collect();
-    serde_json::to_string(&rows).unwrap_or_default()
+    json_list(answers.into_iter().map(row))
 }
 
 #[cfg(feature = "parquet")]
@@ -226,7 +216,7 @@ fn unpack(row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), E
         .collect();
     let entry = json!({"image": image, "question": row.text("question")?, "answers": answers,
         "answer_type": row.fields().get("category")});
-    official.picture(&format!("val/{image}"), row.picture())?;
+    official.picture(&format!("val/{image}"), Some(row.picture()?))?;
     official.element("Annotations/val.json", JsonList::Array, &entry);
     Ok(())
 }

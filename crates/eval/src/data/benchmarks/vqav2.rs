@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 use crate::answer::{evalai_normalise, lmms_vqav2_accuracy, vqa_official_accuracy};
-use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
+use crate::data::answer_files::{AnswerFile, AnsweredQuestions, json_list};
 use crate::data::benchmark::{Benchmark, score};
 use crate::data::json::{Element, TextFile};
 use crate::data::problems::Problems;
@@ -42,14 +42,8 @@ impl BenchmarkSpec for VqaV2 {
         }
     }
 
-    fn read(
-        &self,
-        _: Benchmark,
-        root: &Path,
-        options: &ReadOptions,
-        problems: &mut Problems,
-    ) -> Result<Vec<Question>, EvalError> {
-        read(root, options, problems)
+    fn read(&self, files: BenchmarkFiles<'_>) -> Result<Vec<Question>, EvalError> {
+        read(files.root, files.options, files.problems)
     }
 
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
@@ -100,7 +94,7 @@ impl BenchmarkSpec for VqaV2 {
 }
 #[cfg(feature = "parquet")]
 use crate::data::parquet_rows::ParquetRow;
-use crate::data::spec::{BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
+use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
 #[cfg(feature = "parquet")]
 use crate::data::unpack::{JsonList, OfficialFiles, ParquetCopy};
 
@@ -298,15 +292,17 @@ pub fn vqav2_upload<'a>(ids: &[String], answers: impl IntoIterator<Item = (&'a s
             .map(|answer| evalai_normalise(answer))
             .unwrap_or_default(),
     };
-    let rows: Vec<Row> = ids.iter().map(row).collect();
-    serde_json::to_string(&rows).unwrap_or_default()
+    json_list(ids.iter().map(row))
 }
 
 #[cfg(feature = "parquet")]
 fn unpack(mut row: ParquetRow<'_>, official: &mut OfficialFiles<'_>) -> Result<(), EvalError> {
     official.next_question();
     let number = row.number("image_id")?;
-    official.picture(&format!("val2014/COCO_val2014_{number:012}.jpg"), row.picture())?;
+    official.picture(
+        &format!("val2014/COCO_val2014_{number:012}.jpg"),
+        Some(row.picture()?),
+    )?;
     let question = serde_json::json!({"image_id": number, "question": row.text("question")?,
         "question_id": row.fields().get("question_id")});
     row.fields_mut().remove("image");

@@ -1,0 +1,51 @@
+//! `diffprune completions` and `diffprune man`.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::args::Cli;
+use crate::print;
+
+/// Prints what a shell needs to complete commands and options.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell: bash, elvish, fish, powershell or zsh.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Prints the manual page, in roff: `diffprune man | man -l -`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command whose page is wanted, as in `diffprune man eval` [default: that of the program].
+    command: Option<String>,
+}
+
+impl CompletionsArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "diffprune", &mut text);
+        print::text(format_args!("{}", String::from_utf8_lossy(&text)))
+    }
+}
+
+impl ManArgs {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        let whole = Cli::command();
+        let command = match &self.command {
+            None => whole,
+            Some(name) => {
+                let names: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
+                let found = whole.find_subcommand(name).cloned();
+                found.ok_or_else(|| {
+                    anyhow::anyhow!("man: found `{name}`, wanted one of {}", names.join(", "))
+                })?
+            }
+        };
+        let mut text = Vec::new();
+        clap_mangen::Man::new(command).render(&mut text)?;
+        print::text(format_args!("{}", String::from_utf8_lossy(&text)))
+    }
+}

@@ -1,0 +1,357 @@
+//! The ledger and the printed tables as pages: text cells that every format shares.
+
+use super::cells::{PRINTED_MEAN, Published};
+use super::claims::{Claims, Tier};
+use super::ledger::{ClaimVerdict, Ledger, TierVerdict};
+use super::printed::{Cells, Columns, Printed};
+use super::{judge_published, judge_shape};
+use crate::EvalError;
+use crate::stats::Verdict;
+
+/// Stands where a tier says nothing.
+const NOTHING: &str = "–";
+
+/// A table of texts with its heading.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TextTable {
+    pub(crate) title: String,
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl TextTable {
+    fn new(title: impl Into<String>, header: &[&str]) -> Self {
+        Self {
+            title: title.into(),
+            header: header.iter().map(|name| name.to_string()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = format!("|{}\n", "---|".repeat(self.header.len()));
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!("\n## {}\n\n{}{rule}{rows}", self.title, line(&self.header))
+    }
+}
+
+/// The rules by which verdicts are made, one sentence each.
+pub(crate) const RULES: &str = "A claim holds where its whole interval lies above zero and fails where it lies below; elsewhere \
+     it is a tie, which is no proof of equality. Claims of equivalence were given a bound before the run and are equivalent \
+     where the 90 % interval lies within it. A claim about several rows or budgets is about the smallest of its comparisons; \
+     their intervals cover together (max-t over the claim's comparisons), and p belongs to them: it is at most 0.05 exactly \
+     where the interval excludes zero. The tier `published` reads the printed cells alone: its brackets are what their \
+     rounding leaves open.";
+
+/// How many claims have each verdict, in words.
+pub(crate) fn counted(ledger: &Ledger, tier: Tier) -> String {
+    let counts = ledger.counts(tier);
+    let total: usize = counts.values().sum();
+    let named = Verdict::ALL.into_iter().filter_map(|verdict| {
+        let count = counts.get(verdict.name())?;
+        let word = match verdict {
+            Verdict::Holds => "hold",
+            Verdict::Equivalent => "are equivalent",
+            Verdict::Tie => "tie",
+            Verdict::Fails => "fail",
+            Verdict::Untestable => "cannot be tested here",
+        };
+        Some(format!("{count} {word}"))
+    });
+    format!(
+        "Tier {tier}: of {total} claims {}.",
+        named.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The ledger as a table: one line for each claim, in its order, with what each tier says.
+pub(crate) fn table(ledger: &Ledger) -> TextTable {
+    let tiers = ledger.tiers();
+    let mut header = vec!["id".to_string(), "claim".into(), "unit".into()];
+    for tier in &tiers {
+        header.push(tier.to_string());
+        header.push(format!("{tier}: estimate [interval]"));
+    }
+    header.push("p".into());
+    header.push("remarks".into());
+    let row = |claim: &ClaimVerdict| {
+        let mut row = vec![claim.id.clone(), claim.says.clone(), claim.unit.clone()];
+        for tier in &tiers {
+            let verdict = claim.tiers.get(tier);
+            row.push(verdict.map_or(NOTHING.to_string(), |verdict| verdict.verdict.to_string()));
+            row.push(verdict.and_then(number).unwrap_or_else(|| NOTHING.into()));
+        }
+        row.push(p_of(claim, &tiers));
+        row.push(remarks(claim, &tiers));
+        row
+    };
+    TextTable {
+        title: "Claims of the papers, and our own".into(),
+        rows: ledger.claims.iter().map(row).collect(),
+        header,
+    }
+}
+
+impl Ledger {
+    /// The ledger in Markdown: how many claims have which verdict at each tier, by which rules, and one line for each claim.
+    pub fn to_markdown(&self) -> String {
+        let counts: Vec<String> = self.tiers().into_iter().map(|tier| counted(self, tier)).collect();
+        format!("{}\n\n{RULES}\n{}", counts.join(" "), table(self).markdown())
+    }
+}
+
+fn number(verdict: &TierVerdict) -> Option<String> {
+    let small = verdict.estimate?.abs() < 0.095;
+    verdict.number(if small { 3 } else { 1 })
+}
+
+/// The p of the last tier that has one: printed cells have none.
+fn p_of(claim: &ClaimVerdict, tiers: &[Tier]) -> String {
+    let p = tiers.iter().rev().find_map(|tier| claim.tiers.get(tier)?.p);
+    match p {
+        None => NOTHING.into(),
+        Some(p) if p < 0.001 => "<0.001".into(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
+/// Reasons, readings and the seeds' share, each with its tier.
+fn remarks(claim: &ClaimVerdict, tiers: &[Tier]) -> String {
+    let mut remarks = Vec::new();
+    for (tier, verdict) in tiers
+        .iter()
+        .filter_map(|tier| Some((tier, claim.tiers.get(tier)?)))
+    {
+        let mut own: Vec<String> = verdict.reason.iter().cloned().collect();
+        own.extend(verdict.readings.iter().map(|reading| {
+            let (lo, hi) = (reading.lo, reading.hi);
+            format!(
+                "on {}: {} {:.1} [{lo:.1}, {hi:.1}]",
+                reading.name, reading.verdict, reading.estimate
+            )
+        }));
+        match verdict.seeds {
+            Some(1) => own.push("one training seed: the interval holds the training fixed".into()),
+            Some(seeds) => own.push(format!(
+                "{seeds} training seeds, {:.0} % of the variance",
+                100.0 * verdict.seed_share.unwrap_or(0.0)
+            )),
+            None => {}
+        }
+        if !own.is_empty() {
+            remarks.push(format!("{tier}: {}", own.join("; ")));
+        }
+    }
+    remarks.join(". ")
+}
+
+/// The ledger of what needs no run: printed cells, and the arithmetic of the published shape.
+///
+/// # Errors
+/// When the data of this crate are damaged.
+pub fn published_ledger() -> Result<Ledger, EvalError> {
+    let (published, claims) = (Published::builtin()?, Claims::builtin()?);
+    let mut ledger = Ledger::new(&claims);
+    for (id, verdict) in judge_published(&published, &claims)? {
+        ledger.enter(&id, Tier::Published, verdict);
+    }
+    for (id, verdict) in judge_shape(&claims) {
+        ledger.enter(&id, Tier::Shape, verdict);
+    }
+    Ok(ledger)
+}
+
+/// Every printed table with its means recomputed, and every claim with what the cells say of it, in Markdown.
+///
+/// # Errors
+/// When the data of this crate are damaged.
+pub fn published_page() -> Result<String, EvalError> {
+    let (published, claims) = (Published::builtin()?, Claims::builtin()?);
+    let ledger = published_ledger()?;
+    let cells = Cells {
+        published: &published,
+        claims: &claims,
+    };
+    let mut page = format!(
+        "# What the papers' printed cells say\n\nNothing here was run: {} cells of both papers, and the arithmetic of the \
+         published shape. {}\n\n{RULES}\n",
+        published.cells.len(),
+        counted(&ledger, Tier::Published)
+    );
+    page += &table(&ledger).markdown();
+    for number in 1..=3 {
+        page += &means(&cells, number).markdown();
+    }
+    for number in 4..=5 {
+        page += &printed(&published, number).markdown();
+    }
+    Ok(page)
+}
+
+/// The same as JSON: `ledger`, and for each of tables 1 to 3 the rows with the printed mean and both recomputed ones.
+///
+/// # Errors
+/// When the data of this crate are damaged.
+pub fn published_json() -> Result<serde_json::Value, EvalError> {
+    let (published, claims) = (Published::builtin()?, Claims::builtin()?);
+    let cells = Cells {
+        published: &published,
+        claims: &claims,
+    };
+    let row = |table: usize, printed: &Printed| {
+        let [ragged, common] =
+            Columns::BOTH.map(|columns| cells.retention(table, columns, &[(1.0, printed)]));
+        serde_json::json!({
+            "table": table, "paper": printed.row.paper, "method": printed.row.method, "budget": printed.row.budget,
+            "printed": mean_cell(&published, printed), "columns": printed.row.columns().len(),
+            "own_columns": ragged.value, "common_columns": common.value,
+        })
+    };
+    let means: Vec<serde_json::Value> = (1..=3)
+        .flat_map(|table| cells.rows(table).into_iter().map(move |printed| (table, printed)))
+        .map(|(table, printed)| row(table, &printed))
+        .collect();
+    Ok(serde_json::json!({ "ledger": published_ledger()?, "means": means }))
+}
+
+fn mean_cell(published: &Published, printed: &Printed) -> Option<f64> {
+    Some(published.cells[printed.row.place(PRINTED_MEAN)?].value)
+}
+
+/// The means of a table of benchmarks, both side by side.
+fn means(cells: &Cells<'_>, number: usize) -> TextTable {
+    let common = cells
+        .published
+        .common_columns(number, &|method| cells.is_quoted(method));
+    let title = format!(
+        "Table {number}: mean retention over each row's own columns and over the {} that all rows have ({})",
+        common.len(),
+        common.join(", ")
+    );
+    let header = [
+        "paper",
+        "kept",
+        "row",
+        "printed mean",
+        "own columns",
+        "columns",
+        "common columns",
+        "rank on own",
+        "rank on common",
+    ];
+    let mut table = TextTable::new(title, &header);
+    let rows = cells.rows(number);
+    for budget in ["1/3", "2/9", "1/9"] {
+        let at: Vec<&Printed> = rows
+            .iter()
+            .filter(|printed| printed.row.budget == budget)
+            .collect();
+        let mean = |columns| -> Vec<f64> {
+            at.iter()
+                .map(|printed| cells.retention(number, columns, &[(1.0, printed)]).value)
+                .collect()
+        };
+        let [own, shared] = Columns::BOTH.map(mean);
+        // Both papers print their method's row.
+        let rank = |values: &[f64], place: usize| {
+            let above = (0..at.len()).filter(|&other| {
+                let repeated = cells.is_ours(&at[other].row) && other > 0;
+                !repeated && values[other] > values[place] + 1e-9
+            });
+            (1 + above.count()).to_string()
+        };
+        for (place, printed) in at.iter().enumerate() {
+            let complete = cells.columns(number, &printed.row, Columns::Common).len() == common.len();
+            let missing = if complete { "" } else { " (fewer)" };
+            table.rows.push(vec![
+                printed.row.paper.clone(),
+                budget.into(),
+                printed.row.method.clone(),
+                mean_cell(cells.published, printed).map_or(NOTHING.into(), |mean| format!("{mean:.1}")),
+                format!("{:.2}", own[place]),
+                printed.row.columns().len().to_string(),
+                format!("{:.2}{missing}", shared[place]),
+                rank(&own, place),
+                rank(&shared, place),
+            ]);
+        }
+    }
+    table
+}
+
+/// A table as it is printed.
+fn printed(published: &Published, number: usize) -> TextTable {
+    let mut columns: Vec<&str> = Vec::new();
+    for cell in published.cells.iter().filter(|cell| cell.table == number) {
+        if !columns.contains(&cell.quantity.as_str()) {
+            columns.push(&cell.quantity);
+        }
+    }
+    let header: Vec<&str> = ["paper", "kept", "row"]
+        .into_iter()
+        .chain(columns.iter().copied())
+        .collect();
+    let mut table = TextTable::new(format!("Table {number} as printed"), &header);
+    for paper in published.papers(number) {
+        for row in published.rows(paper, number) {
+            let value = |column: &&str| {
+                let place = row.place(column);
+                place.map_or(NOTHING.to_string(), |place| {
+                    published.cells[place].value.to_string()
+                })
+            };
+            let names = [row.paper.clone(), row.budget.clone(), row.method.clone()];
+            table
+                .rows
+                .push(names.into_iter().chain(columns.iter().map(value)).collect());
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_claim_and_every_row() {
+        let page = published_page().unwrap();
+        for claim in Claims::builtin().unwrap().claims {
+            assert!(page.contains(&format!("| {} |", claim.id)), "{}", claim.id);
+        }
+        for cell in Published::builtin().unwrap().cells {
+            if !cell.is_unpruned() {
+                assert!(page.contains(&cell.method), "{}", cell.method);
+            }
+        }
+        assert!(page.contains("fail"), "failures are counted");
+        let widths = |line: &str| line.replace("\\|", "").matches('|').count();
+        let lines: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(
+            lines
+                .windows(2)
+                .all(|pair| widths(pair[0]) == widths(pair[1]) || pair[1].starts_with("| paper"))
+        );
+    }
+
+    #[test]
+    fn json_has_the_same_numbers() {
+        let json = published_json().unwrap();
+        let rows = json["means"].as_array().unwrap();
+        let ours = rows
+            .iter()
+            .find(|row| row["method"] == "DiffPrune" && row["budget"] == "1/9")
+            .unwrap();
+        assert!(
+            (ours["common_columns"].as_f64().unwrap() - 95.2).abs() < 0.05,
+            "{ours}"
+        );
+        assert_eq!(ours["printed"], 96.5);
+        let ledger: Ledger = serde_json::from_value(json["ledger"].clone()).unwrap();
+        assert_eq!(ledger, published_ledger().unwrap());
+    }
+}
