@@ -266,7 +266,7 @@ fn result(
                     number(&difference(arm, point, single))
                 },
                 ratio(arm, point).map_or_else(dash, |ratio| number(&ratio)),
-                format!("{:.2e}", mean(found.batches.iter().map(|units| units.norm))),
+                size(mean(found.batches.iter().map(|units| units.norm))),
                 found
                     .batches
                     .iter()
@@ -345,6 +345,15 @@ fn result(
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let n = values.len().max(1) as f64;
     values.sum::<f64>() / n
+}
+
+/// A norm with as many digits as a reader wants.
+fn size(norm: f64) -> String {
+    match norm {
+        norm if norm >= 100.0 => format!("{norm:.0}"),
+        norm if norm >= 1.0 => format!("{norm:.1}"),
+        norm => format!("{norm:.3}"),
+    }
 }
 
 fn range(values: &[f64]) -> String {

@@ -3,6 +3,7 @@
 mod comparison;
 mod evaluation;
 mod experiment;
+mod pilots;
 
 use std::path::{Path, PathBuf};
 

@@ -39,7 +39,7 @@ impl Reading {
             }
             let Some(visual) = visual else { continue };
             let [_, k_max, width] = visual.features.dims();
-            let own = visual.features.clone().slice([image..image + 1]);
+            let own = visual.features.clone().narrow(0, image, 1);
             let rows = tables::rows(own.reshape([k_max, width]));
             for slot in &visual.sequences[image].slots {
                 if let VisualSource::Feature(row) = slot.source {
