@@ -2,12 +2,11 @@
 
 use burn::tensor::{DType, Device};
 use diffprune_pruner::Signals;
-use diffprune_vlm_adapters::{
-    ImageMode, Llava, LlavaConfig, LoadOptions, Pixels, Vlm, WeightFiles, save_safetensors,
-};
+use diffprune_vlm_adapters::{ImageMode, Llava, LlavaConfig, LoadOptions, Pixels, Vlm};
 use serde_json::Value;
 
 use crate::cases::{cases, images, manifests};
+use crate::language::check_saved_files;
 use crate::llava_case::{Case, check_samples, newer_name, root, stored_views};
 use crate::llava_ragged::check_ragged;
 use crate::tensors::Tensors;
@@ -76,24 +75,10 @@ fn newer_names_and_saved_files_load_to_the_same_weights() {
     for (name, manifest) in manifests(FAMILY) {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
         let config = LlavaConfig::from_dir(&dir).unwrap();
-        let files = WeightFiles::open(&dir).unwrap();
-        let renamed = tempfile::tempdir().unwrap();
-        let tensor = |name: &str| (newer_name(name), files.tensor_data(name, DType::F32).unwrap());
-        let tensors: Vec<_> = files.names().map(tensor).collect();
-        save_safetensors(renamed.path().join("model.safetensors"), tensors, DType::F32).unwrap();
-        let device = Device::flex();
-        let model = config.load_weights(renamed.path(), DType::F32, &device).unwrap();
-        let saved = tempfile::tempdir().unwrap();
-        model.save_pretrained(&config, saved.path(), DType::F32).unwrap();
-        assert_eq!(LlavaConfig::from_dir(saved.path()).unwrap(), config, "{name}");
-        let again = WeightFiles::open(saved.path()).unwrap();
-        assert!(files.names().eq(again.names()), "{name}: names changed");
-        for tensor in files.names() {
-            assert_eq!(
-                again.tensor_f32(tensor).unwrap(),
-                files.tensor_f32(tensor).unwrap(),
-                "{name}: {tensor}"
-            );
-        }
+        check_saved_files(&name, &dir, newer_name, |renamed, saved| {
+            let model = config.load_weights(renamed, DType::F32, &Device::flex()).unwrap();
+            model.save_pretrained(&config, saved, DType::F32).unwrap();
+            assert_eq!(LlavaConfig::from_dir(saved).unwrap(), config, "{name}");
+        });
     }
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextBatch, TextTokenizer,
-    VisualInput, VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
+    Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextTokenizer, VisualInput,
+    VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
 };
 use image::RgbImage;
 use serde_json::Value;
 
 use crate::cases::{Fixed, LEAST_GAP, ids, images};
+use crate::language::{check_language, logits, targets};
 use crate::tensors::{TOLERANCE, Tensors};
 
 /// The folder of the oracles.
@@ -147,28 +148,7 @@ impl<'a> Case<'a> {
     }
 
     pub fn check_language(&self, spliced: &Spliced) {
-        let language = &self.model.language;
-        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
-        let states = language.hidden_states(embeds.clone(), positions.clone(), None);
-        let rope = language.rope(positions.clone());
-        for (i, layer) in language.layers.iter().enumerate() {
-            self.tensors.check(&format!("llm_layer_input_{i}"), &states[i]);
-            let name = format!("llm_attention_{i}");
-            if self.tensors.has(&name) {
-                let rows = layer.attention_rows(states[i].clone(), &rope, None, spliced.width);
-                self.tensors.check(&name, &rows);
-            }
-        }
-        let hidden = language.forward(embeds, positions, None, None);
-        self.tensors.check("llm_final_norm", &hidden);
-        self.tensors
-            .check_rows("logits", "logit_rows", "logits_at_rows", &self.logits(hidden));
-    }
-
-    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let [batch, n, width] = hidden.dims();
-        let logits = self.model.language.logits(hidden.reshape([batch * n, width]));
-        logits.unsqueeze_dim(0)
+        check_language(&self.model.language, self.tensors, spliced);
     }
 
     /// The loss and its gradients through frozen weights; returns that of the tokens.
@@ -176,7 +156,7 @@ impl<'a> Case<'a> {
         let labels = self.tensors.ints("labels")?;
         let tokens = encoded.tokens.clone().autodiff().require_grad();
         let visual = self.input(self.vlm.project(tokens.clone()), encoded);
-        let batch = self.targets(&labels, &visual);
+        let batch = targets(&self.prompt, &labels, &self.splice(&visual));
         let loss = self.vlm.loss(&batch, Some(&visual)).unwrap();
         self.tensors.check("loss", &loss.clone().without_autodiff());
         let grad = tokens.grad(&loss.backward()).expect("a gradient of the tokens");
@@ -187,25 +167,6 @@ impl<'a> Case<'a> {
         let embeds = spliced.embeds.grad(&loss.backward()).expect("a gradient");
         self.tensors.check("grad_inputs_embeds", &embeds);
         Some(grad)
-    }
-
-    /// The flags of the labels that are not -100, back on the prompt's own ids.
-    fn targets(&self, labels: &[i64], visual: &VisualInput) -> TextBatch {
-        let spliced = self.splice(visual);
-        let mut targets = vec![false; self.prompt.len()];
-        for (slot, &label) in spliced.plans[0].slots.iter().zip(labels) {
-            match *slot {
-                Slot::Text(i) if label >= 0 => {
-                    assert_eq!(label, i64::from(self.prompt[i]));
-                    targets[i] = true;
-                }
-                _ => assert_eq!(label, -100, "an image token is a target"),
-            }
-        }
-        TextBatch {
-            ids: vec![self.prompt.clone()],
-            targets: vec![targets],
-        }
     }
 
     /// Logits and greedy ids of the places that the oracle kept, with both position rules; returns the kept tokens.
@@ -287,7 +248,10 @@ impl<'a> Case<'a> {
             assert!(positions().eq(0..plan.slots.len() as i64));
         }
         let language = &self.model.language;
-        self.logits(language.forward(spliced.embeds, spliced.position_ids, None, None))
+        logits(
+            &self.model.language,
+            language.forward(spliced.embeds, spliced.position_ids, None, None),
+        )
     }
 
     pub fn generate(&self, visual: &VisualInput, key: &str, stop_ids: &[u32]) -> Vec<u32> {

@@ -4,13 +4,13 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
     AnyRes, Encoded, Family, GenerateOptions, LlavaNext, LlavaNextConfig, LoadOptions, Newlines, NextOptions,
-    NextTokens, Packing, Pixels, PruneOptions, Slot, Spliced, Vlm, WeightFiles, answer, load_image, load_vlm,
-    save_safetensors,
+    NextTokens, Packing, Pixels, PruneOptions, Slot, Spliced, Vlm, answer, load_image, load_vlm,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::cases::{Fixed, cases, ids, images, manifests};
+use crate::language::check_saved_files;
 use crate::llava_case::{Case, check_samples, newer_name, root, stored_views};
 use crate::llava_ragged::check_ragged;
 use crate::tensors::Tensors;
@@ -314,15 +314,7 @@ fn views_are_exact() {
             .into_data()
             .try_to_vec()
             .unwrap();
-        for (index, wanted) in preprocess::sampled(&samples, &case).unwrap() {
-            let off = (values[index] - wanted).abs();
-            assert!(
-                off <= preprocess::TOLERANCE,
-                "{}: value {index} off by {off}",
-                case.name
-            );
-        }
-        preprocess::assert_sums(&values, &case);
+        preprocess::assert_values(&values, &samples, &case).unwrap();
         n += 1;
     }
     assert!(n > 0 && n_pictures > 0, "no cases");
@@ -336,33 +328,15 @@ fn newer_names_and_saved_files_load_to_the_same_weights() {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
         let next = load(&manifest);
         let config = next.config();
-        let files = WeightFiles::open(&dir).unwrap();
-        let renamed = tempfile::tempdir().unwrap();
-        let tensor = |name: &str| (newer_name(name), files.tensor_data(name, DType::F32).unwrap());
-        let tensors: Vec<_> = files.names().map(tensor).collect();
-        save_safetensors(renamed.path().join("model.safetensors"), tensors, DType::F32).unwrap();
-        let model = config
-            .load_weights(renamed.path(), DType::F32, &Device::flex())
-            .unwrap();
-        let saved = tempfile::tempdir().unwrap();
-        model.save_pretrained(config, saved.path(), DType::F32).unwrap();
-        assert_eq!(
-            &LlavaNextConfig::from_dir(saved.path()).unwrap(),
-            config,
-            "{name}"
-        );
-        let again = WeightFiles::open(saved.path()).unwrap();
-        assert!(files.names().eq(again.names()), "{name}: names changed");
-        for tensor in files.names() {
-            assert_eq!(
-                again.tensor_f32(tensor).unwrap(),
-                files.tensor_f32(tensor).unwrap(),
-                "{name}: {tensor}"
-            );
-        }
-        // The model's own copy, and half precision in memory.
-        next.save_pretrained(saved.path(), DType::F32).unwrap();
-        assert!(files.names().eq(WeightFiles::open(saved.path()).unwrap().names()));
+        check_saved_files(&name, &dir, newer_name, |renamed, saved| {
+            let model = config.load_weights(renamed, DType::F32, &Device::flex()).unwrap();
+            model.save_pretrained(config, saved, DType::F32).unwrap();
+            assert_eq!(&LlavaNextConfig::from_dir(saved).unwrap(), config, "{name}");
+        });
+        // The model's own copy.
+        check_saved_files(&name, &dir, newer_name, |_, saved| {
+            next.save_pretrained(saved, DType::F32).unwrap();
+        });
     }
 }
 

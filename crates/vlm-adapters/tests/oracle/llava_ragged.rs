@@ -6,7 +6,8 @@ use diffprune_vlm_adapters::{Encoded, GenerateOptions, LlavaModel, Padding, Pixe
 use image::RgbImage;
 use serde_json::Value;
 
-use crate::cases::{LEAST_GAP, cases, ids, images};
+use crate::cases::{cases, ids, images};
+use crate::language::n_decided;
 
 /// A part of a batch of encoded images, each with its own kept tokens.
 struct Batch {
@@ -95,7 +96,7 @@ pub fn check_ragged(name: &str, manifest: &Value, vlm: &dyn Vlm, model: &LlavaMo
         );
         assert!(off < 1e-4, "{name}, prompt {i}: scores off by {off}");
         let answer = vlm.generate(prompt, Some(&visual), &options).unwrap().remove(0);
-        let n = n_decided(model, &prompt[0], &visual, &answer);
+        let n = n_decided(&model.reader(), &prompt[0], &visual, &answer, 1.0);
         if n < answer.len() {
             println!("{name}, prompt {i}: only the first {n} ids compared, then two scores are too close");
         }
@@ -105,32 +106,4 @@ pub fn check_ragged(name: &str, manifest: &Value, vlm: &dyn Vlm, model: &LlavaMo
         first += counts[i];
     }
     n_compared
-}
-
-/// How many ids of an answer come before the first whose best two scores are too close to tell.
-fn n_decided(model: &LlavaModel, prompt: &[u32], visual: &VisualInput, answer: &[u32]) -> usize {
-    // An answer that holds the placeholder itself cannot be spliced beyond it.
-    let image = answer.iter().position(|&id| id == model.image_token_id());
-    let n = image.map_or(answer.len(), |place| place + 1);
-    if n == 0 {
-        return 0;
-    }
-    let ids = [prompt, &answer[..n - 1]].concat();
-    let spliced = model
-        .reader()
-        .splice(&[ids], Some(visual), Padding::Right)
-        .unwrap();
-    let hidden = model
-        .language
-        .forward(spliced.embeds, spliced.position_ids, None, None);
-    let [_, width, d_model] = hidden.dims();
-    let rows = hidden.narrow(1, width - n, n).reshape([n, d_model]);
-    let best = model.language.logits(rows).topk(2, 1);
-    let gaps: Vec<f32> = (best.clone().narrow(1, 0, 1) - best.narrow(1, 1, 1))
-        .into_data()
-        .try_to_vec()
-        .unwrap();
-    gaps.iter()
-        .take_while(|&&gap| f64::from(gap) >= LEAST_GAP)
-        .count()
 }

@@ -5,6 +5,7 @@ mod bad_next;
 mod cases;
 mod conversation;
 mod jpeg;
+mod language;
 mod llava15;
 mod llava_case;
 mod llava_next;

@@ -90,17 +90,7 @@ fn clip_pixels_are_exact_and_values_agree() -> Outcome {
             .preprocess(&[image], &Device::flex())
             .into_data()
             .try_to_vec::<f32>()?;
-        for (index, wanted) in sampled(&samples, &case)? {
-            let error = (values[index] - wanted).abs();
-            assert!(
-                error <= TOLERANCE,
-                "{}: value {index} is {} not {wanted}",
-                case.name,
-                values[index]
-            );
-            worst = worst.max(error);
-        }
-        assert_sums(&values, &case);
+        worst = worst.max(assert_values(&values, &samples, &case)?);
         n_cases += 1;
     }
     assert!(n_cases > 0 && n_pictures > 0, "no clip cases in the manifest");
@@ -159,6 +149,27 @@ pub fn assert_same_pixels(found: &RgbImage, wanted: &RgbImage, name: &str) {
         "{name}: levels that differ of {}",
         wanted.as_raw().len()
     );
+}
+
+/// Compares the sampled values and the sums of a case; returns the largest difference of a value.
+pub fn assert_values(
+    values: &[f32],
+    samples: &SafeTensors,
+    case: &Case,
+) -> Result<f32, Box<dyn std::error::Error>> {
+    let mut worst = 0.0f32;
+    for (index, wanted) in sampled(samples, case)? {
+        let error = (values[index] - wanted).abs();
+        assert!(
+            error <= TOLERANCE,
+            "{}: value {index} is {} not {wanted}",
+            case.name,
+            values[index]
+        );
+        worst = worst.max(error);
+    }
+    assert_sums(values, case);
+    Ok(worst)
 }
 
 /// Pairs of an index into the flattened values and the value there.

@@ -1,17 +1,16 @@
 //! Qwen2.5-VL against what `transformers` computes: every tensor of every case of every `qwen2_5_vl` checkpoint.
 
-use std::collections::HashSet;
-
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_pruner::{Budget, Grid, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
     Encoded, GenerateOptions, LoadOptions, Padding, Pixels, PruneOptions, PruningSite, Qwen25Vl, QwenOptions,
-    Slot, SplicePlan, Spliced, TextBatch, VisualInput, Vlm, answer, next_token_nll,
+    Slot, SplicePlan, Spliced, VisualInput, Vlm, answer, next_token_nll,
 };
 use serde_json::Value;
 
 use crate::cases::{Fixed, LEAST_GAP, cases, ids, images, manifests};
 use crate::fixture;
+use crate::language::{check_language, logits, n_decided, targets};
 use crate::tensors::{TOLERANCE, Tensors};
 
 pub const FAMILY: &str = "qwen2_5_vl";
@@ -211,29 +210,6 @@ impl Case<'_> {
             .unwrap()
     }
 
-    fn check_language(&self, spliced: &Spliced) {
-        let language = &self.qwen.model().language;
-        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
-        let states = language.hidden_states(embeds.clone(), positions.clone(), None);
-        let rope = language.rope(positions.clone());
-        for (i, layer) in language.layers.iter().enumerate() {
-            self.tensors.check(&format!("llm_layer_input_{i}"), &states[i]);
-            let name = format!("llm_attention_{i}");
-            if self.tensors.has(&name) {
-                let rows = layer.attention_rows(states[i].clone(), &rope, None, spliced.width);
-                self.tensors.check(&name, &rows);
-            }
-        }
-        let hidden = language.forward(embeds, positions, None, None);
-        self.tensors.check("llm_final_norm", &hidden);
-        self.tensors.check_rows(
-            "logits",
-            "logit_rows",
-            "logits_at_rows",
-            &logits(self.qwen, hidden),
-        );
-    }
-
     /// The loss and its gradients through frozen weights.
     fn check_loss(&self, encoded: &Encoded) {
         let Some(labels) = self.tensors.ints("labels") else {
@@ -242,7 +218,7 @@ impl Case<'_> {
         let qwen = self.qwen;
         let tokens = encoded.tokens.clone().autodiff().require_grad();
         let visual = self.visual(encoded, qwen.project(tokens.clone()), encoded.all_indices());
-        let batch = self.targets(&labels, &visual);
+        let batch = targets(&self.prompt, &labels, &self.splice(&visual));
         let loss = qwen.loss(&batch, Some(&visual)).unwrap();
         self.tensors.check("loss", &loss.clone().without_autodiff());
         let grad = tokens.grad(&loss.backward()).expect("a gradient of the tokens");
@@ -259,24 +235,6 @@ impl Case<'_> {
             "grad_inputs_embeds",
             &spliced.embeds.grad(&loss.backward()).expect("a gradient"),
         );
-    }
-
-    /// The flags of the labels that are not -100, back on the prompt's own ids.
-    fn targets(&self, labels: &[i64], visual: &VisualInput) -> TextBatch {
-        let mut targets = vec![false; self.prompt.len()];
-        for (slot, &label) in self.splice(visual).plans[0].slots.iter().zip(labels) {
-            match *slot {
-                Slot::Text(i) if label >= 0 => {
-                    assert_eq!(label, i64::from(self.prompt[i]));
-                    targets[i] = true;
-                }
-                _ => assert_eq!(label, -100, "an image token is a target"),
-            }
-        }
-        TextBatch {
-            ids: vec![self.prompt.clone()],
-            targets: vec![targets],
-        }
     }
 
     fn visual(&self, encoded: &Encoded, features: Tensor<3>, keep: Vec<Vec<usize>>) -> VisualInput {
@@ -351,7 +309,7 @@ impl Case<'_> {
         let spliced = self.splice(visual);
         let language = &self.qwen.model().language;
         let hidden = language.forward(spliced.embeds, spliced.position_ids, None, None);
-        logits(self.qwen, hidden)
+        logits(language, hidden)
     }
 
     fn generate(&self, visual: &VisualInput, options: &GenerateOptions) -> Vec<u32> {
@@ -389,7 +347,7 @@ impl Case<'_> {
         let stop = wanted.iter().position(|id| options.stop_ids.contains(id));
         wanted.truncate(stop.unwrap_or(wanted.len()));
         let n = n_decided(
-            self.qwen,
+            &self.qwen.model().reader(),
             &self.prompt,
             visual,
             &wanted,
@@ -445,58 +403,10 @@ fn flat(x: Tensor<3>, counts: &[usize]) -> Tensor<2> {
     Tensor::cat(rows.collect(), 0)
 }
 
-pub fn logits(qwen: &Qwen25Vl, hidden: Tensor<3>) -> Tensor<3> {
-    let [batch, n, width] = hidden.dims();
-    let logits = qwen.model().language.logits(hidden.reshape([batch * n, width]));
-    let [_, vocab] = logits.dims();
-    logits.reshape([batch, n, vocab])
-}
-
 pub fn assert_close<const D: usize>(found: &Tensor<D>, wanted: &Tensor<D>, tolerance: f32, what: &str) {
     assert_eq!(found.dims(), wanted.dims(), "{what}");
     let worst = (found.clone() - wanted.clone()).abs().max().into_scalar::<f32>();
     assert!(worst <= tolerance, "{what}: off by {worst}");
-}
-
-/// How many ids of an answer come before the first whose best two (penalised) scores are too close to tell.
-pub fn n_decided(
-    qwen: &Qwen25Vl,
-    prompt: &[u32],
-    visual: &VisualInput,
-    answer: &[u32],
-    penalty: f32,
-) -> usize {
-    let model = qwen.model();
-    // An answer that holds the placeholder itself cannot be spliced beyond it.
-    let image = answer.iter().position(|&id| id == model.image_token_id());
-    let n = image.map_or(answer.len(), |place| place + 1);
-    if n == 0 {
-        return 0;
-    }
-    let ids = [prompt, &answer[..n - 1]].concat();
-    let spliced = model
-        .reader()
-        .splice(std::slice::from_ref(&ids), Some(visual), Padding::Right)
-        .unwrap();
-    let hidden = model
-        .language
-        .forward(spliced.embeds, spliced.position_ids, None, None);
-    let rows = logits(qwen, hidden.clone().narrow(1, hidden.dims()[1] - n, n));
-    let vocab = rows.dims()[2];
-    let scores: Vec<f32> = rows.into_data().try_to_vec().unwrap();
-    let gap = |(step, scores): (usize, &[f32])| {
-        let seen: HashSet<u32> = ids[..prompt.len() + step].iter().copied().collect();
-        let penalised = |(id, &score): (usize, &f32)| match score {
-            _ if !seen.contains(&(id as u32)) => score,
-            _ if score > 0.0 => score / penalty,
-            _ => score * penalty,
-        };
-        let mut scores: Vec<f32> = scores.iter().enumerate().map(penalised).collect();
-        scores.sort_by(|a, b| b.total_cmp(a));
-        f64::from(scores[0] - scores[1])
-    };
-    let gaps = scores.chunks(vocab).enumerate().map(gap);
-    gaps.take_while(|&gap| gap >= LEAST_GAP).count()
 }
 
 #[test]
@@ -524,7 +434,7 @@ fn every_tensor_agrees() {
             );
             let visual = case.visual(&encoded, features, encoded.all_indices());
             let spliced = case.check_splice(&visual);
-            case.check_language(&spliced);
+            check_language(&case.qwen.model().language, &tensors, &spliced);
             case.check_loss(&encoded);
             case.check_pruned(&encoded, &spliced.plans[0]);
             n_penalised += case.check_generation(&visual);

@@ -6,12 +6,13 @@ use burn::tensor::{DType, Device};
 use diffprune_pruner::{PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
     Encoded, Family, LoadOptions, Padding, PruningSite, Qwen25VlConfig, TextTokenizer, Turn, VisualInput,
-    Vlm, WeightFiles, load_vlm, save_safetensors,
+    Vlm, load_vlm,
 };
 
 use crate::cases::{LEAST_GAP, cases, ids, images, manifests};
 use crate::fixture;
-use crate::qwen25vl::{FAMILY, assert_close, load, logits, n_decided, plain};
+use crate::language::{check_saved_files, logits, n_decided};
+use crate::qwen25vl::{FAMILY, assert_close, load, plain};
 
 /// All cases of a checkpoint in one ragged batch, each image pruned to another count, give what they give alone.
 #[test]
@@ -90,7 +91,7 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
                 .unwrap();
             let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
             let hidden = qwen.model().language.forward(embeds, positions, None, None);
-            (logits(&qwen, hidden), spliced)
+            (logits(&qwen.model().language, hidden), spliced)
         };
         let all = visual(0..pictures.len());
         let (together, _) = run(&prompts, all.as_ref());
@@ -105,7 +106,7 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
                 .generate(std::slice::from_ref(prompt), Some(&own), &plain(6))
                 .unwrap()
                 .remove(0);
-            let n = n_decided(&qwen, prompt, &own, &alone, 1.0);
+            let n = n_decided(&qwen.model().reader(), prompt, &own, &alone, 1.0);
             let reached = |ids: &[u32]| ids[..n.min(ids.len())].to_vec();
             assert_eq!(reached(&answers[i]), reached(&alone), "{name}, prompt {i}");
             n_compared += n;
@@ -114,38 +115,26 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
     assert!(n_compared > 0, "no answer is decided by more than {LEAST_GAP}");
 }
 
+/// The name of a tensor in the newer module tree.
+fn newer_name(name: &str) -> String {
+    match name.strip_prefix("model.") {
+        Some(rest) => format!("model.language_model.{rest}"),
+        None if name.starts_with("visual.") => format!("model.{name}"),
+        None => name.to_string(),
+    }
+}
+
 /// The names of the newer module tree load to the same weights, and what we save others would read back.
 #[test]
 fn newer_names_and_saved_files_load_to_the_same_weights() {
     for (name, manifest) in manifests(FAMILY) {
         let dir = fixture(manifest["checkpoint"].as_str().unwrap());
         let config = Qwen25VlConfig::from_dir(&dir).unwrap();
-        let files = WeightFiles::open(&dir).unwrap();
-        let renamed = tempfile::tempdir().unwrap();
-        let tensor = |name: &str| {
-            let newer = match name.strip_prefix("model.") {
-                Some(rest) => format!("model.language_model.{rest}"),
-                None if name.starts_with("visual.") => format!("model.{name}"),
-                None => name.to_string(),
-            };
-            (newer, files.tensor_data(name, DType::F32).unwrap())
-        };
-        let tensors: Vec<_> = files.names().map(tensor).collect();
-        save_safetensors(renamed.path().join("model.safetensors"), tensors, DType::F32).unwrap();
-        let device = Device::flex();
-        let model = config.load_weights(renamed.path(), DType::F32, &device).unwrap();
-        let saved = tempfile::tempdir().unwrap();
-        model.save_pretrained(&config, saved.path(), DType::F32).unwrap();
-        assert_eq!(Qwen25VlConfig::from_dir(saved.path()).unwrap(), config, "{name}");
-        let again = WeightFiles::open(saved.path()).unwrap();
-        assert!(files.names().eq(again.names()), "{name}: names changed");
-        for tensor in files.names() {
-            assert_eq!(
-                again.tensor_f32(tensor).unwrap(),
-                files.tensor_f32(tensor).unwrap(),
-                "{name}: {tensor}"
-            );
-        }
+        check_saved_files(&name, &dir, newer_name, |renamed, saved| {
+            let model = config.load_weights(renamed, DType::F32, &Device::flex()).unwrap();
+            model.save_pretrained(&config, saved, DType::F32).unwrap();
+            assert_eq!(Qwen25VlConfig::from_dir(saved).unwrap(), config, "{name}");
+        });
     }
 }
 
