@@ -18,7 +18,7 @@ pub use diversity::{DiversityArm, DiversityPlan, diversity};
 pub use error::PilotError;
 pub use labelled::LabelledImages;
 pub use landscape::{LandscapeArm, LandscapePlan, LandscapePoint, LossFn, MatrixPlace, landscape};
-pub use llm_free::{LlmFreeArm, LlmFreePlan, llm_free};
+pub use llm_free::{LlmFreeArm, LlmFreeModels, LlmFreePlan, llm_free};
 pub use proxy::{ProxyPlan, proxy};
 pub use study::{Finding, Outcome, Study, StudyFigure, StudyTable};
 pub use trials::{Advance, Trials};

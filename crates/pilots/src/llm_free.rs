@@ -20,6 +20,19 @@ pub struct LlmFreeArm {
     pub pruners: Vec<Arc<dyn Pruner>>,
 }
 
+/// The two models of the study, with their names for captions.
+#[derive(Clone, Copy)]
+pub struct LlmFreeModels<'a> {
+    /// The model on whose tokens methods choose.
+    pub vlm: &'a dyn Vlm,
+    /// Its name.
+    pub name: &'a str,
+    /// The classifier that sees the kept patches.
+    pub vit: &'a Vit,
+    /// Its name.
+    pub classifier: &'a str,
+}
+
 /// How much of everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,15 +70,14 @@ impl Default for LlmFreePlan {
 /// # Errors
 /// When arms or pictures are missing, the model has more than one raster, a method cannot choose, or `advance` stops it.
 pub fn llm_free(
-    vlm: &dyn Vlm,
-    vit: &Vit,
-    names: (&str, &str),
+    models: &LlmFreeModels<'_>,
     data: &LabelledImages,
     arms: &[LlmFreeArm],
     rivals: &[&str],
     plan: &LlmFreePlan,
     advance: &mut Advance<'_>,
 ) -> Result<Study, PilotError> {
+    let LlmFreeModels { vlm, vit, .. } = *models;
     let side = vit.config.blocks.grid_side();
     let to = Grid {
         rows: side,
@@ -123,7 +135,16 @@ pub fn llm_free(
             return Err(PilotError::Stopped);
         }
     }
-    result(names, data, arms, rivals, plan, to, &best, &five)
+    result(
+        (models.name, models.classifier),
+        data,
+        arms,
+        rivals,
+        plan,
+        to,
+        &best,
+        &five,
+    )
 }
 
 /// The prompt under which methods inside the language model choose.

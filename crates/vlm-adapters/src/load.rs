@@ -94,17 +94,24 @@ pub fn checkpoint_dtype(dir: impl AsRef<Path>) -> Result<DType, LoadError> {
     })
 }
 
+/// Reads a checkpoint folder.
+type Load = fn(&Path, &Device, LoadOptions) -> Result<Box<dyn Vlm>, LoadError>;
+/// Reads the settings of a checkpoint folder: the language model, and how images become tokens.
+type Plan = fn(&Path, LoadOptions) -> Result<(LlamaConfig, Arc<dyn ImagePlan>), LoadError>;
+/// Words turns.
+type Render = fn(PromptStyle, Option<ChatTemplate>, &[Turn]) -> Result<String, LoadError>;
+
 /// A family's row in the table of backbones: how its checkpoints are told from others, read and planned.
 pub(crate) struct Backbone {
     pub(crate) family: Family,
     /// `model_type` and architecture in `config.json`.
     pub(crate) marks: [&'static str; 2],
     /// Reads a folder with its weights.
-    pub(crate) load: fn(&Path, &Device, LoadOptions) -> Result<Box<dyn Vlm>, LoadError>,
+    pub(crate) load: Load,
     /// Reads the settings of a folder alone: the language model's, and how images are cut into tokens.
-    pub(crate) plan: fn(&Path, LoadOptions) -> Result<(LlamaConfig, Arc<dyn ImagePlan>), LoadError>,
+    pub(crate) plan: Plan,
     /// The text of a conversation by a folder's template, where it has one.
-    pub(crate) prompt: fn(PromptStyle, Option<ChatTemplate>, &[Turn]) -> Result<String, LoadError>,
+    pub(crate) prompt: Render,
 }
 
 /// The backbones of this crate.

@@ -300,7 +300,7 @@ fn counting_looks_at_the_same_things_as_asking() {
     fs::write(at("e.png"), b"GIF89a\x01\x00\x01\x00\x00\x00\x00;").unwrap();
     fs::write(at("f.png"), b"nothing").unwrap();
     for (name, found) in [
-        ("e.png", "a gif file"),
+        ("e.png", "decoding Gif"),
         ("f.png", "unknown kind"),
         ("g.png", "no such file"),
     ] {
@@ -354,7 +354,7 @@ fn weights_are_held_in_the_type_that_is_named() {
         succeed(&show, &[&checkpoint, &photo, &at("b.png")]);
     }
     let both = output("ask what --model {} --half --dtype bf16", &[&checkpoint]);
-    assert_eq!(both.status.code(), Some(1));
+    assert_eq!(both.status.code(), Some(2), "a usage error");
     assert!(String::from_utf8_lossy(&both.stderr).contains("cannot be used with"));
     refuse(
         "ask what --model {} --dtype f64",

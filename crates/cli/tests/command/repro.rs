@@ -167,22 +167,22 @@ fn models_that_are_not_there_are_told_before_anything_is_computed() {
     model_of(Family::Llava15, &folder, 32, 1);
     let (plan, out) = (dir.path().join("plan.toml"), dir.path().join("out"));
     fs::write(&plan, PLAN).unwrap();
-    let refused = |line: &str, paths: &[&Path]| {
+    let refused = |code: i32, line: &str, paths: &[&Path]| {
         let output = diffprune(line, paths).current_dir(dir.path()).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert_eq!(output.status.code(), Some(code), "{told}");
         assert!(!out.exists());
         told
     };
     let line = "run repro --models {},{} --plan {} --out {}";
-    let told = refused(line, &[&folder, &dir.path().join("missing"), &plan, &out]);
+    let told = refused(1, line, &[&folder, &dir.path().join("missing"), &plan, &out]);
     assert!(
         told.contains("missing") && told.contains("cargo xtask mini"),
         "{told}"
     );
-    let told = refused(line, &[&folder, &folder, &plan, &out]);
+    let told = refused(1, line, &[&folder, &folder, &plan, &out]);
     assert!(told.contains("differ in their last name"), "{told}");
-    let told = refused("run repro --model {} --models a,b --out {}", &[&folder, &out]);
+    let told = refused(2, "run repro --model {} --models a,b --out {}", &[&folder, &out]);
     assert!(told.contains("cannot be used with"), "{told}");
 }
 

@@ -275,7 +275,8 @@ fn vizwiz() -> f64 {
 #[test]
 fn the_data_sets_score_as_stored() {
     let summary = json("datasets/expected_summary.json");
-    let sets: [(&str, fn() -> f64); 7] = [
+    type Largest = fn() -> f64;
+    let sets: [(&str, Largest); 7] = [
         ("MMB", || {
             mmbench(
                 Benchmark::MmBench,

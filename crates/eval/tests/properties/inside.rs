@@ -44,5 +44,18 @@ fn a_run_lets_a_method_inside_the_language_model_act() {
         assert_eq!(record.answer, format!("{red} of {left}"), "{}", record.arm);
         assert_eq!((&record.layers, record.kept, record.total), (&layers, kept, 16));
     }
-    assert_eq!(vlm.images_encoded(), n_images, "both arms share the encodings");
+    let encoded = vlm.images_encoded();
+    let alone = Run {
+        questions: &questions,
+        arms: &arms[..1],
+        budgets: &[Budget::Tokens(4)],
+        annotations: None,
+        options: options(2),
+    };
+    alone.execute(&vlm, &folder.path().join("alone.jsonl")).unwrap();
+    assert_eq!(
+        vlm.images_encoded(),
+        2 * encoded,
+        "a second arm costs no second encoding"
+    );
 }

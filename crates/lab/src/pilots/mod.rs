@@ -10,7 +10,8 @@ use diffprune::pruning::descriptors;
 use diffprune::vlm::{Encoded, Vit};
 use diffprune::{LearnedPruner, Pruner, Vlm};
 use diffprune_pilots::{
-    Advance, DiversityArm, DiversityPlan, LabelledImages, LlmFreeArm, LlmFreePlan, Study, diversity, llm_free,
+    Advance, DiversityArm, DiversityPlan, LabelledImages, LlmFreeArm, LlmFreeModels, LlmFreePlan, Study,
+    diversity, llm_free,
 };
 use image::RgbImage;
 
@@ -93,10 +94,13 @@ impl PilotModel<'_> {
             name: "untrained".into(),
             pruners: self.untrained(plan.seed)?.into_iter().map(shared).collect(),
         });
-        let names = (self.name.as_str(), classifier);
-        Ok(llm_free(
-            self.vlm, vit, names, data, &arms, &RIVALS, plan, advance,
-        )?)
+        let models = LlmFreeModels {
+            vlm: self.vlm,
+            name: &self.name,
+            vit,
+            classifier,
+        };
+        Ok(llm_free(&models, data, &arms, &RIVALS, plan, advance)?)
     }
 
     /// Likeness of the tokens that DiffPrune scores highest and lowest, beside attention and untrained scorers: claim

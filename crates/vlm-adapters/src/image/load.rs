@@ -561,7 +561,8 @@ mod tests {
         uneven(24, 16).write_to(&mut bytes, ImageFormat::Jpeg)?;
         let plain = bytes.into_inner();
         let stored = decode_image("plain", &plain)?;
-        let turned: [(u8, fn(&RgbImage) -> RgbImage); 4] = [
+        type Turn = fn(&RgbImage) -> RgbImage;
+        let turned: [(u8, Turn); 4] = [
             (1, RgbImage::clone),
             (3, image::imageops::rotate180),
             (6, image::imageops::rotate90),

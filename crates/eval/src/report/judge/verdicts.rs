@@ -49,18 +49,18 @@ pub(super) fn judge(
     for remark in &planned.remarks {
         verdict = verdict.remarked(remark);
     }
-    if !planned.without.is_empty() && !matches!(planned.rule, Rule::Level(_) | Rule::Spread) {
-        if let Some((_, beside)) = decide(planned.rule, &found.among(&planned.without)) {
-            if let (Some(estimate), Some(lo), Some(hi)) = (beside.estimate, beside.lo, beside.hi) {
-                verdict.readings.push(Reading {
-                    name: "all but TextVQA".into(),
-                    verdict: beside.verdict,
-                    estimate,
-                    lo,
-                    hi,
-                });
-            }
-        }
+    if !planned.without.is_empty()
+        && !matches!(planned.rule, Rule::Level(_) | Rule::Spread)
+        && let Some((_, beside)) = decide(planned.rule, &found.among(&planned.without))
+        && let (Some(estimate), Some(lo), Some(hi)) = (beside.estimate, beside.lo, beside.hi)
+    {
+        verdict.readings.push(Reading {
+            name: "all but TextVQA".into(),
+            verdict: beside.verdict,
+            estimate,
+            lo,
+            hi,
+        });
     }
     match cannot {
         None => verdict,
