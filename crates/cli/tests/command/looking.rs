@@ -370,7 +370,7 @@ fn weights_are_held_in_the_type_that_is_named() {
     let eval = "eval --model {} --data {} --out {} --arms full --limit 1 --max-new-tokens 1";
     succeed(&format!("{eval} --half"), &[&checkpoint, &world, &out]);
     succeed(&format!("{eval} --dtype f16"), &[&checkpoint, &world, &out]);
-    succeed(&eval.to_string(), &[&checkpoint, &world, &out]);
+    succeed(eval, &[&checkpoint, &world, &out]);
     for other in ["--dtype bf16", "--dtype f32"] {
         let line = format!("{eval} {other}");
         refuse(

@@ -1,6 +1,6 @@
 //! Memory of this process.
 
-/// The most memory that this process has held at once since it began or since the last [`reset_peak_memory`], bytes;
+/// The most memory that this process has held at once since it began or since the last measurement reset it, bytes;
 /// `None` where the system does not tell.
 ///
 /// Read from the kernel's high-water mark on Linux. Memory of a GPU is not in it.
