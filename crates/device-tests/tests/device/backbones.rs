@@ -111,7 +111,7 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
             vec![
                 host(encoded.tokens),
                 kept,
-                host(visual.features),
+                host(visual.features.clone()),
                 host(loss),
                 host(gradient),
             ],
