@@ -52,7 +52,7 @@ impl Default for ProxyPlan {
 
 /// Strengths of the noise: as in training, and as Eq. (5) has it.
 const STRENGTHS: [(NoiseScale, &str); 2] = [
-    (NoiseScale::TokenStd, "σ of the picture's tokens"),
+    (NoiseScale::TokenStd, "σ of the tokens"),
     (NoiseScale::Unit, "σ = 1"),
 ];
 
