@@ -23,6 +23,9 @@ pub struct Series {
     pub device: String,
     /// Revision of the code, for the reports.
     pub revision: String,
+    /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
+    /// out.
+    pub classifier: Option<PathBuf>,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -41,7 +44,7 @@ impl Series {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
+        self.experiment(&load()?, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -62,7 +65,8 @@ impl Series {
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
             let out = self.out.join(&name);
-            let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
+            let first = reports.is_empty();
+            let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
         let path = self.out.join(Self::PAGE);
@@ -75,13 +79,13 @@ impl Series {
         World::write(&self.plan, self.seed, &stages, &self.revision, observer)
     }
 
-    /// One model; tunes on it where the plan says so and no earlier model was tuned on.
+    /// One model; tunes on it where the plan says so and no earlier model was tuned on, and studies it where asked to.
     fn experiment(
         &self,
         model: &LoadedModel,
         world: &World,
         out: &Path,
-        tuned: &mut Option<TunedArms>,
+        (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
         let mut experiment = Experiment {
@@ -105,6 +109,9 @@ impl Series {
             experiment.tuned = Some(tuned);
         }
         let report = experiment.run(observer)?;
+        if study {
+            experiment.studies(&self.out, self.classifier.as_deref(), observer)?;
+        }
         observer.report(&report);
         Ok(report)
     }

@@ -24,13 +24,8 @@ const OTHERS: [Style; 8] = [
 /// Rounds of practice, one of them for a scene: the forms that small models learn last, many of a kind beside each other.
 const PRACTICE: [&[Slot]; 5] = [
     &[Slot::Kind(QuestionKind::Relation)],
-    &[Slot::Kind(QuestionKind::Relation)],
-    &[
-        Slot::Place(Style::MmBench),
-        Slot::Place(Style::MmBenchCn),
-        Slot::Place(Style::SeedBench),
-        Slot::Claim(MmeTask::Position),
-    ],
+    &PLACES,
+    &PLACES,
     &[
         Slot::Style(Style::MmBench),
         Slot::Style(Style::MmBenchCn),
@@ -43,6 +38,12 @@ const PRACTICE: [&[Slot]; 5] = [
         Slot::Claim(MmeTask::Position),
         Slot::Claim(MmeTask::Count),
     ],
+];
+const PLACES: [Slot; 4] = [
+    Slot::Place(Style::MmBench),
+    Slot::Place(Style::MmBenchCn),
+    Slot::Place(Style::SeedBench),
+    Slot::Claim(MmeTask::Position),
 ];
 /// Of VizWiz's questions, one in so many is about what is not there.
 const VIZWIZ_ABSENT: u32 = 3;
