@@ -40,7 +40,7 @@ pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
     Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, Series,
-    Stage, Trial, Tuned, TunedArms, Tuning, World, index_page, runnable_arms, training_summary, write_world,
+    Stage, Trial, Tuned, TunedArms, Tuning, World, runnable_arms, training_summary, write_index, write_world,
 };
 pub use files::make_folder;
 pub use methods::{
