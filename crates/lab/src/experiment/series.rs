@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::Report;
-use diffprune_files::write_whole;
 
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, write_index};
 use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
@@ -69,9 +68,7 @@ impl Series {
             let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
-        let path = self.out.join(Self::PAGE);
-        write_whole(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
-        Ok(path)
+        Ok(write_index(&self.out, reports)?)
     }
 
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
