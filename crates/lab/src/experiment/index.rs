@@ -79,15 +79,19 @@ fn index_page(reports: &[ModelReport], ledger: &Ledger, claims: Option<&Plot>) -
             .to_string(),
     ];
     lead.extend(shared.iter().map(|note| note.to_string()));
-    lead.extend(ledger.sentences());
+    lead.push(ledger.counted());
     let plot = claims.map(|plot| Block::Plot(plot.clone(), format!("{CLAIMS}.svg")));
+    let rules = Block::Text(Ledger::RULES.into());
     let mut sections = vec![
         Section {
             parts: vec![
                 Section::new("Every claim", vec![Block::Sheet(ledger.to_sheet())]),
                 Section::new("Claims by model", vec![Block::Sheet(by_model(reports))]).folded(),
             ],
-            ..Section::new("Claims of the papers, and our own", plot.into_iter().collect())
+            ..Section::new(
+                "Claims of the papers, and our own",
+                plot.into_iter().chain([rules]).collect(),
+            )
         },
         Section::new("Reports", vec![Block::Sheet(overview(reports))]),
     ];
