@@ -42,9 +42,9 @@ pub use evidence::{
 };
 pub use page::{Block, Page, Section, Sheet};
 pub use report::{
-    Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric,
-    PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId,
-    forest, heat_map,
+    Absent, Apart, Claim, Contradiction, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format,
+    Given, Meta, Metric, PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming,
+    SameResult, Source, Table, TableId, forest, heat_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::{
-    Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Verdict, forest,
+    Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Tier, Verdict, forest,
 };
 use diffprune_files::write_whole;
+use diffprune_pilots::Finding;
 
+use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
 use crate::LabError;
 
 /// The report of one model, with its folder.
@@ -31,16 +33,25 @@ const CLAIMS: &str = "claims";
 /// Drawings of each model's report that the page shows, by the beginnings of their names.
 const SHOWN: [&str; 2] = ["retention", "ranked"];
 
-/// Writes the page over several reports: `report.md`, `report.html`, the papers' tables as `report.tex`, and the drawing of
-/// the ledger; gives the path of the page. It depends on the reports alone, in the order of the papers' tables.
+/// Writes the page over several reports into `out`: `report.md`, `report.html`, the papers' tables as `report.tex`, and the
+/// drawing of the ledger; gives the path of the page. The pilot studies beside the reports in `from` enter the ledger, and their
+/// pages are copied where `out` is another folder. The page depends on reports and studies alone, in the order of the papers'
+/// tables.
 ///
 /// # Errors
-/// When a drawing cannot be made or a file cannot be written.
-pub fn write_index(out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
+/// When a drawing cannot be made, a study cannot be read or a file cannot be written.
+pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
     reports.sort_by_cached_key(|shown| (text(&shown.report, "table"), shown.folder.clone()));
-    let ledger = together(&reports);
+    let studies = studies_beside(from)?;
+    if from != out && !studies.is_empty() {
+        publish(&from.join(STUDIES), &out.join(STUDIES))?;
+    }
+    let mut ledger = together(&reports);
+    for finding in studies.iter().flat_map(|study| &study.findings) {
+        ledger.enter(&finding.claim, Tier::Mini, verdict_of(finding));
+    }
     let claims = forest(&ledger, CLAIMS)?;
-    let page = index_page(&reports, &ledger, claims.as_ref())?;
+    let page = index_page(&reports, &studies, &ledger, claims.as_ref())?;
     let write = |name: &str, text: &str| -> Result<PathBuf, LabError> {
         let path = out.join(name);
         write_whole(&path, text.as_bytes())?;
@@ -71,7 +82,12 @@ fn together(reports: &[ModelReport]) -> Ledger {
 }
 
 /// The page: claims, then the tables of each model.
-fn index_page(reports: &[ModelReport], ledger: &Ledger, claims: Option<&Plot>) -> Result<Page, EvalError> {
+fn index_page(
+    reports: &[ModelReport],
+    studies: &[StudyPage],
+    ledger: &Ledger,
+    claims: Option<&Plot>,
+) -> Result<Page, EvalError> {
     let shared = shared_notes(reports);
     let mut lead = vec![
         "Tier mini: small trained models and ten generated benchmarks in the official formats. Brackets are paired-bootstrap \
@@ -95,6 +111,9 @@ fn index_page(reports: &[ModelReport], ledger: &Ledger, claims: Option<&Plot>) -
         },
         Section::new("Reports", vec![Block::Sheet(overview(reports))]),
     ];
+    if !studies.is_empty() {
+        sections.push(Section::new("Pilot studies", vec![Block::Sheet(pilots(studies))]));
+    }
     for shown in reports {
         sections.push(section(shown, &shared)?);
     }
@@ -127,6 +146,22 @@ fn overview(reports: &[ModelReport]) -> Sheet {
         ]
     };
     Sheet::new(["model", "table", "report", "holds", "tie", "fails"]).with(reports.iter().map(row))
+}
+
+/// The pilot studies with their verdicts.
+fn pilots(studies: &[StudyPage]) -> Sheet {
+    let rows = studies.iter().flat_map(|study| {
+        let row = |finding: &Finding| {
+            vec![
+                format!("[{}]({})", study.title, study.page),
+                study.question.clone(),
+                finding.claim.clone(),
+                finding.outcome.to_string(),
+            ]
+        };
+        study.findings.iter().map(row).collect::<Vec<_>>()
+    });
+    Sheet::new(["study", "question", "claim", "verdict"]).with(rows)
 }
 
 /// The notes that every report has.

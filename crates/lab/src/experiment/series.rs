@@ -22,6 +22,9 @@ pub struct Series {
     pub device: String,
     /// Revision of the code, for the reports.
     pub revision: String,
+    /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
+    /// out.
+    pub classifier: Option<PathBuf>,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -40,7 +43,7 @@ impl Series {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
+        self.experiment(&load()?, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -61,10 +64,11 @@ impl Series {
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
             let out = self.out.join(&name);
-            let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
+            let first = reports.is_empty();
+            let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
-        Ok(write_index(&self.out, reports)?)
+        Ok(write_index(&self.out, &self.out, reports)?)
     }
 
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
@@ -72,13 +76,13 @@ impl Series {
         World::write(&self.plan, self.seed, &stages, &self.revision, observer)
     }
 
-    /// One model; tunes on it where the plan says so and no earlier model was tuned on.
+    /// One model; tunes on it where the plan says so and no earlier model was tuned on, and studies it where asked to.
     fn experiment(
         &self,
         model: &LoadedModel,
         world: &World,
         out: &Path,
-        tuned: &mut Option<TunedArms>,
+        (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
         let mut experiment = Experiment {
@@ -102,6 +106,9 @@ impl Series {
             experiment.tuned = Some(tuned);
         }
         let report = experiment.run(observer)?;
+        if study {
+            experiment.studies(&self.out, self.classifier.as_deref(), observer)?;
+        }
         observer.report(&report);
         Ok(report)
     }
