@@ -60,8 +60,8 @@ pub fn forest(ledger: &Ledger, name: &str) -> Result<Option<Plot>, EvalError> {
     for claim in &ledger.claims {
         let is_judged =
             |found: &&TierVerdict| found.verdict != Verdict::Untestable && found.estimate.is_some();
-        let own = RUN.iter().filter_map(|tier| claim.tiers.get(tier));
-        let Some(found) = own.filter(is_judged).next() else {
+        let mut own = RUN.iter().filter_map(|tier| claim.tiers.get(tier));
+        let Some(found) = own.find(is_judged) else {
             continue;
         };
         let interval = |found: &TierVerdict| {
