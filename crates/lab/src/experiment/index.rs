@@ -6,9 +6,9 @@ use diffprune_eval::{
     Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Tier, Verdict, forest,
 };
 use diffprune_files::write_whole;
-use diffprune_pilots::Finding;
 
 use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
+use super::transfer::{TRANSFER, transfer};
 use crate::LabError;
 
 /// The report of one model, with its folder.
@@ -39,17 +39,14 @@ const SHOWN: [&str; 2] = ["retention", "ranked"];
 /// tables.
 ///
 /// # Errors
-/// When a drawing cannot be made, a study cannot be read or a file cannot be written.
+/// When the data of a study cannot be read, a drawing cannot be made, or a file cannot be written.
 pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
     reports.sort_by_cached_key(|shown| (text(&shown.report, "table"), shown.folder.clone()));
     let studies = studies_beside(from)?;
     if from != out && !studies.is_empty() {
         publish(&from.join(STUDIES), &out.join(STUDIES))?;
     }
-    let mut ledger = together(&reports);
-    for finding in studies.iter().flat_map(|study| &study.findings) {
-        ledger.enter(&finding.claim, Tier::Mini, verdict_of(finding));
-    }
+    let ledger = together(&reports, &studies);
     let claims = forest(&ledger, CLAIMS)?;
     let page = index_page(&reports, &studies, &ledger, claims.as_ref())?;
     let write = |name: &str, text: &str| -> Result<PathBuf, LabError> {
@@ -68,8 +65,8 @@ pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Re
     write("report.md", &page.to_markdown())
 }
 
-/// What all models say of the claims.
-fn together(reports: &[ModelReport]) -> Ledger {
+/// The claims with the verdicts of all models, of the pilot studies, and of the trainings' settings.
+fn together(reports: &[ModelReport], studies: &[StudyPage]) -> Ledger {
     let ledgers: Vec<(String, Ledger)> = reports
         .iter()
         .map(|shown| (text(&shown.report, "model"), shown.report.ledger()))
@@ -78,7 +75,13 @@ fn together(reports: &[ModelReport]) -> Ledger {
         .iter()
         .map(|(model, ledger)| (model.as_str(), ledger))
         .collect();
-    Ledger::together(&named)
+    let mut ledger = Ledger::together(&named);
+    let configs: Vec<_> = reports.iter().map(|shown| &shown.report.meta.config).collect();
+    ledger.enter(TRANSFER, Tier::Mini, transfer(&configs));
+    for finding in studies.iter().flat_map(|study| &study.findings) {
+        ledger.enter(&finding.claim, Tier::Mini, verdict_of(finding));
+    }
+    ledger
 }
 
 /// The page: claims, then the tables of each model.
@@ -124,6 +127,20 @@ fn index_page(
     })
 }
 
+/// The pilot studies with their verdicts.
+fn pilots(studies: &[StudyPage]) -> Sheet {
+    let row = |study: &StudyPage| {
+        let findings = study.findings.iter();
+        let verdicts = findings.map(|finding| format!("`{}` {}", finding.claim, finding.outcome));
+        vec![
+            format!("[{}]({})", study.title, study.page),
+            study.question.clone(),
+            verdicts.collect::<Vec<_>>().join(", "),
+        ]
+    };
+    Sheet::new(["study", "question", "verdicts"]).with(studies.iter().map(row))
+}
+
 /// The models with their reports and verdicts.
 fn overview(reports: &[ModelReport]) -> Sheet {
     let row = |ModelReport { folder, report }: &ModelReport| {
@@ -146,22 +163,6 @@ fn overview(reports: &[ModelReport]) -> Sheet {
         ]
     };
     Sheet::new(["model", "table", "report", "holds", "tie", "fails"]).with(reports.iter().map(row))
-}
-
-/// The pilot studies with their verdicts.
-fn pilots(studies: &[StudyPage]) -> Sheet {
-    let rows = studies.iter().flat_map(|study| {
-        let row = |finding: &Finding| {
-            vec![
-                format!("[{}]({})", study.title, study.page),
-                study.question.clone(),
-                finding.claim.clone(),
-                finding.outcome.to_string(),
-            ]
-        };
-        study.findings.iter().map(row).collect::<Vec<_>>()
-    });
-    Sheet::new(["study", "question", "claim", "verdict"]).with(rows)
 }
 
 /// The notes that every report has.
