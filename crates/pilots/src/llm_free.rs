@@ -326,12 +326,12 @@ fn result(
         x_marks: plan.kept.iter().map(|&kept| kept as f64).collect(),
         level: None,
         decimals: None,
-        note: "Bands: 95 % intervals over pictures.".into(),
+        note: "Intervals: 95 %, over pictures.".into(),
         lines: arms.iter().enumerate().map(curve).collect(),
     };
     let palette = Palette::of(arms.iter().map(|arm| arm.name.as_str()));
     let setting = format!(
-        "Masks by {model}, classifier {classifier}, which never saw the methods; {}; {} from {} seeds; seed {}; bands: 95 % intervals over \
+        "Masks by {model}, classifier {classifier}, which never saw the methods; {}; {} from {} seeds; seed {}; intervals: 95 %, over \
          pictures.",
         data.source,
         arms[0].name,

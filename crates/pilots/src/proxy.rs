@@ -311,13 +311,13 @@ fn result(
             .collect(),
         level: None,
         decimals: None,
-        note: "Bands: 95 % intervals over pictures.".into(),
+        note: "Intervals: 95 %, over pictures.".into(),
         lines: (0..ways).map(curve).collect(),
     };
     let labels: Vec<String> = (0..ways).map(label).collect();
     let palette = Palette::of(labels.iter().map(String::as_str));
     let setting = format!(
-        "Classifier {name}; {}; seed {}; bands: 95 % intervals over pictures.",
+        "Classifier {name}; {}; seed {}; intervals: 95 %, over pictures.",
         data.source, plan.seed
     );
     Ok(Study {

@@ -83,7 +83,7 @@ impl ReportArgs {
                         .as_ref()
                         .or(self.out.as_ref())
                         .unwrap_or(&self.dirs[0]);
-                    say!("{}", write_index(over, models)?.display());
+                    say!("{}", write_index(&self.dirs[0], over, models)?.display());
                 }
                 Ok(())
             }

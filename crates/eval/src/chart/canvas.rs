@@ -48,7 +48,7 @@ pub(crate) fn document(
     height: i32,
     draw: impl FnOnce(&Canvas<'_>, i32) -> Drawn,
 ) -> Result<String, EvalError> {
-    let lines = wrapped(title, width - 24);
+    let lines = wrapped(title, width - 24, TITLE);
     let top = ABOVE + LINE * lines.len() as i32 + 8;
     let size = (width, height + top);
     let mut svg = String::new();
@@ -76,9 +76,10 @@ pub(crate) fn width_of(text: &str) -> i32 {
     (text.chars().count() as f64 * CHARACTER).ceil() as i32
 }
 
-/// Words in lines that are not wider than so many pixels, as a title.
-fn wrapped(text: &str, width: i32) -> Vec<String> {
-    let room = (f64::from(width) / (CHARACTER * f64::from(TITLE) / f64::from(TEXT))) as usize;
+/// Words in lines that are not wider than so many pixels, at a size of text.
+pub(crate) fn wrapped(text: &str, width: i32, size: i32) -> Vec<String> {
+    // Most characters of a sentence are narrower than those of names and numbers.
+    let room = (1.12 * f64::from(width) / (CHARACTER * f64::from(size) / f64::from(TEXT))) as usize;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -156,13 +157,6 @@ impl Canvas<'_> {
         let style = RGBColor::from(colour).stroke_width(width);
         self.area
             .draw(&DashedPathElement::new(points.to_vec(), 6, 4, style))?;
-        Ok(())
-    }
-
-    /// A translucent area.
-    pub(crate) fn band(&self, points: Vec<Place>, colour: Colour) -> Drawn {
-        self.area
-            .draw(&Polygon::new(points, RGBColor::from(colour).mix(0.1)))?;
         Ok(())
     }
 
@@ -281,9 +275,9 @@ mod tests {
 
     #[test]
     fn long_titles_break_between_words() {
-        let lines = wrapped("one two three four five six seven eight nine ten", 150);
+        let lines = wrapped("one two three four five six seven eight nine ten", 150, TITLE);
         assert!(
-            lines.len() > 1 && lines.iter().all(|line| line.len() <= 17),
+            lines.len() > 1 && lines.iter().all(|line| line.len() <= 19),
             "{lines:?}"
         );
         assert_eq!(

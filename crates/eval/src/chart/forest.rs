@@ -1,20 +1,20 @@
 //! Claims with their intervals: shape and colour tell the verdict.
 
-use super::canvas::{Anchor, Canvas, Drawn, SMALL, document, of_verdict, width_of};
+use super::canvas::{Anchor, Canvas, Drawn, SMALL, document, of_verdict, width_of, wrapped};
 use super::palette::Colour;
 use super::scale::{Scale, number, range, ticks};
 use crate::EvalError;
 use crate::stats::{Estimate, Verdict};
 
 const WIDTH: i32 = 1100;
-/// Height of a claim, pixels.
-const ROW: i32 = 24;
+/// Height of a line of a claim, pixels.
+const LINE: i32 = 16;
+/// Space between claims, pixels.
+const GAP: i32 = 9;
 /// Height of a unit's head and axis, pixels.
 const HEAD: i32 = 66;
 /// Left end of the axis, pixels.
 const LEFT: i32 = 560;
-/// Claims' texts are cut after so many characters; the table has them whole.
-const LONGEST: usize = 72;
 
 /// One claim.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,8 @@ impl Forest {
     /// # Errors
     /// When the drawing library refuses.
     pub fn svg(&self) -> Result<String, EvalError> {
-        let height = 30 + ROW * self.rows.len() as i32 + HEAD * self.units().len() as i32 + 24;
+        let rows: i32 = self.rows.iter().map(height).sum();
+        let height = 30 + rows + HEAD * self.units().len() as i32 + 24;
         document(&self.name, &self.title, WIDTH, height, |canvas, top| {
             self.draw(canvas, top)
         })
@@ -91,7 +92,7 @@ impl Forest {
         for unit in self.units() {
             let rows: Vec<&ForestRow> = self.rows.iter().filter(|row| row.unit == unit).collect();
             self.unit(canvas, y, unit, &rows)?;
-            y += HEAD + ROW * rows.len() as i32;
+            y += HEAD + rows.iter().map(|row| height(row)).sum::<i32>();
         }
         canvas.text_of_size(
             &self.note,
@@ -106,20 +107,22 @@ impl Forest {
     fn unit(&self, canvas: &Canvas<'_>, top: i32, unit: &str, rows: &[&ForestRow]) -> Drawn {
         let right = WIDTH - 170;
         let first = top + 22;
-        let bottom = first + ROW * rows.len() as i32;
+        let bottom = first + rows.iter().map(|row| height(row)).sum::<i32>();
         let span = range(rows.iter().flat_map(|row| ends(row)).chain([0.0]), 0.05);
         let x = Scale::new(span, (LEFT, right));
         canvas.text(unit, (12, first - 12), Anchor::Left, Colour::INK)?;
         canvas.columns(x, &ticks(span, 6), (first, bottom))?;
         canvas.line((LEFT, bottom), (right, bottom), Colour::FAINT, 1)?;
         canvas.line((x.at(0.0), first - 4), (x.at(0.0), bottom), Colour::INK, 1)?;
-        for (place, row) in rows.iter().enumerate() {
-            let y = first + ROW * place as i32 + ROW / 2;
-            let mut label: String = row.label.chars().take(LONGEST).collect();
-            if label.len() < row.label.len() {
-                label.push('…');
+        let mut above = first;
+        for row in rows {
+            let lines = lines(row);
+            let y = above + height(row) / 2;
+            for (number, line) in lines.iter().enumerate() {
+                let y = y + (2 * number as i32 + 1 - lines.len() as i32) * LINE / 2;
+                canvas.text_of_size(line, (LEFT - 12, y), Anchor::Right, Colour::INK, SMALL)?;
             }
-            canvas.text(&label, (LEFT - 12, y), Anchor::Right, Colour::INK)?;
+            above += height(row);
             let colour = of_verdict(row.verdict);
             let Estimate { value, lo, hi } = row.estimate;
             canvas.line((x.at(lo.max(span.0)), y), (x.at(hi.min(span.1)), y), colour, 2)?;
@@ -137,6 +140,15 @@ impl Forest {
         }
         Ok(())
     }
+}
+
+/// A claim's text in lines.
+fn lines(row: &ForestRow) -> Vec<String> {
+    wrapped(&row.label, LEFT - 30, SMALL)
+}
+
+fn height(row: &ForestRow) -> i32 {
+    LINE * lines(row).len() as i32 + GAP
 }
 
 /// What the axis must hold of a claim.

@@ -107,13 +107,14 @@ impl Grid {
     /// When the drawing library refuses.
     pub fn svg(&self, palette: &Palette) -> Result<String, EvalError> {
         let names = self.columns.iter().flat_map(|group| &group.1);
-        let heads = names.map(|name| width_of(name)).max().unwrap_or(0) + 10;
+        let heads = names.map(|name| width_of(name)).max().unwrap_or(0) + 16;
         let left = self.rows.iter().map(|row| width_of(&row.1)).max().unwrap_or(0) + 24;
-        let n_columns: usize = self.columns.iter().map(|group| group.1.len()).sum();
-        let gaps = 8 * self.columns.len() as i32;
-        let width = (left + CELL.0 * n_columns as i32 + gaps + 70)
-            .max(LEAST)
-            .max(width_of(&self.note));
+        let columns: i32 = self
+            .columns
+            .iter()
+            .map(|(name, columns)| 8 + group(name, columns))
+            .sum();
+        let width = (left + columns + 70).max(LEAST).max(width_of(&self.note));
         let groups = if self.columns.len() > 1 { 22 } else { 0 };
         let height = heads + groups + CELL.1 * self.rows.len().max(4) as i32 + 40;
         document(&self.name, &self.title, width, height, |canvas, top| {
@@ -125,14 +126,12 @@ impl Grid {
         let first = top + heads;
         let mut x = left;
         let mut column = 0;
-        for (group, names) in &self.columns {
-            let width = CELL.0 * names.len() as i32;
+        for (name, names) in &self.columns {
+            let width = group(name, names);
+            let next = x + width + 8;
             if self.columns.len() > 1 {
-                // A group may be narrower than its name.
-                let room = (f64::from(width) / 6.0) as usize;
-                let short: String = group.chars().take(room.max(4)).collect();
                 canvas.text_of_size(
-                    &short,
+                    name,
                     (x + width / 2, top - 10),
                     Anchor::Middle,
                     Colour::INK,
@@ -161,7 +160,7 @@ impl Grid {
                 x += CELL.0;
                 column += 1;
             }
-            x += 8;
+            x = next;
         }
         for (row, (name, label)) in self.rows.iter().enumerate() {
             let y = first + CELL.1 * row as i32 + CELL.1 / 2;
@@ -178,6 +177,11 @@ impl Grid {
             SMALL,
         )
     }
+}
+
+/// Width of a group of columns: that of its cells, or of its name.
+fn group(name: &str, columns: &[String]) -> i32 {
+    (CELL.0 * columns.len() as i32).max(width_of(name))
 }
 
 /// Maps side by side on one scale.

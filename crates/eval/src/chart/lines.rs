@@ -10,6 +10,10 @@ const WIDTH: i32 = 900;
 const HEIGHT: i32 = 470;
 /// Least distance of two labels, pixels.
 const GAP: i32 = 18;
+/// Lines of so many points have marks and intervals at each.
+const FEW: usize = 12;
+/// Distance of the marks of two lines at one place, pixels.
+const DODGE: i32 = 7;
 
 /// A number over something.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +28,7 @@ pub struct Line {
     pub dashed: bool,
 }
 
-/// A chart of lines. Those of the palette are drawn in colour, with bands and a name at their right end; the others thin and
+/// A chart of lines. Those of the palette are drawn in colour, with intervals and a name at their right end; the others thin and
 /// grey.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lines {
@@ -80,17 +84,39 @@ impl Lines {
             };
             line.points.sort_by(order);
         }
-        lines.retain(|line| !line.points.is_empty());
         let colour = |line: &Line| palette.colour(&line.name);
-        let labels = lines.iter().filter(|line| colour(line).is_some());
-        let room = labels.map(|line| width_of(&self.label(line))).max().unwrap_or(0) + 34;
+        let named: Vec<Line> = lines
+            .iter()
+            .filter(|line| colour(line).is_some())
+            .cloned()
+            .collect();
+        let measure = if named.is_empty() { &lines } else { &named };
+        let (first, last) = range(
+            measure.iter().flat_map(|line| &line.points).map(|point| point.0),
+            0.0,
+        );
+        // Grey lines show the field around the others, not regions of their own.
+        for line in &mut lines {
+            line.points.retain(|point| (first..=last).contains(&point.0));
+        }
+        lines.retain(|line| !line.points.is_empty());
+        let room = named
+            .iter()
+            .map(|line| width_of(&self.label(line)))
+            .max()
+            .unwrap_or(0)
+            + 34;
         let (left, right) = (74, WIDTH - room.clamp(60, WIDTH / 2));
-        let (top, bottom) = (top + 4, canvas.size().1 - 62);
-        let points = || lines.iter().flat_map(|line| &line.points);
-        let (first, last) = range(points().map(|point| point.0), 0.0);
+        let (top, bottom) = (top + 4, canvas.size().1 - 78);
+        let is_dodged = named.iter().all(|line| line.points.len() <= FEW);
+        let inset = if is_dodged {
+            DODGE * (named.len() as i32 + 1) / 2 + 4
+        } else {
+            0
+        };
         let pixels = match self.falling {
-            true => (right, left),
-            false => (left, right),
+            true => (right - inset, left + inset),
+            false => (left + inset, right - inset),
         };
         let x = match self.log_x && first > 0.0 {
             true => Scale::log((first, last), pixels),
@@ -137,44 +163,42 @@ impl Lines {
             canvas.dashed(&[(left, at), (right, at)], Colour::INK, 1)?;
             canvas.text_of_size(name, (left + 6, at - 9), Anchor::Left, Colour::INK, SMALL)?;
         }
-        let path = |line: &Line| -> Vec<(i32, i32)> {
-            let place = |point: &(f64, Estimate)| (x.at(point.0), y.at(point.1.value));
+        let path = |line: &Line, shift: i32| -> Vec<(i32, i32)> {
+            let place = |point: &(f64, Estimate)| (x.at(point.0) + shift, y.at(point.1.value));
             line.points.iter().map(place).collect()
         };
         for line in lines.iter().filter(|line| colour(line).is_none()) {
-            canvas.path(&path(line), Colour::GREY, 1)?;
+            canvas.path(&path(line, 0), Colour::GREY, 1)?;
         }
-        let mut named = Vec::new();
-        for line in &lines {
-            let Some(colour) = colour(line) else { continue };
-            let edge = |end: fn(&Estimate) -> f64| {
-                let place = move |point: &(f64, Estimate)| (x.at(point.0), y.at(end(&point.1)));
-                line.points.iter().map(place)
-            };
-            let band: Vec<_> = edge(|e| e.hi).chain(edge(|e| e.lo).rev()).collect();
-            if line.points.iter().any(|point| point.1.lo < point.1.hi) && line.points.len() > 1 {
-                canvas.band(band, colour)?;
-            }
-            named.push((line, colour));
-        }
-        for (line, colour) in &named {
-            let path = path(line);
+        // Points beside each other, so that intervals do not lie on one another; curves have no room for that.
+        let shift = |number: usize| match is_dodged {
+            true => DODGE * (2 * number as i32 + 1 - named.len() as i32) / 2,
+            false => 0,
+        };
+        let named: Vec<(&Line, Colour, i32)> = named
+            .iter()
+            .enumerate()
+            .filter_map(|(number, line)| Some((line, colour(line)?, shift(number))))
+            .collect();
+        for &(line, colour, shift) in &named {
+            let path = path(line, shift);
             match line.dashed {
-                true => canvas.dashed(&path, *colour, 2)?,
-                false => canvas.path(&path, *colour, 2)?,
+                true => canvas.dashed(&path, colour, 2)?,
+                false => canvas.path(&path, colour, 2)?,
             }
-            if path.len() <= 12 {
-                for &place in &path {
-                    canvas.circle(place, 4, *colour)?;
+            if is_dodged {
+                for (&(at, middle), (_, estimate)) in path.iter().zip(&line.points) {
+                    canvas.line((at, y.at(estimate.lo)), (at, y.at(estimate.hi)), colour, 1)?;
+                    canvas.circle((at, middle), 4, colour)?;
                 }
             }
         }
         let ends: Vec<(i32, i32)> = named
             .iter()
-            .filter_map(|(line, _)| path(line).last().copied())
+            .filter_map(|(line, _, shift)| path(line, *shift).last().copied())
             .collect();
         let heights: Vec<i32> = ends.iter().map(|end| end.1).collect();
-        for (((line, colour), end), height) in
+        for (((line, colour, _), end), height) in
             named.iter().zip(&ends).zip(apart(&heights, GAP, (top, bottom)))
         {
             let at = right + 18;

@@ -67,14 +67,14 @@ impl Ledger {
         Sheet::new(header).with(self.claims.iter().map(row))
     }
 
-    /// The rules by which verdicts are made, and how many claims have which at each tier, in sentences.
-    pub fn sentences(&self) -> Vec<String> {
+    /// The rules by which verdicts are made.
+    pub const RULES: &str = RULES;
+
+    /// How many claims have which verdict at each tier, a sentence for each.
+    pub fn counted(&self) -> String {
         let tiers = self.tiers();
-        let mut sentences: Vec<String> = tiers.iter().map(|&tier| counted(self, tier)).collect();
-        if !tiers.is_empty() {
-            sentences.push(RULES.into());
-        }
-        sentences
+        let sentences: Vec<String> = tiers.iter().map(|&tier| counted(self, tier)).collect();
+        sentences.join(" ")
     }
 }
 

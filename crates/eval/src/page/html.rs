@@ -13,6 +13,8 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 /// Cells with more characters than this are broken into lines.
 const LONG: usize = 44;
+/// Cells with more characters than this are closed at first.
+const VERY_LONG: usize = 150;
 
 /// The page with contents at its side.
 pub(super) fn page(page: &Page) -> String {
@@ -116,7 +118,7 @@ fn sheet(sheet: &Sheet) -> String {
         .collect();
     let row = |(place, cells): (usize, &Vec<String>)| {
         let cell = |(column, text): (usize, &String)| {
-            let text = verdict(text);
+            let text = cell_text(text);
             let text = match sheet.strong.contains(&(place, column)) {
                 true => format!("<b>{text}</b>"),
                 false => text,
@@ -132,8 +134,17 @@ fn sheet(sheet: &Sheet) -> String {
     )
 }
 
-/// One cell; verdicts get their colour.
-fn verdict(text: &str) -> String {
+/// One cell: verdicts get their colour, and very long texts open by a click.
+fn cell_text(text: &str) -> String {
+    if text.chars().count() > VERY_LONG {
+        let mut start: String = text.chars().take(LONG).collect();
+        start.truncate(start.rfind(' ').unwrap_or(start.len()));
+        return format!(
+            "<details><summary>{}…</summary>{}</details>",
+            escape(&start),
+            marked(text)
+        );
+    }
     match text {
         "holds" | "fails" | "tie" | "better" | "worse" | "equivalent" | "untestable" => {
             format!("<span class=\"{text}\">{text}</span>")
@@ -147,6 +158,7 @@ fn marked(text: &str) -> String {
     let piece = |piece: Piece<'_>| match piece {
         Piece::Plain(text) => escape(text),
         Piece::Code(text) => format!("<code>{}</code>", escape(text)),
+        Piece::Strong(text) => format!("<b>{}</b>", escape(text)),
         Piece::Link(text, address) => format!("<a href=\"{}\">{}</a>", escape(address), escape(text)),
     };
     pieces(text).into_iter().map(piece).collect()

@@ -74,7 +74,7 @@ fn table_of(table: &Table) -> String {
     let body = format!("\\toprule\n{head}{middle}{rows}\\bottomrule\n");
     if table.groups.iter().map(|group| group.1.rows.len()).sum::<usize>() > PAGE {
         return format!(
-            "\n{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}\n\\begin{{longtable}}{{{columns}}}\n{caption} \\\\\n{body}\
+            "\n{{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}\\setlength{{\\LTcapwidth}}{{\\linewidth}}\n\\begin{{longtable}}{{{columns}}}\n{caption} \\\\\n{body}\
              \\end{{longtable}}}}\n"
         );
     }
@@ -88,6 +88,7 @@ fn table_of(table: &Table) -> String {
 fn escape(text: &str) -> String {
     let piece = |piece: Piece<'_>| match piece {
         Piece::Plain(text) | Piece::Link(text, _) => plain(text),
+        Piece::Strong(text) => format!("\\textbf{{{}}}", plain(text)),
         Piece::Code(text) => format!("\\texttt{{{}}}", plain(text)),
     };
     pieces(text).into_iter().map(piece).collect()

@@ -11,7 +11,8 @@ use crate::report::{Figure, Plot};
 
 /// A page.
 ///
-/// Texts and cells are plain but for two marks: `` `code` `` and `[text](address)` with an address inside the folder of the page.
+/// Texts and cells are plain but for three marks: `` `code` ``, `**strong**`, and `[text](address)` with an address inside the folder
+/// of the page.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
     /// The headline.
@@ -93,6 +94,7 @@ pub(crate) use latex::{Table as LatexTable, document as latex_document};
 enum Piece<'t> {
     Plain(&'t str),
     Code(&'t str),
+    Strong(&'t str),
     Link(&'t str, &'t str),
 }
 
@@ -102,7 +104,7 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut plain, mut at) = (0, 0);
     while at < text.len() {
         let rest = &text[at..];
-        let found = code(rest).or_else(|| link(rest));
+        let found = code(rest).or_else(|| strong(rest)).or_else(|| link(rest));
         match found {
             Some((piece, length)) => {
                 if plain < at {
@@ -126,6 +128,11 @@ fn code(text: &str) -> Option<(Piece<'_>, usize)> {
     (!inside.is_empty()).then_some((Piece::Code(inside), inside.len() + 2))
 }
 
+fn strong(text: &str) -> Option<(Piece<'_>, usize)> {
+    let (inside, _) = text.strip_prefix("**")?.split_once("**")?;
+    (!inside.is_empty()).then_some((Piece::Strong(inside), inside.len() + 4))
+}
+
 fn link(text: &str) -> Option<(Piece<'_>, usize)> {
     let (shown, rest) = text.strip_prefix('[')?.split_once("](")?;
     let (address, _) = rest.split_once(')')?;
@@ -140,15 +147,16 @@ mod tests {
 
     #[test]
     fn marks_are_read_and_all_else_is_plain() {
-        use Piece::{Code, Link, Plain};
+        use Piece::{Code, Link, Plain, Strong};
         assert_eq!(
-            pieces("see `a` and [b](c/d.md), 1.0 [0.5, 1.5]"),
+            pieces("see `a` and [b](c/d.md), 1.0 [0.5, 1.5]**!**"),
             [
                 Plain("see "),
                 Code("a"),
                 Plain(" and "),
                 Link("b", "c/d.md"),
-                Plain(", 1.0 [0.5, 1.5]")
+                Plain(", 1.0 [0.5, 1.5]"),
+                Strong("!")
             ]
         );
         for text in [

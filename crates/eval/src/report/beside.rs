@@ -185,7 +185,7 @@ impl Beside<'_> {
                 line.push(format!("{printed:+.1} / {here:+.1}"));
             }
             line.push(format!("{same} of {all}"));
-            sheet.rows.push(line);
+            enter(&mut sheet, line);
         }
         TextTable {
             title: format!(
@@ -222,7 +222,7 @@ impl Beside<'_> {
                 line.push(format!("{} / {:.1} {said}", printed.value, here.value));
             }
             line.push(format!("{same} of {all}"));
-            sheet.rows.push(line);
+            enter(&mut sheet, line);
         }
         TextTable {
             title: format!(
@@ -231,5 +231,12 @@ impl Beside<'_> {
             ),
             sheet,
         }
+    }
+}
+
+/// Adds a line, unless the other paper prints the same.
+fn enter(sheet: &mut Sheet, line: Vec<String>) {
+    if sheet.rows.iter().all(|other| other[1..] != line[1..]) {
+        sheet.rows.push(line);
     }
 }

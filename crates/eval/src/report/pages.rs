@@ -12,6 +12,7 @@ use super::table_id::TableId;
 use super::text_table::{
     CANNOT, NOTHING, TextTable, absent, claims, data, interval, ledger, merge, of_table, times,
 };
+use crate::evidence::Ledger;
 use crate::page::{Block, LatexTable, Page, Section, Sheet, latex_document};
 
 /// The headline of the pages.
@@ -32,24 +33,30 @@ pub(crate) fn circumstances(meta: &Meta) -> String {
     )
 }
 
-/// What stands above the tables: the model and its data, the notes of the run, how many claims have which verdict, by which
-/// rules, which benchmarks enter averages, and which data are not those of the papers.
-pub(crate) fn lead(report: &Report) -> Vec<String> {
+/// What stands above all else: the model and its data, the first note of the run, how many claims have which verdict.
+fn lead(report: &Report) -> Vec<String> {
     let meta = &report.meta;
     let mut lead = vec![circumstances(meta), meta.note.trim().to_string()];
-    lead.extend(meta.notes.iter().cloned());
-    lead.extend(report.ledger().sentences());
-    lead.extend(report.counted.as_ref().map(Counted::sentence));
-    lead.extend(differing(&report.data));
+    lead.extend(meta.notes.first().cloned());
+    lead.push(report.ledger().counted());
+    lead.retain(|sentence| !sentence.is_empty());
+    lead
+}
+
+/// What a reader must know before the numbers: further notes of the run, which benchmarks enter averages, which data are not
+/// those of the papers, which arms are the same.
+fn notes(report: &Report) -> Vec<Block> {
+    let mut notes: Vec<String> = report.meta.notes.iter().skip(1).cloned().collect();
+    notes.extend(report.counted.as_ref().map(Counted::sentence));
+    notes.extend(differing(&report.data));
     if !report.equal.is_empty() {
         let groups: Vec<String> = report.equal.iter().map(|group| group.join(" = ")).collect();
-        lead.push(format!(
+        notes.push(format!(
             "Arms that chose the same tokens on every picture are one row: {}.",
             groups.join("; ")
         ));
     }
-    lead.retain(|sentence| !sentence.is_empty());
-    lead
+    notes.into_iter().map(Block::Text).collect()
 }
 
 /// The page of a report with its drawings and pictures.
@@ -59,13 +66,18 @@ pub(crate) fn page(report: &Report, plots: &[Plot], figures: &Figures) -> Page {
         let block = |plot: &Plot| Block::Plot(plot.clone(), format!("{}.svg", plot.name));
         plots.iter().filter(is_of).map(block).collect()
     };
+    let mut claimed = drawn("claims");
+    if !report.ledger().claims.is_empty() {
+        claimed.push(Block::Text(Ledger::RULES.into()));
+    }
     // A report whose data of the papers are damaged has no ledger either.
     let beside = beside_published(report).unwrap_or_default();
     let mut sections = vec![
         Section {
             parts: parts([ledger(report), claims(report), beside]),
-            ..Section::new("Claims", drawn("claims"))
+            ..Section::new("Claims", claimed)
         },
+        Section::new("Notes", notes(report)),
         Section {
             parts: results(report),
             ..Section::new(
@@ -80,16 +92,29 @@ pub(crate) fn page(report: &Report, plots: &[Plot], figures: &Figures) -> Page {
             TableId::Kinds => drawn("kinds"),
             _ => Vec::new(),
         };
-        let shown: Vec<TextTable> = of_table(table, report)
+        let mut section = Section::new(table.title.clone(), blocks);
+        let mut shown: Vec<TextTable> = of_table(table, report)
             .into_iter()
             .filter(|shown| !shown.sheet.rows.is_empty())
             .collect();
-        let is_short = shown.iter().all(|shown| shown.sheet.rows.len() <= 12);
-        let fold = |part: Section| if is_short { part } else { part.folded() };
-        sections.push(Section {
-            parts: parts(shown).into_iter().map(fold).collect(),
-            ..Section::new(table.title.clone(), blocks)
-        });
+        let is_long = shown.iter().any(|shown| shown.sheet.rows.len() > 12);
+        match shown.as_mut_slice() {
+            [one] => {
+                section.title = std::mem::take(&mut one.title);
+                section.blocks.push(Block::Sheet(std::mem::take(&mut one.sheet)));
+                section.is_folded = is_long && section.blocks.len() == 1;
+            }
+            _ => {
+                // The heading above says it already.
+                let head = format!("{}: ", table.title);
+                for shown in &mut shown {
+                    shown.title = shown.title.replacen(&head, "", 1);
+                }
+                let fold = |part: Section| if is_long { part.folded() } else { part };
+                section.parts = parts(shown).into_iter().map(fold).collect();
+            }
+        }
+        sections.push(section);
     }
     if report.table(TableId::Main).is_none() {
         sections.extend(parts([data(report)]));
@@ -175,7 +200,8 @@ impl Report {
         let mut columns: Vec<(TableId, Metric)> = benchmarks
             .map(|metric| (TableId::Benchmarks, metric.clone()))
             .collect();
-        columns.extend(MEANS.into_iter().filter(|(table, metric)| {
+        let means = if with_intervals { &MEANS[..] } else { &MEANS[..2] };
+        columns.extend(means.iter().cloned().filter(|(table, metric)| {
             let rows = self.table(*table).into_iter().flat_map(|table| &table.rows);
             rows.into_iter().any(|row| row.metric == *metric)
         }));
@@ -183,9 +209,14 @@ impl Report {
             let at = |budget: &str| self.row(table, arm, budget, metric);
             at(budget).or_else(|| at("all"))
         };
+        // The papers print the names of benchmarks alone.
+        let head = |(_, metric): &(TableId, Metric)| match metric.benchmark().filter(|_| !with_intervals) {
+            Some(benchmark) if self.heading(metric).ends_with('*') => format!("{benchmark}*"),
+            Some(benchmark) => benchmark.to_string(),
+            None => self.heading(metric),
+        };
         let names = ["arm", "kept"].map(String::from);
-        let heads = columns.iter().map(|(_, metric)| self.heading(metric));
-        let mut sheet = Sheet::new(names.into_iter().chain(heads));
+        let mut sheet = Sheet::new(names.into_iter().chain(columns.iter().map(head)));
         let arms = distinct(arms);
         for arm in &arms {
             let is_absent = self

@@ -7,7 +7,7 @@ use super::table::{Row, distinct};
 use super::table_id::TableId;
 use crate::EvalError;
 use crate::chart::{DotRow, Dots, Forest, ForestRow, Grid, Line, Lines, Palette, Shading};
-use crate::evidence::{Ledger, Tier, counted};
+use crate::evidence::{Ledger, Tier, TierVerdict, counted};
 use crate::stats::{Estimate, Verdict};
 
 /// A drawn plot.
@@ -21,6 +21,8 @@ pub struct Plot {
     pub svg: String,
 }
 
+/// Tiers that judge by something run or computed, the most telling first.
+const RUN: [Tier; 3] = [Tier::Full, Tier::Mini, Tier::Shape];
 /// More kinds of questions than this do not fit beside each other.
 const MOST_KINDS: usize = 48;
 
@@ -54,14 +56,15 @@ pub(crate) fn of_tokens(budget: &str) -> String {
 /// # Errors
 /// When it cannot be drawn.
 pub fn forest(ledger: &Ledger, name: &str) -> Result<Option<Plot>, EvalError> {
-    let own = |tier: &Tier| *tier != Tier::Published;
     let mut rows = Vec::new();
     for claim in &ledger.claims {
-        let judged = claim.tiers.iter().rev().find(|(tier, found)| {
-            own(tier) && found.verdict != Verdict::Untestable && found.estimate.is_some()
-        });
-        let Some((_, found)) = judged else { continue };
-        let interval = |found: &crate::evidence::TierVerdict| {
+        let is_judged =
+            |found: &&TierVerdict| found.verdict != Verdict::Untestable && found.estimate.is_some();
+        let mut own = RUN.iter().filter_map(|tier| claim.tiers.get(tier));
+        let Some(found) = own.find(is_judged) else {
+            continue;
+        };
+        let interval = |found: &TierVerdict| {
             Some(Estimate {
                 value: found.estimate?,
                 lo: found.lo.unwrap_or(f64::NEG_INFINITY),
@@ -76,7 +79,8 @@ pub fn forest(ledger: &Ledger, name: &str) -> Result<Option<Plot>, EvalError> {
             beside: claim.tiers.get(&Tier::Published).and_then(interval),
         }));
     }
-    let tier = ledger.tiers().into_iter().rev().find(own);
+    let tiers = ledger.tiers();
+    let tier = RUN.into_iter().find(|tier| tiers.contains(tier));
     let Some(tier) = tier.filter(|_| !rows.is_empty()) else {
         return Ok(None);
     };
@@ -385,8 +389,9 @@ impl<'r> Sight<'r> {
             .collect();
         let title = |arm: &str, worst: &str, value: f64| {
             format!(
-                "At {} {arm} loses most on {worst}: {value:+.0} % of the unpruned score",
-                self.at(budget)
+                "At {} {arm} loses most on {worst}: {} % of the unpruned score",
+                self.at(budget),
+                signed(value)
             )
         };
         let note = "Change of each benchmark's number, percent of the unpruned model's; rows from the best average to the worst.";
@@ -433,8 +438,9 @@ impl<'r> Sight<'r> {
             .collect();
         let title = |arm: &str, worst: &str, value: f64| {
             format!(
-                "At {} {arm} loses most on questions of the kind {worst}: {value:+.0} points",
-                self.at(budget)
+                "At {} {arm} loses most on questions of the kind {worst}: {} points",
+                self.at(budget),
+                signed(value)
             )
         };
         let note = "Points of the mean score, less the unpruned model's.";
@@ -496,7 +502,7 @@ impl<'r> Sight<'r> {
             0 => "",
             _ => "; thin grey lines: the other rows of the tables",
         };
-        format!("Bands: 95 % intervals over pictures{grey}.")
+        format!("Intervals: 95 %, over pictures{grey}.")
     }
 
     fn plot(&self, name: String, title: String, svg: String) -> Result<Option<Plot>, EvalError> {
@@ -506,6 +512,11 @@ impl<'r> Sight<'r> {
 
 fn file(name: &str, budget: &str) -> String {
     format!("{name}-{}", budget.replace(['/', '%'], "-"))
+}
+
+/// A whole number with its sign.
+fn signed(value: f64) -> String {
+    format!("{value:+.0}").replace('-', "\u{2212}")
 }
 
 fn estimate(row: &Row) -> Estimate {

@@ -438,6 +438,39 @@ fn the_ledger_is_the_first_page() {
 }
 
 #[test]
+fn the_printed_cells_stand_beside_those_of_a_run() {
+    let records = run(&[("diffprune", 1, 8), ("prunesid", 1, 9), ("random", 1, 4)]);
+    let page = |tier: &str| {
+        let meta = Meta {
+            tier: tier.into(),
+            config: serde_json::json!({"family": "llava-1.5"}),
+            ..Meta::default()
+        };
+        let report = Report::from_records(&records, meta, &ReportOptions::default()).unwrap();
+        report.to_markdown()
+    };
+    let line = |page: &str| {
+        let row = |line: &&str| line.starts_with("| diffprune | 1/9 | PRUNESID | prunesid |");
+        page.lines().find(row).map(String::from)
+    };
+    // Here the method is ten points below on all three benchmarks.
+    let mini = page("mini");
+    let found = line(&mini).unwrap();
+    assert!(
+        mini.contains("Table 1 of the papers beside this run") && found.contains(" / -10.0 |"),
+        "{found}"
+    );
+    assert!(
+        found.trim_end().ends_with("of 3 |") && !mini.contains("reproduced"),
+        "{found}"
+    );
+    // Only a run of published weights on published data can reproduce a number.
+    let full = page("full");
+    let found = line(&full).unwrap();
+    assert!(found.contains(" / 90.0 differs by +"), "{found}");
+}
+
+#[test]
 fn compressed_records_are_the_same_records() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.jsonl");

@@ -7,7 +7,7 @@ use diffprune_eval::{
 };
 use diffprune_files::write_whole;
 
-use super::studies::{StudyPage, studies_beside, verdict_of};
+use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
 use super::transfer::{TRANSFER, transfer};
 use crate::LabError;
 
@@ -33,15 +33,19 @@ const CLAIMS: &str = "claims";
 /// Drawings of each model's report that the page shows, by the beginnings of their names.
 const SHOWN: [&str; 2] = ["retention", "ranked"];
 
-/// Writes the page over several reports: `report.md`, `report.html`, the papers' tables as `report.tex`, and the drawing of
-/// the ledger; gives the path of the page. It depends on the reports, in the order of the papers' tables, and on the data files
-/// of the pilot studies in `out`.
+/// Writes the page over several reports into `out`: `report.md`, `report.html`, the papers' tables as `report.tex`, and the
+/// drawing of the ledger; gives the path of the page. The pilot studies beside the reports in `from` enter the ledger, and their
+/// pages are copied where `out` is another folder. The page depends on reports and studies alone, in the order of the papers'
+/// tables.
 ///
 /// # Errors
 /// When the data of a study cannot be read, a drawing cannot be made, or a file cannot be written.
-pub fn write_index(out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
+pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
     reports.sort_by_cached_key(|shown| (text(&shown.report, "table"), shown.folder.clone()));
-    let studies = studies_beside(out)?;
+    let studies = studies_beside(from)?;
+    if from != out && !studies.is_empty() {
+        publish(&from.join(STUDIES), &out.join(STUDIES))?;
+    }
     let ledger = together(&reports, &studies);
     let claims = forest(&ledger, CLAIMS)?;
     let page = index_page(&reports, &studies, &ledger, claims.as_ref())?;
@@ -94,15 +98,19 @@ fn index_page(
             .to_string(),
     ];
     lead.extend(shared.iter().map(|note| note.to_string()));
-    lead.extend(ledger.sentences());
+    lead.push(ledger.counted());
     let plot = claims.map(|plot| Block::Plot(plot.clone(), format!("{CLAIMS}.svg")));
+    let rules = Block::Text(Ledger::RULES.into());
     let mut sections = vec![
         Section {
             parts: vec![
                 Section::new("Every claim", vec![Block::Sheet(ledger.to_sheet())]),
                 Section::new("Claims by model", vec![Block::Sheet(by_model(reports))]).folded(),
             ],
-            ..Section::new("Claims of the papers, and our own", plot.into_iter().collect())
+            ..Section::new(
+                "Claims of the papers, and our own",
+                plot.into_iter().chain([rules]).collect(),
+            )
         },
         Section::new("Reports", vec![Block::Sheet(overview(reports))]),
     ];

@@ -68,7 +68,7 @@ impl Series {
             let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
-        Ok(write_index(&self.out, reports)?)
+        Ok(write_index(&self.out, &self.out, reports)?)
     }
 
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {

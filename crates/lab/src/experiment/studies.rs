@@ -349,7 +349,7 @@ impl Experiment<'_> {
 }
 
 /// Puts the files of a finished study among the pages of the report.
-fn publish(stage: &Path, pages: &Path) -> Result<(), LabError> {
+pub(super) fn publish(stage: &Path, pages: &Path) -> Result<(), LabError> {
     make_folder(pages)?;
     for entry in fs::read_dir(stage).map_err(LabError::io(stage, "read"))? {
         let path = entry.map_err(LabError::io(stage, "read"))?.path();

@@ -46,7 +46,7 @@ fn made_again(results: &Path) -> usize {
     }
     let count = models.len();
     if count > 1 {
-        write_index(again.path(), models).unwrap();
+        write_index(results, again.path(), models).unwrap();
         same(results, again.path());
     }
     count
