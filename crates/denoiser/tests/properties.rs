@@ -1,4 +1,4 @@
-//! What must hold for every denoiser.
+//! Properties of every denoiser.
 
 use std::sync::{Mutex, PoisonError};
 
