@@ -58,7 +58,10 @@ impl OutHeads {
     ///
     /// # Safety
     /// As for [`SharedOut::slice`]: no two users of one token of one head at a time.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises that no two slices in use overlap")]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the caller promises that no two slices in use overlap"
+    )]
     pub(super) unsafe fn row(&self, b: usize, token: usize, h: usize) -> &mut [f32] {
         let start = ((b * self.tokens + token) * self.heads + h) * self.d;
         // SAFETY: promised by the caller.
