@@ -14,6 +14,21 @@ pub fn fixtures() -> PathBuf {
     )
 }
 
+/// The number of random cases of a property: `usual`, times the number in `DIFFPRUNE_TIMES_CASES` where that is set.
+///
+/// # Panics
+/// When the variable is no positive whole number.
+pub fn cases(usual: u32) -> u32 {
+    let Some(times) = std::env::var_os("DIFFPRUNE_TIMES_CASES") else {
+        return usual;
+    };
+    let times = times.to_str().and_then(|times| times.parse::<u32>().ok());
+    match times.and_then(|times| usual.checked_mul(times)) {
+        Some(cases) if cases > 0 => cases,
+        _ => panic!("DIFFPRUNE_TIMES_CASES: expected a positive whole number"),
+    }
+}
+
 /// Copies a folder with all that is in it; files get the permissions of new ones, so that copies can be changed.
 ///
 /// # Panics

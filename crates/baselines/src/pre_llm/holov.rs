@@ -179,8 +179,8 @@ fn mean_variance(products: &mut [f32]) -> f32 {
     rows.map(variance).sum::<f32>() / n_rows as f32
 }
 
-/// The number of `k` tokens allotted to each run: its share cut to a whole number, and one of what is left to each of the
-/// runs with the largest weights. A run may be allotted more than it has.
+/// The number of tokens, `k` in all, allotted to each run: its share cut to a whole number, and one of what
+/// is left to each of the runs with the largest weights. A run may be allotted more than it has.
 pub fn allocation(weights: &[f32], k: usize) -> Vec<usize> {
     let mut allotted: Vec<usize> = weights
         .iter()
