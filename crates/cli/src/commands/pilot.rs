@@ -18,7 +18,7 @@ use crate::device;
 use crate::model::{ModelArgs, shipped_as};
 
 /// The small classifier below `assets`.
-const CLASSIFIER: &str = "mini-deit";
+pub(super) const CLASSIFIER: &str = "mini-deit";
 
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]

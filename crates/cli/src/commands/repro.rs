@@ -7,8 +7,9 @@ use clap::Args;
 use diffprune_lab::{Plan, Series, WeightType, revision};
 use diffprune_mini::{Family, model_name};
 
+use super::pilot::CLASSIFIER;
 use crate::device;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, shipped_as};
 use crate::print::say;
 use crate::watch::Terminal;
 
@@ -56,6 +57,7 @@ impl ReproArgs {
             seed: self.seed,
             device: model.device.clone(),
             revision: revision(),
+            classifier: shipped_as(CLASSIFIER, "deit").ok(),
             out: self.out,
         };
         let mut terminal = Terminal { task: "repro" };

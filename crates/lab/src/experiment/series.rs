@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::Report;
-use diffprune_files::write_whole;
 
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, write_index};
 use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
@@ -23,6 +22,9 @@ pub struct Series {
     pub device: String,
     /// Revision of the code, for the reports.
     pub revision: String,
+    /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
+    /// out.
+    pub classifier: Option<PathBuf>,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -41,7 +43,7 @@ impl Series {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
+        self.experiment(&load()?, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -62,12 +64,11 @@ impl Series {
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
             let out = self.out.join(&name);
-            let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
+            let first = reports.is_empty();
+            let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
-        let path = self.out.join(Self::PAGE);
-        write_whole(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
-        Ok(path)
+        Ok(write_index(&self.out, reports)?)
     }
 
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
@@ -75,13 +76,13 @@ impl Series {
         World::write(&self.plan, self.seed, &stages, &self.revision, observer)
     }
 
-    /// One model; tunes on it where the plan says so and no earlier model was tuned on.
+    /// One model; tunes on it where the plan says so and no earlier model was tuned on, and studies it where asked to.
     fn experiment(
         &self,
         model: &LoadedModel,
         world: &World,
         out: &Path,
-        tuned: &mut Option<TunedArms>,
+        (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
         let mut experiment = Experiment {
@@ -105,6 +106,9 @@ impl Series {
             experiment.tuned = Some(tuned);
         }
         let report = experiment.run(observer)?;
+        if study {
+            experiment.studies(&self.out, self.classifier.as_deref(), observer)?;
+        }
         observer.report(&report);
         Ok(report)
     }
