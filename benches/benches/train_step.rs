@@ -57,7 +57,7 @@ fn steps(criterion: &mut Criterion) {
     let model = model();
     let pixels = Tensor::random([IMAGES, 3, 168, 168], Distribution::Normal(0.0, 1.0), &device);
     let tokens = model.tokens(pixels.clone());
-    let batch = conversation(model.image_token_id());
+    let batch = conversation(model.reader().image_token_id);
     let Ok(one) = rayon_pool() else { return };
     let mut group = criterion.benchmark_group("train_step_8_images");
     group.sample_size(10).measurement_time(Duration::from_secs(5));

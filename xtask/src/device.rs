@@ -17,7 +17,7 @@ pub fn feature(device: &str) -> anyhow::Result<Option<&'static str>> {
     })
 }
 
-/// What the program that was built for it calls the device: kernels in CUDA C++ run on the same one.
+/// The name of the device in the program that was built for it: kernels in CUDA C++ run on the same one.
 pub fn name(device: &str) -> String {
     device.replacen("cuda-cpp", "cuda", 1)
 }

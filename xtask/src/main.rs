@@ -4,6 +4,7 @@
 mod check;
 mod deny;
 mod device;
+mod narrow;
 mod package;
 mod run;
 mod test;
@@ -32,6 +33,9 @@ enum Task {
     Deny,
     /// Run the tests: all of them on the CPU, or every operator, leaf and backbone on a GPU against the CPU.
     Test(test::TestFlags),
+    /// Run one test program as on a narrower processor; `cargo xtask test --narrow` has cargo call this.
+    #[command(hide = true)]
+    Narrowed(narrow::NarrowedFlags),
     /// Train and compare on the three small models (or your own): the papers' three tables in small, reports, plots, pictures.
     Repro(run::ReproFlags),
     /// Train one of the three small models from scratch and write it under `assets/`.
@@ -42,7 +46,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     let shell = xshell::Shell::new()?;
     shell.change_dir(run::workspace_root()?);
     match Flags::parse().task {
@@ -59,8 +63,10 @@ fn run() -> anyhow::Result<()> {
         Task::Package => package::run(&shell),
         Task::Deny => deny::run(&shell),
         Task::Test(flags) => flags.run(&shell),
+        Task::Narrowed(flags) => return flags.run(),
         Task::Repro(flags) => flags.run(&shell),
         Task::Mini(flags) => flags.run(&shell),
         Task::Bench(flags) => flags.run(&shell),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

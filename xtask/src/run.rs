@@ -23,7 +23,7 @@ pub struct ReproFlags {
     /// The same as --plan quick: one training seed, few updates and questions; a sign, not a result.
     #[arg(long, conflicts_with = "plan")]
     quick: bool,
-    /// How much is trained and asked: quick (minutes), default (below an hour), full (a night), or a TOML file with counts that
+    /// The amount of training and of questions: quick (minutes), default (below an hour), full (a night), or a TOML file with counts that
     /// replace those of the default.
     #[arg(long, value_name = "NAME|TOML")]
     plan: Option<String>,
@@ -33,7 +33,7 @@ pub struct ReproFlags {
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the report and everything behind it goes; an interrupted run there is resumed [default: runs/repro in the
+    /// The folder of the report and everything behind it; an interrupted run there is resumed [default: runs/repro in the
     /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -88,11 +88,11 @@ pub struct MiniFlags {
     /// cpu, wgpu, vulkan, cuda or cuda-cpp.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini-MODEL in the
+    /// The folder of the training's checkpoints; an interrupted run there is resumed [default: runs/mini-MODEL in the
     /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Where the finished model is written [default: assets/mini-MODEL in the workspace].
+    /// The folder of the finished model [default: assets/mini-MODEL in the workspace].
     #[arg(long)]
     assets: Option<PathBuf>,
     /// Further flags for `diffprune mini train`; paths in them count from the workspace.
@@ -160,7 +160,7 @@ fn path_or_name(text: &str) -> anyhow::Result<String> {
     Ok(text.to_string())
 }
 
-/// Where cargo builds when the shell runs it.
+/// The folder into which cargo builds when the shell runs it.
 fn target_folder(shell: &Shell) -> PathBuf {
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
         .into_iter()

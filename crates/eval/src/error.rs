@@ -14,7 +14,7 @@ pub enum EvalError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The system's reason.
         #[source]
@@ -24,7 +24,7 @@ pub enum EvalError {
     /// None of the files that a benchmark may consist of is there.
     #[error("{}: found none of {wanted}; point to the folder with the official files", root.display())]
     NoFiles {
-        /// Where was looked.
+        /// The folder that was searched.
         root: PathBuf,
         /// The files that would do.
         wanted: String,
@@ -41,7 +41,7 @@ pub enum EvalError {
     ParquetCopies {
         /// The benchmark.
         benchmark: crate::data::Benchmark,
-        /// Where was looked.
+        /// The folder that was searched.
         root: PathBuf,
         /// One of the copies.
         file: PathBuf,
@@ -54,9 +54,9 @@ pub enum EvalError {
         path: PathBuf,
         /// Line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The content found.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
     },
 
@@ -111,11 +111,11 @@ pub enum EvalError {
     /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
     #[error("{subject}: found {found}, wanted {wanted}")]
     Setup {
-        /// What is wrong.
+        /// The subject of the error.
         subject: String,
-        /// What was given.
+        /// The value given.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
     },
 

@@ -21,6 +21,11 @@ pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
     Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
+#[cfg(feature = "parquet")]
+pub use data::{
+    AddRow, JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet,
+    unpack_parquet,
+};
 pub use data::{
     AnswerFile, AnsweredQuestions, Benchmark, BenchmarkFiles, BenchmarkSpec, Caption, Captions,
     CustomBenchmark, Difference, FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage,
@@ -29,10 +34,6 @@ pub use data::{
     answer_files, gqa_correct, gqa_details, gqa_prediction, gqa_predictions, mme_label, mme_label_lmms,
     mme_results, mme_text, pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms,
     scienceqa_letter, score, seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
-};
-#[cfg(feature = "parquet")]
-pub use data::{
-    JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet, unpack_parquet,
 };
 pub use error::EvalError;
 pub use evidence::{

@@ -43,7 +43,7 @@ pub enum LabError {
         path: PathBuf,
         /// Its expected content, and the remedy.
         wanted: &'static str,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         #[source]
         source: serde_json::Error,
     },

@@ -13,7 +13,7 @@ pub enum HeadConfigError {
         field: &'static str,
         /// Its value.
         found: usize,
-        /// What it must be a multiple of.
+        /// The number that it must be a multiple of.
         multiple: usize,
     },
     /// A number is out of range.
@@ -23,7 +23,7 @@ pub enum HeadConfigError {
         field: &'static str,
         /// Its value.
         found: f64,
-        /// What would do.
+        /// Values that would do.
         wanted: &'static str,
     },
     /// Sizes of a scorer.
@@ -61,7 +61,7 @@ pub struct ConfigError {
     pub field: String,
     /// Its value.
     pub found: String,
-    /// What would do.
+    /// Values that would do.
     pub wanted: String,
 }
 

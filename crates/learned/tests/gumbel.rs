@@ -84,7 +84,7 @@ fn close(what: &str, found: &[f64], wanted: &[f64]) {
     }
 }
 
-/// What stands in the place of an unselected token.
+/// The vector in the place of an unselected token.
 fn instead(unselected: Unselected, tokens: &Tensor<3>) -> Tensor<3> {
     match unselected {
         Unselected::Noise => {

@@ -1,4 +1,4 @@
-//! What must hold for every head: shapes, gradients, padding, and the published arithmetic.
+//! Properties of every head: shapes, gradients, padding, and the published arithmetic.
 
 #[path = "heads/glimpse.rs"]
 mod glimpse;

@@ -3,14 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong while a small world is configured, written or read. Every message says what to do about it.
+/// Errors of configuring, writing or reading a small world. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MiniError {
     /// A file or folder could not be read or written.
     #[error("{action} {path}: {source} (check that the folder exists, is writable and has free space)")]
     Io {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum MiniError {
     /// A picture could not be encoded or decoded.
     #[error("{action} picture {path}: {source} (delete the file and write the world again)")]
     Picture {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The picture.
         path: PathBuf,
@@ -43,9 +43,9 @@ pub enum MiniError {
     Config {
         /// The field's name.
         field: &'static str,
-        /// What it holds.
+        /// The value found.
         found: String,
-        /// What it may hold.
+        /// The values allowed.
         wanted: String,
     },
     /// The target folder holds something else.
@@ -55,7 +55,7 @@ pub enum MiniError {
     Occupied {
         /// The folder.
         path: PathBuf,
-        /// What is in it.
+        /// The content found.
         found: String,
     },
     /// The asked number of questions cannot be drawn from the scenes of this configuration.

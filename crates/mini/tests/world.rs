@@ -160,7 +160,7 @@ fn is_saturated(rgb: [u8; 3]) -> bool {
         .is_some_and(|(max, min)| max - min > 48)
 }
 
-/// Whether several boxes meet in the patch, so that none needs to cover a quarter.
+/// `true` if several boxes meet in the patch, so that none needs to cover a quarter.
 fn is_shared(scene: &Scene, patch: usize) -> bool {
     let (x0, y0) = ((patch % 12 * 14) as f32, (patch / 12 * 14) as f32);
     let meets =

@@ -1,4 +1,4 @@
-//! How many tokens may stay.
+//! The number of tokens that may stay.
 
 use std::fmt;
 use std::str::FromStr;

@@ -20,7 +20,7 @@ pub trait Pruner: Send + Sync {
     /// Short name for tables and the command line, lower case.
     fn name(&self) -> &str;
 
-    /// What must be computed beside the tokens.
+    /// The signals that must be computed beside the tokens.
     fn signals(&self) -> Signals {
         Signals::default()
     }
@@ -54,7 +54,7 @@ pub trait Pruner: Send + Sync {
     }
 }
 
-/// What a method found, or why it could not choose.
+/// The result of a method, or why it could not choose.
 pub type PruneResult<T> = Result<T, PruneError>;
 
 /// Why a method could not choose.
@@ -84,7 +84,7 @@ pub enum PruneError {
     NotFinite {
         /// The method.
         method: String,
-        /// What is not finite.
+        /// The quantity that is not finite.
         what: &'static str,
         /// Row of the batch.
         row: usize,
@@ -128,7 +128,7 @@ pub enum PruneError {
     /// Sizes do not fit together.
     #[error("{what}: found {found}, wanted {wanted}")]
     Shape {
-        /// What was counted.
+        /// The quantity that was counted.
         what: &'static str,
         /// The number found.
         found: usize,

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::host::mask_values;
 use crate::soft::{K, SoftTopKInput, Tau};
 
-/// What is wrong with a [`SoftTopKInput`].
+/// The reasons for which a [`SoftTopKInput`] is refused.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SoftTopKError {

@@ -1,4 +1,4 @@
-//! What can go wrong between a run and its files.
+//! Errors between a run and its files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub enum TrainingError {
         "cannot {action} {path}: {source}; check that the directory exists, is writable and the disk has room"
     )]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -24,9 +24,9 @@ pub enum TrainingError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: &'static str,
     },
     /// Stored tensors do not fit the module.
@@ -38,9 +38,9 @@ pub enum TrainingError {
         path: PathBuf,
         /// Path of the parameter in the module.
         name: String,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: String,
     },
 }

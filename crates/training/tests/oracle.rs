@@ -162,14 +162,12 @@ fn follow(run: &Value) {
 
 fn options(run: &Value) -> AdamWOptions {
     let betas = numbers(&run["betas"]);
-    AdamWOptions {
-        beta1: betas[0] as f32,
-        beta2: betas[1] as f32,
-        eps: run["eps"].as_f64().unwrap() as f32,
-        weight_decay: run["wd"].as_f64().unwrap() as f32,
-        decay_vectors: true,
-        no_decay: Vec::new(),
-    }
+    AdamWOptions::default()
+        .with_beta1(betas[0] as f32)
+        .with_beta2(betas[1] as f32)
+        .with_eps(run["eps"].as_f64().unwrap() as f32)
+        .with_weight_decay(run["wd"].as_f64().unwrap() as f32)
+        .with_decay_vectors(true)
 }
 
 #[test]

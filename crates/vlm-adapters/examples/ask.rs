@@ -51,7 +51,7 @@ impl Pruner for Attended {
     }
 }
 
-/// What the command line says.
+/// The arguments of the command line.
 struct Args {
     image: PathBuf,
     model: PathBuf,

@@ -17,9 +17,9 @@ pub enum LoadError {
     MissingFile {
         /// The file looked for.
         path: PathBuf,
-        /// What it would have held.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -28,9 +28,9 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a verb ("read", "write", "map").
+        /// The operation, as a verb ("read", "write", "map").
         action: &'static str,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
         /// The system's reason.
         #[source]
@@ -42,11 +42,11 @@ pub enum LoadError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         #[source]
         source: serde_json::Error,
     },
@@ -56,9 +56,9 @@ pub enum LoadError {
     LfsPointer {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -73,7 +73,7 @@ pub enum LoadError {
         found: String,
         /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -86,7 +86,7 @@ pub enum LoadError {
         found: String,
         /// Those that would do, separated by commas.
         supported: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -95,11 +95,11 @@ pub enum LoadError {
     Weights {
         /// The weight file or shard index.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         found: String,
-        /// What a sound file would be.
+        /// A sound file, in words.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -110,7 +110,7 @@ pub enum LoadError {
         path: PathBuf,
         /// The shard's file name.
         shard: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -121,9 +121,9 @@ pub enum LoadError {
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// What it would have been, for example its shape.
+        /// The value expected, for example a shape.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -138,7 +138,7 @@ pub enum LoadError {
         found: Vec<usize>,
         /// The shape that the configuration implies.
         wanted: Vec<usize>,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -153,7 +153,7 @@ pub enum LoadError {
         found: String,
         /// Element types that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -162,11 +162,11 @@ pub enum LoadError {
     Image {
         /// The image file.
         path: PathBuf,
-        /// What the file is, or why decoding stopped.
+        /// The kind of the file, or why decoding stopped.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -175,11 +175,11 @@ pub enum LoadError {
     Tokenizer {
         /// The `tokenizer.json`.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -190,22 +190,22 @@ pub enum LoadError {
         path: PathBuf,
         /// The template engine's message.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// The request itself makes no sense (no turns, a placeholder count that does not match the images, ...).
     #[error("{subject}: found {found}, wanted {wanted}; {remedy}")]
     Request {
-        /// What is asked for ("prompt", "images", ...).
+        /// The subject of the request ("prompt", "images", ...).
         subject: String,
-        /// What was given.
+        /// The value given.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 }

@@ -13,7 +13,7 @@ pub enum Padding {
     Right,
 }
 
-/// What stands at a place of a spliced sequence.
+/// The content of a place of a spliced sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// The `i`-th id of the prompt.
@@ -32,7 +32,7 @@ pub enum Slot {
 /// The places of one sequence, without padding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SplicePlan {
-    /// What stands at each place.
+    /// The content of each place.
     pub slots: Vec<Slot>,
     /// The position id of each place on three axes; the same number three times for text.
     pub positions: Vec<[usize; 3]>,
@@ -57,7 +57,7 @@ pub struct Spliced {
 }
 
 impl Spliced {
-    /// Where place `slot` of sequence `row` stands among the `b * n` places of the batch.
+    /// The index of place `slot` of sequence `row` among the `b * n` places of the batch.
     pub fn flat_index(&self, row: usize, slot: usize) -> usize {
         let pad = match self.padding {
             Padding::Left => self.width - self.plans[row].slots.len(),
@@ -176,7 +176,7 @@ pub(crate) fn ints<const D: usize>(values: Vec<i64>, shape: [usize; D], device: 
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Where the rows of the gather's table begin: text, then features, then the separator.
+/// The first rows of the parts of the gather's table: text, then features, then the separator.
 #[derive(Default)]
 struct Sources {
     n_text: usize,

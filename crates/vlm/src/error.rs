@@ -26,7 +26,7 @@ pub enum VlmError {
         wanted: usize,
         /// Tokens of the sequence.
         tokens: usize,
-        /// What would help.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A prompt is empty or an id is outside the vocabulary.
@@ -34,7 +34,7 @@ pub enum VlmError {
     Prompt {
         /// Which prompt of the batch.
         index: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// An image that the model cannot take.
@@ -42,9 +42,9 @@ pub enum VlmError {
     Image {
         /// Which image of the batch.
         index: usize,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: String,
     },
     /// A loss was asked for of images whose method acts inside the language model, where only generation has a place

@@ -49,10 +49,7 @@ pub fn checks(root: &Path) -> Result<Vec<Check>, String> {
 }
 
 fn load(dir: &Path, device: &Device, dtype: DType) -> Result<Box<dyn Vlm>, String> {
-    let options = LoadOptions {
-        dtype: Some(dtype),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::default().with_dtype(dtype);
     load_vlm(dir, device, options).map_err(|error| error.to_string())
 }
 

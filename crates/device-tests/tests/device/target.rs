@@ -17,12 +17,12 @@ pub struct Target {
     /// Type of the numbers on the device; the CPU always computes in f32.
     pub dtype: DType,
     name: String,
-    /// Whether what is checked multiplies matrices.
+    /// `true` if what is checked multiplies matrices.
     products: bool,
 }
 
 impl Target {
-    /// What the environment asks for. Drivers are looked for before the first tensor: without one the first use of a
+    /// The target that the environment names. Drivers are looked for before the first tensor: without one the first use of a
     /// device would end the process.
     pub fn from_env() -> Result<Self, String> {
         let name = std::env::var("DIFFPRUNE_TEST_DEVICE").map_err(|_| {

@@ -47,13 +47,13 @@ pub trait CaptionData: Sync {
         Ok(None)
     }
 
-    /// Where sample `index` stands, for messages: a file and a line, say.
+    /// The place of sample `index`, for messages: a file and a line, say.
     fn place(&self, index: usize) -> Option<String> {
         let _ = index;
         None
     }
 
-    /// How much of each token of sample `index` shows what matters, from 0 (background) to 1, in the order of the layout;
+    /// The share of each token of sample `index` that shows what matters, from 0 (background) to 1, in the order of the layout;
     /// `None` when the data does not know. Only methods that learn from boxes ask.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ pub enum DataError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         found: String,
     },
     /// The picture that a line names cannot be used.

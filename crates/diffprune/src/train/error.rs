@@ -21,13 +21,13 @@ pub enum TrainError {
     Toml {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         found: String,
     },
     /// A sample cannot be learned from.
     #[error("{place}: {source}")]
     Sample {
-        /// Where the sample stands: file and line.
+        /// The place of the sample: file and line.
         place: String,
         /// The cause.
         source: Box<TrainError>,
@@ -56,7 +56,7 @@ pub enum TrainError {
     NotFinite {
         /// The step, counted from 1.
         step: usize,
-        /// What is not finite.
+        /// The quantity that is not finite.
         what: &'static str,
         /// Its value.
         found: f64,
@@ -64,7 +64,7 @@ pub enum TrainError {
     /// A file cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,

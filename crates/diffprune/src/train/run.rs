@@ -24,14 +24,14 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
     /// Updates done, over all interruptions.
     pub steps: usize,
-    /// Whether the run is over; false after [`Trainer::stop_after`].
+    /// `true` if the run is over; false after [`Trainer::stop_after`].
     pub finished: bool,
-    /// Whether validation ended the run before its last step.
+    /// `true` if validation ended the run before its last step.
     pub stopped_early: bool,
     /// Negative log-likelihood of the last batch, nats per token; `None` when nothing was left to do.
     pub last_nll: Option<f64>,
@@ -42,7 +42,7 @@ pub struct TrainReport {
     pub best_step: Option<usize>,
     /// Its negative log-likelihood, nats per token.
     pub best_val_nll: Option<f64>,
-    /// What a reader of the result must know.
+    /// Warnings that a reader of the result needs.
     #[serde(default)]
     pub warnings: Vec<TrainWarning>,
     /// The run directory, which is the scorer's checkpoint once the run is over.
@@ -78,7 +78,7 @@ pub struct Trainer<'a> {
     model_digest: Option<String>,
 }
 
-/// What a checkpoint stores beside weights and moments.
+/// The content of a checkpoint beside weights and moments.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct RunState {
     best: Option<Best>,

@@ -18,7 +18,7 @@ pub struct Usable<'a> {
 pub struct Skipped {
     /// Its number in the data.
     pub index: usize,
-    /// What is wrong with it, with its place.
+    /// The problem, with its place.
     pub reason: TrainError,
 }
 

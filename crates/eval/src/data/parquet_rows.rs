@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use diffprune_vlm_adapters::{image_kind, write_atomic};
 
-use super::readers::id_text;
+use super::readers::{file_stem, id_text};
 use crate::EvalError;
 
 /// One row of a parquet file: the bytes of its columns apart from the rest.
@@ -58,7 +58,7 @@ impl ParquetRow<'_> {
         &mut self.fields
     }
 
-    /// Whether a column of pictures has bytes.
+    /// `true` if a column of pictures has bytes.
     pub fn has_picture(&self) -> bool {
         self.bytes
             .iter()
@@ -183,7 +183,7 @@ impl SplitFiles {
 /// Bytes that tell a parquet file from a pointer to one.
 const SIGNATURE: u64 = 64;
 
-/// Whether a file is a part of a split: `test-00000-of-00003.parquet`, or `0000.parquet` in a folder `test` as the hub's
+/// `true` if a file is a part of a split: `test-00000-of-00003.parquet`, or `0000.parquet` in a folder `test` as the hub's
 /// conversion has it.
 fn is_of_split(path: &Path, split: &str) -> bool {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -201,11 +201,7 @@ fn is_of_split(path: &Path, split: &str) -> bool {
 fn check_parts(files: &[&Path]) -> Result<(), EvalError> {
     let mut sets: BTreeMap<(PathBuf, Option<usize>), BTreeSet<usize>> = BTreeMap::new();
     for path in files {
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = file_stem(path);
         let words: Vec<&str> = stem.split('-').collect();
         let number = |word: Option<&&str>| word.and_then(|word| word.parse::<usize>().ok());
         let of = words

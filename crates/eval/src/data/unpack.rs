@@ -11,18 +11,41 @@ use crate::EvalError;
 
 /// The layout of a benchmark's parquet copy.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ParquetCopy {
     /// The split that is unpacked: files are called `<split>-*.parquet`.
     pub split: &'static str,
     /// True when pictures and questions are in folders of their own.
     pub pictures_apart: bool,
     /// Adds a row to the official files; calls [`OfficialFiles::next_question`] for each question.
-    pub add: fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>,
+    pub add: AddRow,
+}
+
+/// Adds a row of a parquet copy to the official files.
+pub type AddRow = fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>;
+
+impl ParquetCopy {
+    /// A copy whose pictures and questions are columns of the same files.
+    pub const fn new(split: &'static str, add: AddRow) -> Self {
+        Self {
+            split,
+            pictures_apart: false,
+            add,
+        }
+    }
+
+    /// The same with pictures and questions in folders of their own.
+    pub const fn with_pictures_apart(self) -> Self {
+        Self {
+            pictures_apart: true,
+            ..self
+        }
+    }
 }
 
 /// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
 /// [`Benchmark::read`] reads them: every part of the default split. Gives the number of questions.
-/// `progress` is told after each row how many are done, and of how many.
+/// `progress` is called after each row with the rows done and the rows in all.
 ///
 /// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames
 /// the first is written.

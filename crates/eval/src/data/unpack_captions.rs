@@ -16,8 +16,8 @@ const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
 /// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and
 /// `caption_enriched`; the bounding boxes are left behind) as `train` and `val` below `to`, each with `captions.jsonl` and
 /// the pictures as they are, so that training and [`read_captions`](crate::read_captions) read them. At most `limit` rows of each
-/// split, in file order; parts that are absent are not missed. Gives the number of captions; `progress` is told after each row how many are done, and of how
-/// many. The list of a split is written last: a folder with one is whole.
+/// split, in file order; parts that are absent are not missed. Gives the number of captions; `progress` is called after each row
+/// with the rows done and the rows in all. The list of a split is written last: a folder with one is whole.
 ///
 /// # Errors
 /// When there is no parquet file of a training split, one is damaged or lacks a column, a caption is empty or bytes are no picture,

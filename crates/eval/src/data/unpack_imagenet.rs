@@ -11,8 +11,8 @@ const N_CLASSES: usize = 1000;
 /// Writes the validation pictures of parquet files below `from` (columns `image` and `label`) as
 /// `ILSVRC/Data/CLS-LOC/val/`, `LOC_val_solution.csv` and `LOC_synset_mapping.txt` below `to`, so that
 /// [`ImageNet::read`](crate::ImageNet::read) reads them. Parquet holds class indices and no WordNet ids: the mapping names the
-/// classes `class0000` to `class0999`. Gives the number of pictures; `progress` is told after each row how many are done,
-/// and of how many. The lists are written last.
+/// classes `class0000` to `class0999`. Gives the number of pictures; `progress` is called after each row with the rows
+/// done and the rows in all. The lists are written last.
 ///
 /// # Errors
 /// When there is no parquet file of the validation split, one is damaged or lacks a column, a label is no class index, or

@@ -33,6 +33,7 @@ impl<F: Fn(&Path, &Layout) -> Option<Vec<f32>> + Sync> Annotations for F {
 
 /// Options of a run.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// The protocol whose rules score the answers to each benchmark; the questions have their words already.
     pub protocols: Protocols,
@@ -70,6 +71,62 @@ impl Default for RunOptions {
             times: None,
             fingerprint: String::new(),
         }
+    }
+}
+
+impl RunOptions {
+    /// The same, scored by the rules of these protocols.
+    pub fn with_protocols(mut self, protocols: impl Into<Protocols>) -> Self {
+        self.protocols = protocols.into();
+        self
+    }
+
+    /// The same with answers of at most so many tokens; `None` takes the protocol's number.
+    pub fn with_max_new_tokens(mut self, max_new_tokens: impl Into<Option<usize>>) -> Self {
+        self.max_new_tokens = max_new_tokens.into();
+        self
+    }
+
+    /// The same with so many pictures encoded together.
+    pub fn with_images_per_batch(mut self, images_per_batch: usize) -> Self {
+        self.images_per_batch = images_per_batch;
+        self
+    }
+
+    /// The same with so many prompts continued together.
+    pub fn with_prompts_per_batch(mut self, prompts_per_batch: usize) -> Self {
+        self.prompts_per_batch = prompts_per_batch;
+        self
+    }
+
+    /// The same with so many worker threads.
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The same; `true` ends the run at the first sample that fails.
+    pub fn with_strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The same with or without progress on standard error.
+    pub fn with_progress(mut self, progress: bool) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The same with the times of the batches collected here.
+    pub fn with_times(mut self, times: impl Into<Option<RunTimes>>) -> Self {
+        self.times = times.into();
+        self
+    }
+
+    /// The same for a run with this fingerprint.
+    pub fn with_fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
+        self.fingerprint = fingerprint.into();
+        self
     }
 }
 
@@ -173,7 +230,7 @@ impl<'a> Run<'a> {
         self.check(&settings)?;
         let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
         let limits = self.arms.iter().filter_map(|arm| arm.questions);
-        let asked = Asked(
+        let chosen = ChosenQuestions(
             limits
                 .map(|limit| (limit, spread(self.questions, limit)))
                 .collect(),
@@ -181,7 +238,7 @@ impl<'a> Run<'a> {
         let wanted: HashSet<Key> = settings
             .iter()
             .flat_map(|s| {
-                let questions = self.questions.iter().filter(|q| asked.asks(s.arm, q));
+                let questions = self.questions.iter().filter(|q| chosen.asks(s.arm, q));
                 questions.map(|q| s.key(q))
             })
             .collect();
@@ -192,7 +249,7 @@ impl<'a> Run<'a> {
             run: self,
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
-            asked,
+            chosen,
             yes_no: OnceLock::new(),
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
@@ -288,9 +345,9 @@ fn settings_of<'a>(arms: &'a [Arm], budgets: &[Budget]) -> Vec<Setting<'a>> {
 }
 
 /// The questions of arms that are not asked all of them, by the number of these.
-struct Asked<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
+struct ChosenQuestions<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
 
-impl Asked<'_> {
+impl ChosenQuestions<'_> {
     fn asks(&self, arm: &Arm, question: &Question) -> bool {
         let chosen = arm.questions.and_then(|limit| self.0.get(&limit));
         chosen.is_none_or(|chosen| chosen.contains(&(question.benchmark, question.id.as_str())))
@@ -310,7 +367,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
     pub(super) units: Vec<Unit<'a>>,
-    asked: Asked<'a>,
+    chosen: ChosenQuestions<'a>,
     /// Of the vocabulary that all models of the run share.
     pub(crate) yes_no: OnceLock<YesNoIds>,
     pub(super) progress: Progress,
@@ -328,7 +385,7 @@ impl Shared<'_> {
 
     /// True when the arm of the setting is asked this question.
     pub(crate) fn asks(&self, setting: &Setting<'_>, question: &Question) -> bool {
-        self.asked.asks(setting.arm, question)
+        self.chosen.asks(setting.arm, question)
     }
 
     /// True when every one of these questions was answered before.

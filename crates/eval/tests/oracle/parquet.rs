@@ -111,37 +111,62 @@ fn jpeg(level: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
-fn enriched(path: &Path, rows: &[(&str, &[u8], Option<&str>)]) {
-    let schema = "message schema { required binary image_id (UTF8); required group image { required binary bytes; \
-                  optional binary path (UTF8); } optional binary caption_enriched (UTF8); }";
+/// The values of a column, those that are there.
+enum Column {
+    /// Bytes, with the definition level of every row where some are absent.
+    Bytes(Vec<ByteArray>, Option<Vec<i16>>),
+    Ints(Vec<i64>),
+}
+
+impl Column {
+    fn bytes<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::Bytes(arrays(values), None)
+    }
+}
+
+fn arrays<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<ByteArray> {
+    let array = |bytes: &[u8]| ByteArray::from(bytes.to_vec());
+    values.into_iter().map(array).collect()
+}
+
+/// Writes a parquet file of one row group.
+fn write_parquet(path: &Path, schema: &str, compression: Compression, columns: Vec<Column>) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder().set_compression(compression).build();
     let file = fs::File::create(path).unwrap();
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let bytes = |text: &[u8]| ByteArray::from(text.to_vec());
-    let ids: Vec<ByteArray> = rows.iter().map(|row| bytes(row.0.as_bytes())).collect();
-    let pictures: Vec<ByteArray> = rows.iter().map(|row| bytes(row.1)).collect();
-    let captions: Vec<ByteArray> = rows
-        .iter()
-        .filter_map(|row| Some(bytes(row.2?.as_bytes())))
-        .collect();
-    let captioned: Vec<i16> = rows.iter().map(|row| i16::from(row.2.is_some())).collect();
-    let columns = [
-        (ids, None),
-        (pictures, None),
-        (vec![], Some(vec![0; rows.len()])),
-        (captions, Some(captioned)),
-    ];
-    for (values, definition) in columns {
+    for values in columns {
         let mut column = group.next_column().unwrap().unwrap();
-        let typed = column.typed::<ByteArrayType>();
-        typed.write_batch(&values, definition.as_deref(), None).unwrap();
+        match values {
+            Column::Bytes(values, levels) => {
+                let column = column.typed::<ByteArrayType>();
+                column.write_batch(&values, levels.as_deref(), None).unwrap();
+            }
+            Column::Ints(values) => {
+                let column = column.typed::<Int64Type>();
+                column.write_batch(&values, None, None).unwrap();
+            }
+        }
         column.close().unwrap();
     }
     group.close().unwrap();
     writer.close().unwrap();
+}
+
+/// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
+fn enriched(path: &Path, rows: &[(&str, &[u8], Option<&str>)]) {
+    let schema = "message schema { required binary image_id (UTF8); required group image { required binary bytes; \
+                  optional binary path (UTF8); } optional binary caption_enriched (UTF8); }";
+    let captions = rows.iter().filter_map(|row| Some(row.2?.as_bytes()));
+    let captioned = rows.iter().map(|row| i16::from(row.2.is_some()));
+    let columns = vec![
+        Column::bytes(rows.iter().map(|row| row.0.as_bytes())),
+        Column::bytes(rows.iter().map(|row| row.1)),
+        Column::Bytes(vec![], Some(vec![0; rows.len()])),
+        Column::Bytes(arrays(captions), Some(captioned.collect())),
+    ];
+    write_parquet(path, schema, Compression::UNCOMPRESSED, columns);
 }
 
 #[test]
@@ -212,26 +237,11 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
 /// Writes rows as ImageNet's parquet has them: picture, class index.
 fn classified(path: &Path, rows: &[(&[u8], i64)]) {
     let schema = "message schema { required group image { required binary bytes; } required int64 label; }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let pictures: Vec<ByteArray> = rows.iter().map(|row| ByteArray::from(row.0.to_vec())).collect();
-    let labels: Vec<i64> = rows.iter().map(|row| row.1).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<ByteArrayType>()
-        .write_batch(&pictures, None, None)
-        .unwrap();
-    column.close().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, None, None)
-        .unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
+    let columns = vec![
+        Column::bytes(rows.iter().map(|row| row.0)),
+        Column::Ints(rows.iter().map(|row| row.1).collect()),
+    ];
+    write_parquet(path, schema, Compression::UNCOMPRESSED, columns);
 }
 
 #[test]
@@ -265,38 +275,13 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
 fn with_thumbnails(path: &Path, pictures: &[Option<&[u8]>], compression: Compression) {
     let schema = "message schema { required binary thumbnail; optional group image { optional binary bytes; } \
                   required int64 label; }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = WriterProperties::builder().set_compression(compression).build();
-    let file = fs::File::create(path).unwrap();
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let thumbnails: Vec<ByteArray> = pictures.iter().map(|_| ByteArray::from(vec![1, 2, 3])).collect();
-    let bytes: Vec<ByteArray> = pictures
-        .iter()
-        .flatten()
-        .map(|bytes| ByteArray::from(bytes.to_vec()))
-        .collect();
-    let levels: Vec<i16> = pictures
-        .iter()
-        .map(|bytes| if bytes.is_some() { 2 } else { 1 })
-        .collect();
-    for (values, levels) in [(&thumbnails, None), (&bytes, Some(levels.as_slice()))] {
-        let mut column = group.next_column().unwrap().unwrap();
-        column
-            .typed::<ByteArrayType>()
-            .write_batch(values, levels, None)
-            .unwrap();
-        column.close().unwrap();
-    }
-    let labels: Vec<i64> = (0..pictures.len() as i64).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, None, None)
-        .unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
+    let levels = pictures.iter().map(|bytes| if bytes.is_some() { 2 } else { 1 });
+    let columns = vec![
+        Column::bytes(pictures.iter().map(|_| b"\x01\x02\x03".as_slice())),
+        Column::Bytes(arrays(pictures.iter().flatten().copied()), Some(levels.collect())),
+        Column::Ints((0..pictures.len() as i64).collect()),
+    ];
+    write_parquet(path, schema, compression, columns);
 }
 
 #[test]

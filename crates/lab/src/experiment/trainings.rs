@@ -42,7 +42,7 @@ pub(super) struct Outcomes {
 pub struct TunedArms {
     /// The model on which the arms were tuned.
     pub model: String,
-    /// What was found for each of them.
+    /// The result for each of them.
     pub arms: Vec<Tuned>,
 }
 
@@ -218,7 +218,7 @@ impl Experiment<'_> {
 }
 
 impl Outcomes {
-    /// What came of each training, by its name, without its folder.
+    /// The result of each training, by its name, without its folder.
     pub(super) fn facts(&self) -> BTreeMap<&str, serde_json::Value> {
         let facts = |report: &TrainReport| {
             serde_json::json!({

@@ -64,7 +64,7 @@ struct Pupil {
 
 /// The pictures of a shard.
 struct Batch {
-    /// What lies in each patch that stays.
+    /// The labels of each patch that stays.
     labels: Vec<SceneLabels>,
     pixels: TensorData,
     classes: Vec<i64>,

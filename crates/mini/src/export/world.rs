@@ -21,7 +21,7 @@ const NUMBERS_PER_SET: u64 = 1_000_000;
 const MANIFEST: &str = "manifest.json";
 const UNFINISHED: &str = "unfinished.json";
 
-/// How much of everything.
+/// The size of the world's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MiniCounts {
@@ -89,9 +89,9 @@ impl Default for MiniCounts {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MiniWorld {
-    /// How scenes look.
+    /// The configuration of the scenes.
     pub config: WorldConfig,
-    /// How many there are.
+    /// The number of pictures and questions.
     pub counts: MiniCounts,
     /// The seed of everything.
     pub seed: u64,
@@ -105,7 +105,7 @@ struct Manifest {
     world: MiniWorld,
 }
 
-/// How far the writing is.
+/// The progress of the writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Pictures written or found.
@@ -114,7 +114,7 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// What [`MiniWorld::write`] did.
+/// The outcome of [`MiniWorld::write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// The folder held this very world already.
@@ -215,7 +215,7 @@ impl MiniWorld {
         write_text(path, &text)
     }
 
-    /// Whether the file says that this is the world beside it.
+    /// `true` if the file says that this is the world beside it.
     fn is_named_by(&self, path: &Path) -> bool {
         let text = fs::read_to_string(path).unwrap_or_default();
         serde_json::from_str::<Manifest>(&text).is_ok_and(|found| found == self.manifest())

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing a checkpoint.
 
 use std::io;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub enum CheckpointError {
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         source: serde_json::Error,
     },
     /// The format is of another version.
@@ -73,7 +73,7 @@ pub enum CheckpointError {
     Safetensors {
         /// The file.
         path: PathBuf,
-        /// What the parser found.
+        /// The parser's error.
         source: SafeTensorError,
     },
     /// A tensor that the description asks for is not in the file.

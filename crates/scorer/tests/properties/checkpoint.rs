@@ -10,6 +10,7 @@ use burn::tensor::{Device, f16};
 use diffprune_scorer::{
     CheckpointError, METADATA_FILE, Metadata, Scorer, ScorerCheckpoint, ScorerConfig, TENSORS_FILE,
 };
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -63,7 +64,7 @@ fn edit_json(dir: &Path, edit: impl FnOnce(&mut Value)) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     #[test]
     fn a_round_trip_changes_no_bit(

@@ -11,9 +11,9 @@ pub enum HubError {
         "`{id}`: found neither a folder nor a model id, wanted an existing folder or `owner/name`; {remedy}"
     )]
     Id {
-        /// What was asked for.
+        /// The identifier that was asked for.
         id: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
 
@@ -60,16 +60,16 @@ pub enum HubError {
         missing: String,
     },
 
-    /// What was downloaded is not what the hub announced. It has been deleted.
+    /// A downloaded file is not the one that the hub announced. It has been deleted.
     #[error("{}: found {what} {found}, wanted {wanted}; try again, the damaged download is deleted", path.display())]
     Mismatch {
         /// The download.
         path: PathBuf,
         /// "size" or "sha256".
         what: &'static str,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was announced.
+        /// The value announced.
         wanted: String,
     },
 
@@ -78,7 +78,7 @@ pub enum HubError {
     Network {
         /// The address.
         url: String,
-        /// What happened.
+        /// The problem.
         problem: String,
     },
 
@@ -87,9 +87,9 @@ pub enum HubError {
     Answer {
         /// The address.
         url: String,
-        /// What came.
+        /// The answer of the hub.
         found: String,
-        /// What would do.
+        /// An answer that would do.
         wanted: String,
     },
 
@@ -98,7 +98,7 @@ pub enum HubError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The system's reason.
         #[source]

@@ -15,7 +15,7 @@ pub use options::HubOptions;
 use cache::{Repo, Snapshot};
 use client::Client;
 
-/// How far the download of a file is.
+/// The progress of a file's download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// The file's name in the repository.
@@ -75,7 +75,7 @@ pub fn resolve_settings_with(
     resolve(id_or_dir, Needed::Settings, options, report)
 }
 
-/// What of a model is wanted.
+/// The part of a model that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needed {
     Settings,

@@ -22,7 +22,7 @@ pub enum Content {
     Text(String),
 }
 
-/// What one side says.
+/// A message of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// `system`, `user` or `assistant`.

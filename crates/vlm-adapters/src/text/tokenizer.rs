@@ -109,7 +109,7 @@ impl TextTokenizer {
     }
 }
 
-/// Whether the token is looked for in the raw text, before any normalisation.
+/// `true` if the token is looked for in the raw text, before any normalisation.
 fn is_matched_first(tokenizer: &Tokenizer, id: u32) -> bool {
     tokenizer
         .get_added_tokens_decoder()

@@ -1,4 +1,4 @@
-//! What the trait asks of the model for tests.
+//! The trait's methods, for the model for tests.
 
 use std::sync::atomic::Ordering;
 

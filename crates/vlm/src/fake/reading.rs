@@ -87,7 +87,7 @@ impl Reading {
         self.vectors.first().map_or(0, Vec::len)
     }
 
-    /// What a method is shown at a stage.
+    /// The context of a method at a stage.
     fn context(&self, row: usize, stage: &DecoderStage, n_raters: usize) -> DecoderContext {
         let (n, width, signals) = (self.vectors.len(), self.width(), stage.signals);
         let states = || tables::tensor(&self.vectors, width, &self.device);
