@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
 use crate::family::FamilyArgs;
+use crate::signals;
 
 /// The values of `--dtype`.
 pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
@@ -142,7 +143,10 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
     let bar = ProgressBar::new(0);
     let style = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut watch = None;
     let mut show = |progress: Progress<'_>| {
+        // Without a handler a signal ends the download all the same, only without a word.
+        watch.get_or_insert_with(|| signals::at_once("download").ok());
         bar.set_message(progress.file.to_string());
         bar.set_length(progress.size);
         bar.set_position(progress.done);

@@ -2,13 +2,15 @@
 
 use crate::print;
 use diffprune::training::Progress;
-use diffprune_eval::Report;
+use diffprune_eval::{Report, Stop};
 use diffprune_lab::Observer;
 
 /// Stages, remarks and progress on standard error, reports on standard output.
 pub struct Terminal {
     /// The word in brackets before the name of a stage.
     pub task: &'static str,
+    /// Ends the work early.
+    pub stop: Stop,
 }
 
 impl Observer for Terminal {
@@ -31,6 +33,10 @@ impl Observer for Terminal {
 
     fn progress(&mut self, label: &str, total: usize) -> Progress {
         Progress::new(label, total)
+    }
+
+    fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     fn shows_answers(&self) -> bool {

@@ -108,6 +108,32 @@ pub enum EvalError {
         wanted: String,
     },
 
+    /// A run was asked to stop.
+    #[error("{}: stopped with {answered} of {of} answers, which are saved; the same call goes on there", records.display())]
+    Stopped {
+        /// The record file.
+        records: PathBuf,
+        /// Answers that it holds.
+        answered: usize,
+        /// Answers of the whole run.
+        of: usize,
+    },
+
+    /// Unpacking was asked to stop.
+    #[error("{}: stopped after {done} of {of} rows; the same call writes what is missing", folder.display())]
+    Unfinished {
+        /// The folder of the files.
+        folder: PathBuf,
+        /// Rows that were read.
+        done: usize,
+        /// Rows of all files.
+        of: usize,
+    },
+
+    /// The folder of a run cannot be locked, because another process works in it or the system refuses.
+    #[error(transparent)]
+    Lock(#[from] diffprune_files::LockError),
+
     /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
     #[error("{subject}: found {found}, wanted {wanted}")]
     Setup {

@@ -32,6 +32,7 @@ pub use data::{
 pub use data::{
     JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet, unpack_parquet,
 };
+pub use diffprune_files::{FolderLock, LockError, Stop};
 pub use error::EvalError;
 pub use evidence::{
     ClaimVerdict, Claims, Estimand, Ledger, Number, PaperClaim, Published, PublishedCell, Reading, Role,

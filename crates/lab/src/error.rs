@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use diffprune::{CheckpointError, ConfigError, DataError, LoadError, PruneError, TrainError, VlmError};
 use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
+use diffprune_pilots::PilotError;
+
+use crate::observer::Observer;
 
 /// Why an experiment could not be set up, run or reported.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub enum LabError {
 
     /// A pilot study could not be carried out.
     #[error(transparent)]
-    Pilot(#[from] diffprune_pilots::PilotError),
+    Pilot(#[from] PilotError),
 
     /// A JSON file that an earlier run wrote cannot be read.
     #[error("{}: {wanted}", path.display())]
@@ -142,6 +145,13 @@ pub enum LabError {
         source: Box<VlmError>,
     },
 
+    /// The observer asked to stop.
+    #[error("stopped {after}; the same call goes on there")]
+    Stopped {
+        /// What was done before.
+        after: String,
+    },
+
     /// The device did not finish its work.
     #[error("device: {0}")]
     Device(String),
@@ -161,6 +171,10 @@ pub enum LabError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] diffprune_files::WriteError),
+
+    /// A folder cannot be locked, because another process works in it or the system refuses.
+    #[error(transparent)]
+    Lock(#[from] diffprune_files::LockError),
 
     /// A training failed.
     #[error(transparent)]
@@ -184,6 +198,24 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// True when the work was asked to stop and has saved what it had done, or is begun anew by the next call.
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped { .. } | Self::Pilot(PilotError::Stopped) => true,
+            Self::Eval(error) => matches!(**error, EvalError::Stopped { .. } | EvalError::Unfinished { .. }),
+            Self::Mini(error) => matches!(**error, MiniError::Stopped { .. } | MiniError::Unfinished { .. }),
+            _ => false,
+        }
+    }
+
+    /// An error once the observer asks to stop, with what was done before.
+    pub(crate) fn unless_stopped(observer: &dyn Observer, after: &str) -> Result<(), Self> {
+        match observer.stop().is_requested() {
+            false => Ok(()),
+            true => Err(Self::Stopped { after: after.into() }),
+        }
+    }
+
     /// The message with those of its causes, outermost first.
     pub(crate) fn with_causes(&self) -> String {
         let mut text = self.to_string();

@@ -1,7 +1,7 @@
 //! The messages of an experiment while it runs.
 
 use diffprune::training::Progress;
-use diffprune_eval::Report;
+use diffprune_eval::{Report, Stop};
 
 /// Receives the stages, remarks and reports of an experiment while it runs. Every method has a default that does nothing,
 /// and `()` is the silent observer.
@@ -25,6 +25,11 @@ pub trait Observer: Send {
     fn progress(&mut self, label: &str, total: usize) -> Progress {
         let _ = (label, total);
         Progress::silent()
+    }
+
+    /// The wish that the experiment ends early. Work that sees it requested saves what it has done and returns an error.
+    fn stop(&self) -> Stop {
+        Stop::default()
     }
 
     /// True when the run over the questions shows its own progress on standard error.

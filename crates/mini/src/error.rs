@@ -97,6 +97,20 @@ pub enum MiniError {
         /// The step, counted from 0.
         step: usize,
     },
+    /// Training was asked to stop.
+    #[error("{stage}: stopped after step {step}, which is saved; the same call goes on there")]
+    Stopped {
+        /// The stage.
+        stage: String,
+        /// Steps done.
+        step: usize,
+    },
+    /// The writing of a world was asked to stop.
+    #[error("{}: stopped before the world was complete; the same call goes on with what is missing", folder.display())]
+    Unfinished {
+        /// The folder that the world is written to.
+        folder: PathBuf,
+    },
     /// Training state could not be written or read.
     #[error(transparent)]
     Training(#[from] diffprune_training::TrainingError),

@@ -19,6 +19,9 @@ pub enum TrainingError {
         /// The cause.
         source: io::Error,
     },
+    /// The folder of the run cannot be locked, because another process works in it or the system refuses.
+    #[error(transparent)]
+    Lock(#[from] diffprune_files::LockError),
     /// A file is not what it should be.
     #[error("{path}: found {found}, wanted {wanted}; delete this checkpoint to fall back on an older one")]
     Corrupt {

@@ -14,6 +14,7 @@ use crate::device;
 use crate::model::ModelArgs;
 use crate::print::say;
 use crate::questions::{QuestionArgs, benchmark};
+use crate::signals;
 use crate::watch::Terminal;
 
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
@@ -97,7 +98,8 @@ impl EvalArgs {
         for device in &devices[1..] {
             prepared.add_copy(self.on(device)?)?;
         }
-        match prepared.run(&self.out, &mut Terminal { task: "eval" })? {
+        let (_watch, stop) = signals::after("answers")?;
+        match prepared.run(&self.out, &mut Terminal { task: "eval", stop })? {
             Evaluated::Report(report, timing) => {
                 let page = self.out.join("report.md");
                 say!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());

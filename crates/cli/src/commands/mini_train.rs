@@ -12,7 +12,7 @@ use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, 
 
 use super::mini_card::measure;
 use crate::print::say;
-use crate::{device, model};
+use crate::{device, model, signals};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
 ///
@@ -52,6 +52,7 @@ impl MiniTrainArgs {
         let recipe = toml::to_string(&config)?;
         settle(&self.out.join(RECIPE), &recipe)?;
         let world = WorldConfig::default();
+        let (_watch, stop) = signals::after("step")?;
         let trained = pretrain(
             &config,
             &world,
@@ -59,6 +60,7 @@ impl MiniTrainArgs {
             &device,
             threads(&device),
             self.start.as_deref(),
+            &stop,
         )?;
         let assets = self
             .assets
@@ -68,7 +70,7 @@ impl MiniTrainArgs {
         if self.no_card {
             write_whole(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
-            measure(&folder, &self.out.join("card"), &device)?;
+            measure(&folder, &self.out.join("card"), &device, stop)?;
         }
         replace(&folder, &assets)?;
         say!("{}", assets.display());

@@ -10,6 +10,7 @@ use diffprune_mini::{Family, model_name};
 use crate::device;
 use crate::model::ModelArgs;
 use crate::print::say;
+use crate::signals::{self, Watch};
 use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
@@ -58,17 +59,24 @@ impl ReproArgs {
             revision: revision(),
             out: self.out,
         };
-        let mut terminal = Terminal { task: "repro" };
         let page = if model.model.is_some() {
             let dir = model.dir()?;
+            let (_watch, mut terminal) = terminal()?;
             series.one(|| model.load_from(&dir), &mut terminal)?
         } else {
             let dirs = folders(&model, &self.models)?;
+            let (_watch, mut terminal) = terminal()?;
             series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
         say!("{}", page.display());
         Ok(())
     }
+}
+
+/// What shows the progress, and ends the experiment when a signal asks.
+fn terminal() -> anyhow::Result<(Watch, Terminal)> {
+    let (watch, stop) = signals::after("step")?;
+    Ok((watch, Terminal { task: "repro", stop }))
 }
 
 /// A plan by its name, or as it stands in a file.

@@ -8,10 +8,11 @@ use diffprune::training::Progress;
 use diffprune::{
     Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
 };
-use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
+use diffprune_lab::{LabError, default_learning_rate, default_scorer, read_captions, training_summary};
 
 use crate::model::ModelArgs;
 use crate::print::say;
+use crate::signals;
 
 /// Trains a scorer, or the head of a rival, on captions; the model is frozen.
 ///
@@ -77,7 +78,9 @@ impl TrainArgs {
         let held_out = held_out.map(|folder| folder as &dyn CaptionData);
         let vlm = model.vlm.as_ref();
         refuse_idle_budget(vlm, data, &config)?;
+        let (_watch, stop) = signals::after("update")?;
         let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
+        let trainer = trainer.with_stop(stop);
         let mut progress = Progress::new("training", config.steps);
         let report = match self.skip_unusable {
             false => trainer.run(data, held_out, &self.out, &mut progress)?,
@@ -90,6 +93,13 @@ impl TrainArgs {
                 trainer.run(&data, held_out, &self.out, &mut progress)?
             }
         };
+        if !report.finished {
+            let after = format!(
+                "after update {} of {}, which is saved",
+                report.steps, config.steps
+            );
+            return Err(LabError::Stopped { after }.into());
+        }
         say!("{}", model.with_options(&training_summary(&report)));
         Ok(())
     }

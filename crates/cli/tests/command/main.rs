@@ -8,6 +8,8 @@ mod hub;
 mod looking;
 mod repro;
 mod rivals;
+#[cfg(target_os = "linux")]
+mod signals;
 mod situations;
 
 use std::path::Path;

@@ -79,7 +79,8 @@ impl Experiment<'_> {
     /// Runs every stage that is not complete, and writes the report.
     ///
     /// # Errors
-    /// When a training or an arm fails, an earlier stage cannot be read, or the disk refuses. Completed stages stay.
+    /// When a training or an arm fails, an earlier stage cannot be read, the observer asks to stop, or the disk refuses.
+    /// Completed stages stay.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Report, LabError> {
         let name = self.model.name();
         let stages = self.stages()?;
@@ -96,6 +97,7 @@ impl Experiment<'_> {
         let mut timing = comparison.timing(&answers);
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
+        LabError::unless_stopped(observer, "before the report, with every answer saved")?;
         observer.stage(&format!("{name}: report"), false);
         let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
         heading.note += &answers.unanswered;

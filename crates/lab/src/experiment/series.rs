@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::Report;
-use diffprune_files::write_whole;
+use diffprune_files::{FolderLock, write_whole};
 
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
 use crate::error::LabError;
@@ -40,6 +40,7 @@ impl Series {
         load: impl FnOnce() -> Result<LoadedModel, E>,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
+        let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let world = self.world(observer)?;
         self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
         Ok(self.out.join(Self::PAGE))
@@ -58,9 +59,11 @@ impl Series {
     ) -> Result<PathBuf, E> {
         // Names are checked before anything is computed.
         let names = names(dirs)?;
+        let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let world = self.world(observer)?;
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
+            LabError::unless_stopped(observer, &format!("before {name}"))?;
             let out = self.out.join(&name);
             let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
             reports.push(ModelReport { folder: name, report });

@@ -211,7 +211,18 @@ impl Experiment<'_> {
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
         let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
+        let trainer = trainer.with_stop(observer.stop());
         let report = trainer.run(&captions, held_out, dir, &mut progress)?;
+        if !report.finished {
+            return Err(LabError::Stopped {
+                after: format!(
+                    "in the training of {} after update {} of {}, which is saved",
+                    training.name(),
+                    report.steps,
+                    config.steps
+                ),
+            });
+        }
         observer.note(&training_summary(&report));
         write_json(&dir.join(TRAIN_REPORT), &report)
     }
