@@ -32,7 +32,7 @@ pub enum EvalError {
 
     /// There are parquet copies in place of the files that a benchmark may consist of.
     #[error(
-        "{}: found parquet copies ({}), wanted the official files; write them with `diffprune unpack {benchmark} --from {} \
+        "{}: found parquet copies ({}), expected the official files; write them with `diffprune unpack {benchmark} --from {} \
          --out DIR`",
         root.display(),
         file.display(),
@@ -48,7 +48,7 @@ pub enum EvalError {
     },
 
     /// A line of a data file cannot be used.
-    #[error("{}:{line}: found {found}, wanted {wanted}; restore the published file", path.display())]
+    #[error("{}:{line}: found {found}, expected {wanted}; restore the published file", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum EvalError {
     },
 
     /// Two questions share one id.
-    #[error("{}:{line}: found id `{id}` again (first in line {first}), wanted unique ids; remove one", path.display())]
+    #[error("{}:{line}: found id `{id}` again (first in line {first}), expected unique ids; remove one", path.display())]
     DuplicateId {
         /// The file.
         path: PathBuf,
@@ -98,7 +98,7 @@ pub enum EvalError {
     },
 
     /// A file of records belongs to another run.
-    #[error("{}: found records of run `{found}`, wanted `{wanted}`; remove the file or choose another folder", path.display())]
+    #[error("{}: found records of run `{found}`, expected `{wanted}`; remove the file or choose another folder", path.display())]
     OtherRun {
         /// The record file.
         path: PathBuf,
@@ -135,7 +135,7 @@ pub enum EvalError {
     Lock(#[from] diffprune_files::LockError),
 
     /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
-    #[error("{subject}: found {found}, wanted {wanted}")]
+    #[error("{subject}: found {found}, expected {wanted}")]
     Setup {
         /// What is wrong.
         subject: String,

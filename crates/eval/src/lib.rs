@@ -42,7 +42,7 @@ pub use evidence::{
 pub use report::{
     Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric,
     PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId,
-    heat_map,
+    heat_colour, heat_map, merged_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

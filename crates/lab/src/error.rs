@@ -71,7 +71,7 @@ pub enum LabError {
 
     /// A data folder holds no benchmark.
     #[error(
-        "{}: found no questions, wanted folders of benchmarks (gqa, pope, mme, ...) with the official files", root.display()
+        "{}: found no questions, expected folders of benchmarks (gqa, pope, mme, ...) with the official files", root.display()
     )]
     NoQuestions {
         /// The folder.
@@ -79,7 +79,7 @@ pub enum LabError {
     },
 
     /// A benchmark that was asked for has no folder.
-    #[error("{}: found no folder {benchmark}, wanted the official files of the benchmark in it", root.display())]
+    #[error("{}: found no folder {benchmark}, expected the official files of the benchmark in it", root.display())]
     NoBenchmark {
         /// The folder of the data.
         root: PathBuf,
@@ -88,7 +88,7 @@ pub enum LabError {
     },
 
     /// A name stands for no arm.
-    #[error("arms: found `{name}`, wanted {wanted}, or the name of a trained scorer")]
+    #[error("arms: found `{name}`, expected {wanted}, or the name of a trained scorer")]
     UnknownArm {
         /// The name.
         name: String,
@@ -104,7 +104,7 @@ pub enum LabError {
     },
 
     /// A text names no method.
-    #[error("pruner: found `{found}`, wanted {wanted}")]
+    #[error("pruner: found `{found}`, expected {wanted}")]
     UnknownMethod {
         /// The text.
         found: String,
@@ -113,7 +113,7 @@ pub enum LabError {
     },
 
     /// A method cannot do what is wanted of it.
-    #[error("{subject}: found {found}, wanted {wanted}")]
+    #[error("{subject}: found {found}, expected {wanted}")]
     Setup {
         /// The setting in question.
         subject: String,
@@ -150,6 +150,19 @@ pub enum LabError {
     Stopped {
         /// What was done before.
         after: String,
+    },
+
+    /// A folder holds the records of an evaluation of something else.
+    #[error(
+        "{}: the records here are of another run, which differs in its {differing}; choose another folder, or remove the \
+         records to begin anew",
+        folder.display()
+    )]
+    OtherRun {
+        /// The folder.
+        folder: PathBuf,
+        /// The inputs that differ.
+        differing: String,
     },
 
     /// The device did not finish its work.

@@ -6,6 +6,12 @@ use diffprune_eval::{Report, Stop};
 /// Receives the stages, remarks and reports of an experiment while it runs. Every method has a default that does nothing,
 /// and `()` is the silent observer.
 pub trait Observer: Send {
+    /// The stages of a whole experiment in their order, before the first of them begins: the work of each, in updates of a
+    /// training on one caption, as far as the plan says.
+    fn outline(&mut self, work: &[f64]) {
+        let _ = work;
+    }
+
     /// A stage begins; a `complete` one is only read again.
     fn stage(&mut self, name: &str, complete: bool) {
         let _ = (name, complete);

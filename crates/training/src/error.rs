@@ -23,7 +23,7 @@ pub enum TrainingError {
     #[error(transparent)]
     Lock(#[from] diffprune_files::LockError),
     /// A file is not what it should be.
-    #[error("{path}: found {found}, wanted {wanted}; delete this checkpoint to fall back on an older one")]
+    #[error("{path}: found {found}, expected {wanted}; delete this checkpoint to fall back on an older one")]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum TrainingError {
     },
     /// Stored tensors do not fit the module.
     #[error(
-        "{path}: tensor `{name}`: found {found}, wanted {wanted}; resume with the configuration that wrote it"
+        "{path}: tensor `{name}`: found {found}, expected {wanted}; resume with the configuration that wrote it"
     )]
     Tensor {
         /// The file.

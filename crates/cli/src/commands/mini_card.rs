@@ -44,7 +44,7 @@ pub fn measure(dir: &Path, out: &Path, device: &Device, stop: Stop) -> anyhow::R
         ..LoadOptions::default()
     };
     let model = LoadedModel::load(dir, device, options)?;
-    let report = write_card(&model, out, &mut Terminal { task: "mini", stop })?;
+    let report = write_card(&model, out, &mut Terminal::new("mini", stop))?;
     say!("{}", report.to_text());
     Ok(())
 }

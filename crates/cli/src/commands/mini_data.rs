@@ -82,7 +82,7 @@ impl DataArgs {
             ..MiniWorld::default()
         };
         let (_watch, stop) = signals::after("pictures")?;
-        match write_world(&world, &self.out, &mut Terminal { task: "mini", stop })? {
+        match write_world(&world, &self.out, &mut Terminal::new("mini", stop))? {
             Written::AlreadyThere => say!("{} holds this world already", self.out.display()),
             Written::New { drawn } => say!("{}: {drawn} pictures drawn", self.out.display()),
         }

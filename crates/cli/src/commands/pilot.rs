@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
 use crate::model::{ModelArgs, shipped_as};
-use crate::print::say;
+use crate::print::{self, say};
 use crate::signals::{self, Watch};
 
 /// The small classifier below `assets`.
@@ -366,7 +366,7 @@ struct Bar {
 
 impl Bar {
     fn new(name: &'static str) -> anyhow::Result<Self> {
-        let bar = ProgressBar::new(1000);
+        let bar = print::bar(1000);
         if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:40}] {percent} % {eta}") {
             bar.set_style(style);
         }

@@ -76,7 +76,7 @@ impl ReproArgs {
 /// What shows the progress, and ends the experiment when a signal asks.
 fn terminal() -> anyhow::Result<(Watch, Terminal)> {
     let (watch, stop) = signals::after("step")?;
-    Ok((watch, Terminal { task: "repro", stop }))
+    Ok((watch, Terminal::new("repro", stop)))
 }
 
 /// A plan by its name, or as it stands in a file.
@@ -86,11 +86,11 @@ fn plan(text: &str) -> anyhow::Result<Plan> {
     }
     let read = std::fs::read_to_string(text).with_context(|| {
         format!(
-            "cannot read the plan {text}: wanted {}, or a TOML file",
+            "cannot read the plan {text}: expected {}, or a TOML file",
             Plan::NAMES.join(", ")
         )
     })?;
-    toml::from_str(&read).with_context(|| format!("{text}: wanted a plan in TOML"))
+    toml::from_str(&read).with_context(|| format!("{text}: expected a plan in TOML"))
 }
 
 /// The folders of several models; those on the hub are fetched.

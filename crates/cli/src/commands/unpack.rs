@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::print::say;
+use crate::print::{self, say};
 use crate::signals;
 use anyhow::ensure;
 use clap::Args;
@@ -46,7 +46,7 @@ impl UnpackArgs {
         let (_watch, stop) = signals::after("row")?;
         let mut bar: Option<Progress> = None;
         let mut progress = |done, total| {
-            let bar = bar.get_or_insert_with(|| Progress::new("rows", total));
+            let bar = bar.get_or_insert_with(|| print::progress("rows", total));
             bar.step(done, &[]);
         };
         ensure!(
@@ -88,7 +88,7 @@ fn parcel(name: &str) -> Result<Parcel, String> {
     found.map(Parcel::Benchmark).ok_or_else(|| {
         let names = Benchmark::ALL.map(Benchmark::name);
         format!(
-            "found `{name}`, wanted captions, imagenet or one of {}",
+            "found `{name}`, expected captions, imagenet or one of {}",
             names.join(", ")
         )
     })

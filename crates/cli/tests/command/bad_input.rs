@@ -39,7 +39,7 @@ fn models_that_cannot_be_read() {
     refuse(
         repro,
         &[&absent, &out],
-        &["absent", "wanted a folder", "cargo xtask mini"],
+        &["absent", "expected an existing folder or `owner/name`"],
     );
 
     let show = "show --model {} --image {} --out {}";
@@ -242,13 +242,13 @@ fn pictures_and_questions_that_cannot_be_used() {
     refuse(
         "unpack best --from {} --out {}",
         &[&pope, &png],
-        &["`best`", "wanted captions, imagenet or one of gqa"],
+        &["`best`", "expected captions, imagenet or one of gqa"],
     );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(
         "report {} --format pdf",
         &[dir.path()],
-        &["`pdf`", "wanted json, md"],
+        &["`pdf`", "expected json, md"],
     );
     assert!(!png.exists());
 }
@@ -319,7 +319,7 @@ fn settings_that_mean_nothing() {
     let out = dir.path().join("out");
     for keep in ["0", "0/9", "10/9", "many", "0%"] {
         let line = format!("show --image a.png --out {{}} --keep {keep}");
-        refuse(&line, &[&out], &["--keep", "wanted `all`, a positive count"]);
+        refuse(&line, &[&out], &["--keep", "expected `all`, a positive count"]);
     }
     refuse("train --data d --out {} --keep 0", &[&out], &["--keep"]);
     refuse("run repro --out {} --device gpu", &[&out], &["`gpu`", "cpu"]);

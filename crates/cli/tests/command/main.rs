@@ -6,6 +6,7 @@ mod families;
 mod formats;
 mod hub;
 mod looking;
+mod machine;
 mod repro;
 mod rivals;
 #[cfg(target_os = "linux")]

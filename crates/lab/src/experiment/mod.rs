@@ -5,6 +5,7 @@ mod learned;
 mod ledger;
 mod lineup;
 mod notes;
+mod outline;
 mod plan;
 mod rehearsal;
 mod series;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use diffprune::LoadOptions;
+use diffprune::vlm::plan_vlm;
 use diffprune_eval::Report;
 use diffprune_files::{FolderLock, write_whole};
 
+use super::outline::outline;
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
 use crate::error::LabError;
 use crate::files::folder_name;
@@ -41,8 +44,10 @@ impl Series {
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
+        let model = load()?;
+        observer.outline(&outline(&self.plan, &[model.vlm.family()], self.seed));
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, &mut None, observer)?;
+        self.experiment(&model, &world, &self.out, &mut None, observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -60,6 +65,11 @@ impl Series {
         // Names are checked before anything is computed.
         let names = names(dirs)?;
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
+        let family = |dir: &PathBuf| plan_vlm(dir, LoadOptions::default()).map(|plan| plan.family());
+        // A folder that cannot be read is told when its turn comes.
+        if let Ok(families) = dirs.iter().map(family).collect::<Result<Vec<_>, _>>() {
+            observer.outline(&outline(&self.plan, &families, self.seed));
+        }
         let world = self.world(observer)?;
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
