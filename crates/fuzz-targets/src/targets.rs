@@ -164,13 +164,28 @@ impl Bench {
     fn checkpoint(&self, name: &str, file: &str, bytes: &[u8], work: impl FnOnce(&Path)) {
         let dir = self.folder.path().join(name);
         let path = dir.join(file);
-        let before = fs::read(&path).ok();
+        let _restored = Restored {
+            before: fs::read(&path).ok(),
+            path: path.clone(),
+        };
         fs::write(&path, bytes).expect("room for an input");
         work(&dir);
-        match before {
-            Some(before) => fs::write(&path, before).expect("room for the file that was there"),
-            None => fs::remove_file(&path).expect("the file that was written"),
-        }
+    }
+}
+
+/// Puts a file back as it was, also when reading it has panicked.
+struct Restored {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        let outcome = match &self.before {
+            Some(before) => fs::write(&self.path, before),
+            None => fs::remove_file(&self.path),
+        };
+        outcome.expect("the file as it was");
     }
 }
 
