@@ -40,9 +40,9 @@ pub use evidence::{
     published_page,
 };
 pub use report::{
-    Absent, Claim, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format, Given, Meta, Metric,
-    PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming, Source, Table, TableId,
-    heat_colour, heat_map, merged_map,
+    Absent, Apart, Claim, Contradiction, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format,
+    Given, Meta, Metric, PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming,
+    SameResult, Source, Table, TableId, heat_colour, heat_map, merged_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

@@ -39,8 +39,9 @@ pub use drawing::{KeptCounts, draw};
 pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
-    Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, Series,
-    Stage, Trial, Tuned, TunedArms, Tuning, World, index_page, runnable_arms, training_summary, write_world,
+    Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, STUDIES,
+    Series, Stage, StudyPage, StudySizes, Trial, Tuned, TunedArms, Tuning, World, index_page, runnable_arms,
+    studies_beside, training_summary, verdict_of, write_world,
 };
 pub use files::make_folder;
 pub use methods::{

@@ -17,7 +17,7 @@ pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress
 pub use pretrain::{PretrainConfig, Pretrained, StageConfig, model_name, pretrain, prompts_of, untrained};
 pub use text::{
     ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Style, Turn,
-    build_tokenizer, caption, existence, prompt, question_of_kind, questions, training_text, turns,
+    build_tokenizer, caption, existence, practice, prompt, question_of_kind, questions, training_text, turns,
     unanswerable, write_processor_files,
 };
 pub use world::{

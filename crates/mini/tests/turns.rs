@@ -5,7 +5,7 @@ mod answerer;
 use answerer::{meant, only, region, solve};
 use diffprune_mini::{
     Family, MiniError, Prompts, QuestionKind, Scene, SceneDataset, Split, Style, Turn, WorldConfig,
-    build_tokenizer, caption, prompts_of, render, turns,
+    build_tokenizer, caption, practice, prompts_of, render, turns,
 };
 use std::collections::BTreeMap;
 
@@ -60,7 +60,8 @@ fn taught(n: u64, prompts: Prompts) -> Result<Vec<(Scene, Turn)>, MiniError> {
         let scene = set.get_or_blur(i);
         let found = turns(&scene, set.config(), prompts, &mut set.text_rng(i, 0), 8);
         assert_eq!(found.len(), if scene.blurred { 2 } else { 8 }, "scene {i}");
-        all.extend(found.into_iter().map(|turn| (scene.clone(), turn)));
+        let late = practice(&scene, set.config(), prompts, &mut set.text_rng(i, 1), 2);
+        all.extend(found.into_iter().chain(late).map(|turn| (scene.clone(), turn)));
     }
     Ok(all)
 }

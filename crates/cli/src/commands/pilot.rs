@@ -21,7 +21,7 @@ use crate::print::{self, say};
 use crate::signals::{self, Watch};
 
 /// The small classifier below `assets`.
-const CLASSIFIER: &str = "mini-deit";
+pub(super) const CLASSIFIER: &str = "mini-deit";
 
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]

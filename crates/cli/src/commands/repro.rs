@@ -7,8 +7,9 @@ use clap::Args;
 use diffprune_lab::{Plan, Series, WeightType, revision};
 use diffprune_mini::{Family, model_name};
 
+use super::pilot::CLASSIFIER;
 use crate::device;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, shipped_as};
 use crate::print::say;
 use crate::signals::{self, Watch};
 use crate::watch::Terminal;
@@ -57,6 +58,7 @@ impl ReproArgs {
             seed: self.seed,
             device: model.device.clone(),
             revision: revision(),
+            classifier: shipped_as(CLASSIFIER, "deit").ok(),
             out: self.out,
         };
         let page = if model.model.is_some() {

@@ -9,7 +9,9 @@ mod outline;
 mod plan;
 mod rehearsal;
 mod series;
+mod studies;
 mod trainings;
+mod transfer;
 mod tuning;
 mod world;
 
@@ -20,6 +22,7 @@ pub use lineup::Lineup;
 pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
+pub use studies::{STUDIES, StudyPage, StudySizes, studies_beside, verdict_of};
 pub use trainings::{TunedArms, training_summary};
 pub use tuning::{Trial, Tuned, Tuning};
 pub use world::{World, write_world};

@@ -3,17 +3,19 @@
 use diffprune::vlm::Family;
 use diffprune_mini::MiniCounts;
 
+use super::studies::study_kinds;
 use super::tuning::tried;
 use super::{Learned, Lineup, Plan};
 
-/// The work of drawing a picture, of an answer and of a report, in updates on one caption: rough, for an estimate that times
+/// The work of drawing a picture, of an answer, of a report and of a study's picture, in updates on one caption: rough, for an estimate that times
 /// correct.
 const PICTURE: f64 = 0.05;
 const ANSWER: f64 = 0.3;
 const REPORT: f64 = 100.0;
+const STUDY: f64 = 2.0;
 
 /// The work of each stage of the experiments on models of these families, in the order in which they are begun.
-pub(super) fn outline(plan: &Plan, families: &[Family], seed: u64) -> Vec<f64> {
+pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, seed: u64) -> Vec<f64> {
     let questions = questions(&plan.counts, plan.pope_per_image);
     let pictures = plan.counts.train_captions + plan.counts.val_captions + questions;
     let mut work = vec![PICTURE * pictures as f64];
@@ -34,6 +36,10 @@ pub(super) fn outline(plan: &Plan, families: &[Family], seed: u64) -> Vec<f64> {
         }
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
         work.push(REPORT);
+        if number == 0 {
+            let images = plan.studies.images as f64;
+            work.extend(study_kinds(has_classifier).map(|_| STUDY * images));
+        }
     }
     work
 }

@@ -4,7 +4,7 @@ use diffprune::{Budget, TrainConfig, ValidationConfig, Variant};
 use diffprune_mini::{MiniCounts, MiniWorld};
 use serde::{Deserialize, Serialize};
 
-use super::{Learned, Recipe, Tuning};
+use super::{Learned, Recipe, StudySizes, Tuning};
 use crate::error::LabError;
 use crate::methods::{default_learning_rate, default_scorer};
 
@@ -48,6 +48,8 @@ pub struct Plan {
     pub max_new_tokens: usize,
     /// Test pictures to draw.
     pub pictures: usize,
+    /// The pilot studies, on the first model alone.
+    pub studies: StudySizes,
 }
 
 /// The arms of a plan beside DiffPrune, its contrasts and its rivals; all on the first model alone but the contrasts' soft
@@ -98,6 +100,7 @@ impl Default for Plan {
             resamples: 2000,
             max_new_tokens: 8,
             pictures: 6,
+            studies: StudySizes::default(),
         }
     }
 }
@@ -149,6 +152,7 @@ impl Plan {
             oracle_questions: 8,
             resamples: 1000,
             pictures: 3,
+            studies: StudySizes::quick(),
             ..Self::default()
         }
     }
@@ -174,6 +178,7 @@ impl Plan {
             ablations: Ablations::All,
             tuning: Some(Tuning::grid()),
             oracle_questions: 64,
+            studies: StudySizes::full(),
             ..Self::default()
         }
     }
@@ -208,6 +213,7 @@ impl Plan {
             resamples: 50,
             max_new_tokens: 2,
             pictures: 1,
+            studies: StudySizes::smallest(),
             ..Self::default()
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune::LoadOptions;
-use diffprune::vlm::plan_vlm;
+use diffprune::vlm::{Family, plan_vlm};
 use diffprune_eval::Report;
 use diffprune_files::{FolderLock, write_whole};
 
@@ -26,6 +26,9 @@ pub struct Series {
     pub device: String,
     /// Revision of the code, for the reports.
     pub revision: String,
+    /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
+    /// out.
+    pub classifier: Option<PathBuf>,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -45,9 +48,9 @@ impl Series {
     ) -> Result<PathBuf, E> {
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let model = load()?;
-        observer.outline(&outline(&self.plan, &[model.vlm.family()], self.seed));
+        observer.outline(&self.outline(&[model.vlm.family()]));
         let world = self.world(observer)?;
-        self.experiment(&model, &world, &self.out, &mut None, observer)?;
+        self.experiment(&model, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -68,14 +71,15 @@ impl Series {
         let family = |dir: &PathBuf| plan_vlm(dir, LoadOptions::default()).map(|plan| plan.family());
         // A folder that cannot be read is told when its turn comes.
         if let Ok(families) = dirs.iter().map(family).collect::<Result<Vec<_>, _>>() {
-            observer.outline(&outline(&self.plan, &families, self.seed));
+            observer.outline(&self.outline(&families));
         }
         let world = self.world(observer)?;
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
             LabError::unless_stopped(observer, &format!("before {name}"))?;
             let out = self.out.join(&name);
-            let report = self.experiment(&load(dir)?, &world, &out, &mut tuned, observer)?;
+            let first = reports.is_empty();
+            let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
         let path = self.out.join(Self::PAGE);
@@ -83,18 +87,22 @@ impl Series {
         Ok(path)
     }
 
+    fn outline(&self, families: &[Family]) -> Vec<f64> {
+        outline(&self.plan, families, self.classifier.is_some(), self.seed)
+    }
+
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
         let stages = self.out.join(STAGES);
         World::write(&self.plan, self.seed, &stages, &self.revision, observer)
     }
 
-    /// One model; tunes on it where the plan says so and no earlier model was tuned on.
+    /// One model; tunes on it where the plan says so and no earlier model was tuned on, and studies it where asked to.
     fn experiment(
         &self,
         model: &LoadedModel,
         world: &World,
         out: &Path,
-        tuned: &mut Option<TunedArms>,
+        (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
         let mut experiment = Experiment {
@@ -118,6 +126,9 @@ impl Series {
             experiment.tuned = Some(tuned);
         }
         let report = experiment.run(observer)?;
+        if study {
+            experiment.studies(&self.out, self.classifier.as_deref(), observer)?;
+        }
         observer.report(&report);
         Ok(report)
     }

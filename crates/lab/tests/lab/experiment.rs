@@ -5,7 +5,9 @@ use std::path::Path;
 
 use diffprune::{Budget, DynamicVit, Method};
 use diffprune_eval::{Metric, Report, TableId};
-use diffprune_lab::{Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning};
+use diffprune_lab::{
+    Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning, studies_beside,
+};
 
 use crate::Setup;
 
@@ -226,6 +228,7 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
         seed: 0,
         device: "cpu".into(),
         revision: "a".into(),
+        classifier: None,
         out: setup.at("series"),
     };
     let dirs = [setup.at("model"), setup.at("model")];
@@ -233,4 +236,59 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
     let error = series.several(&dirs, load, &mut ()).unwrap_err();
     assert!(error.to_string().contains("differ in their last name"), "{error}");
     assert!(!series.out.exists());
+}
+
+#[test]
+fn the_pilot_studies_are_stages_of_the_first_model() {
+    let setup = Setup::new();
+    let series = Series {
+        plan: Plan::smallest(),
+        seed: 0,
+        device: "cpu".into(),
+        revision: "a".into(),
+        classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
+        out: setup.at("series"),
+    };
+    let run = |series: &Series| {
+        let mut stages = Stages::default();
+        let load = || Ok::<_, diffprune_lab::LabError>(setup.model());
+        series.one(load, &mut stages).unwrap();
+        let studies = stages.0.into_iter().filter(|(name, _)| name.contains(": study "));
+        studies.collect::<Vec<_>>()
+    };
+    let first = run(&series);
+    let names: Vec<&str> = first
+        .iter()
+        .map(|(name, _)| name.rsplit(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["coherence", "landscape", "proxy", "llm-free", "diversity"]
+    );
+    assert!(first.iter().all(|(_, complete)| !complete));
+    let pages = studies_beside(&series.out).unwrap();
+    let claims: Vec<&str> = pages
+        .iter()
+        .flat_map(|page| &page.findings)
+        .map(|finding| finding.claim.as_str())
+        .collect();
+    for claim in [
+        "f1.coherence",
+        "f2.smooth",
+        "f3.llm-free",
+        "f4.proxy",
+        "f5.diverse",
+    ] {
+        assert!(claims.contains(&claim), "{claim} in {claims:?}");
+    }
+    for page in &pages {
+        assert!(series.out.join(&page.page).is_file(), "{}", page.page);
+    }
+    assert!(run(&series).iter().all(|(_, complete)| *complete));
+    // Without a classifier two are left out.
+    let without = Series {
+        classifier: None,
+        ..series
+    };
+    assert_eq!(run(&without).len(), 3);
 }

@@ -43,6 +43,12 @@ pub struct PretrainConfig {
     /// in Qwen2.5-VL hardly without.
     #[serde(skip_serializing_if = "is_zero")]
     pub drill: f64,
+    /// Share of the other conversations that ask only in the forms that come late: [`practice`](crate::practice).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub practice: f64,
+    /// Share of the questions without options that are put in a person's words, without the sentences of a benchmark.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub plain: f64,
     /// Share of the shards whose images are given as a random subset of their tokens.
     pub subset_share: f64,
     /// Smallest subset, as a share of the tokens.
@@ -115,6 +121,8 @@ impl PretrainConfig {
             },
             turns: 8,
             drill: 0.0,
+            practice: 0.25,
+            plain: 0.2,
             subset_share: 0.5,
             subset_min: 0.07,
             subset_max: 0.7,

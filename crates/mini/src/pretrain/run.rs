@@ -155,7 +155,7 @@ impl Course<'_> {
     /// Stage two.
     fn reader(&self, reader: Reader, tower: &Tower) -> Result<Reader, MiniError> {
         let config = self.config;
-        let words = Words::new(config.family, config.turns, config.drill)?;
+        let words = Words::new(config)?;
         let stage = Stage {
             name: "language",
             recipe: &config.language,

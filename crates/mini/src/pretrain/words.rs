@@ -1,12 +1,14 @@
 //! Conversations about scenes as token ids.
 
 use diffprune_vlm::{Family, TextBatch};
-use rand::RngExt;
+use rand::{Rng, RngExt};
 use tokenizers::Tokenizer;
 
 use super::family::prompts_of;
+use crate::text::plainly;
 use crate::{
-    MiniError, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer, caption, turns,
+    MiniError, PretrainConfig, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer,
+    caption, practice, turns,
 };
 
 /// How and what was asked; `None` for a caption.
@@ -68,24 +70,28 @@ pub struct Words {
     opening: Vec<u32>,
     /// Questions per conversation, at most.
     turns: usize,
-    /// Share of the conversations that ask only what a sign says, where there is one.
     drill: f64,
+    practice: f64,
+    plain: f64,
 }
 
 impl Words {
-    /// The words of a family.
+    /// The words of the recipe's family, in the recipe's shares.
     ///
     /// # Errors
     /// When the tokenizer does not know its own words.
-    pub fn new(family: Family, turns: usize, drill: f64) -> Result<Self, MiniError> {
+    pub fn new(config: &PretrainConfig) -> Result<Self, MiniError> {
+        let family = config.family;
         let (ids, chat) = (ProcessorIds::of(family), Chat::of(family));
         let mut words = Self {
             family,
             tokenizer: build_tokenizer(family)?,
             ids,
             opening: Vec::new(),
-            turns,
-            drill,
+            turns: config.turns,
+            drill: config.drill,
+            practice: config.practice,
+            plain: config.plain,
         };
         let opening = words.tokenizer.encode(chat.opening, true).map_err(failed)?;
         words.opening = opening.get_ids().to_vec();
@@ -135,19 +141,27 @@ impl Words {
     ) -> Result<Conversation, MiniError> {
         let scene = dataset.get_or_blur(index);
         let mut rng = dataset.text_rng(index, epoch);
-        let mut asked = turns(
-            &scene,
-            dataset.config(),
-            prompts_of(self.family),
-            &mut rng,
-            self.turns,
-        );
+        let (world, prompts, n) = (dataset.config(), prompts_of(self.family), self.turns);
+        let mut asked = if chance(self.practice, &mut rng) {
+            practice(&scene, world, prompts, &mut rng, n)
+        } else {
+            Vec::new()
+        };
+        if asked.is_empty() {
+            asked = turns(&scene, world, prompts, &mut rng, n);
+        }
         let reads = |turn: &Turn| turn.kind == QuestionKind::Reading;
-        if self.drill > 0.0 && asked.iter().any(reads) && rng.random_bool(self.drill) {
+        if asked.iter().any(reads) && chance(self.drill, &mut rng) {
             asked.retain(reads);
         }
-        let plain = |turn: Turn| (Some((turn.style, turn.kind)), turn.text, turn.answer);
-        let mut turns: Vec<_> = asked.into_iter().map(plain).collect();
+        for turn in &mut asked {
+            let is_open = turn.options.is_empty() && turn.hint.is_none() && turn.style != Style::VizWiz;
+            if is_open && chance(self.plain, &mut rng) {
+                turn.text = plainly(&turn.question, &mut rng);
+            }
+        }
+        let parts = |turn: Turn| (Some((turn.style, turn.kind)), turn.text, turn.answer);
+        let mut turns: Vec<_> = asked.into_iter().map(parts).collect();
         if rng.random_bool(0.5) {
             let place = rng.random_range(0..=turns.len() as u32) as usize;
             turns.insert(
@@ -172,6 +186,11 @@ pub fn text_batch(conversations: &[Conversation]) -> TextBatch {
         ids: conversations.iter().map(|c| c.ids.clone()).collect(),
         targets: conversations.iter().map(targets).collect(),
     }
+}
+
+/// `true` in that share of the cases. Nothing is drawn where there is no choice.
+fn chance(share: f64, rng: &mut impl Rng) -> bool {
+    share > 0.0 && rng.random_bool(share)
 }
 
 fn failed(cause: tokenizers::Error) -> MiniError {

@@ -8,6 +8,7 @@ mod existence;
 mod form;
 mod mention;
 mod options;
+mod plain;
 mod processor;
 mod prompt;
 mod question;
@@ -23,8 +24,9 @@ pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
 pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
 pub use style::{Prompts, Style};
 pub use tokenizer::{ProcessorIds, build_tokenizer};
-pub use turn::{Turn, turns};
+pub use turn::{Turn, practice, turns};
 
 pub(crate) use claim::{MmeTask, claim};
+pub(crate) use plain::plainly;
 pub(crate) use question::UNANSWERABLE;
 pub(crate) use turn::turn;

@@ -21,6 +21,30 @@ const OTHERS: [Style; 8] = [
     Style::SeedBench,
     Style::ScienceQa,
 ];
+/// Rounds of practice, one of them for a scene: the forms that small models learn last, many of a kind beside each other.
+const PRACTICE: [&[Slot]; 5] = [
+    &[Slot::Kind(QuestionKind::Relation)],
+    &PLACES,
+    &PLACES,
+    &[
+        Slot::Style(Style::MmBench),
+        Slot::Style(Style::MmBenchCn),
+        Slot::Style(Style::MmBenchCn),
+        Slot::Style(Style::SeedBench),
+        Slot::Style(Style::ScienceQa),
+    ],
+    &[
+        Slot::Claim(MmeTask::Ocr),
+        Slot::Claim(MmeTask::Position),
+        Slot::Claim(MmeTask::Count),
+    ],
+];
+const PLACES: [Slot; 4] = [
+    Slot::Place(Style::MmBench),
+    Slot::Place(Style::MmBenchCn),
+    Slot::Place(Style::SeedBench),
+    Slot::Claim(MmeTask::Position),
+];
 /// Of VizWiz's questions, one in so many is about what is not there.
 const VIZWIZ_ABSENT: u32 = 3;
 
@@ -94,21 +118,22 @@ pub(crate) fn turn(
         Style::VizWiz => vizwiz(scene, config, rng),
         Style::Mme => claim(scene, config, pick(&MmeTask::ALL, rng)?, yes, rng),
         Style::MmBench | Style::MmBenchCn | Style::SeedBench | Style::ScienceQa => {
-            return lettered(style, scene, config, prompts, rng);
+            let kind = pick(&options::KINDS, rng)?;
+            return lettered(style, kind, scene, config, prompts, rng);
         }
     };
     Some(Turn::of(style, prompts, question?))
 }
 
-/// A question with options.
+/// A question of this kind with options.
 fn lettered(
     style: Style,
+    kind: QuestionKind,
     scene: &Scene,
     config: &WorldConfig,
     prompts: Prompts,
     rng: &mut impl Rng,
 ) -> Option<Turn> {
-    let kind = pick(&options::KINDS, rng)?;
     let choice = choice(scene, config, style, kind, rng)?;
     Some(Turn {
         style,
@@ -190,6 +215,38 @@ pub fn turns(
     rng: &mut impl Rng,
     n: usize,
 ) -> Vec<Turn> {
+    in_rounds(scene, config, prompts, rng, n, round)
+}
+
+/// Up to `n` different questions in one of the forms that small models learn last: relations, places, yes and no about
+/// places and signs, options with letters. Empty for a blurred scene, and where the scene has nothing of the form.
+pub fn practice(
+    scene: &Scene,
+    config: &WorldConfig,
+    prompts: Prompts,
+    rng: &mut impl Rng,
+    n: usize,
+) -> Vec<Turn> {
+    let theme = rng.random_range(0..PRACTICE.len() as u32) as usize;
+    in_rounds(scene, config, prompts, rng, n, |scene, rng| {
+        let mut slots = if scene.blurred {
+            Vec::new()
+        } else {
+            PRACTICE[theme].to_vec()
+        };
+        shuffle(&mut slots, rng);
+        slots
+    })
+}
+
+fn in_rounds<R: Rng>(
+    scene: &Scene,
+    config: &WorldConfig,
+    prompts: Prompts,
+    rng: &mut R,
+    n: usize,
+    round: impl Fn(&Scene, &mut R) -> Vec<Slot>,
+) -> Vec<Turn> {
     let wanted = if scene.blurred { n.div_ceil(4) } else { n };
     let mut chosen: Vec<Turn> = Vec::with_capacity(wanted);
     let mut slots: Vec<Slot> = Vec::new();
@@ -214,6 +271,10 @@ enum Slot {
     Kind(QuestionKind),
     /// Another benchmark.
     Style(Style),
+    /// A subtask of MME.
+    Claim(MmeTask),
+    /// A question with options about a place.
+    Place(Style),
 }
 
 /// One round of kinds and styles in random order.
@@ -241,6 +302,15 @@ impl Slot {
             }
             // A few attempts, because the first kind drawn may not fit the scene.
             Self::Style(style) => (0..4).find_map(|_| turn(style, scene, config, prompts, rng)),
+            Self::Claim(task) => {
+                let yes = rng.random_bool(0.5);
+                Some(Turn::of(
+                    Style::Mme,
+                    prompts,
+                    claim(scene, config, task, yes, rng)?,
+                ))
+            }
+            Self::Place(style) => lettered(style, QuestionKind::Position, scene, config, prompts, rng),
         }
     }
 }

@@ -16,6 +16,9 @@ const PLAIN: &str = "a an the is are there in on at of and or that nothing objec
     written Is What Where Which How There Are Does The A B C D E Yes No Unanswerable Answer answer USER ASSISTANT \
     0 1 2 3 4 5 6 7 8 9 . , ? ! : ; ' \" ( ) - \"? this word one two three four Ann Ben has";
 
+/// Further words of a person who asks without a benchmark. They come last, so that the ids of the others stay.
+const PERSON: &str = "picture colour do Do you see can Can";
+
 /// Sentences that are one token each: they never change, and a short sequence is a fast one. Chinese words are among
 /// them, because nothing sets them apart from their neighbours.
 pub(super) fn sentences() -> Vec<&'static str> {
@@ -39,6 +42,7 @@ pub(super) fn vocabulary() -> Vec<String> {
         .chain(names)
         .map(str::to_owned)
         .chain(letters)
+        .chain(PERSON.split_whitespace().map(str::to_owned))
         .collect();
     let unused = words.len().next_multiple_of(MULTIPLE) - words.len();
     words.extend((0..unused).map(|i| format!("<unused_{i}>")));

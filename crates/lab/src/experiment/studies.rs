@@ -1,0 +1,391 @@
+//! The pilot studies as stages of an experiment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use diffprune::vlm::Vit;
+use diffprune_eval::{TierVerdict, Verdict};
+use diffprune_files::write_whole;
+use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
+use diffprune_pilots::{
+    CoherencePlan, DiversityPlan, Finding, LabelledImages, LandscapePlan, LlmFreePlan, Outcome, PilotError,
+    ProxyPlan, Study, proxy,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Experiment, Ledger, STAGES};
+use crate::digest::Digest;
+use crate::error::LabError;
+use crate::files::{folder_name, make_folder, read_json};
+use crate::observer::Observer;
+use crate::pilots::{GeneratedCaptions, PilotModel};
+
+/// Folder of the pages below that of the report.
+pub const STUDIES: &str = "studies";
+/// Parts of a study in its display.
+const PARTS: usize = 1000;
+
+/// The sizes of the pilot studies; everything else has the studies' own defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StudySizes {
+    /// Pictures of the studies with a classifier and of the one about likeness.
+    pub images: usize,
+    /// Batches of the study about coherence.
+    pub batches: usize,
+    /// Pictures of each batch.
+    pub batch: usize,
+    /// Noises on one batch.
+    pub noises: usize,
+    /// Scorers before any training.
+    pub fresh: u64,
+    /// Pairs of directions of the loss surface.
+    pub directions: usize,
+    /// Steps of the finest grid on a line, a multiple of 8.
+    pub steps: usize,
+    /// Points along a side of the surface; 0 draws none.
+    pub surface: usize,
+    /// Pictures behind each loss.
+    pub pictures: usize,
+}
+
+impl Default for StudySizes {
+    /// A few minutes on two cores.
+    fn default() -> Self {
+        Self {
+            images: 400,
+            batches: 8,
+            batch: 16,
+            noises: 4,
+            fresh: 1,
+            directions: 2,
+            steps: 32,
+            surface: 7,
+            pictures: 8,
+        }
+    }
+}
+
+impl StudySizes {
+    /// Below a minute.
+    pub fn quick() -> Self {
+        Self {
+            images: 60,
+            batches: 4,
+            batch: 8,
+            noises: 2,
+            directions: 1,
+            steps: 16,
+            surface: 0,
+            pictures: 4,
+            ..Self::default()
+        }
+    }
+
+    /// The sizes of the studies' definitions.
+    pub fn full() -> Self {
+        Self {
+            images: 1000,
+            batches: 32,
+            batch: 32,
+            noises: 16,
+            fresh: 3,
+            directions: 5,
+            steps: 96,
+            surface: 13,
+            pictures: 8,
+        }
+    }
+
+    /// Seconds; the numbers mean nothing.
+    pub fn smallest() -> Self {
+        Self {
+            images: 4,
+            batches: 3,
+            batch: 2,
+            noises: 0,
+            directions: 1,
+            steps: 8,
+            surface: 0,
+            pictures: 2,
+            ..Self::default()
+        }
+    }
+}
+
+/// A study as it stands beside a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StudyPage {
+    /// Heading.
+    pub title: String,
+    /// The question that it answers.
+    pub question: String,
+    /// The page, relative to the folder of the report.
+    pub page: String,
+    /// Its verdicts.
+    pub findings: Vec<Finding>,
+}
+
+/// What is read again of a data file.
+#[derive(Deserialize)]
+struct Stored {
+    title: String,
+    question: String,
+    findings: Vec<Finding>,
+}
+
+/// The verdict of a study in the words of the ledger.
+pub fn verdict_of(finding: &Finding) -> TierVerdict {
+    let verdict = match finding.outcome {
+        Outcome::Holds => Verdict::Holds,
+        Outcome::Fails => Verdict::Fails,
+        Outcome::Tie => Verdict::Tie,
+        Outcome::Untestable => Verdict::Untestable,
+    };
+    let measured = match &finding.estimate {
+        Some(estimate) => TierVerdict::of(verdict, estimate.value, estimate.lo, estimate.hi),
+        None => TierVerdict {
+            verdict,
+            reason: None,
+            ..TierVerdict::untestable("")
+        },
+    };
+    measured.remarked(&finding.reason)
+}
+
+/// The five studies.
+#[derive(Clone, Copy)]
+enum Kind {
+    Coherence,
+    Landscape,
+    Proxy,
+    LlmFree,
+    Diversity,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Coherence,
+        Self::Landscape,
+        Self::Proxy,
+        Self::LlmFree,
+        Self::Diversity,
+    ];
+
+    /// The id of the study.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Coherence => "coherence",
+            Self::Landscape => "landscape",
+            Self::Proxy => "proxy",
+            Self::LlmFree => "llm-free",
+            Self::Diversity => "diversity",
+        }
+    }
+
+    fn needs_classifier(self) -> bool {
+        matches!(self, Self::Proxy | Self::LlmFree)
+    }
+}
+
+/// The names of the studies that are made, with a classifier or without one.
+pub(super) fn study_kinds(has_classifier: bool) -> impl Iterator<Item = &'static str> {
+    let kinds = Kind::ALL.into_iter();
+    kinds
+        .filter(move |kind| has_classifier || !kind.needs_classifier())
+        .map(Kind::id)
+}
+
+impl Experiment<'_> {
+    /// The pilot studies of the plan, with the scorers that the experiment has trained, in `out`; each is a stage. `classifier`
+    /// is the folder of a ViT that knows the classes of the small world; without it the studies that need one are left out, and
+    /// the observer is told.
+    ///
+    /// # Errors
+    /// When a training of DiffPrune is not complete, the classifier cannot be read, a study fails, the observer asks to stop, or
+    /// the disk refuses.
+    pub fn studies(
+        &self,
+        out: &Path,
+        classifier: Option<&Path>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), LabError> {
+        let sizes = &self.plan.studies;
+        let stages = out.join(STAGES);
+        make_folder(&stages)?;
+        let mut ledger = Ledger::open(&stages.join(Ledger::FILE), self.revision.into())?;
+        let scorers = self.diffprune_folders()?;
+        let trained: Vec<Option<String>> = scorers.iter().map(|dir| folder_name(dir)).collect();
+        let judge = classifier
+            .map(|dir| Digest::of_folder(dir, &["config.json"]))
+            .transpose()?;
+        let judge = judge.map_or(String::new(), |digest| digest.short());
+        for kind in Kind::ALL {
+            let label = format!("{}: study {}", self.model.name(), kind.id());
+            if kind.needs_classifier() && classifier.is_none() {
+                observer.note(&format!("{label} is left out: it needs a classifier"));
+                continue;
+            }
+            let judge = if kind.needs_classifier() {
+                judge.as_str()
+            } else {
+                ""
+            };
+            let model = self.model.fingerprint()?;
+            let settings = (
+                sizes,
+                self.seed,
+                &model,
+                &trained,
+                judge,
+                self.device_and_weights(),
+            );
+            let stage = format!("study-{}-{}", kind.id(), Digest::of_settings(&settings)?.short());
+            let dir = stages.join(&stage);
+            observer.stage(&label, ledger.has(&stage));
+            if !ledger.has(&stage) {
+                ledger.time(&stage, || {
+                    let study = self.study(kind, sizes, &scorers, classifier, observer)?;
+                    study.write(&dir)?;
+                    Ok(())
+                })?;
+            }
+            publish(&dir, &out.join(STUDIES))?;
+        }
+        Ok(())
+    }
+
+    /// The folders of DiffPrune's own trainings, one for each seed.
+    fn diffprune_folders(&self) -> Result<Vec<PathBuf>, LabError> {
+        let trainings = self.trainings()?;
+        let own = trainings
+            .iter()
+            .filter(|training| training.learned.arm == "diffprune" && training.budget.is_none());
+        Ok(own
+            .map(|training| self.out.join(STAGES).join(&training.stage))
+            .collect())
+    }
+
+    fn study(
+        &self,
+        kind: Kind,
+        sizes: &StudySizes,
+        scorers: &[PathBuf],
+        classifier: Option<&Path>,
+        observer: &mut dyn Observer,
+    ) -> Result<Study, LabError> {
+        let vlm = self.model.vlm.as_ref();
+        let mut progress = observer.progress(kind.id(), PARTS);
+        let stop = observer.stop();
+        let mut advance = |share: f64| {
+            progress.step((share * PARTS as f64) as usize, &[]);
+            !stop.is_requested()
+        };
+        let pilot = PilotModel {
+            vlm,
+            name: self.model.name(),
+            scorers: scorers.to_vec(),
+        };
+        let seed = self.seed;
+        let judge = || -> Result<(Vit, String, LabelledImages), LabError> {
+            let dir = classifier.unwrap_or(Path::new(""));
+            let vit = Vit::load(dir, &vlm.device()).map_err(PilotError::from)?;
+            let data = LabelledImages::generated(sizes.images, seed)?;
+            if data.n_classes != vit.config.n_classes {
+                return Err(LabError::Setup {
+                    subject: format!("classifier {}", dir.display()),
+                    found: format!("{} classes", vit.config.n_classes),
+                    wanted: format!("the {} of the small world", data.n_classes),
+                });
+            }
+            Ok((vit, folder_name(dir).unwrap_or_default(), data))
+        };
+        match kind {
+            Kind::Coherence => {
+                let plan = CoherencePlan {
+                    batches: sizes.batches,
+                    batch: sizes.batch,
+                    noises: sizes.noises,
+                    seed,
+                    ..CoherencePlan::default()
+                };
+                let data = GeneratedCaptions::new(sizes.batches * sizes.batch, seed)?;
+                pilot.coherence(&data, sizes.fresh, &plan, &mut advance)
+            }
+            Kind::Landscape => {
+                let plan = LandscapePlan {
+                    directions: sizes.directions,
+                    steps: sizes.steps,
+                    surface: sizes.surface,
+                    pictures: sizes.pictures,
+                    seed,
+                    ..LandscapePlan::default()
+                };
+                pilot.landscape(
+                    &GeneratedCaptions::new(sizes.pictures, seed)?,
+                    &plan,
+                    &mut advance,
+                )
+            }
+            Kind::Proxy => {
+                let (vit, name, data) = judge()?;
+                let plan = ProxyPlan {
+                    seed,
+                    ..ProxyPlan::default()
+                };
+                Ok(proxy(&vit, &name, &data, &plan, &mut advance)?)
+            }
+            Kind::LlmFree => {
+                let (vit, name, data) = judge()?;
+                let plan = LlmFreePlan {
+                    seed,
+                    ..LlmFreePlan::default()
+                };
+                pilot.llm_free(&vit, &name, &data, &plan, &mut advance)
+            }
+            Kind::Diversity => {
+                let scenes = SceneDataset::new(WorldConfig::default(), seed, Split::Test)?;
+                let images: Vec<_> = (0..sizes.images as u64)
+                    .map(|index| render(&scenes.get(index)))
+                    .collect();
+                let plan = DiversityPlan {
+                    seed,
+                    ..DiversityPlan::default()
+                };
+                pilot.diversity(&images, &plan, &mut advance)
+            }
+        }
+    }
+}
+
+/// Puts the files of a finished study among the pages of the report.
+fn publish(stage: &Path, pages: &Path) -> Result<(), LabError> {
+    make_folder(pages)?;
+    for entry in fs::read_dir(stage).map_err(LabError::io(stage, "read"))? {
+        let path = entry.map_err(LabError::io(stage, "read"))?.path();
+        let bytes = fs::read(&path).map_err(LabError::io(&path, "read"))?;
+        write_whole(pages.join(path.file_name().unwrap_or_default()), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The studies whose pages stand beside a report in `out`.
+///
+/// # Errors
+/// When a data file of a study is there and cannot be read.
+pub fn studies_beside(out: &Path) -> Result<Vec<StudyPage>, LabError> {
+    let pages = out.join(STUDIES);
+    let data = |kind: Kind| (kind, pages.join(format!("{}.json", kind.id())));
+    let there = Kind::ALL.into_iter().map(data).filter(|(_, path)| path.is_file());
+    there
+        .map(|(kind, path)| {
+            let stored: Stored = read_json(&path, "no data file of a study; remove the file")?;
+            Ok(StudyPage {
+                title: stored.title,
+                question: stored.question,
+                page: format!("{STUDIES}/{}.md", kind.id()),
+                findings: stored.findings,
+            })
+        })
+        .collect()
+}
