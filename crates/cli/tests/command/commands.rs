@@ -342,7 +342,7 @@ fn published_shapes_are_timed_on_random_weights() {
     );
     for part in [
         "first 1 layers only",
-        "64 of 576 tokens",
+        "64 of 576",
         "prefill ms",
         "1.00x",
         "few runs: no claim",
