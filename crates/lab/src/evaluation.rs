@@ -117,7 +117,7 @@ impl Evaluation {
         let (names, arms) = self.arms(model, &scorers)?;
         let (model_digest, questions_digest) = (model.fingerprint()?, data::question_digest(&questions)?);
         let inputs = BTreeMap::from([
-            ("model", model_digest.clone()),
+            ("model or its options", model_digest.clone()),
             ("questions", questions_digest.clone()),
             (
                 "wording",

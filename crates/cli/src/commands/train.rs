@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use diffprune::{
     Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
 };
-use diffprune_lab::{LabError, default_learning_rate, default_scorer, read_captions, training_summary};
+use diffprune_lab::{
+    LabError, default_learning_rate, default_scorer, read_captions, stopped_after, training_summary,
+};
 
 use crate::model::ModelArgs;
 use crate::print::{self, say, tell};
@@ -93,10 +95,7 @@ impl TrainArgs {
             }
         };
         if !report.finished {
-            let after = format!(
-                "after update {} of {}, which is saved",
-                report.steps, config.steps
-            );
+            let after = stopped_after(report.steps, config.steps);
             return Err(LabError::Stopped { after }.into());
         }
         say!("{}", model.with_options(&training_summary(&report)));

@@ -23,7 +23,7 @@ pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
 pub use studies::{STUDIES, StudyPage, StudySizes, studies_beside, verdict_of};
-pub use trainings::{TunedArms, training_summary};
+pub use trainings::{TunedArms, stopped_after, training_summary};
 pub use tuning::{Trial, Tuned, Tuning};
 pub use world::{World, write_world};
 

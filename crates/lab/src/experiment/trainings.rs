@@ -216,10 +216,9 @@ impl Experiment<'_> {
         if !report.finished {
             return Err(LabError::Stopped {
                 after: format!(
-                    "in the training of {} after update {} of {}, which is saved",
+                    "in the training of {} {}",
                     training.name(),
-                    report.steps,
-                    config.steps
+                    stopped_after(report.steps, config.steps)
                 ),
             });
         }
@@ -242,6 +241,14 @@ impl Outcomes {
         named
             .map(|(name, report)| (name.as_str(), facts(report)))
             .collect()
+    }
+}
+
+/// Where a training was stopped.
+pub fn stopped_after(done: usize, of: usize) -> String {
+    match done {
+        0 => "before the first update".into(),
+        _ => format!("after update {done} of {of}, which is saved"),
     }
 }
 
