@@ -72,8 +72,8 @@ struct Flags {
 }
 
 thread_local! {
-    /// Where the last panic of this thread came from.
-    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Where the last panic of this thread came from, and its message.
+    static PLACE: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
 }
 
 /// The input that is being read, for whoever sees that it hangs.
@@ -100,12 +100,8 @@ fn main() -> ExitCode {
     let loud = flags.backtrace;
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        PLACE.with(|last| {
-            last.replace(format!(
-                "{place}: {}",
-                panic.payload_as_str().unwrap_or("a panic")
-            ))
-        });
+        let message = panic.payload_as_str().unwrap_or("a panic").to_string();
+        PLACE.with(|last| last.replace((place, message)));
         if loud {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
@@ -169,13 +165,14 @@ fn run(
         let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(bench, &input)));
         executions.fetch_add(1, Ordering::Relaxed);
         let peak = PEAK.load(Ordering::Relaxed).saturating_sub(held);
-        let place = match outcome {
-            Err(_) => PLACE.with(|place| place.borrow().clone()),
-            Ok(()) if peak > MOST => format!("{} MiB at once", peak >> 20),
+        let (place, why) = match outcome {
+            Err(_) => PLACE.with(|last| last.borrow().clone()),
+            Ok(()) if peak > MOST => ("memory".into(), format!("{} MiB at once", peak >> 20)),
             Ok(()) => continue,
         };
+        // One input for each place is enough.
         if !places.contains(&place) {
-            keep(&flags.out, target.name, &input, &place);
+            keep(&flags.out, target.name, &input, &format!("{place}: {why}"));
             places.push(place);
         }
     }

@@ -127,6 +127,9 @@ impl AskArgs {
             let question = Question { text: &text, images };
             let answered = self.answer(vlm, &mut conversation, question)?;
             images = &[];
+            let prepared = conversation.images();
+            let total: usize = (0..prepared.len()).map(|image| prepared.total(image)).sum();
+            tell_idle(self.keep, total / prepared.len().max(1));
             if self.json {
                 self.print_json(&model, name, &text, conversation.images(), &answered)?;
             } else {
@@ -212,7 +215,6 @@ impl AskArgs {
     ) {
         let (kept, times) = (answered.kept, &answered.times);
         let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
-        tell_idle(self.keep, total / images.len().max(1));
         let saved = saved_bytes(model, total, kept);
         let line = format!(
             "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
