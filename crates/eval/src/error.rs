@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune_files::LockError;
 use diffprune_vlm::VlmError;
 use diffprune_vlm_adapters::{LoadError, is_lfs_pointer};
 
@@ -130,9 +131,9 @@ pub enum EvalError {
         of: usize,
     },
 
-    /// The folder of a run cannot be locked, because another process works in it or the system refuses.
+    /// Another process works in the folder of a run.
     #[error(transparent)]
-    Lock(#[from] diffprune_files::LockError),
+    Lock(LockError),
 
     /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
     #[error("{subject}: found {found}, expected {wanted}")]
@@ -188,6 +189,15 @@ impl EvalError {
             line,
             found: found.into(),
             wanted: wanted.into(),
+        }
+    }
+}
+
+impl From<LockError> for EvalError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { folder, source } => Self::io(&folder, "write in the folder", source),
+            held => Self::Lock(held),
         }
     }
 }
