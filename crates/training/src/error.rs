@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use diffprune_files::LockError;
+
 /// Why training state could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,9 +21,9 @@ pub enum TrainingError {
         /// The cause.
         source: io::Error,
     },
-    /// The folder of the run cannot be locked, because another process works in it or the system refuses.
+    /// Another process works in the folder of the run.
     #[error(transparent)]
-    Lock(#[from] diffprune_files::LockError),
+    Lock(LockError),
     /// A file is not what it should be.
     #[error("{path}: found {found}, expected {wanted}; delete this checkpoint to fall back on an older one")]
     Corrupt {
@@ -46,6 +48,15 @@ pub enum TrainingError {
         /// What was wanted.
         wanted: String,
     },
+}
+
+impl From<LockError> for TrainingError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { folder, source } => Self::io("write in", &folder)(source),
+            held => Self::Lock(held),
+        }
+    }
 }
 
 impl TrainingError {
