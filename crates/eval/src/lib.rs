@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+pub mod chart;
 mod cost;
 mod data;
 mod error;
 mod evidence;
+mod page;
 mod report;
 mod run;
 mod stats;
@@ -39,10 +41,11 @@ pub use evidence::{
     RowArms, Tier, TierVerdict, judge_published, judge_shape, published_json, published_ledger,
     published_page,
 };
+pub use page::{Block, Page, Section, Sheet};
 pub use report::{
     Absent, Apart, Claim, Contradiction, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format,
     Given, Meta, Metric, PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming,
-    SameResult, Source, Table, TableId, heat_colour, heat_map, merged_map,
+    SameResult, Source, Table, TableId, forest, heat_colour, heat_map, merged_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

@@ -72,8 +72,13 @@ pub fn drawn_pictures(out: &Path) -> Result<Figures, LabError> {
     };
     let figure = |name: String| {
         let path = folder.join(&name);
+        let stem = name.trim_end_matches(".png");
+        let title = match stem.split_once('-') {
+            Some((number, method)) => format!("Image {number}: {method}"),
+            None => stem.to_string(),
+        };
         Ok(Figure {
-            title: name.trim_end_matches(".png").into(),
+            title,
             path: format!("{FOLDER}/{name}"),
             png: fs::read(&path).map_err(LabError::io(&path, "read"))?,
         })

@@ -66,7 +66,7 @@ impl StoredRun {
     }
 
     /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
-    /// records, compressed and under the same name with `.gz`, and the pictures. A report that is computed in `out` is that of
+    /// records, compressed and under the same name with `.columns.gz`, and the pictures. A report that is computed in `out` is that of
     /// `dir`, byte for byte.
     ///
     /// # Errors
@@ -80,9 +80,7 @@ impl StoredRun {
                 wanted: "a file in the folder of the run".into(),
             });
         }
-        let mut name = self.file.clone().into_os_string();
-        name.push(".gz");
-        let target = out.join(name);
+        let target = out.join(&self.file);
         make_folder(target.parent().unwrap_or(out))?;
         RecordFile::compress(&dir.join(&self.file), &target)?;
         self.report()?

@@ -1,9 +1,9 @@
 //! Agreement of the scorer's gradients over batches.
 
 use diffprune_eval::Estimate;
+use diffprune_eval::chart::{DotRow, Dots, Palette};
 use serde::{Deserialize, Serialize};
 
-use crate::plot::{Dots, dots};
 use crate::study::number;
 use crate::units::{Units, jackknife, reach};
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable};
@@ -287,16 +287,27 @@ fn result(
         "mean norm",
         "unusable gradients",
     ];
-    let drawn: Vec<Vec<Estimate>> = (0..names.len())
-        .map(|arm| (0..points.len()).map(|point| coherence(arm, point)).collect())
-        .collect();
-    let series: Vec<&str> = points.iter().map(|point| point.label.as_str()).collect();
+    let row = |(arm, name): (usize, &&str)| DotRow {
+        name: name.to_string(),
+        label: name.to_string(),
+        values: (0..points.len()).map(|point| coherence(arm, point)).collect(),
+    };
     let chart = Dots {
-        title: "Do gradients of different batches point the same way?",
-        x: "mean cosine of the scorer's unit gradients",
-        rows: names,
-        series: &series,
-        values: &drawn,
+        name: "coherence".into(),
+        title: format!(
+            "{}, gradients of different batches agree by {:.2} through {}, and by less through {} of {} surrogates",
+            points[0].label,
+            coherence(0, 0).value,
+            names[0],
+            gaps.iter().filter(|(_, gap)| gap.lo > 0.0).count(),
+            gaps.len()
+        ),
+        x: "mean cosine of the scorer's unit gradients".into(),
+        series: points.iter().map(|point| point.label.clone()).collect(),
+        level: Some((0.0, "no agreement".into())),
+        decimals: 2,
+        note: "Intervals: 95 %, jackknife over batches.".into(),
+        rows: names.iter().enumerate().map(row).collect(),
     };
     let setting = format!(
         "{setting} {n} disjoint batches of {}, τ = {}, seed {}; intervals: 95 %, jackknife over batches.",
@@ -332,7 +343,7 @@ fn result(
         figures: vec![StudyFigure {
             file: "coherence.svg".into(),
             caption: setting.clone(),
-            bytes: dots("coherence", &chart)?,
+            bytes: chart.svg(&Palette::default())?.into_bytes(),
         }],
         setting,
         limits: "Gradients that agree are not gradients that are right: a biased estimate can agree perfectly. All arms are looked at \

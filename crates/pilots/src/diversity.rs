@@ -1,11 +1,11 @@
 //! How alike the tokens with the highest and the lowest scores are.
 
 use burn::tensor::Tensor;
+use diffprune_eval::chart::{Shading, Surfaces};
 use diffprune_eval::{Bootstrap, top_k};
 use diffprune_pruner::{Budget, Signals, descriptors};
 use diffprune_vlm::{Encoded, Vlm, encode};
 use image::RgbImage;
-use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::study::number;
@@ -153,6 +153,12 @@ pub fn diversity(
     let mut columns = vec!["arm".to_string()];
     columns.extend(MEASURES.map(String::from));
     columns.extend(["lowest minus highest, raw", "lowest minus highest, centred"].map(String::from));
+    let word = if gap.value > 0.0 { "less" } else { "more" };
+    let title = format!(
+        "High-scored tokens of {} are {word} alike than low-scored ones: {:.2} in mean cosine",
+        arms[0].name,
+        gap.value.abs()
+    );
     let figures = match shown {
         Some(matrix) => vec![StudyFigure {
             file: "diversity.svg".into(),
@@ -160,7 +166,17 @@ pub fn diversity(
                 "Cosines of the highest-scored and the lowest-scored tokens of one picture, mean token taken off; {}. {setting}",
                 arms[0].name
             ),
-            bytes: draw(&matrix)?,
+            bytes: Surfaces {
+                name: "diversity".into(),
+                title,
+                unit: "cosine".into(),
+                maps: vec![("K highest, then K lowest".into(), matrix)],
+                shading: Some(Shading::Diverging(1.0)),
+                side: 420,
+                note: "One picture, mean token taken off.".into(),
+            }
+            .svg()?
+            .into_bytes(),
         }],
         None => Vec::new(),
     };
@@ -260,57 +276,6 @@ fn mean_cosine(units: &[Vec<f64>]) -> f64 {
         sum.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
     }
     (dot(&sum, &sum) - k) / (k * (k - 1.0)).max(1.0)
-}
-
-/// The matrix as squares from blue (−1) over white to red (1).
-fn draw(matrix: &[Vec<f64>]) -> Result<Vec<u8>, PilotError> {
-    let cell = (420 / matrix.len().max(1)).max(4) as i32;
-    let side = cell * matrix.len() as i32;
-    let mut svg = String::new();
-    let drawn = || -> Result<String, Box<dyn std::error::Error>> {
-        let size = ((side + 150) as u32, (side + 60) as u32);
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        area.fill(&WHITE)?;
-        let text = ("sans-serif", 14).into_text_style(&area);
-        area.draw_text("K highest | K lowest", &text, (10, 6))?;
-        for (y, row) in matrix.iter().enumerate() {
-            for (x, &value) in row.iter().enumerate() {
-                let (left, top) = (10 + x as i32 * cell, 28 + y as i32 * cell);
-                area.draw(&Rectangle::new(
-                    [(left, top), (left + cell, top + cell)],
-                    heat(value).filled(),
-                ))?;
-            }
-        }
-        for step in 0..=20 {
-            let value = 1.0 - f64::from(step) / 10.0;
-            let top = 28 + step * 10;
-            area.draw(&Rectangle::new(
-                [(side + 30, top), (side + 50, top + 10)],
-                heat(value).filled(),
-            ))?;
-            if step % 10 == 0 {
-                area.draw_text(&format!("{value:.0}"), &text, (side + 56, top - 4))?;
-            }
-        }
-        area.draw_text("cosine", &text, (side + 30, 250))?;
-        area.present()?;
-        drop(area);
-        Ok(svg)
-    };
-    let svg = drawn().map_err(|error| PilotError::Figure {
-        name: "diversity".into(),
-        problem: error.to_string(),
-    })?;
-    Ok(svg.into_bytes())
-}
-
-fn heat(value: f64) -> RGBColor {
-    let fade = |end: u8| (255.0 + (f64::from(end) - 255.0) * value.abs().min(1.0)) as u8;
-    match value >= 0.0 {
-        true => RGBColor(fade(178), fade(24), fade(43)),
-        false => RGBColor(fade(33), fade(102), fade(172)),
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use burn::tensor::Device;
 use diffprune_eval::Estimate;
+use diffprune_eval::chart::{Line, Lines, Palette, Surfaces};
 use diffprune_throttler::noise;
 use serde::{Deserialize, Serialize};
 
-use crate::plot::{Chart, Line, lines};
 use crate::study::number;
-use crate::surface::surfaces;
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable};
 
 /// Keeps directions apart from other uses of the seed.
@@ -261,6 +260,15 @@ fn exponent(line: &[f64], doublings: usize) -> f64 {
     above / below
 }
 
+/// A value that has no interval.
+fn exactly(value: f64) -> Estimate {
+    Estimate {
+        value,
+        lo: value,
+        hi: value,
+    }
+}
+
 /// Mean, least and greatest: directions are few, so the range says more than an interval.
 fn spread(values: impl Iterator<Item = f64>) -> Estimate {
     let values: Vec<f64> = values.collect();
@@ -353,24 +361,44 @@ fn result(
     let widths = (0..=plan.doublings).rev().map(|doubling| plan.steps >> doubling);
     columns.extend(widths.map(|steps| format!("V(2/{steps})")));
     columns.extend(["exponent of Q", "V over that of the first arm, finest"].map(String::from));
-    let curves: Vec<Line> = names
-        .iter()
-        .enumerate()
-        .map(|(arm, name)| Line {
+    // What the arms share is the direction, not the level: each is drawn above its own value at the centre.
+    let curve = |(arm, name): (usize, &&str)| {
+        let Slices { centre, lines } = &slices[arm][last];
+        let point = |(step, &loss): (usize, &f64)| {
+            let x = 2.0 * step as f64 / plan.steps as f64 - 1.0;
+            (x, exactly(loss - centre))
+        };
+        Line {
+            name: name.to_string(),
             label: name.to_string(),
-            points: slices[arm][last].lines[0]
-                .iter()
-                .enumerate()
-                .map(|(step, &loss)| (2.0 * step as f64 / plan.steps as f64 - 1.0, loss, loss, loss))
-                .collect(),
-            dashed: arm != 0,
-        })
+            points: lines[0].iter().enumerate().map(point).collect(),
+            dashed: false,
+        }
+    };
+    let of_rivals: Vec<f64> = rivals
+        .iter()
+        .map(|&(arm, _)| exponents(arm, last).value)
         .collect();
-    let chart = Chart {
-        title: "The loss along one random direction of the scorer's weights",
-        x: "distance, in lengths of the scorer's own filters",
-        y: "loss, nats per token",
+    let between = match spread(of_rivals.iter().copied()) {
+        _ if of_rivals.is_empty() => String::new(),
+        found => format!(", that of the surrogates by {:.2} to {:.2}", found.lo, found.hi),
+    };
+    let chart = Lines {
+        name: "landscape".into(),
+        title: format!(
+            "The steps of the loss through {} shrink with an exponent of {:.2}{between} (1 is smooth, 0 jumps)",
+            names[0],
+            exponents(0, last).value
+        ),
+        x: "distance from the scorer, in lengths of its own filters".into(),
+        y: "loss above the centre's, nats per token".into(),
         log_x: false,
+        falling: false,
+        x_marks: Vec::new(),
+        level: None,
+        decimals: None,
+        note: format!("One random direction of the weights, {}.", points[last].label),
+        lines: names.iter().enumerate().map(curve).collect(),
     };
     let setting = format!(
         "{setting} {} pictures with fixed noise, {} directions, τ = {}, seed {}.",
@@ -378,17 +406,34 @@ fn result(
     );
     let mut figures = vec![StudyFigure {
         file: "landscape.svg".into(),
-        caption: format!("One slice, {}. {setting}", points[last].label),
-        bytes: lines("landscape", &chart, &curves)?,
+        caption: format!(
+            "One slice, each arm above its own loss at the centre, {}. {setting}",
+            points[last].label
+        ),
+        bytes: chart.svg(&Palette::of(names.iter().copied()))?.into_bytes(),
     }];
     if plan.surface > 1 {
+        let map = |(arm, name): (usize, &&str)| {
+            let centre = slices[arm][last].centre;
+            let above = |row: &Vec<f64>| row.iter().map(|loss| loss - centre).collect();
+            (name.to_string(), planes[arm].iter().map(above).collect())
+        };
+        let maps = Surfaces {
+            name: "landscape-surface".into(),
+            title: "The loss above the centre's, over two random directions of the scorer's weights".into(),
+            unit: "nats per token".into(),
+            maps: names.iter().enumerate().map(map).collect(),
+            shading: None,
+            side: 200,
+            note: format!("One scale for all; {}.", points[last].label),
+        };
         figures.push(StudyFigure {
             file: "landscape-surface.svg".into(),
             caption: format!(
-                "The loss over two random directions, {}. {setting}",
+                "The loss over two random directions, less that at the centre, {}. {setting}",
                 points[last].label
             ),
-            bytes: surfaces(names, planes)?,
+            bytes: maps.svg()?.into_bytes(),
         });
     }
     Ok(Study {

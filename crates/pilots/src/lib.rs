@@ -6,10 +6,8 @@ mod error;
 mod labelled;
 mod landscape;
 mod llm_free;
-mod plot;
 mod proxy;
 mod study;
-mod surface;
 mod trials;
 mod units;
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use diffprune_eval::chart::{Line, Lines, Palette};
 use diffprune_eval::{Bootstrap, resize_bilinear, top_k};
 use diffprune_pruner::{Budget, Grid, Pruner};
 use diffprune_vlm::{Encoded, Hooks, PruneOptions, Turn, Vlm, encode, prepare_encoded, respond};
 use diffprune_vlm_adapters::Vit;
 use serde::{Deserialize, Serialize};
 
-use crate::plot::{Chart, Line, lines};
 use crate::study::number;
 use crate::{Advance, Finding, LabelledImages, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
@@ -289,28 +289,54 @@ fn result(
         }
     }
     let curve = |(a, arm): (usize, &LlmFreeArm)| Line {
+        name: arm.name.clone(),
         label: arm.name.clone(),
         points: plan
             .kept
             .iter()
             .enumerate()
-            .map(|(place, &kept)| {
-                let estimate = &top1[a * n_kept + place];
-                (kept as f64, estimate.value, estimate.lo, estimate.hi)
-            })
+            .map(|(place, &kept)| (kept as f64, top1[a * n_kept + place]))
             .collect(),
-        dashed: a != 0,
+        dashed: false,
     };
-    let chart = Chart {
-        title: "Accuracy of a classifier that sees only the patches a method keeps",
-        x: &format!("patches kept of {}", to.n_tokens()),
-        y: "top-1 accuracy, %",
+    let best = |place: usize| {
+        let value = |a: &usize| top1[a * n_kept + place].value;
+        (0..arms.len())
+            .max_by(|a, b| value(a).total_cmp(&value(b)))
+            .unwrap_or(0)
+    };
+    let most = (0..n_kept).max_by_key(|&place| plan.kept[place]).unwrap_or(0);
+    let at_most = |a: usize| format!("{} {:.0} %", arms[a].name, top1[a * n_kept + most].value);
+    let ours = match best(most) {
+        0 => String::new(),
+        _ => format!(", {}", at_most(0)),
+    };
+    let chart = Lines {
+        name: "llm-free".into(),
+        title: format!(
+            "A classifier that sees {} of {} patches is right most often with those of {}{ours}",
+            plan.kept[most],
+            to.n_tokens(),
+            at_most(best(most))
+        ),
+        x: format!("patches kept of {}", to.n_tokens()),
+        y: "top-1 accuracy, %".into(),
         log_x: true,
+        falling: false,
+        x_marks: plan.kept.iter().map(|&kept| kept as f64).collect(),
+        level: None,
+        decimals: None,
+        note: "Bands: 95 % intervals over pictures.".into(),
+        lines: arms.iter().enumerate().map(curve).collect(),
     };
-    let curves: Vec<Line> = arms.iter().enumerate().map(curve).collect();
+    let palette = Palette::of(arms.iter().map(|arm| arm.name.as_str()));
     let setting = format!(
-        "Masks by {model}, classifier {classifier}, which never saw the methods; {}; seed {}; bands: 95 % intervals over pictures.",
-        data.source, plan.seed
+        "Masks by {model}, classifier {classifier}, which never saw the methods; {}; {} from {} seeds; seed {}; bands: 95 % intervals over \
+         pictures.",
+        data.source,
+        arms[0].name,
+        arms[0].pruners.len(),
+        plan.seed
     );
     Ok(Study {
         id: "llm-free".into(),
@@ -333,7 +359,7 @@ fn result(
         figures: vec![StudyFigure {
             file: "llm-free.svg".into(),
             caption: setting.clone(),
-            bytes: lines("llm-free", &chart, &curves)?,
+            bytes: chart.svg(&palette)?.into_bytes(),
         }],
         setting,
         limits: "It judges what identifies the main object, not what a question may ask about. In the small world the scorer was trained \

@@ -1,6 +1,7 @@
 //! Noise in the place of dropped patches: accuracy of a classifier under both.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use diffprune_eval::chart::{Line, Lines, Palette};
 use diffprune_eval::{Bootstrap, Estimate, top_k};
 use diffprune_softtopk::{SoftTopKConfig, SoftTopKInput};
 use diffprune_throttler::{GateFamily, NoiseScale, ThrottlerConfig, ThrottlerInput, noise};
@@ -10,7 +11,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::plot::{Chart, Line, lines};
 use crate::study::number;
 use crate::{Advance, Finding, LabelledImages, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
@@ -286,22 +286,36 @@ fn result(
         ]);
     }
     let curve = |way: usize| Line {
+        name: label(way),
         label: label(way),
         points: (0..plan.kept.len())
             .map(|share| {
                 let i = share * ways + way;
-                (conditions[i].kept as f64, top1[i].value, top1[i].lo, top1[i].hi)
+                (conditions[i].kept as f64, top1[i])
             })
             .collect(),
         dashed: way == 0,
     };
-    let curves: Vec<Line> = (0..ways).map(curve).collect();
-    let chart = Chart {
-        title: "Accuracy of the classifier when patches are dropped, or throttled to noise, at random",
-        x: &format!("patches kept of {n_patches}"),
-        y: "top-1 accuracy, %",
+    let chart = Lines {
+        name: "proxy".into(),
+        title: format!(
+            "Noise in place of dropping changes the classifier's accuracy by up to {:+.0} points, at {} of {n_patches} patches",
+            gap95[widest].value, conditions[widest].kept
+        ),
+        x: format!("patches kept of {n_patches}, chosen at random"),
+        y: "top-1 accuracy, %".into(),
         log_x: false,
+        falling: false,
+        x_marks: (0..plan.kept.len())
+            .map(|share| conditions[share * ways].kept as f64)
+            .collect(),
+        level: None,
+        decimals: None,
+        note: "Bands: 95 % intervals over pictures.".into(),
+        lines: (0..ways).map(curve).collect(),
     };
+    let labels: Vec<String> = (0..ways).map(label).collect();
+    let palette = Palette::of(labels.iter().map(String::as_str));
     let setting = format!(
         "Classifier {name}; {}; seed {}; bands: 95 % intervals over pictures.",
         data.source, plan.seed
@@ -330,7 +344,7 @@ fn result(
             StudyFigure {
                 file: "proxy.svg".into(),
                 caption: setting.clone(),
-                bytes: lines("proxy", &chart, &curves)?,
+                bytes: chart.svg(&palette)?.into_bytes(),
             },
             demonstration(&data.images[0], plan)?,
         ],

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
 use diffprune_files::write_whole;
-use diffprune_lab::{LabError, RECORDS, StoredRun, difference, drawn_pictures, leaderboard, make_folder};
+use diffprune_lab::{
+    LabError, ModelReport, RECORDS, StoredRun, difference, drawn_pictures, leaderboard, make_folder,
+    write_index,
+};
 
 use crate::print::{self, say};
 
@@ -52,19 +55,35 @@ impl ReportArgs {
         match (self.leaderboard, stored.as_slice(), self.dirs.len()) {
             (true, runs, _) => self.show(&leaderboard(runs)?),
             (false, runs, 1) => {
+                let mut models = Vec::new();
                 for (run, dir) in runs.iter().zip(&dirs) {
                     let within = |out: &Path| match runs.len() {
                         1 => out.to_path_buf(),
                         _ => out.join(&run.name),
                     };
-                    if let Some(archive) = &self.archive {
-                        let archive = within(archive);
-                        run.archive(dir, &archive)?;
-                        self.write(&run.report()?, &archive, &drawn_pictures(&archive)?)?;
-                        continue;
-                    }
-                    let out = self.out.as_deref().map_or_else(|| dir.clone(), within);
-                    self.write(&run.report()?, &out, &drawn_pictures(dir)?)?;
+                    let report = run.report()?;
+                    let out = match &self.archive {
+                        Some(archive) => {
+                            run.archive(dir, &within(archive))?;
+                            within(archive)
+                        }
+                        None => self.out.as_deref().map_or_else(|| dir.clone(), within),
+                    };
+                    self.write(&report, &out, &drawn_pictures(dir)?)?;
+                    models.push(ModelReport {
+                        folder: run.name.clone(),
+                        report,
+                    });
+                }
+                // One page over the models of an experiment; runs without a line-up have none.
+                let is_series = models.len() > 1 && models.iter().all(ModelReport::is_experiment);
+                if is_series && self.format.is_empty() {
+                    let over = self
+                        .archive
+                        .as_ref()
+                        .or(self.out.as_ref())
+                        .unwrap_or(&self.dirs[0]);
+                    say!("{}", write_index(over, models)?.display());
                 }
                 Ok(())
             }

@@ -14,7 +14,7 @@ pub use cells::{Published, PublishedCell};
 pub use claims::{Claims, PaperClaim, Role, RowArms, Tier};
 pub use estimand::{Estimand, Number};
 pub use ledger::{ClaimVerdict, Ledger, Reading, TierVerdict};
-pub(crate) use page::{RULES, counted, table};
+pub(crate) use page::counted;
 pub use page::{published_json, published_ledger, published_page};
 pub use published::judge_published;
 pub use shapes::judge_shape;

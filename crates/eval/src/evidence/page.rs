@@ -6,41 +6,15 @@ use super::ledger::{ClaimVerdict, Ledger, TierVerdict};
 use super::printed::{Cells, Columns, Printed};
 use super::{judge_published, judge_shape};
 use crate::EvalError;
+use crate::page::{Block, Page, Section, Sheet};
+use crate::report::LEDGER;
 use crate::stats::Verdict;
 
 /// Stands where a tier says nothing.
 const NOTHING: &str = "–";
 
-/// A table of texts with its heading.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TextTable {
-    pub(crate) title: String,
-    pub(crate) header: Vec<String>,
-    pub(crate) rows: Vec<Vec<String>>,
-}
-
-impl TextTable {
-    fn new(title: impl Into<String>, header: &[&str]) -> Self {
-        Self {
-            title: title.into(),
-            header: header.iter().map(|name| name.to_string()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    fn markdown(&self) -> String {
-        let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            format!("| {} |\n", cells.join(" | "))
-        };
-        let rule = format!("|{}\n", "---|".repeat(self.header.len()));
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!("\n## {}\n\n{}{rule}{rows}", self.title, line(&self.header))
-    }
-}
-
 /// The rules by which verdicts are made, one sentence each.
-pub(crate) const RULES: &str = "A claim holds where its whole interval lies above zero and fails where it lies below; elsewhere \
+const RULES: &str = "A claim holds where its whole interval lies above zero and fails where it lies below; elsewhere \
      it is a tie, which is no proof of equality. Claims of equivalence were given a bound before the run and are equivalent \
      where the 90 % interval lies within it. A claim about several rows or budgets is about the smallest of its comparisons; \
      their intervals cover together (max-t over the claim's comparisons), and p belongs to them: it is at most 0.05 exactly \
@@ -68,39 +42,39 @@ pub(crate) fn counted(ledger: &Ledger, tier: Tier) -> String {
     )
 }
 
-/// The ledger as a table: one line for each claim, in its order, with what each tier says.
-pub(crate) fn table(ledger: &Ledger) -> TextTable {
-    let tiers = ledger.tiers();
-    let mut header = vec!["id".to_string(), "claim".into(), "unit".into()];
-    for tier in &tiers {
-        header.push(tier.to_string());
-        header.push(format!("{tier}: estimate [interval]"));
-    }
-    header.push("p".into());
-    header.push("remarks".into());
-    let row = |claim: &ClaimVerdict| {
-        let mut row = vec![claim.id.clone(), claim.says.clone(), claim.unit.clone()];
-        for tier in &tiers {
-            let verdict = claim.tiers.get(tier);
-            row.push(verdict.map_or(NOTHING.to_string(), |verdict| verdict.verdict.to_string()));
-            row.push(verdict.and_then(number).unwrap_or_else(|| NOTHING.into()));
-        }
-        row.push(p_of(claim, &tiers));
-        row.push(remarks(claim, &tiers));
-        row
-    };
-    TextTable {
-        title: "Claims of the papers, and our own".into(),
-        rows: ledger.claims.iter().map(row).collect(),
-        header,
-    }
-}
-
 impl Ledger {
-    /// The ledger in Markdown: how many claims have which verdict at each tier, by which rules, and one line for each claim.
-    pub fn to_markdown(&self) -> String {
-        let counts: Vec<String> = self.tiers().into_iter().map(|tier| counted(self, tier)).collect();
-        format!("{}\n\n{RULES}\n{}", counts.join(" "), table(self).markdown())
+    /// The ledger as a table: one line for each claim, in its order, with what each tier says.
+    pub fn to_sheet(&self) -> Sheet {
+        let tiers = self.tiers();
+        let mut header = vec!["id".to_string(), "claim".into(), "unit".into()];
+        for tier in &tiers {
+            header.push(tier.to_string());
+            header.push(format!("{tier}: estimate [interval]"));
+        }
+        header.push("p".into());
+        header.push("remarks".into());
+        let row = |claim: &ClaimVerdict| {
+            let mut row = vec![claim.id.clone(), claim.says.clone(), claim.unit.clone()];
+            for tier in &tiers {
+                let verdict = claim.tiers.get(tier);
+                row.push(verdict.map_or(NOTHING.to_string(), |verdict| verdict.verdict.to_string()));
+                row.push(verdict.and_then(number).unwrap_or_else(|| NOTHING.into()));
+            }
+            row.push(p_of(claim, &tiers));
+            row.push(remarks(claim, &tiers));
+            row
+        };
+        Sheet::new(header).with(self.claims.iter().map(row))
+    }
+
+    /// The rules by which verdicts are made, and how many claims have which at each tier, in sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        let tiers = self.tiers();
+        let mut sentences: Vec<String> = tiers.iter().map(|&tier| counted(self, tier)).collect();
+        if !tiers.is_empty() {
+            sentences.push(RULES.into());
+        }
+        sentences
     }
 }
 
@@ -176,20 +150,31 @@ pub fn published_page() -> Result<String, EvalError> {
         published: &published,
         claims: &claims,
     };
-    let mut page = format!(
-        "# What the papers' printed cells say\n\nNothing here was run: {} cells of both papers, and the arithmetic of the \
-         published shape. {}\n\n{RULES}\n",
-        published.cells.len(),
-        counted(&ledger, Tier::Published)
-    );
-    page += &table(&ledger).markdown();
+    let mut sections = vec![Section::new(LEDGER, vec![Block::Sheet(ledger.to_sheet())])];
     for number in 1..=3 {
-        page += &means(&cells, number).markdown();
+        let (title, sheet) = means(&cells, number);
+        sections.push(Section::new(title, vec![Block::Sheet(sheet)]));
     }
     for number in 4..=5 {
-        page += &printed(&published, number).markdown();
+        let title = format!("Table {number} as printed");
+        sections.push(Section::new(
+            title,
+            vec![Block::Sheet(printed(&published, number))],
+        ));
     }
-    Ok(page)
+    let page = Page {
+        title: "What the papers' printed cells say".into(),
+        lead: vec![
+            format!(
+                "Nothing here was run: {} cells of both papers, and the arithmetic of the published shape. {}",
+                published.cells.len(),
+                counted(&ledger, Tier::Published)
+            ),
+            RULES.into(),
+        ],
+        sections,
+    };
+    Ok(page.to_markdown())
 }
 
 /// The same as JSON: `ledger`, and for each of tables 1 to 3 the rows with the printed mean and both recomputed ones.
@@ -223,7 +208,7 @@ fn mean_cell(published: &Published, printed: &Printed) -> Option<f64> {
 }
 
 /// The means of a table of benchmarks, both side by side.
-fn means(cells: &Cells<'_>, number: usize) -> TextTable {
+fn means(cells: &Cells<'_>, number: usize) -> (String, Sheet) {
     let common = cells
         .published
         .common_columns(number, &|method| cells.is_quoted(method));
@@ -243,7 +228,7 @@ fn means(cells: &Cells<'_>, number: usize) -> TextTable {
         "rank on own",
         "rank on common",
     ];
-    let mut table = TextTable::new(title, &header);
+    let mut table = Sheet::new(header);
     let rows = cells.rows(number);
     for budget in ["1/3", "2/9", "1/9"] {
         let at: Vec<&Printed> = rows
@@ -280,11 +265,11 @@ fn means(cells: &Cells<'_>, number: usize) -> TextTable {
             ]);
         }
     }
-    table
+    (title, table)
 }
 
 /// A table as it is printed.
-fn printed(published: &Published, number: usize) -> TextTable {
+fn printed(published: &Published, number: usize) -> Sheet {
     let mut columns: Vec<&str> = Vec::new();
     for cell in published.cells.iter().filter(|cell| cell.table == number) {
         if !columns.contains(&cell.quantity.as_str()) {
@@ -295,7 +280,7 @@ fn printed(published: &Published, number: usize) -> TextTable {
         .into_iter()
         .chain(columns.iter().copied())
         .collect();
-    let mut table = TextTable::new(format!("Table {number} as printed"), &header);
+    let mut table = Sheet::new(header);
     for paper in published.papers(number) {
         for row in published.rows(paper, number) {
             let value = |column: &&str| {

@@ -75,6 +75,7 @@ impl Report {
             data: sources(&matrix, options),
             counted: None,
             absent: Vec::new(),
+            equal: Vec::new(),
             timings: Vec::new(),
         })
     }

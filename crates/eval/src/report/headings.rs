@@ -1,4 +1,4 @@
-//! Headings that name the data where they are not those of the papers' tables.
+//! Headings that mark the data that are not those of the papers' tables, and the sentence that names them.
 
 use std::collections::BTreeSet;
 
@@ -7,25 +7,21 @@ use super::result::Source;
 use super::table::distinct;
 use crate::data::Benchmark;
 
-/// A metric for headings: where its benchmark's data are not those of the papers' tables, both are named.
+/// A metric for headings: with a star where its benchmark's data are not those of the papers' tables, see [`differing`].
 pub(crate) fn heading(metric: &Metric, sources: &[Source]) -> String {
     let benchmark = metric.benchmark();
     match benchmark.and_then(|benchmark| difference(benchmark, sources)) {
-        Some(difference) => format!("{metric} ({difference})"),
+        Some(_) => format!("{metric}*"),
         None => metric.to_string(),
     }
 }
 
-/// The addition to headings of numbers over several benchmarks; empty where all data are those of the papers' tables.
-pub(crate) fn differing(sources: &[Source]) -> String {
+/// The sentence that explains the stars of headings; `None` where all data are those of the papers' tables.
+pub(crate) fn differing(sources: &[Source]) -> Option<String> {
     let benchmarks: BTreeSet<Benchmark> = sources.iter().map(|source| source.benchmark).collect();
     let line = |benchmark: Benchmark| Some(format!("{benchmark}: {}", difference(benchmark, sources)?));
     let lines: Vec<String> = benchmarks.into_iter().filter_map(line).collect();
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", lines.join("; "))
-    }
+    (!lines.is_empty()).then(|| format!("* Not the data of the papers' tables. {}.", lines.join("; ")))
 }
 
 /// "paper's split X, here Y" where they differ.
@@ -41,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headings_name_both_splits_where_they_differ() {
+    fn starred_headings_are_explained_once() {
         let source = |benchmark: Benchmark, here: &str| Source {
             run: None,
             benchmark,
@@ -58,15 +54,16 @@ mod tests {
             source(Benchmark::Gqa, Benchmark::Gqa.splits().here),
         ];
         let both = "paper's split test-dev (server), here val2014";
-        assert_eq!(heading(&vqav2, &sources), format!("vqav2 accuracy ({both})"));
+        assert_eq!(heading(&vqav2, &sources), "vqav2 accuracy*");
         let gqa = Metric::Benchmark(Benchmark::Gqa);
         assert_eq!(heading(&gqa, &sources), "gqa accuracy");
         assert_eq!(heading(&vqav2, &sources[1..]), "vqav2 accuracy");
         assert_eq!(heading(&Metric::Average, &sources), "average");
-        assert_eq!(differing(&sources), format!(" (vqav2: {both})"));
-        assert_eq!(differing(&sources[1..]), "");
+        let told = format!("* Not the data of the papers' tables. vqav2: {both}.");
+        assert_eq!(differing(&sources), Some(told));
+        assert_eq!(differing(&sources[1..]), None);
         // Several runs.
         let runs = [sources[0].clone(), source(Benchmark::VqaV2, "train2014")];
-        assert!(heading(&vqav2, &runs).ends_with("here val2014 / train2014)"));
+        assert!(differing(&runs).unwrap().ends_with("here val2014 / train2014."));
     }
 }

@@ -91,6 +91,7 @@ impl Report {
             data,
             counted: None,
             absent: Vec::new(),
+            equal: Vec::new(),
             timings: Vec::new(),
         })
     }

@@ -1,307 +1,517 @@
-//! Plots as SVG documents.
-
-use plotters::prelude::*;
+//! The drawings of a report.
 
 use super::metric::Metric;
+use super::options::ReportOptions;
 use super::result::Report;
 use super::table::{Row, distinct};
 use super::table_id::TableId;
 use crate::EvalError;
+use crate::chart::{DotRow, Dots, Forest, ForestRow, Grid, Line, Lines, Palette, Shading};
+use crate::evidence::{Ledger, Tier, counted};
+use crate::stats::{Estimate, Verdict};
 
 /// A drawn plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
     /// File name without ending.
     pub name: String,
-    /// Heading.
+    /// What it says.
     pub title: String,
     /// The SVG document.
     pub svg: String,
 }
 
-const SIZE: (u32, u32) = (900, 480);
-/// Least width of a group of bars, pixels.
-const GROUP: u32 = 92;
-/// Arms shown in bar plots, the first of the tables.
-const MOST_BARS: usize = 6;
-/// Colours that most eyes can tell apart.
-const COLOURS: [RGBColor; 14] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(110, 110, 110),
-    RGBColor(0, 0, 0),
-    RGBColor(148, 103, 189),
-    RGBColor(140, 86, 75),
-    RGBColor(188, 189, 34),
-    RGBColor(23, 190, 207),
-    RGBColor(255, 152, 150),
-    RGBColor(31, 60, 120),
-];
-
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+/// More kinds of questions than this do not fit beside each other.
+const MOST_KINDS: usize = 48;
 
 /// Every plot of the report.
 pub(crate) fn all(report: &Report) -> Result<Vec<Plot>, EvalError> {
+    let sight = Sight::of(report);
     let mut plots = Vec::new();
-    let kept = |row: &Row| {
-        Some(
-            report
-                .row(TableId::Tokens, &row.arm, &row.budget, &Metric::KeptTokens)?
-                .value,
-        )
-    };
-    let curves = curves(report, &Metric::Retention, 2, kept);
-    if !curves.is_empty() {
-        let title = "Retention against visual tokens kept (bands: 95 % intervals)";
-        let axes = Axes {
-            x: "visual tokens kept",
-            y: "retention, %",
-            level: Some(100.0),
-        };
-        plots.push(plot("retention", title, |svg| draw_curves(svg, &curves, &axes))?);
+    plots.extend(forest(&report.ledger(), "claims")?);
+    plots.extend(sight.over_tokens()?);
+    for budget in sight.budgets() {
+        plots.extend(sight.ranked(budget)?);
     }
-    let cost = |row: &Row| {
-        Some(
-            report
-                .row(TableId::Cost, &row.arm, &row.budget, &Metric::PrefillGflops)?
-                .value,
-        )
-    };
-    let curves = self::curves(report, &Metric::Average, 1, cost);
-    if !curves.is_empty() {
-        let title = "Average score against the cost of the prefill (bands: 95 % intervals)";
-        let axes = Axes {
-            x: "GFLOPs of the prefill",
-            y: "average score, %",
-            level: None,
-        };
-        plots.push(plot("cost", title, |svg| draw_curves(svg, &curves, &axes))?);
-    }
-    let kinds = report
-        .table(TableId::Kinds)
-        .map(|table| table.rows.as_slice())
-        .unwrap_or_default();
-    for budget in distinct(kinds.iter().map(|row| row.budget.as_str()))
-        .iter()
-        .filter(|budget| **budget != "all")
-    {
-        let rows: Vec<&Row> = kinds
-            .iter()
-            .filter(|row| row.budget == *budget || row.budget == "all")
-            .collect();
-        let name = format!("kinds-{}", budget.replace(['/', '%'], "-"));
-        plots.push(plot(
-            &name,
-            &format!("Mean score by kind of question, {budget} tokens"),
-            |svg| draw_bars(svg, &rows),
-        )?);
+    plots.extend(sight.over_cost()?);
+    for budget in sight.budgets() {
+        plots.extend(sight.benchmarks(budget)?);
+        plots.extend(sight.kinds(budget)?);
     }
     Ok(plots)
 }
 
-fn plot(name: &str, title: &str, draw: impl FnOnce(&mut String) -> Drawn) -> Result<Plot, EvalError> {
-    let mut svg = String::new();
-    draw(&mut svg).map_err(|error| EvalError::Plot {
+/// A budget in a sentence.
+pub(crate) fn of_tokens(budget: &str) -> String {
+    match budget.parse::<usize>() {
+        Ok(_) => format!("{budget} tokens"),
+        Err(_) => format!("{budget} of the tokens"),
+    }
+}
+
+/// The claims of a ledger that a run or the published shape has judged with an interval; `None` without any.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub fn forest(ledger: &Ledger, name: &str) -> Result<Option<Plot>, EvalError> {
+    let own = |tier: &Tier| *tier != Tier::Published;
+    let mut rows = Vec::new();
+    for claim in &ledger.claims {
+        let judged = claim.tiers.iter().rev().find(|(tier, found)| {
+            own(tier) && found.verdict != Verdict::Untestable && found.estimate.is_some()
+        });
+        let Some((_, found)) = judged else { continue };
+        let interval = |found: &crate::evidence::TierVerdict| {
+            Some(Estimate {
+                value: found.estimate?,
+                lo: found.lo.unwrap_or(f64::NEG_INFINITY),
+                hi: found.hi.unwrap_or(f64::INFINITY),
+            })
+        };
+        rows.extend(interval(found).map(|estimate| ForestRow {
+            label: claim.says.clone(),
+            unit: claim.unit.clone(),
+            verdict: found.verdict,
+            estimate,
+            beside: claim.tiers.get(&Tier::Published).and_then(interval),
+        }));
+    }
+    let tier = ledger.tiers().into_iter().rev().find(own);
+    let Some(tier) = tier.filter(|_| !rows.is_empty()) else {
+        return Ok(None);
+    };
+    let title = counted(ledger, tier);
+    let chart = Forest {
         name: name.into(),
-        problem: error.to_string(),
-    })?;
-    Ok(Plot {
+        title: title.clone(),
+        note: "The number of each claim, which holds above zero, with its interval; claims of equivalence hold within their bound."
+            .into(),
+        rows,
+    };
+    Ok(Some(Plot {
         name: name.into(),
-        title: title.into(),
-        svg,
-    })
+        title,
+        svg: chart.svg()?,
+    }))
 }
 
-/// The two axes of a plot.
-struct Axes {
-    x: &'static str,
-    y: &'static str,
-    /// Height of a grey line across.
-    level: Option<f64>,
+/// A report as its drawings see it.
+struct Sight<'r> {
+    report: &'r Report,
+    options: ReportOptions,
+    palette: Palette,
 }
 
-/// One arm over budgets.
-struct Curve {
-    arm: String,
-    /// Abscissa, value, lower and upper end, by abscissa.
-    points: Vec<(f64, f64, f64, f64)>,
-}
+impl<'r> Sight<'r> {
+    fn of(report: &'r Report) -> Self {
+        let rows = report
+            .table(TableId::Main)
+            .into_iter()
+            .flat_map(|table| &table.rows);
+        let arms = distinct(rows.map(|row| row.arm.as_str()));
+        Self {
+            report,
+            options: report.options(),
+            palette: Palette::of(arms.into_iter().filter(|arm| !report.is_repeated(arm))),
+        }
+    }
 
-/// A metric of the main table over something else, for every arm with at least so many points.
-fn curves(report: &Report, metric: &Metric, least: usize, x: impl Fn(&Row) -> Option<f64>) -> Vec<Curve> {
-    let rows: Vec<&Row> = report
-        .table(TableId::Main)
-        .into_iter()
-        .flat_map(|t| &t.rows)
-        .filter(|row| row.metric == *metric)
-        .collect();
-    let curve = |arm: &str| {
-        let of_arm = rows.iter().filter(|row| row.arm == arm);
-        let mut points: Vec<_> = of_arm
-            .filter_map(|row| Some((x(row)?, row.value, row.lo, row.hi)))
+    /// The budgets below the whole, from the largest to the smallest.
+    fn budgets(&self) -> Vec<&'r str> {
+        let rows = self
+            .report
+            .table(TableId::Main)
+            .into_iter()
+            .flat_map(|table| &table.rows);
+        let mut budgets = distinct(
+            rows.map(|row| row.budget.as_str())
+                .filter(|budget| *budget != "all"),
+        );
+        let most = |budget: &str| {
+            let kept = self
+                .report
+                .table(TableId::Tokens)
+                .into_iter()
+                .flat_map(|table| &table.rows);
+            let values = kept.filter(|row| row.budget == budget).map(|row| row.value);
+            let mut values: Vec<f64> = values.collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or(0.0)
+        };
+        budgets.sort_by(|a, b| most(b).total_cmp(&most(a)));
+        budgets
+    }
+
+    fn kept(&self, arm: &str, budget: &str) -> Option<f64> {
+        Some(
+            self.report
+                .row(TableId::Tokens, arm, budget, &Metric::KeptTokens)?
+                .value,
+        )
+    }
+
+    /// `1/9 of the tokens (16 of 144)`.
+    fn at(&self, budget: &str) -> String {
+        let kept = self.kept(&self.options.method, budget);
+        match (kept, self.total()) {
+            (Some(kept), Some(total)) => format!("{} ({kept:.0} of {total:.0})", of_tokens(budget)),
+            _ => of_tokens(budget),
+        }
+    }
+
+    /// Visual tokens of a picture, on average.
+    fn total(&self) -> Option<f64> {
+        self.kept(&self.options.full, "all")
+    }
+
+    /// The number that methods are compared by: retention, or the average where there is no unpruned model.
+    fn metric(&self) -> Metric {
+        let is_there = |metric: &Metric| {
+            let rows = self
+                .report
+                .table(TableId::Main)
+                .into_iter()
+                .flat_map(|table| &table.rows);
+            rows.into_iter().any(|row| row.metric == *metric)
+        };
+        match is_there(&Metric::Retention) {
+            true => Metric::Retention,
+            false => Metric::Average,
+        }
+    }
+
+    /// The rows of a number at a budget, those of equal arms once, from the best to the worst.
+    fn rows(&self, metric: &Metric, budget: &str) -> Vec<&'r Row> {
+        let rows = self
+            .report
+            .table(TableId::Main)
+            .into_iter()
+            .flat_map(|table| &table.rows);
+        let mut rows: Vec<&Row> = rows
+            .filter(|row| row.metric == *metric && row.budget == budget && !self.report.is_repeated(&row.arm))
             .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Curve {
-            arm: arm.to_string(),
-            points,
-        }
-    };
-    let arms = distinct(rows.iter().map(|row| row.arm.as_str()));
-    arms.into_iter()
-        .map(curve)
-        .filter(|curve| curve.points.len() >= least)
-        .collect()
-}
-
-/// A number on an axis: whole where that tells enough.
-fn tick(value: f64, span: f64) -> String {
-    let decimals = (1.0 - span.log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{value:.decimals$}")
-}
-
-fn colour(place: usize) -> RGBColor {
-    COLOURS[place % COLOURS.len()]
-}
-
-fn draw_curves(svg: &mut String, curves: &[Curve], axes: &Axes) -> Drawn {
-    let points = || curves.iter().flat_map(|curve| &curve.points);
-    let (left, right) = range(points().map(|point| point.0));
-    let (bottom, top) = range(points().flat_map(|point| [point.2, point.3]).chain(axes.level));
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let margin = 0.04 * (top - bottom);
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(56)
-        .build_cartesian_2d(
-            left - 0.02 * (right - left)..right * 1.35,
-            bottom - margin..top + margin,
-        )?;
-    let mesh = &mut chart.configure_mesh();
-    mesh.x_desc(axes.x)
-        .y_desc(axes.y)
-        .x_label_formatter(&|value| tick(*value, right - left))
-        .label_style(("sans-serif", 14))
-        .light_line_style(WHITE)
-        .draw()?;
-    if let Some(level) = axes.level {
-        chart.draw_series(LineSeries::new(
-            [(left, level), (right, level)],
-            BLACK.mix(0.4).stroke_width(1),
-        ))?;
+        rows.sort_by(|a, b| b.value.total_cmp(&a.value));
+        rows
     }
-    for (place, curve) in curves.iter().enumerate() {
-        let colour = colour(place);
-        if let [(x, _, lo, hi)] = curve.points[..] {
-            chart.draw_series([PathElement::new(
-                [(x, lo), (x, hi)],
-                colour.mix(0.4).stroke_width(4),
-            )])?;
-        }
-        let upper = curve.points.iter().map(|point| (point.0, point.3));
-        let lower = curve.points.iter().rev().map(|point| (point.0, point.2));
-        chart.draw_series([Polygon::new(
-            upper.chain(lower).collect::<Vec<_>>(),
-            colour.mix(0.08),
-        )])?;
-        let line = curve.points.iter().map(|point| (point.0, point.1));
-        chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)).point_size(3))?
-            .label(&curve.arm)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    area.present()?;
-    Ok(())
-}
 
-fn draw_bars(svg: &mut String, rows: &[&Row]) -> Drawn {
-    let mut arms = distinct(rows.iter().map(|row| row.arm.as_str()));
-    arms.truncate(MOST_BARS);
-    let kinds = distinct(rows.iter().map(|row| &row.metric));
-    let width = SIZE.0.max(GROUP * (kinds.len() as u32 + 2));
-    let area = SVGBackend::with_string(svg, (width, SIZE.1)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
-        .margin(12)
-        .x_label_area_size(60)
-        .y_label_area_size(56)
-        .build_cartesian_2d(0.0..kinds.len() as f64 + 1.5, 0.0..105.0)?;
-    let label = |x: &f64| {
-        let middle = (x.fract() - 0.5).abs() < 0.01;
-        if middle {
-            kinds
-                .get(x.floor() as usize)
-                .map(ToString::to_string)
-                .unwrap_or_default()
-        } else {
-            String::new()
-        }
-    };
-    let mesh = &mut chart.configure_mesh();
-    mesh.disable_x_mesh()
-        .x_labels(0)
-        .y_desc("mean score, %")
-        .x_label_formatter(&label)
-        .light_line_style(WHITE)
-        .draw()?;
-    let style = ("sans-serif", 12).into_text_style(&area);
-    for (place, kind) in kinds.iter().enumerate() {
-        let below = if place % 2 == 0 { 0.0 } else { 14.0 };
-        let at = chart.backend_coord(&(place as f64 + 0.1, 0.0));
-        area.draw_text(&kind.to_string(), &style, (at.0, at.1 + 6 + below as i32))?;
+    /// `keeps 93.4 % of the unpruned score, as the 2nd of 57 rows`: of the method, or of the best where it did not run.
+    fn standing(&self, rows: &[&Row]) -> String {
+        let own = rows.iter().position(|row| row.arm == self.options.method);
+        let Some(row) = rows.get(own.unwrap_or(0)) else {
+            return String::new();
+        };
+        let number = match self.metric() {
+            Metric::Retention => format!("keeps {:.1} % of the unpruned score", row.value),
+            _ => format!("scores {:.1} %", row.value),
+        };
+        let others = match (own, rows.len()) {
+            (None, _) => ", the most of all".to_string(),
+            (_, 1) => String::new(),
+            (Some(above), n) => format!("; {above} of {} other rows are above it", n - 1),
+        };
+        format!("{} {number}{others}", row.arm)
     }
-    let width = 0.8 / arms.len().max(1) as f64;
-    for (a, arm) in arms.iter().enumerate() {
-        let colour = colour(a);
-        let bar = |row: &&&Row| {
-            let place = kinds.iter().position(|kind| **kind == row.metric).unwrap_or(0);
-            let x = place as f64 + 0.1 + a as f64 * width;
-            Rectangle::new(
-                [(x, 0.0), (x + 0.9 * width, row.value)],
-                colour.mix(0.85).filled(),
+
+    /// A number of the main table over something, for arms at two budgets or more.
+    fn lines(&self, metric: &Metric, x: impl Fn(&Row) -> Option<f64>) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        for budget in self.budgets() {
+            for row in self.rows(metric, budget) {
+                let Some(x) = x(row) else { continue };
+                let point = (x, estimate(row));
+                match lines.iter_mut().find(|line| line.name == row.arm) {
+                    Some(line) => line.points.push(point),
+                    None => lines.push(Line {
+                        name: row.arm.clone(),
+                        label: self.short(&row.arm),
+                        points: vec![point],
+                        dashed: false,
+                    }),
+                }
+            }
+        }
+        lines.retain(|line| line.points.len() > 1);
+        lines
+    }
+
+    /// The first name of equal arms, and how many more there are.
+    fn short(&self, arm: &str) -> String {
+        let group = self.report.equal.iter().find(|group| group[0] == arm);
+        match group {
+            Some(group) => format!("{arm} (= {} more)", group.len() - 1),
+            None => arm.into(),
+        }
+    }
+
+    fn over_tokens(&self) -> Result<Option<Plot>, EvalError> {
+        let metric = self.metric();
+        let lines = self.lines(&metric, |row| self.kept(&row.arm, &row.budget));
+        let Some(smallest) = self.budgets().last().copied().filter(|_| !lines.is_empty()) else {
+            return Ok(None);
+        };
+        let title = format!(
+            "At {} {}",
+            self.at(smallest),
+            self.standing(&self.rows(&metric, smallest))
+        );
+        let marks = self.budgets().into_iter();
+        let marks = marks
+            .filter_map(|budget| self.kept(&self.options.method, budget))
+            .collect();
+        let (y, level) = match metric {
+            Metric::Retention => (
+                "share of the unpruned score, %",
+                Some((100.0, "unpruned".to_string())),
+            ),
+            _ => ("average score, %", None),
+        };
+        let of = self
+            .total()
+            .map_or(String::new(), |total| format!(" of {total:.0}"));
+        let chart = Lines {
+            name: "retention".into(),
+            title: title.clone(),
+            x: format!("visual tokens kept{of}, mean over layers and pictures"),
+            y: y.into(),
+            log_x: false,
+            falling: true,
+            x_marks: marks,
+            level,
+            decimals: Some(1),
+            note: self.note(),
+            lines,
+        };
+        self.plot(chart.name.clone(), title, chart.svg(&self.palette)?)
+    }
+
+    fn over_cost(&self) -> Result<Option<Plot>, EvalError> {
+        let cost = |arm: &str, budget: &str| {
+            Some(
+                self.report
+                    .row(TableId::Cost, arm, budget, &Metric::PrefillGflops)?
+                    .value,
             )
         };
-        let of_arm: Vec<&&Row> = rows.iter().filter(|row| row.arm == *arm).collect();
-        chart
-            .draw_series(of_arm.iter().map(bar))?
-            .label(*arm)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 12, y + 4)], colour.filled()));
-        let whisker = |row: &&&Row| {
-            let place = kinds.iter().position(|kind| **kind == row.metric).unwrap_or(0);
-            let x = place as f64 + 0.1 + (a as f64 + 0.45) * width;
-            PathElement::new([(x, row.lo), (x, row.hi)], BLACK.mix(0.6).stroke_width(1))
+        let lines = self.lines(&Metric::Average, |row| cost(&row.arm, &row.budget));
+        let full = |metric: &Metric| self.report.row(TableId::Main, &self.options.full, "all", metric);
+        let Some(smallest) = self.budgets().last().copied().filter(|_| !lines.is_empty()) else {
+            return Ok(None);
         };
-        chart.draw_series(of_arm.iter().map(whisker))?;
+        let rows = self.rows(&Metric::Average, smallest);
+        let own = rows
+            .iter()
+            .find(|row| row.arm == self.options.method)
+            .or(rows.first());
+        let (Some(own), Some(whole), Some(full_cost)) =
+            (own, full(&Metric::Average), cost(&self.options.full, "all"))
+        else {
+            return Ok(None);
+        };
+        let own_cost = cost(&own.arm, smallest).unwrap_or(f64::NAN);
+        let title = format!(
+            "{} scores {:.1} % for {:.0} % of the unpruned prefill's arithmetic; the unpruned model scores {:.1} %",
+            own.arm,
+            own.value,
+            100.0 * own_cost / full_cost,
+            whole.value
+        );
+        let chart = Lines {
+            name: "cost".into(),
+            title: title.clone(),
+            x: format!("arithmetic of the prefill, GFLOPs (unpruned: {full_cost:.3})"),
+            y: "average score, %".into(),
+            log_x: false,
+            falling: true,
+            x_marks: Vec::new(),
+            level: Some((whole.value, "unpruned".into())),
+            decimals: Some(1),
+            note: self.note(),
+            lines,
+        };
+        self.plot(chart.name.clone(), title, chart.svg(&self.palette)?)
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    area.present()?;
-    Ok(())
+
+    fn ranked(&self, budget: &str) -> Result<Option<Plot>, EvalError> {
+        let metric = self.metric();
+        let rows = self.rows(&metric, budget);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let title = format!("At {} {}", self.at(budget), self.standing(&rows));
+        let x = match metric {
+            Metric::Retention => "share of the unpruned score, %",
+            _ => "average score, %",
+        };
+        let row = |row: &&Row| DotRow {
+            name: row.arm.clone(),
+            label: self.short(&row.arm),
+            values: vec![estimate(row)],
+        };
+        let chart = Dots {
+            name: file("ranked", budget),
+            title: title.clone(),
+            x: x.into(),
+            series: Vec::new(),
+            level: (metric == Metric::Retention).then(|| (100.0, "unpruned".into())),
+            decimals: 1,
+            note: "Intervals: 95 %, over pictures.".into(),
+            rows: rows.iter().map(row).collect(),
+        };
+        self.plot(chart.name.clone(), title, chart.svg(&self.palette)?)
+    }
+
+    /// Every arm on every benchmark, as the change of the unpruned score.
+    fn benchmarks(&self, budget: &str) -> Result<Option<Plot>, EvalError> {
+        let rows = self.rows(&self.metric(), budget);
+        let table = self.report.table(TableId::Benchmarks);
+        let metrics: Vec<&Metric> = table.map(|table| table.metrics()).unwrap_or_default();
+        let change = |arm: &str, metric: &Metric| {
+            let full = self
+                .report
+                .row(TableId::Benchmarks, &self.options.full, "all", metric)?
+                .value;
+            let own = self.report.row(TableId::Benchmarks, arm, budget, metric)?.value;
+            (full > 0.0).then(|| 100.0 * own / full - 100.0)
+        };
+        let names = metrics.iter().map(|metric| {
+            metric
+                .benchmark()
+                .map_or(metric.to_string(), |benchmark| benchmark.to_string())
+        });
+        let names: Vec<String> = names.collect();
+        let values: Vec<Vec<Option<f64>>> = rows
+            .iter()
+            .map(|row| metrics.iter().map(|metric| change(&row.arm, metric)).collect())
+            .collect();
+        let title = |arm: &str, worst: &str, value: f64| {
+            format!(
+                "At {} {arm} loses most on {worst}: {value:+.0} % of the unpruned score",
+                self.at(budget)
+            )
+        };
+        let note = "Change of each benchmark's number, percent of the unpruned model's; rows from the best average to the worst.";
+        self.grid(
+            "benchmarks",
+            budget,
+            &rows,
+            vec![(String::new(), names)],
+            values,
+            title,
+            note,
+        )
+    }
+
+    /// The arms in colour on every kind of question, as points lost or gained.
+    fn kinds(&self, budget: &str) -> Result<Option<Plot>, EvalError> {
+        let Some(table) = self.report.table(TableId::Kinds) else {
+            return Ok(None);
+        };
+        let rows: Vec<&Row> = self
+            .rows(&self.metric(), budget)
+            .into_iter()
+            .filter(|row| self.palette.colour(&row.arm).is_some())
+            .collect();
+        let mut columns: Vec<(String, Vec<String>)> = Vec::new();
+        let mut metrics = table.metrics();
+        metrics.truncate(MOST_KINDS);
+        for metric in &metrics {
+            let Metric::Kind(benchmark, kind) = metric else {
+                continue;
+            };
+            match columns.last_mut().filter(|column| column.0 == benchmark.name()) {
+                Some(column) => column.1.push(kind.clone()),
+                None => columns.push((benchmark.name().into(), vec![kind.clone()])),
+            }
+        }
+        let change = |arm: &str, metric: &Metric| {
+            let full = table.row(&self.options.full, "all", metric)?.value;
+            Some(table.row(arm, budget, metric)?.value - full)
+        };
+        let values: Vec<Vec<Option<f64>>> = rows
+            .iter()
+            .map(|row| metrics.iter().map(|metric| change(&row.arm, metric)).collect())
+            .collect();
+        let title = |arm: &str, worst: &str, value: f64| {
+            format!(
+                "At {} {arm} loses most on questions of the kind {worst}: {value:+.0} points",
+                self.at(budget)
+            )
+        };
+        let note = "Points of the mean score, less the unpruned model's.";
+        self.grid("kinds", budget, &rows, columns, values, title, note)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two maps differ in all of them")]
+    fn grid(
+        &self,
+        name: &str,
+        budget: &str,
+        rows: &[&Row],
+        columns: Vec<(String, Vec<String>)>,
+        values: Vec<Vec<Option<f64>>>,
+        title: impl Fn(&str, &str, f64) -> String,
+        note: &str,
+    ) -> Result<Option<Plot>, EvalError> {
+        let place = rows
+            .iter()
+            .position(|row| row.arm == self.options.method)
+            .unwrap_or(0);
+        let names: Vec<String> = columns
+            .iter()
+            .flat_map(|(group, names)| names.iter().map(move |name| format!("{group} {name}")))
+            .collect();
+        let own = values.get(place).into_iter().flatten().zip(&names);
+        let worst = own
+            .filter_map(|(value, name)| Some(((*value)?, name)))
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        let (Some((least, worst)), Some(row)) = (worst, rows.get(place)) else {
+            return Ok(None);
+        };
+        let title = title(&row.arm, worst.trim(), least);
+        let chart = Grid {
+            name: file(name, budget),
+            title: title.clone(),
+            rows: rows
+                .iter()
+                .map(|row| (row.arm.clone(), self.short(&row.arm)))
+                .collect(),
+            columns,
+            values,
+            shading: Shading::Diverging(50.0),
+            note: note.into(),
+        };
+        self.plot(chart.name.clone(), title, chart.svg(&self.palette)?)
+    }
+
+    /// What stands below charts of lines.
+    fn note(&self) -> String {
+        let rows = self
+            .report
+            .table(TableId::Main)
+            .into_iter()
+            .flat_map(|table| &table.rows);
+        let arms = distinct(rows.map(|row| row.arm.as_str()));
+        let is_grey = |arm: &&str| !self.report.is_repeated(arm) && self.palette.colour(arm).is_none();
+        let grey = match arms.iter().copied().filter(|arm| is_grey(arm)).count() {
+            0 => "",
+            _ => "; thin grey lines: the other rows of the tables",
+        };
+        format!("Bands: 95 % intervals over pictures{grey}.")
+    }
+
+    fn plot(&self, name: String, title: String, svg: String) -> Result<Option<Plot>, EvalError> {
+        Ok(Some(Plot { name, title, svg }))
+    }
 }
 
-/// Least and greatest value, never equal.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (lo, hi) = values
-        .filter(|value| value.is_finite())
-        .fold((f64::MAX, f64::MIN), |(lo, hi), value| {
-            (lo.min(value), hi.max(value))
-        });
-    if lo < hi {
-        (lo, hi)
-    } else {
-        (lo.min(0.0), lo.max(0.0) + 1.0)
+fn file(name: &str, budget: &str) -> String {
+    format!("{name}-{}", budget.replace(['/', '%'], "-"))
+}
+
+fn estimate(row: &Row) -> Estimate {
+    Estimate {
+        value: row.value,
+        lo: row.lo,
+        hi: row.hi,
     }
 }

@@ -7,6 +7,7 @@ use super::cell::{Cell, RowHead, Unestimated, correct};
 use super::claims::claims;
 use super::counted;
 use super::diagnostics::{agreement, calibration, easy_and_hard};
+use super::equal::equal_arms;
 use super::judge;
 use super::matrix::Matrix;
 use super::metric::Metric;
@@ -17,7 +18,7 @@ use super::prices::prices;
 use super::result::{Claim, Meta, Report};
 use super::secondary::secondary;
 use super::sources::sources;
-use super::table::{PairedTest, Row, Table};
+use super::table::{PairedTest, Row, Table, distinct};
 use super::table_id::TableId;
 use crate::EvalError;
 use crate::data::Benchmark;
@@ -135,6 +136,8 @@ impl Report {
             .filter(|(_, estimate)| estimate.value.is_finite())
             .map(|(draft, estimate)| draft.judge(estimate));
         let claims = of_papers.into_iter().chain(of_instrument).collect();
+        let names = distinct(matrix.cells.iter().map(|cell| cell.arm.as_str()));
+        let equal = equal_arms(&answered.records, &names);
         let mut meta = meta;
         meta.note += &answered.note();
         Ok(Self {
@@ -144,6 +147,7 @@ impl Report {
             counted,
             data: sources(&matrix, options),
             absent: options.absent.clone(),
+            equal,
             timings: Vec::new(),
         })
     }

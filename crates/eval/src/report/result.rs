@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counted::Counted;
 use super::metric::Metric;
+use super::options::ReportOptions;
 use super::table::{Row, Table};
 use super::table_id::TableId;
 use crate::cost::Timing;
@@ -123,6 +124,9 @@ pub struct Report {
     /// Arms that could not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
+    /// Groups of arms that chose the same tokens: their numbers are the same, and pages show one row for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equal: Vec<Vec<String>>,
     /// Times, each with its circumstances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<Timing>,
@@ -146,6 +150,26 @@ impl Report {
             }
         }
         ledger
+    }
+
+    /// Whether an arm chose the same tokens as one before it.
+    pub fn is_repeated(&self, arm: &str) -> bool {
+        let is_behind = |group: &Vec<String>| group.iter().skip(1).any(|name| name == arm);
+        self.equal.iter().any(is_behind)
+    }
+
+    /// The names of the arms that chose the same tokens as this one: `hired = fastervlm`; its own where it is alone.
+    pub fn names(&self, arm: &str) -> String {
+        let group = self.equal.iter().find(|group| group[..1] == [arm]);
+        group.map_or_else(|| arm.to_string(), |group| group.join(" = "))
+    }
+
+    /// The settings that the report was computed with, as far as its configuration has them.
+    pub(crate) fn options(&self) -> ReportOptions {
+        let stored = self.meta.config.get("report").cloned();
+        stored
+            .and_then(|stored| serde_json::from_value(stored).ok())
+            .unwrap_or_default()
     }
 
     /// One number of a table.

@@ -8,38 +8,23 @@ use super::table::{PairedTest, Row, Table, distinct};
 use super::table_id::TableId;
 use crate::cost::Timing;
 use crate::data::Benchmark;
+use crate::page::Sheet;
 
-/// A table of texts.
-#[derive(Debug, Clone, PartialEq)]
+/// A table of texts under its heading.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct TextTable {
     pub(crate) title: String,
-    pub(crate) header: Vec<String>,
-    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) sheet: Sheet,
 }
+
+/// The heading of the ledger.
+pub(crate) const LEDGER: &str = "Claims of the papers, and our own";
 
 /// Stands where an arm has no number.
-const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// Stands in the main table where an arm cannot run; the reason is in a table of its own.
-const CANNOT: &str = "cannot";
-
-/// Every table of the report, claims first.
-pub(crate) fn text_tables(report: &Report) -> Vec<TextTable> {
-    let mut shown = vec![ledger(report), claims(report)];
-    for table in &report.tables {
-        shown.extend(of_table(table, report));
-        if table.id == TableId::Main {
-            shown.push(absent(&report.absent));
-            shown.push(data(report));
-        }
-    }
-    if report.table(TableId::Main).is_none() {
-        shown.push(data(report));
-    }
-    shown.push(times(report));
-    shown.retain(|sheet| !sheet.rows.is_empty());
-    shown
-}
+pub(crate) const CANNOT: &str = "cannot";
 
 /// The tables that a terminal shows.
 pub(crate) fn headline_tables(report: &Report) -> Vec<TextTable> {
@@ -50,18 +35,19 @@ pub(crate) fn headline_tables(report: &Report) -> Vec<TextTable> {
         .flat_map(|table| of_table(table, report))
         .collect();
     shown.push(absent(&report.absent));
-    shown.retain(|sheet| !sheet.rows.is_empty());
+    shown.retain(|shown| !shown.sheet.rows.is_empty());
     shown
 }
 
-fn of_table(table: &Table, report: &Report) -> Vec<TextTable> {
+/// A table of the report as tables of texts; arms that choose the same tokens are one row.
+pub(crate) fn of_table(table: &Table, report: &Report) -> Vec<TextTable> {
     let absent = if table.id == TableId::Main {
         report.absent.as_slice()
     } else {
         &[]
     };
     let data = report.data.as_slice();
-    match table.id {
+    let mut shown = match table.id {
         TableId::Kinds => vec![wide(table, data)],
         TableId::Secondary => by_benchmark(table)
             .iter()
@@ -75,6 +61,26 @@ fn of_table(table: &Table, report: &Report) -> Vec<TextTable> {
             .into_iter()
             .map(|metric| by_budget(table, metric, absent, data))
             .collect(),
+    };
+    let place = usize::from(table.id == TableId::Leaderboard);
+    for shown in &mut shown {
+        merge(&mut shown.sheet, place, report);
+    }
+    shown
+}
+
+/// Makes one row of those of arms that choose the same tokens: the first, under all their names, which stand in column `place`.
+pub(crate) fn merge(sheet: &mut Sheet, place: usize, report: &Report) {
+    sheet.rows.retain(|row| {
+        let second = row[place].split(" - ").last().unwrap_or_default();
+        !report.is_repeated(second)
+    });
+    for row in &mut sheet.rows {
+        let (first, second) = match row[place].split_once(" - ") {
+            Some((first, second)) => (format!("{first} - "), second),
+            None => (String::new(), row[place].as_str()),
+        };
+        row[place] = format!("{first}{}", report.names(second));
     }
 }
 
@@ -97,7 +103,7 @@ fn by_benchmark(table: &Table) -> Vec<Table> {
 }
 
 /// The questions behind the numbers.
-fn data(report: &Report) -> TextTable {
+pub(crate) fn data(report: &Report) -> TextTable {
     let row = |source: &Source| {
         vec![
             match &source.run {
@@ -127,8 +133,7 @@ fn data(report: &Report) -> TextTable {
     ];
     TextTable {
         title: made.into(),
-        header: header.map(String::from).to_vec(),
-        rows: report.data.iter().map(row).collect(),
+        sheet: Sheet::new(header).with(report.data.iter().map(row)),
     }
 }
 
@@ -147,38 +152,33 @@ fn p_value(p: f64) -> String {
 }
 
 /// The ledger of claims; without rows where the report has none.
-fn ledger(report: &Report) -> TextTable {
-    let table = crate::evidence::table(&report.ledger());
+pub(crate) fn ledger(report: &Report) -> TextTable {
     TextTable {
-        title: table.title,
-        header: table.header,
-        rows: table.rows,
+        title: LEDGER.into(),
+        sheet: report.ledger().to_sheet(),
     }
 }
 
-fn claims(report: &Report) -> TextTable {
+pub(crate) fn claims(report: &Report) -> TextTable {
     let row = |claim: &Claim| vec![claim.statement.clone(), claim.verdict.to_string(), claim.number()];
     TextTable {
         title: "Checks of the small world".into(),
-        header: ["claim", "verdict", "estimate [95 % interval]"]
-            .map(String::from)
-            .to_vec(),
-        rows: report
-            .claims
-            .iter()
-            .filter(|claim| claim.tiers.is_empty())
-            .map(row)
-            .collect(),
+        sheet: Sheet::new(["claim", "verdict", "estimate [95 % interval]"]).with(
+            report
+                .claims
+                .iter()
+                .filter(|claim| claim.tiers.is_empty())
+                .map(row),
+        ),
     }
 }
 
 /// Arms that cannot run, and why.
-fn absent(absent: &[Absent]) -> TextTable {
+pub(crate) fn absent(absent: &[Absent]) -> TextTable {
     let row = |absent: &Absent| vec![absent.arm.clone(), absent.budget.clone(), absent.reason.clone()];
     TextTable {
         title: "Arms that cannot run here".into(),
-        header: ["arm", "budget", "why"].map(String::from).to_vec(),
-        rows: absent.iter().map(row).collect(),
+        sheet: Sheet::new(["arm", "budget", "why"]).with(absent.iter().map(row)),
     }
 }
 
@@ -208,18 +208,14 @@ fn by_budget(table: &Table, metric: &Metric, absent: &[Absent], data: &[Source])
     } else {
         String::new()
     };
-    let together = if table.id == TableId::Main {
-        differing(data)
-    } else {
-        String::new()
+    let star = match table.id == TableId::Main && differing(data).is_some() {
+        true => "*",
+        false => "",
     };
     let metric = heading(metric, data);
     TextTable {
-        title: format!("{}: {metric}{count}{together}", table.title),
-        header: std::iter::once("arm".to_string())
-            .chain(budgets.iter().map(ToString::to_string))
-            .collect(),
-        rows: arms.iter().map(line).collect(),
+        title: format!("{}: {metric}{star}{count}", table.title),
+        sheet: Sheet::new(std::iter::once(&"arm").chain(&budgets).copied()).with(arms.iter().map(line)),
     }
 }
 
@@ -237,19 +233,13 @@ fn wide(table: &Table, data: &[Source]) -> TextTable {
             .chain(values)
             .collect()
     };
-    let shown = |source: &&Source| {
-        let mut benchmarks = metrics.iter().filter_map(|metric| metric.benchmark());
-        benchmarks.any(|benchmark| benchmark == source.benchmark)
-    };
-    let shown: Vec<Source> = data.iter().filter(shown).cloned().collect();
+    let names = ["arm", "budget"].map(String::from);
+    let header = names
+        .into_iter()
+        .chain(metrics.iter().map(|metric| heading(metric, data)));
     TextTable {
-        title: format!("{} (intervals in report.json){}", table.title, differing(&shown)),
-        header: ["arm", "budget"]
-            .map(String::from)
-            .into_iter()
-            .chain(metrics.iter().map(ToString::to_string))
-            .collect(),
-        rows: table.arms().iter().map(line).collect(),
+        title: format!("{} (intervals in report.json)", table.title),
+        sheet: Sheet::new(header).with(table.arms().iter().map(line)),
     }
 }
 
@@ -289,14 +279,14 @@ fn long(table: &Table, with_metric: bool, data: &[Source]) -> TextTable {
     ]);
     TextTable {
         title: table.title.clone(),
-        header: header.into_iter().map(String::from).collect(),
-        rows: table.rows.iter().map(line).collect(),
+        sheet: Sheet::new(header).with(table.rows.iter().map(line)),
     }
 }
 
 /// [`wide`] with ranks. Lines whose numbers are not told apart from the first of them share its rank (`=`).
 fn ranked(table: &Table, data: &[Source]) -> TextTable {
-    let mut sheet = wide(table, data);
+    let mut shown = wide(table, data);
+    let sheet = &mut shown.sheet;
     sheet.header.insert(0, "rank".into());
     let numbers: Vec<Option<&Row>> = table
         .arms()
@@ -306,7 +296,7 @@ fn ranked(table: &Table, data: &[Source]) -> TextTable {
     for (line, rank) in sheet.rows.iter_mut().zip(ranks(&numbers)) {
         line.insert(0, rank);
     }
-    sheet
+    shown
 }
 
 /// The number that gives an arm its place: over the benchmarks that all have, or else over its own.
@@ -315,7 +305,7 @@ fn ranking<'a>(table: &'a Table, arm: &str, budget: &str) -> Option<&'a Row> {
     row(&Metric::CommonMean).or_else(|| row(&Metric::RaggedMean))
 }
 
-fn times(report: &Report) -> TextTable {
+pub(crate) fn times(report: &Report) -> TextTable {
     let line = |timing: &Timing| {
         let context = &timing.context;
         vec![
@@ -341,7 +331,6 @@ fn times(report: &Report) -> TextTable {
     ];
     TextTable {
         title: "Times".into(),
-        header: header.map(String::from).to_vec(),
-        rows: report.timings.iter().map(line).collect(),
+        sheet: Sheet::new(header).with(report.timings.iter().map(line)),
     }
 }

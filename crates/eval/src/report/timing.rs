@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use diffprune_vlm_adapters::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use super::markdown::columns;
-use super::text_table::TextTable;
+use super::terminal::columns;
 use crate::EvalError;
 use crate::cost::TimingContext;
+use crate::page::Sheet;
 use crate::run::ArmTimes;
 
 /// Times of a run. They stand in a file of their own, since a report is the same whenever and however often its run was
@@ -49,11 +49,7 @@ impl RunTiming {
         let header = [
             "arm", "budget", "encode", "select", "prefill", "decode", "batches",
         ];
-        let table = TextTable {
-            title: String::new(),
-            header: header.map(String::from).to_vec(),
-            rows: self.arms.iter().map(line).collect(),
-        };
+        let table = Sheet::new(header).with(self.arms.iter().map(line));
         format!(
             "Times of this call, median milliseconds a picture (encode, select) or a prompt (prefill, decode); {}, {} \
              workers; {:.1} s in all\n{}",

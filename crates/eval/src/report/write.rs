@@ -10,23 +10,19 @@ use super::headings::heading;
 use super::metric::Metric;
 use super::plots::Plot;
 use super::result::Report;
-use super::{csv, html, json, latex, markdown, plots};
+use super::{csv, json, pages, plots, terminal};
 use crate::EvalError;
+use crate::page::Page;
 
 impl Report {
-    /// A metric for headings: where its benchmark's data are not those of the papers' tables, both splits are named.
+    /// A metric for headings: with a star where its benchmark's data are not those of the papers' tables.
     pub fn heading(&self, metric: &Metric) -> String {
         heading(metric, &self.data)
     }
 
     /// The report as Markdown.
     pub fn to_markdown(&self) -> String {
-        markdown::page(self, &Figures::default())
-    }
-
-    /// The tables as LaTeX for the package `booktabs`.
-    pub fn to_latex(&self) -> String {
-        latex::page(self)
+        pages::page(self, &[], &Figures::default()).to_markdown()
     }
 
     /// Every number and claim as a line of comma-separated values.
@@ -47,7 +43,15 @@ impl Report {
     /// # Errors
     /// When a plot cannot be drawn.
     pub fn to_html(&self) -> Result<String, EvalError> {
-        Ok(html::page(self, &self.plots()?, &Figures::default()))
+        Ok(self.page(&Figures::default())?.to_html())
+    }
+
+    /// The report as a page with its plots and these pictures.
+    ///
+    /// # Errors
+    /// When a plot cannot be drawn.
+    pub fn page(&self, figures: &Figures) -> Result<Page, EvalError> {
+        Ok(pages::page(self, &self.plots()?, figures))
     }
 
     /// The plots as named SVG documents.
@@ -60,7 +64,7 @@ impl Report {
 
     /// The main table as plain text for a terminal.
     pub fn to_text(&self) -> String {
-        markdown::terminal(self)
+        terminal::terminal(self)
     }
 
     /// Writes the report in every format into a folder; gives the paths.
@@ -74,7 +78,7 @@ impl Report {
     /// Writes `report.json`, `report.md`, `report.html`, `report.tex`, `report.csv` and the plots (`*.svg`), or those that
     /// are asked for, into a folder; gives the paths. Every file appears whole or not at all.
     ///
-    /// Figures are linked in Markdown and stand inside the HTML page, which needs no other file.
+    /// Plots and figures are linked in Markdown, which therefore comes with the plots, and stand inside the HTML page, which needs no other file.
     ///
     /// # Errors
     /// When the folder cannot be made or a file cannot be written.
@@ -86,20 +90,34 @@ impl Report {
     ) -> Result<Vec<PathBuf>, EvalError> {
         std::fs::create_dir_all(folder)
             .map_err(|source| EvalError::io(folder, "create the folder", source))?;
+        let drawn = |format: &Format| matches!(format, Format::Markdown | Format::Html | Format::Svg);
+        let plots = match formats.iter().any(drawn) {
+            true => self.plots()?,
+            false => Vec::new(),
+        };
+        let page = pages::page(self, &plots, figures);
         let mut files = Vec::new();
         for format in formats {
-            let name = format!("report.{}", format.ending());
-            match format {
-                Format::Json => files.push((name, self.to_json()?)),
-                Format::Markdown => files.push((name, markdown::page(self, figures))),
-                Format::Html => files.push((name, html::page(self, &self.plots()?, figures))),
-                Format::Latex => files.push((name, self.to_latex())),
-                Format::Csv => files.push((name, self.to_csv())),
-                Format::Svg => {
-                    let plots = self.plots()?.into_iter();
-                    files.extend(plots.map(|plot| (format!("{}.svg", plot.name), plot.svg)));
-                }
-            }
+            let text = match format {
+                Format::Json => self.to_json()?,
+                Format::Markdown => page.to_markdown(),
+                Format::Html => page.to_html(),
+                Format::Latex => self.to_latex(),
+                Format::Csv => self.to_csv(),
+                Format::Svg => continue,
+            };
+            files.push((format!("report.{}", format.ending()), text));
+        }
+        // Markdown links them.
+        if formats
+            .iter()
+            .any(|format| matches!(format, Format::Markdown | Format::Svg))
+        {
+            files.extend(
+                plots
+                    .into_iter()
+                    .map(|plot| (format!("{}.svg", plot.name), plot.svg)),
+            );
         }
         let write = |(name, text): (String, String)| {
             let path = folder.join(name);

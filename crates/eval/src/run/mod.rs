@@ -3,6 +3,7 @@
 mod answering;
 mod arm;
 mod batch;
+mod columns;
 mod downsample;
 mod encoding;
 mod failures;

@@ -2,15 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use diffprune_vlm_adapters::write_atomic;
-use flate2::Compression;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
+use super::columns;
 use crate::EvalError;
 use crate::answer::{Scored, YesNoAnswer};
 use crate::data::Benchmark;
@@ -156,16 +154,15 @@ impl RecordFile {
         Ok((records_file, records))
     }
 
-    /// Reads the records of a finished or running file without changing it. Where the file is not there, one of the same name
-    /// and `.gz`, as [`compress`](Self::compress) writes it, takes its place.
+    /// Reads the records of a finished or running file without changing it. Where the file is not there, its small copy of the
+    /// same name and `.columns.gz`, as [`compress`](Self::compress) writes it, takes its place.
     ///
     /// # Errors
     /// As [`Self::open`]; the fingerprint is not checked.
     pub fn read(path: &Path) -> Result<Vec<Record>, EvalError> {
-        let packed = packed(path);
-        let (path, bytes) = match std::fs::read(path) {
-            Ok(bytes) => (path, bytes),
-            Err(_) if packed.is_file() => (packed.as_path(), unpack(&packed)?),
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(_) if columns::packed(path).is_file() => return columns::read(&columns::packed(path)),
             Err(source) => return Err(EvalError::io(path, "read", source)),
         };
         if whole_lines(&bytes) == 0 {
@@ -174,22 +171,13 @@ impl RecordFile {
         Ok(parse(path, &bytes, None)?.0)
     }
 
-    /// Writes the records of a file to `target`, compressed (gzip), whole or not at all. The same records give the same bytes:
-    /// no clock and no name is stored.
+    /// Writes a small copy of the records of `path` beside where `target` would be: `target` and `.columns.gz`, one JSON array
+    /// for each field, compressed; whole or not at all. The same records give the same bytes.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or the disk refuses.
     pub fn compress(path: &Path, target: &Path) -> Result<(), EvalError> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(_) if packed(path).is_file() => unpack(&packed(path))?,
-            Err(source) => return Err(EvalError::io(path, "read", source)),
-        };
-        parse(path, &bytes, None)?;
-        let io = |source| EvalError::io(target, "compress the records", source);
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&bytes).map_err(io)?;
-        Ok(write_atomic(target, &encoder.finish().map_err(io)?)?)
+        columns::write(&Self::read(path)?, &columns::packed(target))
     }
 
     /// Replaces the file by one with these records in this order, unless it is that already.
@@ -235,22 +223,6 @@ impl RecordFile {
         }
         Ok(bytes)
     }
-}
-
-/// The compressed file in place of a file of records.
-fn packed(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(".gz");
-    name.into()
-}
-
-/// The bytes of a compressed file.
-fn unpack(path: &Path) -> Result<Vec<u8>, EvalError> {
-    let io = |source| EvalError::io(path, "read", source);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(io)?;
-    MultiGzDecoder::new(file).read_to_end(&mut bytes).map_err(io)?;
-    Ok(bytes)
 }
 
 /// One line of JSON per row.

@@ -1,6 +1,15 @@
 //! The page over the reports of several models.
 
-use diffprune_eval::{Absent, Benchmark, Ledger, Metric, Report, Row, TableId, Verdict};
+use std::path::{Path, PathBuf};
+
+use diffprune_eval::{
+    Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Tier, Verdict, forest,
+};
+use diffprune_files::write_whole;
+
+use super::studies::{StudyPage, studies_beside, verdict_of};
+use super::transfer::{TRANSFER, transfer};
+use crate::LabError;
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -10,39 +19,50 @@ pub struct ModelReport {
     pub report: Report,
 }
 
+impl ModelReport {
+    /// Whether the report is that of an experiment, which [`write_index`] can show beside others.
+    pub fn is_experiment(&self) -> bool {
+        self.report.meta.config["lineup"]["arms"].is_array()
+    }
+}
+
 /// The text in place of a missing number.
 const NOTHING: &str = "–";
+/// Name of the drawing of the ledger.
+const CLAIMS: &str = "claims";
+/// Drawings of each model's report that the page shows, by the beginnings of their names.
+const SHOWN: [&str; 2] = ["retention", "ranked"];
 
-/// The page, in Markdown: claims side by side, then the main table of each model.
-pub fn index_page(reports: &[ModelReport]) -> String {
-    let mut page = "# The papers' tables in small\n\nTier mini: small trained models and ten generated benchmarks in the \
-                    official formats. Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval \
-                    covers zero is a tie. Nothing here is a number of the papers.\n"
-        .to_string();
-    let shared = shared_notes(reports);
-    for note in &shared {
-        page += &format!("\n{note}\n");
+/// Writes the page over several reports: `report.md`, `report.html`, the papers' tables as `report.tex`, and the drawing of
+/// the ledger; gives the path of the page. It depends on the reports, in the order of the papers' tables, and on the data files
+/// of the pilot studies in `out`.
+///
+/// # Errors
+/// When the data of a study cannot be read, a drawing cannot be made, or a file cannot be written.
+pub fn write_index(out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
+    reports.sort_by_cached_key(|shown| (text(&shown.report, "table"), shown.folder.clone()));
+    let studies = studies_beside(out)?;
+    let ledger = together(&reports, &studies);
+    let claims = forest(&ledger, CLAIMS)?;
+    let page = index_page(&reports, &studies, &ledger, claims.as_ref())?;
+    let write = |name: &str, text: &str| -> Result<PathBuf, LabError> {
+        let path = out.join(name);
+        write_whole(&path, text.as_bytes())?;
+        Ok(path)
+    };
+    if let Some(claims) = &claims {
+        write(&format!("{CLAIMS}.svg"), &claims.svg)?;
     }
-    page += "\n| model | table | report | holds | tie | fails |\n|---|---|---|---|---|---|\n";
-    for ModelReport { folder, report } in reports {
-        let count = |verdict| {
-            report
-                .claims
-                .iter()
-                .filter(|claim| claim.verdict == verdict)
-                .count()
-        };
-        page += &line(&[
-            text(report, "model"),
-            text(report, "table"),
-            format!(
-                "[report]({folder}/report.md), [HTML]({folder}/report.html), [JSON]({folder}/report.json)"
-            ),
-            count(Verdict::Holds).to_string(),
-            count(Verdict::Tie).to_string(),
-            count(Verdict::Fails).to_string(),
-        ]);
-    }
+    write("report.html", &page.to_html())?;
+    let tables = reports
+        .iter()
+        .map(|shown| shown.report.papers_table(&shown.folder));
+    write("report.tex", &tables.collect::<String>())?;
+    write("report.md", &page.to_markdown())
+}
+
+/// The claims with the verdicts of all models, of the pilot studies, and of the trainings' settings.
+fn together(reports: &[ModelReport], studies: &[StudyPage]) -> Ledger {
     let ledgers: Vec<(String, Ledger)> = reports
         .iter()
         .map(|shown| (text(&shown.report, "model"), shown.report.ledger()))
@@ -51,15 +71,90 @@ pub fn index_page(reports: &[ModelReport]) -> String {
         .iter()
         .map(|(model, ledger)| (model.as_str(), ledger))
         .collect();
-    let together = Ledger::together(&named);
-    if !together.claims.is_empty() {
-        page += &format!("\n{}", together.to_markdown());
+    let mut ledger = Ledger::together(&named);
+    let configs: Vec<_> = reports.iter().map(|shown| &shown.report.meta.config).collect();
+    ledger.enter(TRANSFER, Tier::Mini, transfer(&configs));
+    for finding in studies.iter().flat_map(|study| &study.findings) {
+        ledger.enter(&finding.claim, Tier::Mini, verdict_of(finding));
     }
-    page += &claims(reports);
-    for report in reports {
-        page += &section(report, &shared);
+    ledger
+}
+
+/// The page: claims, then the tables of each model.
+fn index_page(
+    reports: &[ModelReport],
+    studies: &[StudyPage],
+    ledger: &Ledger,
+    claims: Option<&Plot>,
+) -> Result<Page, EvalError> {
+    let shared = shared_notes(reports);
+    let mut lead = vec![
+        "Tier mini: small trained models and ten generated benchmarks in the official formats. Brackets are paired-bootstrap \
+         95 % intervals over images; a claim whose interval covers zero is a tie. Nothing here is a number of the papers."
+            .to_string(),
+    ];
+    lead.extend(shared.iter().map(|note| note.to_string()));
+    lead.extend(ledger.sentences());
+    let plot = claims.map(|plot| Block::Plot(plot.clone(), format!("{CLAIMS}.svg")));
+    let mut sections = vec![
+        Section {
+            parts: vec![
+                Section::new("Every claim", vec![Block::Sheet(ledger.to_sheet())]),
+                Section::new("Claims by model", vec![Block::Sheet(by_model(reports))]).folded(),
+            ],
+            ..Section::new("Claims of the papers, and our own", plot.into_iter().collect())
+        },
+        Section::new("Reports", vec![Block::Sheet(overview(reports))]),
+    ];
+    if !studies.is_empty() {
+        sections.push(Section::new("Pilot studies", vec![Block::Sheet(pilots(studies))]));
     }
-    page
+    for shown in reports {
+        sections.push(section(shown, &shared)?);
+    }
+    Ok(Page {
+        title: "The papers' tables in small".into(),
+        lead,
+        sections,
+    })
+}
+
+/// The pilot studies with their verdicts.
+fn pilots(studies: &[StudyPage]) -> Sheet {
+    let row = |study: &StudyPage| {
+        let findings = study.findings.iter();
+        let verdicts = findings.map(|finding| format!("`{}` {}", finding.claim, finding.outcome));
+        vec![
+            format!("[{}]({})", study.title, study.page),
+            study.question.clone(),
+            verdicts.collect::<Vec<_>>().join(", "),
+        ]
+    };
+    Sheet::new(["study", "question", "verdicts"]).with(studies.iter().map(row))
+}
+
+/// The models with their reports and verdicts.
+fn overview(reports: &[ModelReport]) -> Sheet {
+    let row = |ModelReport { folder, report }: &ModelReport| {
+        let count = |verdict| {
+            let claims = report.claims.iter();
+            claims
+                .filter(|claim| claim.verdict == verdict)
+                .count()
+                .to_string()
+        };
+        vec![
+            text(report, "model"),
+            text(report, "table"),
+            format!(
+                "[report]({folder}/report.md), [HTML]({folder}/report.html), [JSON]({folder}/report.json)"
+            ),
+            count(Verdict::Holds),
+            count(Verdict::Tie),
+            count(Verdict::Fails),
+        ]
+    };
+    Sheet::new(["model", "table", "report", "holds", "tie", "fails"]).with(reports.iter().map(row))
 }
 
 /// The notes that every report has.
@@ -72,106 +167,71 @@ fn shared_notes(reports: &[ModelReport]) -> Vec<&String> {
 }
 
 /// Every claim with its verdict on each model.
-fn claims(reports: &[ModelReport]) -> String {
+fn by_model(reports: &[ModelReport]) -> Sheet {
     let mut statements: Vec<(&str, &str)> = Vec::new();
     for claim in reports.iter().flat_map(|shown| &shown.report.claims) {
         if statements.iter().all(|(id, _)| *id != claim.id) {
             statements.push((&claim.id, &claim.statement));
         }
     }
-    let models: Vec<String> = reports.iter().map(|shown| text(&shown.report, "model")).collect();
-    let mut table = format!(
-        "\n## Claims by model\n\n{}",
-        head(&[vec!["claim".to_string()], models].concat())
-    );
-    for (id, statement) in statements {
+    let models = reports.iter().map(|shown| text(&shown.report, "model"));
+    let row = |(id, statement): (&str, &str)| {
         let verdict = |shown: &ModelReport| {
             let claim = shown.report.claims.iter().find(|claim| claim.id == id);
             claim.map_or(NOTHING.to_string(), |claim| {
                 format!("{}: {}", claim.verdict, claim.number())
             })
         };
-        let verdicts = reports.iter().map(verdict).collect();
-        table += &line(&[vec![statement.to_string()], verdicts].concat());
-    }
-    table
+        std::iter::once(statement.to_string())
+            .chain(reports.iter().map(verdict))
+            .collect()
+    };
+    Sheet::new(std::iter::once("claim".to_string()).chain(models)).with(statements.into_iter().map(row))
 }
 
-/// One model: a table for each budget, what cannot run, and the leave-one-out oracle on its questions.
-fn section(shown: &ModelReport, notes_above: &[&String]) -> String {
-    let report = &shown.report;
+/// One model: its drawings, a table for each budget, what cannot run, and the leave-one-out oracle on its questions.
+fn section(shown: &ModelReport, notes_above: &[&String]) -> Result<Section, EvalError> {
+    let ModelReport { folder, report } = shown;
+    let name = text(report, "model");
     let config = &report.meta.config;
-    let budgets = list(&config["lineup"]["budgets"]);
-    let arms = list(&config["lineup"]["arms"]);
     let positions = &config["positions"];
     let n = report
         .table(TableId::Main)
         .and_then(|table| table.rows.first())
         .map_or(0, |row| row.n);
-    let mut page = format!(
-        "\n## {}: {} in small\n\n{}\n",
-        text(report, "model"),
-        text(report, "table"),
-        report.meta.note
-    );
-    for note in report
+    let mut blocks = vec![Block::Text(report.meta.note.clone())];
+    let own = report
         .meta
         .notes
         .iter()
-        .filter(|note| !notes_above.contains(note))
-    {
-        page += &format!("\n{note}\n");
+        .filter(|note| !notes_above.contains(note));
+    blocks.extend(own.map(|note| Block::Text(note.clone())));
+    let is_shown = |plot: &Plot| SHOWN.iter().any(|name| plot.name.starts_with(name));
+    let plots = report.plots()?.into_iter().filter(is_shown);
+    blocks.extend(plots.map(|plot| {
+        let path = format!("{folder}/{}.svg", plot.name);
+        Block::Plot(plot, path)
+    }));
+    let mut parts = Vec::new();
+    for budget in list(&config["lineup"]["budgets"]) {
+        let mut sheet = report.budget_sheet(&budget);
+        sheet.insert_column(1, "positions", |row| {
+            let first = row[0].split(" = ").next().unwrap_or_default();
+            positions[first].as_str().unwrap_or(NOTHING).to_string()
+        });
+        let title = format!("{name} at {budget} of the tokens ({n} questions)");
+        parts.push(Section::new(title, vec![Block::Sheet(sheet)]));
     }
-    let benchmarks = Benchmark::ALL.map(Metric::Benchmark);
-    for budget in &budgets {
-        let mut header: Vec<String> = ["arm", "positions", "kept"].map(String::from).to_vec();
-        header.extend(benchmarks.iter().map(|metric| report.heading(metric)));
-        header
-            .extend([Metric::Average, Metric::Retention, Metric::Ablation].map(|metric| metric.to_string()));
-        page += &format!(
-            "\n### {} at {budget} of the tokens ({n} questions)\n\n{}",
-            text(report, "model"),
-            head(&header)
-        );
-        for arm in &arms {
-            let row = |table: TableId, metric: &Metric| {
-                let at = |budget: &str| report.row(table, arm, budget, metric);
-                at(budget).or_else(|| at("all"))
-            };
-            let value =
-                |row: Option<&Row>| row.map_or(NOTHING.to_string(), |row| format!("{:.1}", row.value));
-            let interval =
-                |row: Option<&Row>| row.map_or(NOTHING.to_string(), |row| number(row.value, row.lo, row.hi));
-            let absent = report.absent.iter().any(|a| a.arm == *arm && a.budget == *budget);
-            let average = match row(TableId::Main, &Metric::Average) {
-                None if absent => "cannot, see below".to_string(),
-                None if row(TableId::Tokens, &Metric::KeptTokens).is_none() => continue,
-                average => interval(average),
-            };
-            let mut cells = vec![
-                format!("`{arm}`"),
-                positions[arm].as_str().unwrap_or(NOTHING).to_string(),
-                value(row(TableId::Tokens, &Metric::KeptTokens)),
-            ];
-            cells.extend(
-                benchmarks
-                    .iter()
-                    .map(|metric| value(row(TableId::Benchmarks, metric))),
-            );
-            cells.extend([average, interval(row(TableId::Main, &Metric::Retention))]);
-            cells.push(interval(row(TableId::Secondary, &Metric::Ablation)));
-            page += &line(&cells);
-        }
-        page += &format!("\n{}\n", report.meta.note);
-    }
-    page + &partial(report, &budgets) + &absent(report)
+    parts.extend(partial(report));
+    parts.extend(absent(report));
+    Ok(Section {
+        parts,
+        ..Section::new(format!("{name}: {} in small", text(report, "table")), blocks)
+    })
 }
 
 /// The arms that cannot run, one line for each reason.
-fn absent(report: &Report) -> String {
-    if report.absent.is_empty() {
-        return String::new();
-    }
+fn absent(report: &Report) -> Option<Section> {
     let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for Absent { arm, budget, reason } in &report.absent {
         match groups
@@ -184,47 +244,41 @@ fn absent(report: &Report) -> String {
     }
     let rows = groups
         .into_iter()
-        .map(|(arm, reason, budgets)| line(&[format!("`{arm}`"), budgets.join(", "), reason.to_string()]));
-    let header = head(&["arm", "budget", "why it cannot run"].map(String::from));
-    format!(
-        "\n### What cannot run on {}\n\n{header}{}",
-        text(report, "model"),
-        rows.collect::<String>()
-    )
+        .map(|(arm, reason, budgets)| vec![arm.to_string(), budgets.join(", "), reason.to_string()]);
+    let sheet = Sheet::new(["arm", "budget", "why it cannot run"]).with(rows);
+    let title = format!("What cannot run on {}", text(report, "model"));
+    (!sheet.rows.is_empty()).then(|| Section::new(title, vec![Block::Sheet(sheet)]))
 }
 
 /// The leave-one-out oracle beside others on its own questions.
-fn partial(report: &Report, budgets: &[String]) -> String {
-    let Some(table) = report.table(TableId::Partial) else {
-        return String::new();
-    };
+fn partial(report: &Report) -> Option<Section> {
+    let table = report.table(TableId::Partial)?;
     let n = table.rows.first().map_or(0, |row| row.n);
-    let header = [vec!["arm".to_string()], budgets.to_vec()].concat();
-    let mut page = format!(
-        "\n### Mean score on the {n} questions of the leave-one-out oracle, percent\n\n{}",
-        head(&header)
-    );
-    for arm in [
+    let budgets = list(&report.meta.config["lineup"]["budgets"]);
+    let arms = [
         "full",
         "diffprune",
         "gumbel-noise",
         "random",
         "oracle-keep",
         "oracle-loo",
-    ] {
+    ];
+    let row = |arm: &str| {
         let cell = |budget: &String| {
             let at = |budget: &str| {
-                table
-                    .rows
-                    .iter()
-                    .find(|row| row.arm == arm && row.budget == budget)
+                let mut rows = table.rows.iter();
+                rows.find(|row| row.arm == arm && row.budget == budget)
             };
-            let row = at(budget).or_else(|| at("all"));
-            row.map_or(NOTHING.to_string(), |row| number(row.value, row.lo, row.hi))
+            at(budget).or_else(|| at("all")).map_or(NOTHING.into(), number)
         };
-        page += &line(&[vec![format!("`{arm}`")], budgets.iter().map(cell).collect()].concat());
-    }
-    page
+        std::iter::once(arm.to_string())
+            .chain(budgets.iter().map(cell))
+            .collect()
+    };
+    let header = std::iter::once("arm".to_string()).chain(budgets.iter().cloned());
+    let sheet = Sheet::new(header).with(arms.map(row));
+    let title = format!("Mean score on the {n} questions of the leave-one-out oracle, percent");
+    Some(Section::new(title, vec![Block::Sheet(sheet)]))
 }
 
 fn text(report: &Report, field: &str) -> String {
@@ -238,15 +292,6 @@ fn list(value: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
-fn number(value: f64, lo: f64, hi: f64) -> String {
-    format!("{value:.1} [{lo:.1}, {hi:.1}]")
-}
-
-fn line(cells: &[String]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-    format!("| {} |\n", cells.join(" | "))
-}
-
-fn head(cells: &[String]) -> String {
-    line(cells) + &format!("|{}\n", "---|".repeat(cells.len()))
+fn number(row: &Row) -> String {
+    format!("{:.1} [{:.1}, {:.1}]", row.value, row.lo, row.hi)
 }

@@ -15,7 +15,7 @@ mod transfer;
 mod tuning;
 mod world;
 
-pub use index::{ModelReport, index_page};
+pub use index::{ModelReport, write_index};
 pub use learned::{Learned, Recipe};
 pub use ledger::{Ledger, Stage};
 pub use lineup::Lineup;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use diffprune::LoadOptions;
 use diffprune::vlm::{Family, plan_vlm};
 use diffprune_eval::Report;
-use diffprune_files::{FolderLock, write_whole};
+use diffprune_files::FolderLock;
 
 use super::outline::outline;
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, index_page};
+use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, write_index};
 use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
@@ -82,9 +82,7 @@ impl Series {
             let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
-        let path = self.out.join(Self::PAGE);
-        write_whole(&path, index_page(&reports).as_bytes()).map_err(LabError::from)?;
-        Ok(path)
+        Ok(write_index(&self.out, reports)?)
     }
 
     fn outline(&self, families: &[Family]) -> Vec<f64> {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune::{Budget, DynamicVit, Method};
+use burn::tensor::Device;
+use diffprune::{Budget, DynamicVit, LoadOptions, Method};
 use diffprune_eval::{Metric, Report, TableId};
 use diffprune_lab::{
     Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning, studies_beside,
@@ -256,8 +257,15 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
     };
     let run = |series: &Series| {
         let mut stages = Stages::default();
-        let load = || Ok::<_, diffprune_lab::LabError>(setup.model());
-        series.one(load, &mut stages).unwrap();
+        let load = |dir: &Path| LoadedModel::load(dir, &Device::flex(), LoadOptions::f32());
+        let page = series
+            .several(&[example::MODEL.into()], load, &mut stages)
+            .unwrap();
+        let page = fs::read_to_string(page).unwrap();
+        assert!(
+            page.contains("Pilot studies") && page.contains("(studies/coherence.md)"),
+            "{page}"
+        );
         assert_eq!(stages.0.len(), stages.1, "{:?}", stages.0);
         let studies = stages.0.into_iter().filter(|(name, _)| name.contains(": study "));
         studies.collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! Comparisons and experiments on small models, without the program around them.
 
+mod archives;
 mod comparison;
 mod evaluation;
 mod experiment;

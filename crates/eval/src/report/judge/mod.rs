@@ -50,7 +50,7 @@ pub struct Given {
 }
 
 /// The table that a family of models has in the papers; every other family is shown as the first.
-fn table_of(meta: &Meta, options: &ReportOptions) -> Option<usize> {
+pub(crate) fn table_of(meta: &Meta, options: &ReportOptions) -> Option<usize> {
     let of_family = || match meta.config.get("family")?.as_str()? {
         "llava-next" => Some(2),
         "qwen2.5-vl" => Some(3),
