@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use diffprune::Budget;
+use diffprune::vlm::{self, Conversation, Hooks, PruneOptions};
 use diffprune_eval::{Annotations, Meta, Metric, Report, ReportOptions, TableId};
 use diffprune_files::write_whole;
-use diffprune_mini::{Family, MiniCounts, MiniWorld, PretrainConfig, model_name};
+use diffprune_mini::{
+    Family, MiniCounts, MiniWorld, PretrainConfig, QuestionKind, SceneDataset, Split, WorldConfig,
+    model_name, plainly, question_of_kind, render,
+};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
@@ -16,6 +20,7 @@ use crate::digest::Digest;
 use crate::error::LabError;
 use crate::experiment::write_world;
 use crate::files::make_folder;
+use crate::methods;
 use crate::model::LoadedModel;
 use crate::observer::Observer;
 
@@ -23,6 +28,8 @@ use crate::observer::Observer;
 pub const CARD: &str = "README.md";
 /// Name of the recipe beside a small model.
 pub const RECIPE: &str = "training.toml";
+/// Name of the recipe of the copy that a training began with.
+const EARLIER: &str = "training-1.toml";
 /// The measured arms and budgets, with their columns of the card.
 const COLUMNS: [(&str, &str, &str); 6] = [
     ("full", "all", "all tokens"),
@@ -35,6 +42,19 @@ const COLUMNS: [(&str, &str, &str); 6] = [
 /// Seed of the world that the card is measured on; its test scenes are never trained on.
 const SEED: u64 = 20_000;
 
+/// Scenes of the plain questions.
+const PLAIN_SCENES: u64 = 60;
+/// Kinds of the plain questions.
+const PLAIN_KINDS: [QuestionKind; 5] = [
+    QuestionKind::ExistenceRandom,
+    QuestionKind::Colour,
+    QuestionKind::Shape,
+    QuestionKind::Position,
+    QuestionKind::Count,
+];
+/// Plain questions that the card shows.
+const PLAIN_SHOWN: usize = 8;
+
 /// Measures a small model as it was published, in f32, and writes its card into its folder; records and report go to `out`.
 ///
 /// # Errors
@@ -43,7 +63,7 @@ pub fn write_card(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) 
     let report = measure(model, out, observer)?;
     let path = model.dir.join(RECIPE);
     let recipe = fs::read_to_string(&path).map_err(LabError::io(&path, "read"))?;
-    let text = card_without_scores(&recipe)? + &scores(&report);
+    let text = card_without_scores(&recipe)? + &scores(&report) + &plain_questions(model)?;
     write_whole(model.dir.join(CARD), text.as_bytes())?;
     Ok(report)
 }
@@ -118,6 +138,38 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
     let config: PretrainConfig = toml::from_str(recipe).map_err(Box::new)?;
     let (tower, language) = (&config.tower, &config.language);
     let phrases = Architecture::of(config.family);
+    let start = match &config.start {
+        Some(hash) => {
+            format!(", from an earlier copy (its weights hash to `{hash}`; its recipe is `{EARLIER}`)")
+        }
+        None => String::new(),
+    };
+    let first = match tower.steps {
+        0 => "The tower stays as it was.".to_string(),
+        steps => format!(
+            "The tower alone, {} images: {}.",
+            steps * config.batch(),
+            phrases.lessons
+        ),
+    };
+    let late = match config.practice > 0.0 {
+        true => format!(
+            " In a share of {:.2} of the conversations all questions are of one of the forms that come late: relations, places \
+             among lettered options, lettered options in two languages, yes and no about places, numbers and signs.",
+            config.practice
+        ),
+        false => String::new(),
+    };
+    let plain = match config.plain > 0.0 {
+        true => format!(
+            "A share of {:.2} of the questions without options came without a benchmark's sentence, as a person types \
+             them; other wordings than those of the small world it does not know.",
+            config.plain
+        ),
+        false => "Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
+                  end."
+            .to_string(),
+    };
     Ok(format!(
         "---\nlicense: mit\npipeline_tag: image-text-to-text\n---\n\n\
          # {name}\n\n\
@@ -129,11 +181,11 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          width {d_model}, {heads} heads; f16. The tokenizer knows the words of the small world and the fixed sentences \
          of the benchmarks' prompts.\n\n\
          ## How it was made\n\n\
-         `cargo xtask mini --model {family}`, from the seed {seed}, with no outside data or weights:\n\n\
-         1. The tower alone, {tower_images} images: {lessons}.\n\
+         `cargo xtask mini --model {family}`, from the seed {seed}{start}, with no outside data or weights:\n\n\
+         1. {first}\n\
          2. {bridge} and decoder on the frozen tower, {language_images} images: up to {turns} question-answer turns \
          per image in one sequence, in the words of the ten benchmarks, and in half of the sequences its caption; loss \
-         on answers only, captions at weight 0.3.\n\n\
+         on answers only, captions at weight 0.3.{late}\n\n\
          In a share of {subset:.2} of the second stage's shards the decoder is given random subsets of the visual \
          tokens ({subset_min:.0} to {subset_max:.0} % of them, at their own positions: white-noise, clustered and \
          feature-driven subsets). Without this a decoder this small takes an incomplete token grid for a foreign input \
@@ -143,14 +195,12 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          ## Limits\n\n\
          Scenes of 1 to 4 drawn objects and, in half of them, a sign. Counting leans on the share of object tokens \
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
-         Every question that it was taught ends in a line of the benchmarks' prompts; without it an answer does not \
-         end. Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
+         {plain} Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
         name = model_name(config.family),
         large = phrases.large,
         parts = phrases.parts,
         tokens = phrases.tokens,
         spare = phrases.spare,
-        lessons = phrases.lessons,
         bridge = phrases.bridge,
         family = config.family,
         d_vision = config.d_vision,
@@ -159,7 +209,6 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
         d_model = config.d_model,
         heads = config.n_heads,
         seed = config.seed,
-        tower_images = tower.steps * config.batch(),
         language_images = language.steps * config.batch(),
         turns = config.turns,
         subset = config.subset_share,
@@ -214,6 +263,58 @@ impl Architecture {
             _ => llava,
         }
     }
+}
+
+/// Questions as a person types them, without a benchmark's sentences: the share of right answers by kind, and the first
+/// answers as they are.
+fn plain_questions(model: &LoadedModel) -> Result<String, LabError> {
+    let vlm = model.vlm.as_ref();
+    let scenes = SceneDataset::new(WorldConfig::default(), SEED, Split::Test)?;
+    let pruner = methods::Method::parse("first-k", vlm, 0)?.pruner();
+    let options = PruneOptions::new(Budget::rate(1, 1));
+    let mut rows = Vec::new();
+    for index in 0..PLAIN_SCENES {
+        let scene = scenes.get(index);
+        let images = [render(&scene)];
+        let mut rng = scenes.text_rng(index, 0);
+        for kind in PLAIN_KINDS {
+            let Some(question) = question_of_kind(&scene, scenes.config(), kind, &mut rng) else {
+                continue;
+            };
+            let text = plainly(&question.text, &mut rng);
+            let mut conversation = Conversation::new(pruner.as_ref(), options.clone());
+            let asked = vlm::Question {
+                text: &text,
+                images: &images,
+            };
+            let generate = vlm.generate_options().with_max_new_tokens(8);
+            let reply = conversation.ask(vlm, asked, &generate, &mut Hooks::default())?;
+            rows.push((kind, text, reply.text, question.answer));
+        }
+    }
+    let mut text = format!(
+        "\n## Plain questions\n\nAs a person types them, about {PLAIN_SCENES} of the same test scenes: right answers.\n\n| {} |\n\
+         |{}\n|",
+        PLAIN_KINDS.map(|kind| kind.word().replace('_', " ")).join(" | "),
+        "---|".repeat(PLAIN_KINDS.len())
+    );
+    for kind in PLAIN_KINDS {
+        let of_kind: Vec<_> = rows.iter().filter(|row| row.0 == kind).collect();
+        let right = of_kind
+            .iter()
+            .filter(|row| row.2.eq_ignore_ascii_case(&row.3))
+            .count();
+        text += &format!(
+            " {:.0} % of {} |",
+            100.0 * right as f64 / of_kind.len().max(1) as f64,
+            of_kind.len()
+        );
+    }
+    text += "\n\nThe first of them:\n\n| question | answer | truth |\n|---|---|---|\n";
+    for (_, question, answer, truth) in rows.iter().take(PLAIN_SHOWN) {
+        text += &format!("| {question} | {answer} | {truth} |\n");
+    }
+    Ok(text)
 }
 
 /// The table of scores.

@@ -17,8 +17,8 @@ pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress
 pub use pretrain::{PretrainConfig, Pretrained, StageConfig, model_name, pretrain, prompts_of, untrained};
 pub use text::{
     ProcessorIds, Prompts, Question, QuestionKind, SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, Style, Turn,
-    build_tokenizer, caption, existence, practice, prompt, question_of_kind, questions, training_text, turns,
-    unanswerable, write_processor_files,
+    build_tokenizer, caption, existence, plainly, practice, prompt, question_of_kind, questions,
+    training_text, turns, unanswerable, write_processor_files,
 };
 pub use world::{
     Background, BackgroundKind, Box2, Colour, DenseLabels, ImageLabels, LETTERS, Object, Place, Scene,

@@ -5,10 +5,9 @@ use rand::{Rng, RngExt};
 use tokenizers::Tokenizer;
 
 use super::family::prompts_of;
-use crate::text::plainly;
 use crate::{
     MiniError, PretrainConfig, ProcessorIds, QuestionKind, SceneDataset, Style, Turn, build_tokenizer,
-    caption, practice, turns,
+    caption, plainly, practice, turns,
 };
 
 /// How and what was asked; `None` for a caption.

@@ -19,6 +19,7 @@ mod words;
 
 pub use caption::caption;
 pub use existence::existence;
+pub use plain::plainly;
 pub use processor::write_processor_files;
 pub use prompt::{SUFFIX_LETTER, SUFFIX_SHORT, SYSTEM, prompt, training_text};
 pub use question::{Question, QuestionKind, question_of_kind, questions, unanswerable};
@@ -27,6 +28,5 @@ pub use tokenizer::{ProcessorIds, build_tokenizer};
 pub use turn::{Turn, practice, turns};
 
 pub(crate) use claim::{MmeTask, claim};
-pub(crate) use plain::plainly;
 pub(crate) use question::UNANSWERABLE;
 pub(crate) use turn::turn;

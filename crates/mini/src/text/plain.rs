@@ -9,7 +9,7 @@ const PICTURES: [&str; 3] = ["", " in the image", " in the picture"];
 
 /// The question as somebody may type it: `is there a red circle`, `Do you see a red circle in the picture?`,
 /// `what colour is the star?`.
-pub(crate) fn plainly(question: &str, rng: &mut impl Rng) -> String {
+pub fn plainly(question: &str, rng: &mut impl Rng) -> String {
     let mut pick = |words: &[&'static str]| words[rng.random_range(0..words.len() as u32) as usize];
     let mut text = question.replace(" in this image", " in the image");
     if let Some(thing) = text.strip_prefix("Is there a") {
