@@ -20,7 +20,7 @@ fn model() -> LlavaModel {
     let recipe = PretrainConfig::of(Family::Llava15);
     match untrained(&recipe, &WorldConfig::default(), &Device::flex()) {
         Ok(Pretrained::Llava(model, _)) => model,
-        other => panic!("wanted a LLaVA-1.5, found {other:?}"),
+        other => panic!("expected a LLaVA-1.5, found {other:?}"),
     }
 }
 

@@ -12,7 +12,7 @@ pub fn feature(device: &str) -> anyhow::Result<Option<&'static str>> {
         "cuda" => Some("cuda"),
         "cuda-cpp" => Some("cuda-cpp"),
         _ => bail!(
-            "device: found `{device}`, wanted cpu, wgpu, vulkan, cuda or cuda-cpp (with an index as in cuda:1)"
+            "device: found `{device}`, expected cpu, wgpu, vulkan, cuda or cuda-cpp (with an index as in cuda:1)"
         ),
     })
 }

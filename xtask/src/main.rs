@@ -42,6 +42,10 @@ enum Task {
     Mini(run::MiniFlags),
     /// Run the criterion benches.
     Bench(run::BenchFlags),
+    /// Read mutated files of every kind for a while, and report what panics, hangs or takes too much memory.
+    Fuzz(run::FuzzFlags),
+    /// Answer and train for a long time, and write down the memory that is held.
+    Soak(run::SoakFlags),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +71,8 @@ fn run() -> anyhow::Result<ExitCode> {
         Task::Repro(flags) => flags.run(&shell),
         Task::Mini(flags) => flags.run(&shell),
         Task::Bench(flags) => flags.run(&shell),
+        Task::Fuzz(flags) => flags.run(&shell),
+        Task::Soak(flags) => flags.run(&shell),
     }?;
     Ok(ExitCode::SUCCESS)
 }

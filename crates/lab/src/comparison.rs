@@ -109,8 +109,8 @@ impl Comparison<'_> {
     /// share the work; the order of the records does not depend on them.
     ///
     /// # Errors
-    /// When the record file is that of another run, the arms cannot be told apart, an arm fails on every question, or the
-    /// disk refuses. The records written until then stay.
+    /// When the record file is that of another run, the arms cannot be told apart, an arm fails on every question, the
+    /// observer asks to stop, another process works in the folder, or the disk refuses. The records written until then stay.
     pub fn answer(&self, records: &Path, observer: &dyn Observer) -> Result<Answers, LabError> {
         let times = RunTimes::default();
         let run = Run {
@@ -124,7 +124,8 @@ impl Comparison<'_> {
             options: self
                 .run_options()
                 .with_times(times.clone())
-                .with_progress(observer.shows_answers()),
+                .with_progress(observer.shows_answers())
+                .with_stop(observer.stop()),
         };
         let vlm = self.model.vlm.as_ref();
         let path = records;

@@ -75,7 +75,7 @@ impl LearnedMethod {
 
 /// A text that names no method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("method: found `{found}`, wanted {wanted}")]
+#[error("method: found `{found}`, expected {wanted}")]
 pub struct UnknownMethod {
     /// The text.
     pub found: String,

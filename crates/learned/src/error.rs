@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum HeadConfigError {
     /// A width is 0 or cannot be split as the head needs.
-    #[error("{field} is {found}, wanted a positive multiple of {multiple}")]
+    #[error("{field} is {found}, expected a positive multiple of {multiple}")]
     Width {
         /// Name of the setting.
         field: &'static str,
@@ -17,7 +17,7 @@ pub enum HeadConfigError {
         multiple: usize,
     },
     /// A number is out of range.
-    #[error("{field} is {found}, wanted {wanted}")]
+    #[error("{field} is {found}, expected {wanted}")]
     Number {
         /// Name of the setting.
         field: &'static str,
@@ -55,7 +55,7 @@ pub(crate) fn positive(field: &'static str, found: f64) -> Result<(), HeadConfig
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("setting `{field}`: found {found}, wanted {wanted}")]
+#[error("setting `{field}`: found {found}, expected {wanted}")]
 pub struct ConfigError {
     /// The setting, with its table.
     pub field: String,

@@ -39,7 +39,7 @@ pub enum MiniError {
         source: serde_json::Error,
     },
     /// A number of a configuration makes no world.
-    #[error("configuration field `{field}`: found {found}, wanted {wanted}; change the field")]
+    #[error("configuration field `{field}`: found {found}, expected {wanted}; change the field")]
     Config {
         /// The field's name.
         field: &'static str,
@@ -50,7 +50,7 @@ pub enum MiniError {
     },
     /// The target folder holds something else.
     #[error(
-        "{path}: found {found}, wanted an empty or absent folder or this same world; choose another folder or remove it"
+        "{path}: found {found}, expected an empty or absent folder or this same world; choose another folder or remove it"
     )]
     Occupied {
         /// The folder.
@@ -60,7 +60,7 @@ pub enum MiniError {
     },
     /// The asked number of questions cannot be drawn from the scenes of this configuration.
     #[error(
-        "{set}: found {found} questions in {scenes} scenes, wanted {wanted}; ask for fewer or allow more objects and signs"
+        "{set}: found {found} questions in {scenes} scenes, expected {wanted}; ask for fewer or allow more objects and signs"
     )]
     TooFew {
         /// The question set.
@@ -80,7 +80,7 @@ pub enum MiniError {
     },
     /// The small world has no model of the family.
     #[error(
-        "found the family `{found}`, wanted one of {}",
+        "found the family `{found}`, expected one of {}",
         diffprune_vlm::Family::ALL.map(diffprune_vlm::Family::name).join(", ")
     )]
     Family {
@@ -96,6 +96,20 @@ pub enum MiniError {
         stage: String,
         /// The step, counted from 0.
         step: usize,
+    },
+    /// Training was asked to stop.
+    #[error("{stage}: stopped after step {step}, which is saved; the same call goes on there")]
+    Stopped {
+        /// The stage.
+        stage: String,
+        /// Steps done.
+        step: usize,
+    },
+    /// The writing of a world was asked to stop.
+    #[error("{}: stopped before the world was complete; the same call goes on with what is missing", folder.display())]
+    Unfinished {
+        /// The folder that the world is written to.
+        folder: PathBuf,
     },
     /// Training state could not be written or read.
     #[error(transparent)]

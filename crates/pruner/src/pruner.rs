@@ -63,7 +63,7 @@ pub type PruneResult<T> = Result<T, PruneError>;
 pub enum PruneError {
     /// The budget keeps no token.
     #[error(
-        "budget {budget} keeps none of {n_tokens} tokens, wanted at least one; give a positive count or rate"
+        "budget {budget} keeps none of {n_tokens} tokens, expected at least one; give a positive count or rate"
     )]
     EmptyBudget {
         /// The budget that was given.
@@ -91,7 +91,7 @@ pub enum PruneError {
     },
     /// A wrapper for methods before the language model holds one that acts inside it.
     #[error(
-        "{method} holds {inner}, which acts inside the language model, wanted a method that acts before it; run {inner} \
+        "{method} holds {inner}, which acts inside the language model, expected a method that acts before it; run {inner} \
          without the wrapper"
     )]
     InsideModel {
@@ -126,7 +126,7 @@ pub enum PruneError {
         method: String,
     },
     /// Sizes do not fit together.
-    #[error("{what}: found {found}, wanted {wanted}")]
+    #[error("{what}: found {found}, expected {wanted}")]
     Shape {
         /// The quantity that was counted.
         what: &'static str,

@@ -37,7 +37,7 @@ pub enum SoftTopKKind {
 
 /// A name that no operator has.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("soft top-k operator: found `{found}`, wanted one of {wanted}")]
+#[error("soft top-k operator: found `{found}`, expected one of {wanted}")]
 pub struct UnknownOperator {
     /// The name found.
     pub found: String,

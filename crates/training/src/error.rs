@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use diffprune_files::LockError;
+
 /// Why training state could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,8 +21,11 @@ pub enum TrainingError {
         /// The cause.
         source: io::Error,
     },
+    /// Another process works in the folder of the run.
+    #[error(transparent)]
+    Lock(LockError),
     /// A file is not what it should be.
-    #[error("{path}: found {found}, wanted {wanted}; delete this checkpoint to fall back on an older one")]
+    #[error("{path}: found {found}, expected {wanted}; delete this checkpoint to fall back on an older one")]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -31,7 +36,7 @@ pub enum TrainingError {
     },
     /// Stored tensors do not fit the module.
     #[error(
-        "{path}: tensor `{name}`: found {found}, wanted {wanted}; resume with the configuration that wrote it"
+        "{path}: tensor `{name}`: found {found}, expected {wanted}; resume with the configuration that wrote it"
     )]
     Tensor {
         /// The file.
@@ -43,6 +48,15 @@ pub enum TrainingError {
         /// The value expected.
         wanted: String,
     },
+}
+
+impl From<LockError> for TrainingError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { folder, source } => Self::io("write in", &folder)(source),
+            held => Self::Lock(held),
+        }
+    }
 }
 
 impl TrainingError {

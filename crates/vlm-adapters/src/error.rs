@@ -13,7 +13,7 @@ use crate::lfs;
 #[non_exhaustive]
 pub enum LoadError {
     /// A file that the checkpoint layout asks for does not exist.
-    #[error("{}: no such file, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: no such file, expected {wanted}; {remedy}", path.display())]
     MissingFile {
         /// The file looked for.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum LoadError {
     },
 
     /// A file that should hold JSON does not, or its fields have the wrong types.
-    #[error("{}: invalid json, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: invalid json, expected {wanted}; {remedy}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum LoadError {
     },
 
     /// A file of git-lfs stands in the place of the one that it points to.
-    #[error("{}: found a git-lfs pointer, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found a git-lfs pointer, expected {wanted}; {remedy}", path.display())]
     LfsPointer {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum LoadError {
     },
 
     /// A field of a configuration file has a value that this crate cannot honour.
-    #[error("{}: found `{field}` = {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found `{field}` = {found}, expected {wanted}; {remedy}", path.display())]
     Config {
         /// The configuration file (or a description, for a value built in code).
         path: PathBuf,
@@ -91,7 +91,7 @@ pub enum LoadError {
     },
 
     /// A safetensors file or its shard index is damaged or inconsistent.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Weights {
         /// The weight file or shard index.
         path: PathBuf,
@@ -115,7 +115,7 @@ pub enum LoadError {
     },
 
     /// A tensor that the model needs is in none of the weight files.
-    #[error("{}: tensor `{name}` is absent, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` is absent, expected {wanted}; {remedy}", path.display())]
     MissingTensor {
         /// The weight file, shard index or checkpoint folder.
         path: PathBuf,
@@ -128,7 +128,7 @@ pub enum LoadError {
     },
 
     /// A tensor has another shape than the configuration implies.
-    #[error("{}: tensor `{name}` has shape {found:?}, wanted {wanted:?}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` has shape {found:?}, expected {wanted:?}; {remedy}", path.display())]
     TensorShape {
         /// The weight file or checkpoint folder.
         path: PathBuf,
@@ -143,7 +143,7 @@ pub enum LoadError {
     },
 
     /// A tensor's element type cannot be converted to the one wanted.
-    #[error("{}: tensor `{name}` holds {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` holds {found}, expected {wanted}; {remedy}", path.display())]
     TensorDtype {
         /// The weight file.
         path: PathBuf,
@@ -158,7 +158,7 @@ pub enum LoadError {
     },
 
     /// An image file is damaged, or of a kind that this crate does not read.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Image {
         /// The image file.
         path: PathBuf,
@@ -171,7 +171,7 @@ pub enum LoadError {
     },
 
     /// A tokenizer file cannot be used, or a text cannot be encoded with it.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Tokenizer {
         /// The `tokenizer.json`.
         path: PathBuf,
@@ -184,7 +184,7 @@ pub enum LoadError {
     },
 
     /// A chat template does not compile, or does not render the given turns.
-    #[error("{}: the chat template fails: {found}; wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: the chat template fails: {found}; expected {wanted}; {remedy}", path.display())]
     Template {
         /// The file that holds the template.
         path: PathBuf,
@@ -197,7 +197,7 @@ pub enum LoadError {
     },
 
     /// The request itself makes no sense (no turns, a placeholder count that does not match the images, ...).
-    #[error("{subject}: found {found}, wanted {wanted}; {remedy}")]
+    #[error("{subject}: found {found}, expected {wanted}; {remedy}")]
     Request {
         /// The subject of the request ("prompt", "images", ...).
         subject: String,

@@ -269,12 +269,12 @@ fn plan_one(
 fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llama) -> Result<(), VlmError> {
     let problem = |problem: String| Err(VlmError::Prompt { index, problem });
     if plan.slots.is_empty() {
-        return problem("found no token, wanted at least one".into());
+        return problem("found no token, expected at least one".into());
     }
     let vocab = language.vocab_size();
     if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab) {
         return problem(format!(
-            "found id {id}, wanted ids below {vocab}; use the checkpoint's own tokenizer"
+            "found id {id}, expected ids below {vocab}; use the checkpoint's own tokenizer"
         ));
     }
     let n_text = plan
@@ -465,7 +465,7 @@ mod tests {
         // One token of 300 is kept, and yet all positions are taken: fewer tokens would not help, other numbers do.
         let kept = told(1, 2, PositionRule::Keep).unwrap_err();
         assert!(
-            kept.starts_with("sequence of 3 tokens over 302 positions, wanted at most 256; "),
+            kept.starts_with("sequence of 3 tokens over 302 positions, expected at most 256; "),
             "{kept}"
         );
         assert!(

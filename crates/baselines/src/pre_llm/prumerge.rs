@@ -396,7 +396,7 @@ mod tests {
             let found = selection.gather(tokens.clone()).into_data();
             let found = found.try_to_vec::<f32>().unwrap();
             let near = found.iter().zip(wanted).all(|(x, y)| (x - y).abs() < 1e-5);
-            assert!(found.len() == 6 && near, "{found:?}, wanted {wanted:?}");
+            assert!(found.len() == 6 && near, "{found:?}, expected {wanted:?}");
         };
         // Token 0 joins 1, token 3 joins 4; the last row is made of 0, 2, 3 and 5.
         let attention = [0.1, 0.4, 0.05, 0.2, 0.3, 0.02];

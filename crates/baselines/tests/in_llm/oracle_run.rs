@@ -275,7 +275,7 @@ fn check_stage(fixture: &Fixture, i: usize, method: &SparseVlm, call: &StageCall
         let (found, wanted) = (scores[j], wanted[j]);
         assert!(
             (found - wanted).abs() <= 1e-5 * size.max(1.0),
-            "stage {i}, score {j}: found {found}, wanted {wanted}, its terms {size}"
+            "stage {i}, score {j}: found {found}, expected {wanted}, its terms {size}"
         );
     }
     assert_eq!(

@@ -169,7 +169,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
             .generate(&[prompt], visual.as_ref(), &options)
             .map_err(|e| text(&e))?;
         if found != [wanted.clone()] {
-            return Err(format!("greedy ids {found:?}, wanted {wanted:?}"));
+            return Err(format!("greedy ids {found:?}, expected {wanted:?}"));
         }
     }
     Ok(worst)

@@ -68,7 +68,7 @@ pub trait CaptionData: Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The list cannot be read.
-    #[error("{}: cannot read: {source}; wanted a folder with {CAPTIONS_FILE} and the images it names", path.display())]
+    #[error("{}: cannot read: {source}; expected a folder with {CAPTIONS_FILE} and the images it names", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A line of the list is wrong.
-    #[error("{}:{line}: found {found}, wanted {{\"image\": \"relative/path\", \"caption\": \"text\"}}", path.display())]
+    #[error("{}:{line}: found {found}, expected {{\"image\": \"relative/path\", \"caption\": \"text\"}}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -96,13 +96,13 @@ pub enum DataError {
         source: Box<LoadError>,
     },
     /// There are no samples.
-    #[error("{}: found no samples, wanted at least one", path.display())]
+    #[error("{}: found no samples, expected at least one", path.display())]
     Empty {
         /// The file, or a name of the data.
         path: PathBuf,
     },
     /// An index beyond the end.
-    #[error("sample {found} was asked for, wanted one below {wanted}")]
+    #[error("sample {found} was asked for, expected one below {wanted}")]
     Index {
         /// The index.
         found: usize,
@@ -111,7 +111,7 @@ pub enum DataError {
     },
     /// The method learns from boxes and there are none.
     #[error(
-        "{method} learns from boxes: found samples without any ({samples:?}), wanted `\"boxes\": [[x0, y0, x1, y1], ...]` in \
+        "{method} learns from boxes: found samples without any ({samples:?}), expected `\"boxes\": [[x0, y0, x1, y1], ...]` in \
          every line of {CAPTIONS_FILE} (pixels; an empty list for a picture of background), or a small world with its \
          boxes.json; or train another method"
     )]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use diffprune_learned::HeadCheckpoint;
 use diffprune_scorer::ScorerCheckpoint;
-use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
+use diffprune_training::{CheckpointDir, FolderLock, MetricsLog, Optimizer, Progress, Stop, TrainingError};
 use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ const BEST: &str = "best";
 pub struct TrainReport {
     /// Updates done, over all interruptions.
     pub steps: usize,
-    /// `true` if the run is over; false after [`Trainer::stop_after`].
+    /// `true` if the run is over; false after [`Trainer::stop_after`] and when it was asked to stop.
     pub finished: bool,
     /// `true` if validation ended the run before its last step.
     pub stopped_early: bool,
@@ -74,6 +74,7 @@ pub fn train(
 pub struct Trainer<'a> {
     vlm: &'a dyn Vlm,
     config: TrainConfig,
+    stop: Stop,
     stop_after: Option<usize>,
     model_digest: Option<String>,
 }
@@ -102,6 +103,7 @@ impl<'a> Trainer<'a> {
         Self {
             vlm,
             config: config.clone(),
+            stop: Stop::default(),
             stop_after: None,
             model_digest: None,
         }
@@ -110,6 +112,12 @@ impl<'a> Trainer<'a> {
     /// Names the content of the model's files, so that the run belongs to it: with other weights it is not gone on with.
     pub fn with_model_digest(mut self, digest: impl Into<String>) -> Self {
         self.model_digest = Some(digest.into());
+        self
+    }
+
+    /// Returns after the update in which `stop` is requested, with a checkpoint of it: the next run goes on there.
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
         self
     }
 
@@ -133,6 +141,7 @@ impl<'a> Trainer<'a> {
         let out_dir = out_dir.as_ref();
         let setting = Setting::new(self.vlm, &self.config, data, validation)?;
         let config = &setting.config;
+        let _lock = FolderLock::take(out_dir).map_err(TrainingError::from)?;
         let checkpoints = CheckpointDir::open(out_dir.join(CHECKPOINTS), config.keep_checkpoints)?;
         let inputs = Inputs {
             model: self.model_digest.clone(),
@@ -169,7 +178,15 @@ impl<'a> Trainer<'a> {
                 setting.save(out_dir.join(BEST), &model, 0, &state)?;
             }
         }
+        let mut saved = step;
         while step < config.steps && !state.stopped_early {
+            if self.stop.is_requested() {
+                if step > saved {
+                    checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
+                }
+                progress.finish();
+                return Ok(report(&setting, &state, step, last_nll, out_dir, false));
+            }
             if self.stop_after == Some(step) {
                 return Ok(report(&setting, &state, step, last_nll, out_dir, false));
             }
@@ -199,6 +216,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step.is_multiple_of(config.checkpoint_every) || step == config.steps || state.stopped_early {
+                saved = step;
                 checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
             }
         }

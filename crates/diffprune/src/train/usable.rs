@@ -43,7 +43,10 @@ impl<'a> Usable<'a> {
             }
         }
         match skipped.pop() {
-            Some(last) if indices.is_empty() => Err(last.reason),
+            Some(last) if indices.is_empty() => Err(TrainError::NoneUsable {
+                n: data.len(),
+                source: Box::new(last.reason),
+            }),
             last => {
                 skipped.extend(last);
                 Ok((Self { data, indices }, skipped))

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use diffprune_files::{FolderLock, Stop};
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
 
@@ -51,6 +52,8 @@ pub struct RunOptions {
     pub strict: bool,
     /// True when progress is shown on standard error.
     pub progress: bool,
+    /// Ends the run after the answers that are being made; the next call goes on there.
+    pub stop: Stop,
     /// Takes the times of the run's batches; without it they are dropped, and nobody waits for the device between the
     /// stages of a batch.
     pub times: Option<RunTimes>,
@@ -68,6 +71,7 @@ impl Default for RunOptions {
             threads: 1,
             strict: false,
             progress: false,
+            stop: Stop::default(),
             times: None,
             fingerprint: String::new(),
         }
@@ -102,6 +106,12 @@ impl RunOptions {
     /// The same with so many worker threads.
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// The same with a flag that ends the run between two answers.
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
         self
     }
 
@@ -182,8 +192,9 @@ impl<'a> Run<'a> {
     /// and listed in a file beside the records (`records.failed.jsonl`), unless the options are strict.
     ///
     /// # Errors
-    /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, or the
-    /// disk refuses. What was recorded until then stays and is continued by the next call.
+    /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, the run is
+    /// stopped, another process works in the folder of the records, or the disk refuses. What was recorded until then stays
+    /// and is continued by the next call.
     pub fn execute(&self, vlm: &dyn Vlm, records: &Path) -> Result<Vec<Record>, EvalError> {
         self.carried_out(records, |shared| {
             let threads = self.options.threads.min(shared.units.len());
@@ -228,6 +239,8 @@ impl<'a> Run<'a> {
     ) -> Result<Vec<Record>, EvalError> {
         let settings = settings_of(self.arms, self.budgets);
         self.check(&settings)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let _lock = FolderLock::take(folder.unwrap_or(Path::new(".")))?;
         let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
         let limits = self.arms.iter().filter_map(|arm| arm.questions);
         let chosen = ChosenQuestions(
@@ -254,6 +267,7 @@ impl<'a> Run<'a> {
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             sink: Mutex::new(Sink {
                 done: found.iter().map(Record::key).collect(),
                 file,
@@ -262,6 +276,13 @@ impl<'a> Run<'a> {
             }),
         };
         work(&shared)?;
+        if shared.stopped.load(Ordering::SeqCst) {
+            return Err(EvalError::Stopped {
+                records: path.into(),
+                answered: shared.sink().done.len(),
+                of: wanted.len(),
+            });
+        }
         shared.progress.finish(&failures::list_of(path));
         let sink = shared.sink.into_inner();
         let mut sink = sink.unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -373,6 +394,8 @@ pub(crate) struct Shared<'a> {
     pub(super) progress: Progress,
     pub(super) next: AtomicUsize,
     pub(super) stop: AtomicBool,
+    /// The run was asked to stop before all was answered.
+    pub(super) stopped: AtomicBool,
     sink: Mutex<Sink>,
 }
 
@@ -394,6 +417,15 @@ impl Shared<'_> {
         questions
             .iter()
             .all(|(question, _)| sink.done.contains(&setting.key(question)))
+    }
+
+    /// True when the run was asked to stop; what is left to do is then not done.
+    pub(super) fn ends_early(&self) -> bool {
+        let asked = self.run.options.stop.is_requested();
+        if asked {
+            self.stopped.store(true, Ordering::SeqCst);
+        }
+        asked
     }
 
     /// Writes down the answers that were not there before.

@@ -220,7 +220,7 @@ mod tests {
         assert!((estimate.value - centre).abs() < 1e-12);
         assert!(
             ((estimate.hi - estimate.lo) / wanted - 1.0).abs() < 0.05,
-            "{estimate:?} wanted {wanted}"
+            "{estimate:?} expected {wanted}"
         );
     }
 

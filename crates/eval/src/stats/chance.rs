@@ -141,7 +141,7 @@ mod tests {
     fn near(found: Option<f64>, wanted: f64) {
         assert!(
             (found.unwrap() - wanted).abs() < 1e-9,
-            "{found:?}, wanted {wanted}"
+            "{found:?}, expected {wanted}"
         );
     }
 

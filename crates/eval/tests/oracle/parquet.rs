@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diffprune_eval::{
-    Benchmark, EvalError, ImageNet, Reference, read_captions, unpack_captions, unpack_imagenet,
+    Benchmark, EvalError, ImageNet, Reference, Stop, read_captions, unpack_captions, unpack_imagenet,
     unpack_parquet,
 };
 use parquet::basic::Compression;
@@ -18,7 +18,9 @@ use super::support::*;
 
 fn unpack(benchmark: Benchmark, from: &Path, to: &Path) -> Result<usize, EvalError> {
     let mut told = Vec::new();
-    let n_questions = unpack_parquet(benchmark, from, to, &mut |done, total| told.push((done, total)))?;
+    let n_questions = unpack_parquet(benchmark, from, to, &Stop::default(), &mut |done, total| {
+        told.push((done, total))
+    })?;
     let n_rows = told.len();
     assert!(
         told.iter().zip(1..).all(|(now, row)| *now == (row, n_rows)),
@@ -174,7 +176,7 @@ fn captioned_pictures_unpack_into_what_training_reads() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("data"), folder.path().join("out"));
     fs::create_dir(&from).unwrap();
-    let error = unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap_err();
+    let error = unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("train-*.parquet"), "{error}");
     let pictures = [jpeg(40), jpeg(200)];
     let rows = [
@@ -184,14 +186,23 @@ fn captioned_pictures_unpack_into_what_training_reads() {
     ];
     enriched(&from.join("train-00000-of-00002.parquet"), &rows[..2]);
     enriched(&from.join("train-00001-of-00002.parquet"), &rows[2..]);
-    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     assert!(!to.join("val").exists(), "there was no validation split");
     enriched(&from.join("validation-00000-of-00001.parquet"), &rows[1..]);
     let mut told = Vec::new();
     let mut progress = |done, total| told.push((done, total));
-    assert_eq!(unpack_captions(&from, &to, Some(1), &mut progress).unwrap(), 2);
+    assert_eq!(
+        unpack_captions(&from, &to, Some(1), &Stop::default(), &mut progress).unwrap(),
+        2
+    );
     assert_eq!(told, [(1, 2), (2, 2)]);
-    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 5);
+    assert_eq!(
+        unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap(),
+        5
+    );
     for (split, rows) in [("train", &rows[..]), ("val", &rows[1..])] {
         let found = read_captions(&to.join(split), true).unwrap().captions;
         assert_eq!(found.len(), rows.len());
@@ -224,7 +235,7 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
     for (id, bytes, caption, wanted) in damaged {
         let file = from.join("train-00000-of-00001.parquet");
         enriched(&file, &[("a", &picture, Some("a text")), (id, bytes, caption)]);
-        let error = unpack_captions(from, &to, None, &mut |_, _| ()).unwrap_err();
+        let error = unpack_captions(from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(wanted), "{error}");
         assert!(
@@ -254,7 +265,10 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     let rows = labels.map(|label| (&*picture, label));
     classified(&from.join("validation-00000-of-00002.parquet"), &rows[..1]);
     classified(&from.join("validation-00001-of-00002.parquet"), &rows[1..]);
-    assert_eq!(unpack_imagenet(&from, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(&from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     let found = ImageNet::read(&to, true).unwrap();
     assert_eq!(found.classes.len(), 1000);
     let classes: Vec<i64> = found.samples.iter().map(|sample| sample.class as i64).collect();
@@ -267,7 +281,7 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     );
     // The test split has labels of -1.
     classified(&from.join("validation-00001-of-00002.parquet"), &[(&picture, -1)]);
-    let error = unpack_imagenet(&from, &to.join("other"), &mut |_, _| ()).unwrap_err();
+    let error = unpack_imagenet(&from, &to.join("other"), &Stop::default(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("00001-of-00002.parquet:1:"), "{error}");
 }
 
@@ -300,7 +314,7 @@ fn pictures_come_from_their_own_column_or_are_refused_by_row() {
     ] {
         with_thumbnails(&file, &[Some(&picture), Some(&picture)], compression);
         assert_eq!(
-            unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(),
+            unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
             2,
             "{compression}"
         );
@@ -322,7 +336,7 @@ fn pictures_come_from_their_own_column_or_are_refused_by_row() {
     ];
     for (bytes, wanted) in bad {
         with_thumbnails(&file, &[Some(&picture), bytes], Compression::UNCOMPRESSED);
-        let error = unpack_imagenet(from, &to, &mut |_, _| ())
+        let error = unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ())
             .unwrap_err()
             .to_string();
         assert!(error.contains(wanted) && error.contains(".parquet:2:"), "{error}");
@@ -348,24 +362,30 @@ fn every_part_of_a_split_is_asked_for() {
             "validation-00002-of-00003.parquet",
         ],
     );
-    let error = unpack_imagenet(from, &to, &mut |_, _| ())
+    let error = unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("2 of 3") && error.contains("00001"), "{error}");
     parts(from, &["validation-00001-of-00003.parquet"]);
-    assert_eq!(unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     // As the hub converts data sets: the folder has the name of the split.
     let converted = folder.path().join("converted/default/validation");
     parts(&converted, &["0000.parquet", "0002.parquet"]);
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+    let error = unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("00001"), "{error}");
     parts(&converted, &["0001.parquet"]);
-    assert_eq!(unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     fs::write(converted.join("0001.parquet"), pointer).unwrap();
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+    let error = unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(

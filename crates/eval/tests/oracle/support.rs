@@ -100,7 +100,7 @@ pub fn must_be_close(found: f64, wanted: &Value, what: &str) {
     let wanted = number(wanted);
     assert!(
         (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
-        "{what}: found {found}, wanted {wanted}"
+        "{what}: found {found}, expected {wanted}"
     );
 }
 

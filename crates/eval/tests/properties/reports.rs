@@ -60,7 +60,7 @@ fn value(report: &Report, table: &str, arm: &str, budget: &str, metric: &str) ->
 }
 
 fn near(found: f64, wanted: f64) {
-    assert!((found - wanted).abs() < 1e-9, "found {found}, wanted {wanted}");
+    assert!((found - wanted).abs() < 1e-9, "found {found}, expected {wanted}");
 }
 
 /// The unpruned model has 16 of 20, the method loses 2 and gains 1, random loses 9 and gains 1.

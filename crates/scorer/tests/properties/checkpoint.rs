@@ -182,7 +182,7 @@ fn a_wrong_shape_is_told_with_both_shapes() {
         ("blocks.0.linear1.weight", &[8, 32][..], &[32, 8][..])
     );
     assert!(
-        error.to_string().contains("has shape [8, 32], wanted [32, 8]"),
+        error.to_string().contains("has shape [8, 32], expected [32, 8]"),
         "{error}"
     );
 }
@@ -273,7 +273,7 @@ fn a_scorer_for_other_tokens_is_refused_by_name() {
         }
     ));
     assert!(
-        error.to_string().contains("width 8 (llava-1.5), wanted 1280"),
+        error.to_string().contains("width 8 (llava-1.5), expected 1280"),
         "{error}"
     );
 }

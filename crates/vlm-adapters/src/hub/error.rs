@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum HubError {
     /// The text is neither a folder nor a model id.
     #[error(
-        "`{id}`: found neither a folder nor a model id, wanted an existing folder or `owner/name`; {remedy}"
+        "`{id}`: found neither a folder nor a model id, expected an existing folder or `owner/name`; {remedy}"
     )]
     Id {
         /// The identifier that was asked for.
@@ -18,7 +18,7 @@ pub enum HubError {
     },
 
     /// The hub knows no such model, revision or file.
-    #[error("{url}: not found ({status}), wanted model `{id}` at revision `{revision}`; check both names")]
+    #[error("{url}: not found ({status}), expected model `{id}` at revision `{revision}`; check both names")]
     NotFound {
         /// The address.
         url: String,
@@ -32,7 +32,7 @@ pub enum HubError {
 
     /// The hub refuses: the model is gated or private, the token is wrong, or the model does not exist at all.
     #[error(
-        "{url}: not authorised ({status}), wanted access to model `{id}`; check its name, accept its terms on the hub, \
+        "{url}: not authorised ({status}), expected access to model `{id}`; check its name, accept its terms on the hub, \
          and put a token that may read it into HF_TOKEN"
     )]
     NotAuthorised {
@@ -61,7 +61,7 @@ pub enum HubError {
     },
 
     /// A downloaded file is not the one that the hub announced. It has been deleted.
-    #[error("{}: found {what} {found}, wanted {wanted}; try again, the damaged download is deleted", path.display())]
+    #[error("{}: found {what} {found}, expected {wanted}; try again, the damaged download is deleted", path.display())]
     Mismatch {
         /// The download.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum HubError {
     },
 
     /// The server's answer makes no sense.
-    #[error("{url}: found {found}, wanted {wanted}; check that HF_ENDPOINT is a model hub")]
+    #[error("{url}: found {found}, expected {wanted}; check that HF_ENDPOINT is a model hub")]
     Answer {
         /// The address.
         url: String,

@@ -7,6 +7,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 pub use error::HubError;
@@ -97,10 +98,24 @@ fn resolve(
     if options.offline || cached.as_ref().is_ok_and(|_| cache::is_commit(&options.revision)) {
         return cached;
     }
-    match download(&repo, needed, options, report) {
+    match guarded(options, || download(&repo, needed, options, report)) {
         Err(HubError::Network { .. }) if cached.is_ok() => cached,
         outcome => outcome,
     }
+}
+
+/// The HTTP library panics at a header without a colon; whoever answers so is no hub.
+fn guarded(
+    options: &HubOptions,
+    work: impl FnOnce() -> Result<PathBuf, HubError>,
+) -> Result<PathBuf, HubError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(HubError::Answer {
+            url: options.endpoint.clone(),
+            found: "an answer that is no HTTP".into(),
+            wanted: "the hub".into(),
+        })
+    })
 }
 
 fn download(

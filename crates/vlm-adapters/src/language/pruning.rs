@@ -47,7 +47,7 @@ impl Llama {
     ) -> Result<PrunedPass, VlmError> {
         if let Some(index) = spliced.padded_on_the_right() {
             let problem =
-                "found padding on the right, wanted it on the left; splice with Padding::Left".into();
+                "found padding on the right, expected it on the left; splice with Padding::Left".into();
             return Err(VlmError::Prompt { index, problem });
         }
         let mut stream = Stream::new(spliced);

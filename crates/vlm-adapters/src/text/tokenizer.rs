@@ -36,6 +36,9 @@ impl TextTokenizer {
         let bytes =
             std::fs::read(path).map_err(|source| LoadError::read(path, "a tokenizer", REMEDY, source))?;
         LoadError::check_pointer(path, &bytes, "a tokenizer")?;
+        // The library panics where JSON ends or breaks within the decoder.
+        serde_json::from_slice::<Value>(&bytes)
+            .map_err(|error| failure(path, error.into(), "a tokenizer.json"))?;
         let mut inner =
             Tokenizer::from_bytes(&bytes).map_err(|error| failure(path, error, "a tokenizer.json"))?;
         inner.with_padding(None);
