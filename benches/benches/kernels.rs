@@ -129,10 +129,7 @@ fn attention(c: &mut Criterion, shape: [usize; 4], causal: bool) {
     let [b, n, h, d] = shape;
     let kind = if causal { "causal attention" } else { "attention" };
     let mut group = c.benchmark_group(format!("{kind}/{b}x{n}x{h}x{d}"));
-    let options = AttentionOptions {
-        causal,
-        ..Default::default()
-    };
+    let options = AttentionOptions::default().with_causal(causal);
     passes(&mut group, "fused", shape, |x: Tensor<4>| {
         kernels::attention(x.clone(), x.clone(), x, &options)
     });

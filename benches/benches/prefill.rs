@@ -1,4 +1,4 @@
-//! What pruning buys in a vision-language model: prefill against the number of kept visual tokens.
+//! The gain of pruning in a vision-language model: prefill against the number of kept visual tokens.
 //!
 //! Random weights at a quarter of LLaVA-1.5's width and depth; the vision tower has its published width and two layers.
 
@@ -56,7 +56,7 @@ fn visual(d_model: usize, kept: usize) -> VisualInput {
 fn prompt(model: &LlavaModel) -> Vec<u32> {
     let text = |i: usize| 1 + (i * 37 % 1000) as u32;
     let mut ids: Vec<u32> = (0..N_TEXT).map(text).collect();
-    ids.insert(4, model.image_token_id());
+    ids.insert(4, model.reader().image_token_id);
     ids
 }
 
@@ -71,10 +71,7 @@ fn prefill(criterion: &mut Criterion) {
     for kept in KEPT {
         let visual = visual(d_model, kept);
         for (name, max_new_tokens) in [("first-token", 1), ("16-tokens", 16)] {
-            let options = GenerateOptions {
-                max_new_tokens,
-                ..Default::default()
-            };
+            let options = GenerateOptions::default().with_max_new_tokens(max_new_tokens);
             let prompts = [prompt.clone()];
             group.bench_with_input(BenchmarkId::new(name, kept), &visual, |b, visual| {
                 b.iter(|| black_box(model.reader().generate(&prompts, Some(visual), &options)))

@@ -1,4 +1,4 @@
-//! What an answer consists of, stage by stage, in the three families: the small models' sizes with random weights, one
+//! The time of an answer, stage by stage, in the three families: the small models' sizes with random weights, one
 //! picture of the small world.
 //!
 //! Names are `family/stage`, with the number of kept tokens where it matters. The LLaVA-1.5 member has 144 tokens, the
@@ -48,10 +48,7 @@ fn prepared<'p>(
 
 /// Seconds until the first new token, and for those after it.
 fn answer(vlm: &dyn Vlm, prompt: &[u32], images: &PreparedImages<'_>, more: usize) -> [Duration; 2] {
-    let options = GenerateOptions {
-        max_new_tokens: 1 + more,
-        ..GenerateOptions::default()
-    };
+    let options = GenerateOptions::default().with_max_new_tokens(1 + more);
     let start = Instant::now();
     let mut read = Duration::ZERO;
     let mut on_prefill = || read = start.elapsed();

@@ -20,7 +20,7 @@ fn model() -> LlavaModel {
     let recipe = PretrainConfig::of(Family::Llava15);
     match untrained(&recipe, &WorldConfig::default(), &Device::flex()) {
         Ok(Pretrained::Llava(model, _)) => model,
-        other => panic!("wanted a LLaVA-1.5, found {other:?}"),
+        other => panic!("expected a LLaVA-1.5, found {other:?}"),
     }
 }
 
@@ -57,7 +57,7 @@ fn steps(criterion: &mut Criterion) {
     let model = model();
     let pixels = Tensor::random([IMAGES, 3, 168, 168], Distribution::Normal(0.0, 1.0), &device);
     let tokens = model.tokens(pixels.clone());
-    let batch = conversation(model.image_token_id());
+    let batch = conversation(model.reader().image_token_id);
     let Ok(one) = rayon_pool() else { return };
     let mut group = criterion.benchmark_group("train_step_8_images");
     group.sample_size(10).measurement_time(Duration::from_secs(5));

@@ -12,12 +12,12 @@ pub fn feature(device: &str) -> anyhow::Result<Option<&'static str>> {
         "cuda" => Some("cuda"),
         "cuda-cpp" => Some("cuda-cpp"),
         _ => bail!(
-            "device: found `{device}`, wanted cpu, wgpu, vulkan, cuda or cuda-cpp (with an index as in cuda:1)"
+            "device: found `{device}`, expected cpu, wgpu, vulkan, cuda or cuda-cpp (with an index as in cuda:1)"
         ),
     })
 }
 
-/// What the program that was built for it calls the device: kernels in CUDA C++ run on the same one.
+/// The name of the device in the program that was built for it: kernels in CUDA C++ run on the same one.
 pub fn name(device: &str) -> String {
     device.replacen("cuda-cpp", "cuda", 1)
 }

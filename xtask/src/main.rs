@@ -4,6 +4,7 @@
 mod check;
 mod deny;
 mod device;
+mod narrow;
 mod package;
 mod run;
 mod test;
@@ -32,17 +33,24 @@ enum Task {
     Deny,
     /// Run the tests: all of them on the CPU, or every operator, leaf and backbone on a GPU against the CPU.
     Test(test::TestFlags),
+    /// Run one test program as on a narrower processor; `cargo xtask test --narrow` has cargo call this.
+    #[command(hide = true)]
+    Narrowed(narrow::NarrowedFlags),
     /// Train and compare on the three small models (or your own): the papers' three tables in small, reports, plots, pictures.
     Repro(run::ReproFlags),
     /// Train one of the three small models from scratch and write it under `assets/`.
     Mini(run::MiniFlags),
     /// Run the criterion benches.
     Bench(run::BenchFlags),
+    /// Read mutated files of every kind for a while, and report what panics, hangs or takes too much memory.
+    Fuzz(run::FuzzFlags),
+    /// Answer and train for a long time, and write down the memory that is held.
+    Soak(run::SoakFlags),
 }
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -50,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> anyhow::Result<ExitCode> {
     let shell = xshell::Shell::new()?;
     shell.change_dir(run::workspace_root()?);
     match Flags::parse().task {
@@ -59,8 +67,12 @@ fn run() -> anyhow::Result<()> {
         Task::Package => package::run(&shell),
         Task::Deny => deny::run(&shell),
         Task::Test(flags) => flags.run(&shell),
+        Task::Narrowed(flags) => return flags.run(),
         Task::Repro(flags) => flags.run(&shell),
         Task::Mini(flags) => flags.run(&shell),
         Task::Bench(flags) => flags.run(&shell),
-    }
+        Task::Fuzz(flags) => flags.run(&shell),
+        Task::Soak(flags) => flags.run(&shell),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

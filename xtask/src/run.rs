@@ -23,7 +23,7 @@ pub struct ReproFlags {
     /// The same as --plan quick: one training seed, few updates and questions; a sign, not a result.
     #[arg(long, conflicts_with = "plan")]
     quick: bool,
-    /// How much is trained and asked: quick (minutes), default (below an hour), full (a night), or a TOML file with counts that
+    /// The amount of training and of questions: quick (minutes), default (below an hour), full (a night), or a TOML file with counts that
     /// replace those of the default.
     #[arg(long, value_name = "NAME|TOML")]
     plan: Option<String>,
@@ -33,7 +33,7 @@ pub struct ReproFlags {
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the report and everything behind it goes; an interrupted run there is resumed [default: runs/repro in the
+    /// The folder of the report and everything behind it; an interrupted run there is resumed [default: runs/repro in the
     /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -88,11 +88,11 @@ pub struct MiniFlags {
     /// cpu, wgpu, vulkan, cuda or cuda-cpp.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Where checkpoints of the training go; an interrupted run there is resumed [default: runs/mini-MODEL in the
+    /// The folder of the training's checkpoints; an interrupted run there is resumed [default: runs/mini-MODEL in the
     /// workspace].
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Where the finished model is written [default: assets/mini-MODEL in the workspace].
+    /// The folder of the finished model [default: assets/mini-MODEL in the workspace].
     #[arg(long)]
     assets: Option<PathBuf>,
     /// Further flags for `diffprune mini train`; paths in them count from the workspace.
@@ -139,6 +139,75 @@ impl BenchFlags {
     }
 }
 
+/// `cargo xtask fuzz`.
+#[derive(Args)]
+pub struct FuzzFlags {
+    /// Seconds, shared evenly by the targets.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// One target alone.
+    #[arg(long)]
+    target: Option<String>,
+    /// Seed of the mutations.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl FuzzFlags {
+    /// Builds with the checks of a debug build, and mutates the stored inputs.
+    pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
+        let (seconds, seed) = (self.seconds.to_string(), self.seed.to_string());
+        let target: Vec<String> = self
+            .target
+            .into_iter()
+            .flat_map(|name| ["--target".into(), name])
+            .collect();
+        let packages = [
+            "--package",
+            "diffprune-fuzz-targets",
+            "--package",
+            "diffprune-one-build",
+        ];
+        cmd!(
+            shell,
+            "cargo run --quiet {packages...} --bin diffprune-fuzz -- --seconds {seconds} --seed {seed} {target...}"
+        )
+        .quiet()
+        .run()?;
+        Ok(())
+    }
+}
+
+/// `cargo xtask soak`.
+#[derive(Args)]
+pub struct SoakFlags {
+    /// Answers about pictures of different sides.
+    #[arg(long, default_value_t = 10_000)]
+    answers: usize,
+    /// Updates of a training.
+    #[arg(long, default_value_t = 2_000)]
+    updates: usize,
+    /// The table of memory [default: runs/soak.csv in the workspace].
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl SoakFlags {
+    /// Builds and runs.
+    pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
+        let (answers, updates) = (self.answers.to_string(), self.updates.to_string());
+        let out = resolved(shell, self.out.as_deref(), "runs/soak.csv")?;
+        let packages = ["--package", "diffprune-lab", "--package", "diffprune-one-build"];
+        cmd!(
+            shell,
+            "cargo run --quiet {packages...} --example soak -- {answers} {updates} {out}"
+        )
+        .quiet()
+        .run()?;
+        Ok(())
+    }
+}
+
 /// A path as the caller means it, from the caller's own folder; the default lies in the workspace.
 fn resolved(shell: &Shell, given: Option<&Path>, default: &str) -> anyhow::Result<PathBuf> {
     // The shell has a current folder of its own; that of the process is still the caller's.
@@ -155,12 +224,12 @@ fn path_or_name(text: &str) -> anyhow::Result<String> {
         return path
             .into_os_string()
             .into_string()
-            .map_err(|path| anyhow::anyhow!("{}: wanted a path in UTF-8", path.display()));
+            .map_err(|path| anyhow::anyhow!("{}: expected a path in UTF-8", path.display()));
     }
     Ok(text.to_string())
 }
 
-/// Where cargo builds when the shell runs it.
+/// The folder into which cargo builds when the shell runs it.
 fn target_folder(shell: &Shell) -> PathBuf {
     let named = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
         .into_iter()

@@ -4,6 +4,7 @@ use clap::Args;
 use xshell::{Shell, cmd};
 
 use crate::device;
+use crate::narrow::{self, Width};
 
 /// Flags of the tests.
 #[derive(Args)]
@@ -14,6 +15,12 @@ pub struct TestFlags {
     /// Type of the numbers on a GPU: f32, f16 or bf16.
     #[arg(long, default_value = "f32")]
     dtype: String,
+    /// Tests of these packages only, on the CPU [default: all].
+    #[arg(long, short)]
+    package: Vec<String>,
+    /// Take the paths of a processor without AVX-512 (avx2), or without AVX (sse); on the CPU of an x86-64.
+    #[arg(long)]
+    narrow: Option<Width>,
     /// Only checks whose names contain one of these words.
     #[arg(last = true)]
     filters: Vec<String>,
@@ -25,12 +32,26 @@ impl TestFlags {
         let Self {
             device,
             dtype,
+            package,
+            narrow,
             filters,
         } = &self;
         let Some(feature) = device::feature(device)? else {
-            cmd!(shell, "cargo test --workspace -- {filters...}").run()?;
+            let runner = narrow.map(narrow::runner).transpose()?;
+            let config = runner.iter().flat_map(|runner| ["--config", runner.as_str()]);
+            // Every selection has `diffprune-one-build` in it, so that Burn is not built again.
+            let packages = package.iter().flat_map(|name| ["--package", name.as_str()]);
+            let selection: Vec<&str> = match package.is_empty() {
+                true => vec!["--workspace"],
+                false => packages.chain(["--package", "diffprune-one-build"]).collect(),
+            };
+            cmd!(shell, "cargo test {config...} {selection...} -- {filters...}").run()?;
             return Ok(());
         };
+        anyhow::ensure!(
+            narrow.is_none() && package.is_empty(),
+            "found --narrow or --package with {device}, expected them with the device cpu"
+        );
         let _device = shell.push_env("DIFFPRUNE_TEST_DEVICE", device::name(device));
         let _dtype = shell.push_env("DIFFPRUNE_TEST_DTYPE", dtype);
         let folder = format!("target/{feature}");

@@ -24,7 +24,7 @@ pub struct Baseline {
     pub method: &'static str,
     /// The kind of encoder that this form of the method is for; `None` when it is the only form.
     pub encoder: Option<Encoder>,
-    /// What it keeps, in a few words.
+    /// A description of what it keeps, in a few words.
     pub about: &'static str,
     /// True when its choice depends on the seed, so that tables should average over several.
     pub seeded: bool,
@@ -32,42 +32,42 @@ pub struct Baseline {
     pub merges: bool,
     /// True when its choice depends on the question.
     pub text_aware: bool,
-    /// What a choice costs: N tokens of width d (D after the projector), K kept.
+    /// The cost of a choice: N tokens of width d (D after the projector), K kept.
     pub cost: &'static str,
-    /// Where it was published; `None` for the arms that use no method.
+    /// Its publication; `None` for the arms that use no method.
     pub paper: Option<Paper>,
-    /// Where the published code and the paper differ, and which of them this follows; `None` where no difference is
+    /// The difference between the published code and the paper, and which of them this follows; `None` where no difference is
     /// known, or there is one of them alone.
     pub differs: Option<Differs>,
     /// Makes one with its default settings.
     pub init: fn() -> Box<dyn Pruner>,
 }
 
-/// Where a method was published, and what this implementation was checked against.
+/// The publication of a method, and what this implementation was checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paper {
     /// Its number on arXiv.
     pub arxiv: &'static str,
-    /// Where it appeared.
+    /// The venue: conference and year, or `preprint`.
     pub venue: &'static str,
     /// Licence of the authors' code. Nothing of it is copied here; the note is for those who want to compare.
     pub licence: &'static str,
-    /// What this implementation was checked against.
+    /// The reference that this implementation was checked against.
     pub check: Check,
 }
 
-/// Where the published code of a method and its paper differ.
+/// A difference between the published code of a method and its paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Differs {
-    /// What the code does.
+    /// The behaviour of the code.
     pub reference: &'static str,
-    /// What the paper says; *not here* behind it when nothing follows it.
+    /// The rule of the paper; *not here* behind it when nothing follows it.
     pub corrected: &'static str,
     /// Which of the two the method follows.
     pub follows: Fidelity,
 }
 
-/// What an implementation was checked against.
+/// The reference that an implementation was checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
     /// Numbers that the authors' code made.
@@ -113,7 +113,7 @@ impl Baseline {
         }
     }
 
-    /// Whether this is the form of its method for such an encoder.
+    /// `true` if this is the form of its method for such an encoder.
     pub fn is_for(&self, encoder: Encoder) -> bool {
         self.encoder.is_none_or(|own| own == encoder)
     }
@@ -306,7 +306,7 @@ pub fn table() -> String {
     table
 }
 
-/// What code and paper do where they differ; bold what the method follows.
+/// The rules of code and paper where they differ; the one that the method follows in bold.
 fn fidelity(baseline: &Baseline) -> String {
     match (baseline.differs, baseline.paper) {
         (Some(differs), _) => {
@@ -321,7 +321,7 @@ fn fidelity(baseline: &Baseline) -> String {
     }
 }
 
-/// Where a method acts inside the language model, and what it sees there: for 192, 128 and 64 of 576 tokens in 32 layers.
+/// The layers at which a method acts inside the language model, and what it sees there: for 192, 128 and 64 of 576 tokens in 32 layers.
 fn inside(decoder: &dyn DecoderPruner) -> (String, String) {
     let stages = |budget| {
         decoder

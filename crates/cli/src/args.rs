@@ -2,12 +2,24 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands;
+use crate::{commands, print};
 
 /// Learned visual-token pruning for vision-language models: train a scorer, compare it, look at it.
 #[derive(Debug, Parser)]
 #[command(name = "diffprune", version, about, max_term_width = 110)]
 pub struct Cli {
+    /// No progress and no notes on standard error, errors alone; give -v for more instead.
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Messages"
+    )]
+    quiet: bool,
+    /// Say also what is read from where, and how long it took.
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +80,7 @@ enum Run {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
+        print::set_volume(self.quiet, self.verbose);
         match self.command {
             Command::Mini(Mini::Data(args)) => args.run(),
             Command::Mini(Mini::Train(args)) => args.run(),

@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use diffprune_eval::EvalError;
 use diffprune_lab::LabError;
+use diffprune_mini::MiniError;
+use diffprune_pilots::PilotError;
 
 use crate::print::Closed;
+use crate::signals;
 
 /// What shells and other programs take for a call that was wrong in itself.
 const USAGE: u8 = 2;
@@ -14,10 +18,26 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<Closed>() {
         return ExitCode::SUCCESS;
     }
+    if is_stop(error) {
+        eprintln!("{}\ngo on with: {}", one_line(error), signals::command_line());
+        return ExitCode::from(signals::exit_code());
+    }
     let remedy = error.downcast_ref().and_then(remedy);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
     eprintln!("error: {}{remedy}", one_line(error));
     ExitCode::FAILURE
+}
+
+/// True when a signal has ended the work, which has saved what it had.
+fn is_stop(error: &anyhow::Error) -> bool {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(error), _) => LabError::is_stop(error),
+        (_, Some(error)) => matches!(error, EvalError::Unfinished { .. }),
+        _ => {
+            matches!(error.downcast_ref(), Some(PilotError::Stopped))
+                || matches!(error.downcast_ref(), Some(MiniError::Stopped { .. }))
+        }
+    }
 }
 
 /// The command or flag that mends an error of the library.

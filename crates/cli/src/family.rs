@@ -14,38 +14,40 @@ const LLAVAS: &[Family] = &[Family::Llava15, Family::LlavaNext];
 const LLAVA: &[Family] = &[Family::Llava15];
 const NEXT: &[Family] = &[Family::LlavaNext];
 const QWEN: &[Family] = &[Family::Qwen25Vl];
+/// The heading of these options in the help.
+const FAMILY: &str = "One family of models";
 
 /// Options of one family of models; given to a model of another family, they are an error.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FamilyArgs {
     /// LLaVA-1.5: how a picture becomes square, pad-square (as the original evaluation) or center-crop (as the converted
     /// checkpoints' own settings) [default: pad-square].
-    #[arg(long, value_name = "MODE", value_parser = image_mode)]
+    #[arg(long, help_heading = FAMILY, value_name = "MODE", value_parser = image_mode)]
     image_mode: Option<ImageMode>,
     /// LLaVA: words around the question, hf (the checkpoint's chat template), vicuna-v1, vicuna-v1-human or mistral
     /// [default: hf].
-    #[arg(long, value_name = "STYLE", value_parser = prompt_style)]
+    #[arg(long, help_heading = FAMILY, value_name = "STYLE", value_parser = prompt_style)]
     prompt_style: Option<PromptStyle>,
     /// LLaVA-NeXT: which features are tokens, unpadded or all (576 for each view, as papers count) [default: unpadded].
-    #[arg(long, value_name = "WHICH", value_parser = next_tokens)]
+    #[arg(long, help_heading = FAMILY, value_name = "WHICH", value_parser = next_tokens)]
     next_tokens: Option<NextTokens>,
     /// LLaVA-NeXT: which newline vectors stand in the sequence, all, kept-rows or none [default: all].
-    #[arg(long, value_name = "WHICH", value_parser = newlines)]
+    #[arg(long, help_heading = FAMILY, value_name = "WHICH", value_parser = newlines)]
     newlines: Option<Newlines>,
     /// LLaVA-NeXT: the sequence of pruning papers, --next-tokens all --newlines none.
-    #[arg(long)]
+    #[arg(long, help_heading = FAMILY)]
     next_papers: bool,
     /// Qwen2.5-VL: where tokens are chosen, before-merger or after-merger [default: before-merger].
-    #[arg(long, value_name = "WHERE", value_parser = site)]
+    #[arg(long, help_heading = FAMILY, value_name = "WHERE", value_parser = site)]
     site: Option<PruningSite>,
     /// Qwen2.5-VL: fewest pixels of a resized picture [default: the checkpoint's].
-    #[arg(long, value_name = "N", value_parser = pixels)]
+    #[arg(long, help_heading = FAMILY, value_name = "N", value_parser = pixels)]
     min_pixels: Option<u64>,
     /// Qwen2.5-VL: most pixels of a resized picture [default: the checkpoint's].
-    #[arg(long, value_name = "N", value_parser = pixels)]
+    #[arg(long, help_heading = FAMILY, value_name = "N", value_parser = pixels)]
     max_pixels: Option<u64>,
     /// Qwen2.5-VL: centre pictures on a square of the mean colour first, so that all have the same number of tokens.
-    #[arg(long)]
+    #[arg(long, help_heading = FAMILY)]
     pad_square: bool,
 }
 
@@ -148,7 +150,7 @@ impl FamilyArgs {
 }
 
 fn parse<T: DeserializeOwned>(text: &str, wanted: &str) -> Result<T, String> {
-    let refuse = || format!("found `{text}`, wanted {wanted}");
+    let refuse = || format!("found `{text}`, expected {wanted}");
     if text.contains('_') {
         return Err(refuse());
     }
@@ -176,7 +178,7 @@ fn site(text: &str) -> Result<PruningSite, String> {
 }
 
 fn pixels(text: &str) -> Result<u64, String> {
-    let wanted = || format!("found `{text}`, wanted a number of pixels, 1 or more");
+    let wanted = || format!("found `{text}`, expected a number of pixels, 1 or more");
     text.parse().ok().filter(|&count| count > 0).ok_or_else(wanted)
 }
 
@@ -225,7 +227,7 @@ mod tests {
     fn other_words_are_refused_with_those_that_would_do() {
         assert_eq!(
             newlines("kept_rows").unwrap_err(),
-            "found `kept_rows`, wanted all, kept-rows or none"
+            "found `kept_rows`, expected all, kept-rows or none"
         );
         assert!(site("merger").is_err() && next_tokens("").is_err());
         for text in ["0", "-1", "a", "1.5"] {

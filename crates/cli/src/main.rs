@@ -11,6 +11,7 @@ mod model;
 mod picture;
 mod print;
 mod questions;
+mod signals;
 mod watch;
 
 use std::process::ExitCode;

@@ -9,10 +9,12 @@ use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_sett
 use diffprune::{Budget, LoadOptions};
 use diffprune_lab::{LoadedModel, WeightType, foreign_scorer, nearest};
 use diffprune_mini::{Family, model_name};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 
 use crate::device;
 use crate::family::FamilyArgs;
+use crate::print::{self, detail, tell};
+use crate::signals;
 
 /// The values of `--dtype`.
 pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
@@ -29,17 +31,17 @@ pub struct ModelArgs {
     /// Checkpoint in Hugging Face layout: a folder, a shipped small model (mini-llava-1.5, mini-llava-next,
     /// mini-qwen2.5-vl), or a name on the hub such as llava-hf/llava-1.5-7b-hf, which is fetched into the usual cache
     /// (HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured) [default: mini-llava-1.5].
-    #[arg(long, value_name = "DIR|NAME|ID")]
+    #[arg(long, value_name = "DIR|NAME|ID", help_heading = "Model")]
     pub model: Option<String>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help_heading = "Hardware")]
     pub device: String,
     /// Type that the weights are held in [default: f32 for the shipped small models, for all others that of their files].
     /// In 16 bit a 7B model takes 14 GB; a CPU computes f16 far faster than bf16.
-    #[arg(long, value_parser = weight_types(), value_name = "TYPE")]
+    #[arg(long, value_parser = weight_types(), value_name = "TYPE", help_heading = "Hardware")]
     pub dtype: Option<WeightType>,
     /// The same as --dtype f16.
-    #[arg(long, conflicts_with = "dtype")]
+    #[arg(long, conflicts_with = "dtype", help_heading = "Hardware")]
     pub half: bool,
     /// Options of one family.
     #[command(flatten)]
@@ -55,8 +57,16 @@ impl ModelArgs {
     /// Reads the model in a folder with these options.
     pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
         let device = device::parse(&self.device)?;
+        let start = std::time::Instant::now();
         let model = LoadedModel::load(dir, &device, self.options(dir)?)?;
         tell_notes();
+        detail!(
+            "{}: read as {} onto {} in {:.1} s",
+            dir.display(),
+            model.dtype,
+            self.device,
+            start.elapsed().as_secs_f64()
+        );
         Ok(model)
     }
 
@@ -112,14 +122,14 @@ impl ModelArgs {
 /// Tells what reading a checkpoint assumed or passed over.
 pub fn tell_notes() {
     for note in take_notes() {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
 }
 
 /// Tells what a method is given that it cannot use as it looks: a scorer of another family of models.
 pub fn tell_foreign(method: &str, family: Family) {
     if let Some(trained) = foreign_scorer(method, family) {
-        eprintln!("note: the scorer of {method} was trained on {trained}, and this model is a {family}");
+        tell!("note: the scorer of {method} was trained on {trained}, and this model is a {family}");
     }
 }
 
@@ -129,7 +139,7 @@ pub fn tell_idle(keep: Budget, total: usize) {
         && count >= total
         && total > 0
     {
-        eprintln!("note: --keep {count} keeps all of the {total} tokens");
+        tell!("note: --keep {count} keeps all of the {total} tokens");
     }
 }
 
@@ -139,10 +149,13 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
     if let Some(family) = small_model(model) {
         return shipped(family);
     }
-    let bar = ProgressBar::new(0);
+    let bar = print::bar(0);
     let style = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut watch = None;
     let mut show = |progress: Progress<'_>| {
+        // Without a handler a signal ends the download all the same, only without a word.
+        watch.get_or_insert_with(|| signals::at_once("download").ok());
         bar.set_message(progress.file.to_string());
         bar.set_length(progress.size);
         bar.set_position(progress.done);
@@ -156,10 +169,8 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
     let shipped = Family::ALL.map(model_name);
     let meant = nearest(model, shipped.iter().map(String::as_str)).filter(|_| !model.contains('/'));
     dir.with_context(|| match meant {
-        Some(name) => format!("model {model}: wanted a folder or a name on the hub, or was `{name}` meant?"),
-        None => format!(
-            "model {model}: wanted a folder or a name on the hub; train the small one with `cargo xtask mini`"
-        ),
+        Some(name) => format!("model {model}: did you mean `{name}`?"),
+        None => format!("model {model}"),
     })
 }
 

@@ -35,13 +35,21 @@ impl QuestionArgs {
     }
 }
 
+/// A count that is not nothing.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("expected a count of at least 1, found `{text}`")),
+    }
+}
+
 /// The benchmark of that name, as its folder may have it.
 pub fn benchmark(name: &str) -> Result<Benchmark, String> {
     let plain = name.trim().to_lowercase().replace('-', "_");
     let mut all = Benchmark::ALL.into_iter();
     all.find(|benchmark| benchmark.name() == plain).ok_or_else(|| {
         let names = Benchmark::ALL.map(Benchmark::name);
-        format!("found `{name}`, wanted one of {}", names.join(", "))
+        format!("found `{name}`, expected one of {}", names.join(", "))
     })
 }
 

@@ -1,10 +1,11 @@
-//! What must hold for every denoiser.
+//! Properties of every denoiser.
 
 use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Distribution, Tensor};
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 
 /// Burn's random numbers come from one generator per process: one test draws at a time.
@@ -37,7 +38,7 @@ fn replace_token(x: Tensor<3>, j: usize) -> Tensor<3> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(cases(24)))]
 
     #[test]
     fn diagonal_attention_never_mixes_tokens(

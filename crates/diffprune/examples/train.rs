@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [model, captions, out] = arguments.as_slice() else {
         return Err(
-            "wanted three arguments: the model, the folder with captions.jsonl, the folder of the run".into(),
+            "expected three arguments: the model, the folder with captions.jsonl, the folder of the run"
+                .into(),
         );
     };
     let vlm = load_vlm(model, &Device::flex(), LoadOptions::default())?;

@@ -58,7 +58,7 @@ impl Vit {
     }
 }
 
-/// What the gate's training changes; of it only the scorer is needed afterwards.
+/// The modules that the gate's training changes; only the scorer is needed afterwards.
 #[derive(Module, Debug)]
 struct Gate {
     scorer: Scorer,
@@ -71,7 +71,7 @@ struct Batch {
     patches: Tensor<3>,
     /// `[b]`
     classes: Tensor<1, Int>,
-    /// Where each sign is.
+    /// The place of each sign.
     places: Vec<usize>,
 }
 

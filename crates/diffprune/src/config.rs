@@ -1,4 +1,4 @@
-//! What DiffPrune is made of, as a configuration.
+//! The parts of DiffPrune, as a configuration.
 
 use burn::tensor::Device;
 use diffprune_denoiser::{Denoiser, DenoiserAttention, DenoiserConfig};

@@ -11,7 +11,7 @@ use crate::{ConfigError, DiffPruneConfig};
 pub struct Variant {
     /// Its name in tables and on the command line.
     pub name: &'static str,
-    /// What is changed.
+    /// The change, in words.
     pub about: &'static str,
     change: fn(&mut DiffPruneConfig, usize),
 }

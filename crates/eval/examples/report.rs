@@ -35,10 +35,8 @@ fn main() -> Result<(), EvalError> {
         title: "A simulated comparison".into(),
         ..Meta::default()
     };
-    let options = ReportOptions {
-        cost: ModelShape::preset("llava-1.5-7b").map(CostOptions::new),
-        ..ReportOptions::default()
-    };
+    let options =
+        ReportOptions::default().with_cost(ModelShape::preset("llava-1.5-7b").map(CostOptions::new));
     let report = Report::from_records(&records, meta, &options)?;
     print!("{}", report.to_text());
     if let Some(folder) = std::env::args().nth(1).map(PathBuf::from) {

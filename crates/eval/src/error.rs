@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune_files::LockError;
 use diffprune_vlm::VlmError;
 use diffprune_vlm_adapters::{LoadError, is_lfs_pointer};
 
@@ -14,7 +15,7 @@ pub enum EvalError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The system's reason.
         #[source]
@@ -24,7 +25,7 @@ pub enum EvalError {
     /// None of the files that a benchmark may consist of is there.
     #[error("{}: found none of {wanted}; point to the folder with the official files", root.display())]
     NoFiles {
-        /// Where was looked.
+        /// The folder that was searched.
         root: PathBuf,
         /// The files that would do.
         wanted: String,
@@ -32,7 +33,7 @@ pub enum EvalError {
 
     /// There are parquet copies in place of the files that a benchmark may consist of.
     #[error(
-        "{}: found parquet copies ({}), wanted the official files; write them with `diffprune unpack {benchmark} --from {} \
+        "{}: found parquet copies ({}), expected the official files; write them with `diffprune unpack {benchmark} --from {} \
          --out DIR`",
         root.display(),
         file.display(),
@@ -41,27 +42,27 @@ pub enum EvalError {
     ParquetCopies {
         /// The benchmark.
         benchmark: crate::data::Benchmark,
-        /// Where was looked.
+        /// The folder that was searched.
         root: PathBuf,
         /// One of the copies.
         file: PathBuf,
     },
 
     /// A line of a data file cannot be used.
-    #[error("{}:{line}: found {found}, wanted {wanted}; restore the published file", path.display())]
+    #[error("{}:{line}: found {found}, expected {wanted}; restore the published file", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// Line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The content found.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
     },
 
     /// Two questions share one id.
-    #[error("{}:{line}: found id `{id}` again (first in line {first}), wanted unique ids; remove one", path.display())]
+    #[error("{}:{line}: found id `{id}` again (first in line {first}), expected unique ids; remove one", path.display())]
     DuplicateId {
         /// The file.
         path: PathBuf,
@@ -98,7 +99,7 @@ pub enum EvalError {
     },
 
     /// A file of records belongs to another run.
-    #[error("{}: found records of run `{found}`, wanted `{wanted}`; remove the file or choose another folder", path.display())]
+    #[error("{}: found records of run `{found}`, expected `{wanted}`; remove the file or choose another folder", path.display())]
     OtherRun {
         /// The record file.
         path: PathBuf,
@@ -108,14 +109,40 @@ pub enum EvalError {
         wanted: String,
     },
 
+    /// A run was asked to stop.
+    #[error("{}: stopped with {answered} of {of} answers, which are saved; the same call goes on there", records.display())]
+    Stopped {
+        /// The record file.
+        records: PathBuf,
+        /// Answers that it holds.
+        answered: usize,
+        /// Answers of the whole run.
+        of: usize,
+    },
+
+    /// Unpacking was asked to stop.
+    #[error("{}: stopped after {done} of {of} rows; the same call writes what is missing", folder.display())]
+    Unfinished {
+        /// The folder of the files.
+        folder: PathBuf,
+        /// Rows that were read.
+        done: usize,
+        /// Rows of all files.
+        of: usize,
+    },
+
+    /// Another process works in the folder of a run.
+    #[error(transparent)]
+    Lock(LockError),
+
     /// Two questions, arms or seeds cannot be told apart, or something is absent that the run needs.
-    #[error("{subject}: found {found}, wanted {wanted}")]
+    #[error("{subject}: found {found}, expected {wanted}")]
     Setup {
-        /// What is wrong.
+        /// The subject of the error.
         subject: String,
-        /// What was given.
+        /// The value given.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
     },
 
@@ -162,6 +189,15 @@ impl EvalError {
             line,
             found: found.into(),
             wanted: wanted.into(),
+        }
+    }
+}
+
+impl From<LockError> for EvalError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { folder, source } => Self::io(&folder, "write in the folder", source),
+            held => Self::Lock(held),
         }
     }
 }

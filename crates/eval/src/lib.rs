@@ -21,6 +21,11 @@ pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
     Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
 };
+#[cfg(feature = "parquet")]
+pub use data::{
+    AddRow, JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet,
+    unpack_parquet,
+};
 pub use data::{
     AnswerFile, AnsweredQuestions, Benchmark, BenchmarkFiles, BenchmarkSpec, Caption, Captions,
     CustomBenchmark, Difference, FileEntry, GqaDetails, GqaShare, ImageNet, ImageNetSample, InlineImage,
@@ -30,10 +35,7 @@ pub use data::{
     mme_results, mme_text, pope_label, pope_label_lmms, read_captions, scienceqa_correct_lmms,
     scienceqa_letter, score, seed_letter_lmms, seed_upload, vizwiz_upload, vqav2_upload, vqav2_upload_ids,
 };
-#[cfg(feature = "parquet")]
-pub use data::{
-    JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet, unpack_parquet,
-};
+pub use diffprune_files::{FolderLock, LockError, Stop};
 pub use error::EvalError;
 pub use evidence::{
     ClaimVerdict, Claims, Estimand, Ledger, Number, PaperClaim, Published, PublishedCell, Reading, Role,
@@ -44,7 +46,7 @@ pub use page::{Block, Page, Section, Sheet};
 pub use report::{
     Absent, Apart, Claim, Contradiction, CostOptions, Counted, EvidenceOptions, Figure, Figures, Format,
     Given, Meta, Metric, PairedTest, Plot, PromptRule, PromptRules, Report, ReportOptions, Row, RunTiming,
-    SameResult, Source, Table, TableId, forest, heat_map,
+    SameResult, Source, Table, TableId, forest, heat_colour, heat_map, merged_map,
 };
 pub use run::{
     Annotations, Arm, ArmInput, ArmTimes, Record, RecordFile, Replica, Run, RunOptions, RunTimes, Truth,

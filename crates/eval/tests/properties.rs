@@ -20,13 +20,13 @@ mod resume;
 mod statistics;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use by_name::ByName;
 use diffprune_baselines::{ClsAttention, OracleDrop, OracleKeep, Random, UniformGrid};
 use diffprune_eval::{
-    Arm, Benchmark, Bootstrap, EvalError, Meta, Question, ReadOptions, Record, RecordFile, Reference, Report,
+    Arm, Benchmark, Bootstrap, EvalError, Meta, Question, Record, RecordFile, Reference, Report,
     ReportOptions, Run, RunOptions, Verdict,
 };
 use diffprune_pruner::{Budget, Grid, Layout, Observed, Signals};
@@ -305,14 +305,12 @@ fn relevance(image: &Path, layout: &Layout) -> Option<Vec<f32>> {
 }
 
 fn options(threads: usize) -> RunOptions {
-    RunOptions {
-        threads,
-        images_per_batch: 3,
-        prompts_per_batch: 4,
-        strict: true,
-        fingerprint: "test".into(),
-        ..RunOptions::default()
-    }
+    RunOptions::default()
+        .with_threads(threads)
+        .with_images_per_batch(3)
+        .with_prompts_per_batch(4)
+        .with_strict(true)
+        .with_fingerprint("test")
 }
 
 fn execute(questions: &[Question], threads: usize, file: &Path) -> Result<Vec<Record>, EvalError> {
@@ -328,14 +326,8 @@ fn execute(questions: &[Question], threads: usize, file: &Path) -> Result<Vec<Re
 }
 
 fn report(records: &[Record]) -> Report {
-    let bootstrap = Bootstrap {
-        resamples: 200,
-        ..Bootstrap::default()
-    };
-    let options = ReportOptions {
-        bootstrap,
-        ..ReportOptions::default()
-    };
+    let bootstrap = Bootstrap::new(200, 0);
+    let options = ReportOptions::default().with_bootstrap(bootstrap);
     Report::from_records(records, Meta::default(), &options).unwrap()
 }
 
@@ -582,236 +574,4 @@ fn pages_are_written_whole_and_read_back() {
         report.write(&folder.path().join("plain")),
         Err(EvalError::Io { .. })
     ));
-}
-
-// Readers.
-
-fn stored(name: &str) -> PathBuf {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../fixtures/eval/datasets"
-    ))
-    .join(name)
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &target)
-        } else {
-            fs::write(target, fs::read(path).unwrap()).unwrap()
-        }
-    }
-}
-
-/// The files that each reader reads.
-const FILES: [(Benchmark, &[&str]); 3] = [
-    (
-        Benchmark::Gqa,
-        &[
-            "llava_gqa_testdev_balanced.jsonl",
-            "data/questions1.2/testdev_balanced_questions.json",
-        ],
-    ),
-    (
-        Benchmark::Pope,
-        &["llava_pope_test.jsonl", "coco/coco_pope_popular.json"],
-    ),
-    (
-        Benchmark::TextVqa,
-        &[
-            "llava_textvqa_val_v051_ocr.jsonl",
-            "TextVQA_0.5.1_val.json",
-            "TextVQA_Rosetta_OCR_v0.2_val.json",
-        ],
-    ),
-];
-
-/// A benchmark copied to a folder of its own, with one file changed.
-struct Copy {
-    benchmark: Benchmark,
-    folder: tempfile::TempDir,
-}
-
-impl Copy {
-    fn new(benchmark: Benchmark) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        copy_tree(&stored(benchmark.name()), folder.path());
-        Self { benchmark, folder }
-    }
-
-    fn change(&self, file: &str, change: impl Fn(String) -> String) {
-        let path = self.folder.path().join(file);
-        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
-    }
-
-    fn read(&self) -> Result<Vec<Question>, EvalError> {
-        self.benchmark.read(self.folder.path(), &ReadOptions::default())
-    }
-
-    fn texts(&self) -> Vec<String> {
-        self.read()
-            .unwrap()
-            .into_iter()
-            .map(|question| question.id + &question.text)
-            .collect()
-    }
-}
-
-#[test]
-fn byte_order_marks_and_carriage_returns_change_nothing() {
-    for (benchmark, files) in FILES {
-        let copy = Copy::new(benchmark);
-        let before = copy.texts();
-        for file in files {
-            copy.change(file, |text| format!("\u{feff}{}", text.replace('\n', "\r\n")));
-        }
-        assert_eq!(copy.texts(), before, "{benchmark}");
-    }
-}
-
-#[test]
-fn truncated_files_are_errors_that_name_file_and_line() {
-    for (benchmark, files) in FILES {
-        for file in files {
-            for part in 1..20 {
-                let copy = Copy::new(benchmark);
-                let bare = file.contains("OCR");
-                if bare {
-                    fs::remove_file(copy.folder.path().join("llava_textvqa_val_v051_ocr.jsonl")).unwrap();
-                }
-                let cut = |text: String| {
-                    text.chars()
-                        .take(text.chars().count() * part / 20)
-                        .collect::<String>()
-                };
-                copy.change(file, cut);
-                let name = Path::new(file).file_name().unwrap().to_str().unwrap();
-                match copy.read() {
-                    Err(error) => {
-                        let text = error.to_string();
-                        let named = text.contains(&format!("{name}:"))
-                            || matches!(error, EvalError::Unmatched { .. });
-                        assert!(named, "{file} {part}/20: {text}");
-                    }
-                    Ok(questions) => {
-                        let whole = file.ends_with(".jsonl") || file.contains("coco");
-                        assert!(whole, "{file} {part}/20 gave {} questions", questions.len());
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn missing_pictures_are_named() {
-    for (benchmark, images) in [
-        (Benchmark::Gqa, "data/images"),
-        (Benchmark::Pope, "val2014"),
-        (Benchmark::TextVqa, "train_images"),
-    ] {
-        let copy = Copy::new(benchmark);
-        let first = fs::read_dir(copy.folder.path().join(images))
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let as_png = first.with_extension("png");
-        fs::rename(&first, &as_png).unwrap();
-        assert!(copy.read().is_ok(), "another ending will do");
-        fs::remove_file(&as_png).unwrap();
-        let error = copy.read().unwrap_err();
-        assert!(
-            matches!(error, EvalError::MissingImage { line: 1.., .. }),
-            "{error}"
-        );
-        assert!(
-            error
-                .to_string()
-                .contains(first.file_stem().unwrap().to_str().unwrap()),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-fn duplicate_ids_are_named() {
-    for (benchmark, file) in [
-        (Benchmark::Gqa, "llava_gqa_testdev_balanced.jsonl"),
-        (Benchmark::Pope, "coco/coco_pope_random.json"),
-    ] {
-        let copy = Copy::new(benchmark);
-        copy.change(file, |text| {
-            let first = text.lines().next().unwrap().to_string();
-            format!("{first}\n{text}")
-        });
-        if benchmark == Benchmark::Pope {
-            fs::remove_file(copy.folder.path().join("llava_pope_test.jsonl")).unwrap();
-        }
-        let error = copy.read().unwrap_err();
-        assert!(
-            matches!(
-                error,
-                EvalError::DuplicateId {
-                    line: 2,
-                    first: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
-    let copy = Copy::new(Benchmark::TextVqa);
-    copy.change("TextVQA_0.5.1_val.json", |text| {
-        let mut document: Value = serde_json::from_str(&text).unwrap();
-        document["data"][1]["question_id"] = document["data"][0]["question_id"].clone();
-        serde_json::to_string_pretty(&document).unwrap()
-    });
-    assert!(matches!(copy.read(), Err(EvalError::DuplicateId { .. })));
-}
-
-#[test]
-fn wrong_fields_are_named() {
-    let copy = Copy::new(Benchmark::Pope);
-    copy.change("coco/coco_pope_random.json", |text| {
-        text.replacen("\"label\": \"no\"", "\"label\": \"maybe\"", 1)
-    });
-    assert!(copy.read().unwrap_err().to_string().contains("maybe"));
-    let copy = Copy::new(Benchmark::Pope);
-    copy.change("llava_pope_test.jsonl", |text| {
-        text.replacen("\"text\"", "\"words\"", 1)
-    });
-    let error = copy.read().unwrap_err().to_string();
-    assert!(
-        error.contains("llava_pope_test.jsonl:1:") && error.contains("text"),
-        "{error}"
-    );
-    let copy = Copy::new(Benchmark::Gqa);
-    copy.change("llava_gqa_testdev_balanced.jsonl", |text| {
-        let (first, rest) = text.split_once('\n').unwrap();
-        let mut row: Value = serde_json::from_str(first).unwrap();
-        row["question_id"] = "no such question".into();
-        format!("{row}\n{rest}")
-    });
-    assert!(matches!(copy.read(), Err(EvalError::Unmatched { line: 1, .. })));
-    let copy = Copy::new(Benchmark::TextVqa);
-    copy.change("TextVQA_0.5.1_val.json", |text| {
-        let mut document: Value = serde_json::from_str(&text).unwrap();
-        document["data"][0]["answers"]
-            .as_array_mut()
-            .unwrap()
-            .push("an eleventh".into());
-        document.to_string()
-    });
-    assert!(copy.read().unwrap_err().to_string().contains("11 answers"));
-    let empty = tempfile::tempdir().unwrap();
-    for benchmark in Benchmark::ALL {
-        let error = benchmark.read(empty.path(), &ReadOptions::default()).unwrap_err();
-        assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
-    }
 }

@@ -15,14 +15,14 @@ pub enum WriteError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// There is something that is no regular file, and would be lost.
     Special {
         /// Its path.
         path: PathBuf,
-        /// What it is.
+        /// A description of it.
         found: &'static str,
     },
 }

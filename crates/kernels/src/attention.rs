@@ -8,8 +8,9 @@ use burn::tensor::{Bool, Tensor};
 use crate::fused::{self, AttentionForm, FusedOps};
 use crate::reference;
 
-/// What [`attention`] and [`attention_rows`] may see, and how scores are scaled.
+/// Options of [`attention`] and [`attention_rows`]: which keys are visible, and the scale of the scores.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct AttentionOptions {
     /// Factor of the scores; `None` stands for `head_dim^-0.5`.
     pub scale: Option<f64>,
@@ -23,6 +24,24 @@ impl AttentionOptions {
     /// The factor of the scores for heads of this width.
     pub(crate) fn scale_for(&self, head_dim: usize) -> f64 {
         self.scale.unwrap_or_else(|| (head_dim as f64).powf(-0.5))
+    }
+
+    /// The same with this factor of the scores.
+    pub fn with_scale(mut self, scale: impl Into<Option<f64>>) -> Self {
+        self.scale = scale.into();
+        self
+    }
+
+    /// The same; `true` lets a query see no key after its own place.
+    pub fn with_causal(mut self, causal: bool) -> Self {
+        self.causal = causal;
+        self
+    }
+
+    /// The same with these keys attended only, `[b, m]`.
+    pub fn with_key_mask(mut self, key_mask: impl Into<Option<Tensor<2, Bool>>>) -> Self {
+        self.key_mask = key_mask.into();
+        self
     }
 }
 

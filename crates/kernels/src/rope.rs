@@ -36,7 +36,7 @@ pub fn rope_halves(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
     reference::rope_halves(x, cos, sin)
 }
 
-/// Whether the fused form takes `table` for `x`.
+/// `true` if the fused form takes `table` for `x`.
 #[cfg(feature = "fused")]
 fn turns(table: &Tensor<3>, x: &Tensor<4>) -> bool {
     let ([batch, n, _, d], [rows, m, half]) = (x.dims(), table.dims());

@@ -303,11 +303,10 @@ impl Case {
                 .collect();
             Tensor::<2, Bool>::from_data(TensorData::new(mask, [batch, m]), &Device::flex())
         });
-        AttentionOptions {
-            scale: self.scale,
-            causal: self.causal,
-            key_mask,
-        }
+        AttentionOptions::default()
+            .with_scale(self.scale)
+            .with_causal(self.causal)
+            .with_key_mask(key_mask)
     }
 
     fn check(&self) {
@@ -428,10 +427,7 @@ fn queries_that_see_nothing_give_zeros_and_pass_no_gradient() {
         TensorData::new(mask.to_vec(), [2, 4]),
         &Device::flex(),
     ));
-    let options = AttentionOptions {
-        key_mask,
-        ..Default::default()
-    };
+    let options = AttentionOptions::default().with_key_mask(key_mask);
     for attention in [kernels::attention, reference::attention] {
         let y = attention(q.clone(), k.clone(), v.clone(), &options);
         let grads = y.clone().sum().backward();

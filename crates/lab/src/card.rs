@@ -120,10 +120,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
         resamples: None,
     };
     let answers = comparison.answer(&records, observer)?;
-    let options = ReportOptions {
-        order: names.to_vec(),
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default().with_order(names.to_vec());
     // The card has numbers only: no cost, no circumstances.
     let report = Report::from_records(&answers.records, Meta::default(), &options)?;
     report.write(out)?;

@@ -86,7 +86,7 @@ pub struct Heading {
     pub title: String,
     /// Model, data and position rule in a few sentences; printed under every table.
     pub note: String,
-    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    /// Notes that a reader needs before the numbers, a sentence each; printed once, above the tables.
     pub notes: Vec<String>,
     /// The record file, from the folder of the report.
     pub records: String,
@@ -109,8 +109,8 @@ impl Comparison<'_> {
     /// share the work; the order of the records does not depend on them.
     ///
     /// # Errors
-    /// When the record file is that of another run, the arms cannot be told apart, an arm fails on every question, or the
-    /// disk refuses. The records written until then stay.
+    /// When the record file is that of another run, the arms cannot be told apart, an arm fails on every question, the
+    /// observer asks to stop, another process works in the folder, or the disk refuses. The records written until then stay.
     pub fn answer(&self, records: &Path, observer: &dyn Observer) -> Result<Answers, LabError> {
         let times = RunTimes::default();
         let run = Run {
@@ -121,11 +121,11 @@ impl Comparison<'_> {
                 .truth
                 .as_ref()
                 .map(|truth| truth.as_ref() as &dyn Annotations),
-            options: RunOptions {
-                times: Some(times.clone()),
-                progress: observer.shows_answers(),
-                ..self.run_options()
-            },
+            options: self
+                .run_options()
+                .with_times(times.clone())
+                .with_progress(observer.shows_answers())
+                .with_stop(observer.stop()),
         };
         let vlm = self.model.vlm.as_ref();
         let path = records;
@@ -155,13 +155,11 @@ impl Comparison<'_> {
     /// # Errors
     /// When the records do not belong together, or a prompt cannot be built.
     pub fn report(&self, records: &[Record], heading: &Heading) -> Result<Report, LabError> {
-        let mut options = ReportOptions {
-            order: self.names.clone(),
-            cost: self.cost()?,
-            prompt_rules: PromptRules::of(&self.questions, &self.run.protocols),
-            absent: self.absent.clone(),
-            ..ReportOptions::default()
-        };
+        let mut options = ReportOptions::default()
+            .with_order(self.names.clone())
+            .with_cost(self.cost()?)
+            .with_prompt_rules(PromptRules::of(&self.questions, &self.run.protocols))
+            .with_absent(self.absent.clone());
         options.bootstrap.seed = self.seed;
         if let Some(resamples) = self.resamples {
             options.bootstrap.resamples = resamples;
@@ -231,14 +229,12 @@ impl Comparison<'_> {
     fn run_options(&self) -> RunOptions {
         let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let threads = if self.model.is_on_cpu() { cores() } else { 1 };
-        RunOptions {
-            threads: self.run.threads.unwrap_or(threads),
-            protocols: self.run.protocols.clone(),
-            max_new_tokens: self.run.max_new_tokens,
-            strict: self.run.strict,
-            fingerprint: self.run.fingerprint.clone(),
-            ..RunOptions::default()
-        }
+        RunOptions::default()
+            .with_threads(self.run.threads.unwrap_or(threads))
+            .with_protocols(self.run.protocols.clone())
+            .with_max_new_tokens(self.run.max_new_tokens)
+            .with_strict(self.run.strict)
+            .with_fingerprint(self.run.fingerprint.clone())
     }
 
     /// The settings of the heading and those of every comparison.
@@ -269,11 +265,11 @@ impl Comparison<'_> {
             tokens += self.model.vlm.prompt_ids(&[turn])?.len().saturating_sub(1);
         }
         let text_tokens = (tokens as f64 / self.questions.len().max(1) as f64).round() as usize;
-        Ok(Some(CostOptions {
-            text_tokens,
-            bytes_per_value: DType::from(self.model.dtype).size(),
-            ..CostOptions::new(shape)
-        }))
+        Ok(Some(
+            CostOptions::new(shape)
+                .with_text_tokens(text_tokens)
+                .with_bytes_per_value(DType::from(self.model.dtype).size()),
+        ))
     }
 
     fn draw(&self, wanted: &Pictures<'_>, out: &Path) -> Result<Figures, LabError> {
@@ -288,7 +284,7 @@ impl Comparison<'_> {
     }
 }
 
-/// What the list of failures beside a record file says, as the end of a note.
+/// The failures listed beside a record file, as the end of a note.
 fn unanswered(records: &Path) -> Result<String, LabError> {
     let failures = failures_of(records)?;
     let Some(first) = failures.first() else {

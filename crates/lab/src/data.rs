@@ -43,13 +43,11 @@ impl From<Protocol> for Reading {
 impl Reading {
     /// The options of one benchmark's reader.
     pub fn options(&self, benchmark: Benchmark) -> ReadOptions {
-        ReadOptions {
-            ocr: self.ocr,
-            video: self.video,
-            prompts: self.protocols.of(benchmark),
-            split: if self.upload { Split::Upload } else { Split::Scored },
-            ..ReadOptions::default()
-        }
+        ReadOptions::default()
+            .with_ocr(self.ocr)
+            .with_video(self.video)
+            .with_prompts(self.protocols.of(benchmark))
+            .with_split(if self.upload { Split::Upload } else { Split::Scored })
     }
 }
 

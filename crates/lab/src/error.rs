@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use diffprune::{CheckpointError, ConfigError, DataError, LoadError, PruneError, TrainError, VlmError};
 use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
+use diffprune_pilots::PilotError;
+
+use crate::observer::Observer;
 
 /// Why an experiment could not be set up, run or reported.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub enum LabError {
 
     /// A pilot study could not be carried out.
     #[error(transparent)]
-    Pilot(#[from] diffprune_pilots::PilotError),
+    Pilot(#[from] PilotError),
 
     /// A JSON file that an earlier run wrote cannot be read.
     #[error("{}: {wanted}", path.display())]
@@ -43,7 +46,7 @@ pub enum LabError {
         path: PathBuf,
         /// Its expected content, and the remedy.
         wanted: &'static str,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         #[source]
         source: serde_json::Error,
     },
@@ -68,7 +71,7 @@ pub enum LabError {
 
     /// A data folder holds no benchmark.
     #[error(
-        "{}: found no questions, wanted folders of benchmarks (gqa, pope, mme, ...) with the official files", root.display()
+        "{}: found no questions, expected folders of benchmarks (gqa, pope, mme, ...) with the official files", root.display()
     )]
     NoQuestions {
         /// The folder.
@@ -76,7 +79,7 @@ pub enum LabError {
     },
 
     /// A benchmark that was asked for has no folder.
-    #[error("{}: found no folder {benchmark}, wanted the official files of the benchmark in it", root.display())]
+    #[error("{}: found no folder {benchmark}, expected the official files of the benchmark in it", root.display())]
     NoBenchmark {
         /// The folder of the data.
         root: PathBuf,
@@ -85,7 +88,7 @@ pub enum LabError {
     },
 
     /// A name stands for no arm.
-    #[error("arms: found `{name}`, wanted {wanted}, or the name of a trained scorer")]
+    #[error("arms: found `{name}`, expected {wanted}, or the name of a trained scorer")]
     UnknownArm {
         /// The name.
         name: String,
@@ -101,7 +104,7 @@ pub enum LabError {
     },
 
     /// A text names no method.
-    #[error("pruner: found `{found}`, wanted {wanted}")]
+    #[error("pruner: found `{found}`, expected {wanted}")]
     UnknownMethod {
         /// The text.
         found: String,
@@ -110,7 +113,7 @@ pub enum LabError {
     },
 
     /// A method cannot do what is wanted of it.
-    #[error("{subject}: found {found}, wanted {wanted}")]
+    #[error("{subject}: found {found}, expected {wanted}")]
     Setup {
         /// The setting in question.
         subject: String,
@@ -142,6 +145,26 @@ pub enum LabError {
         source: Box<VlmError>,
     },
 
+    /// The observer asked to stop.
+    #[error("stopped {after}; the same call goes on there")]
+    Stopped {
+        /// What was done before.
+        after: String,
+    },
+
+    /// A folder holds the records of an evaluation of something else.
+    #[error(
+        "{}: the records here are of another run, which differs in its {differing}; choose another folder, or remove the \
+         records to begin anew",
+        folder.display()
+    )]
+    OtherRun {
+        /// The folder.
+        folder: PathBuf,
+        /// The inputs that differ.
+        differing: String,
+    },
+
     /// The device did not finish its work.
     #[error("device: {0}")]
     Device(String),
@@ -161,6 +184,10 @@ pub enum LabError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] diffprune_files::WriteError),
+
+    /// A folder cannot be locked, because another process works in it or the system refuses.
+    #[error(transparent)]
+    Lock(#[from] diffprune_files::LockError),
 
     /// A training failed.
     #[error(transparent)]
@@ -184,6 +211,24 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// True when the work was asked to stop and has saved what it had done, or is begun anew by the next call.
+    pub fn is_stop(&self) -> bool {
+        match self {
+            Self::Stopped { .. } | Self::Pilot(PilotError::Stopped) => true,
+            Self::Eval(error) => matches!(**error, EvalError::Stopped { .. } | EvalError::Unfinished { .. }),
+            Self::Mini(error) => matches!(**error, MiniError::Stopped { .. } | MiniError::Unfinished { .. }),
+            _ => false,
+        }
+    }
+
+    /// An error once the observer asks to stop, with what was done before.
+    pub(crate) fn unless_stopped(observer: &dyn Observer, after: &str) -> Result<(), Self> {
+        match observer.stop().is_requested() {
+            false => Ok(()),
+            true => Err(Self::Stopped { after: after.into() }),
+        }
+    }
+
     /// The message with those of its causes, outermost first.
     pub(crate) fn with_causes(&self) -> String {
         let mut text = self.to_string();

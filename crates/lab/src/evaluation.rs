@@ -1,9 +1,10 @@
 //! A comparison on data in the benchmarks' official formats.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune::Budget;
-use diffprune_eval::{Annotations, Arm, Benchmark, Replica, Report, RunTiming};
+use diffprune_eval::{Annotations, Arm, Benchmark, EvalError, Replica, Report, RunTiming};
 
 use crate::annotations::SceneTruth;
 use crate::answers::{ANSWERS, write_answers};
@@ -12,6 +13,7 @@ use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
 use crate::data::{self, QuestionSet, Reading};
 use crate::digest::Digest;
 use crate::error::LabError;
+use crate::files::{make_folder, read_json, write_json};
 use crate::methods::{Method, default_method, load_scorer};
 use crate::model::LoadedModel;
 use crate::observer::Observer;
@@ -22,6 +24,8 @@ pub const MINI: &str = "mini";
 const FULL: &str = "full";
 /// Name of the records in the folder of the results.
 pub const RECORDS: &str = "records.jsonl";
+/// Name of what the records depend on, beside them.
+const INPUTS: &str = "inputs.json";
 
 /// Trained scorers and training-free methods on a folder of benchmarks.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +70,7 @@ pub struct Prepared<'a> {
     comparison: Comparison<'a>,
     scorers: Scorers,
     set: QuestionSet,
+    inputs: BTreeMap<&'static str, String>,
 }
 
 /// The end of an evaluation.
@@ -110,9 +115,23 @@ impl Evaluation {
         let hashes = self.scorer_hashes()?;
         let scorers = self.scorers(model)?;
         let (names, arms) = self.arms(model, &scorers)?;
+        let (model_digest, questions_digest) = (model.fingerprint()?, data::question_digest(&questions)?);
+        let inputs = BTreeMap::from([
+            ("model or its options", model_digest.clone()),
+            ("questions", questions_digest.clone()),
+            (
+                "wording",
+                Digest::of_settings(&(&self.reading, self.max_new_tokens))?.hex(),
+            ),
+            ("scorers", hashes.join(", ")),
+            (
+                "device and weights",
+                format!("{} {}", alike(&self.device), model.dtype.name()),
+            ),
+        ]);
         let fingerprint = Digest::new()
-            .text(&model.fingerprint()?)
-            .text(&data::question_digest(&questions)?)
+            .text(&model_digest)
+            .text(&questions_digest)
             .text(&format!(
                 "{:?} {:?} {hashes:?}",
                 self.reading, self.max_new_tokens
@@ -143,6 +162,7 @@ impl Evaluation {
             comparison,
             scorers,
             set,
+            inputs,
         })
     }
 
@@ -242,7 +262,14 @@ impl Prepared<'_> {
     /// As [`Comparison::answer`], [`Comparison::report`] and [`Comparison::write`].
     pub fn run(&self, out: &Path, observer: &mut dyn Observer) -> Result<Evaluated, LabError> {
         let (evaluation, comparison) = (self.evaluation, &self.comparison);
-        let answers = comparison.answer(&out.join(RECORDS), observer)?;
+        let records = out.join(RECORDS);
+        if !records.is_file() {
+            make_folder(out)?;
+            write_json(&out.join(INPUTS), &self.inputs)?;
+        }
+        let answers = comparison
+            .answer(&records, observer)
+            .map_err(|error| self.other_run(error, out))?;
         self.set.list_problems(out)?;
         let write_files = || {
             let (model, questions) = (comparison.model.name(), &comparison.questions);
@@ -260,6 +287,30 @@ impl Prepared<'_> {
         let timing = comparison.timing(&answers);
         timing.write(out)?;
         Ok(Evaluated::Report(Box::new(report), timing))
+    }
+
+    /// A refused record file with what its run was about, as far as that is known.
+    fn other_run(&self, error: LabError, out: &Path) -> LabError {
+        let is_other =
+            matches!(&error, LabError::Eval(error) if matches!(**error, EvalError::OtherRun { .. }));
+        let before: Result<BTreeMap<String, String>, _> = read_json(&out.join(INPUTS), "the inputs of a run");
+        let Some(before) = before.ok().filter(|_| is_other) else {
+            return error;
+        };
+        let differs = |(name, digest): &(&&str, &String)| before.get(**name) != Some(digest);
+        let differing: Vec<&str> = self
+            .inputs
+            .iter()
+            .filter(differs)
+            .map(|(name, _)| *name)
+            .collect();
+        match differing.is_empty() {
+            true => error,
+            false => LabError::OtherRun {
+                folder: out.into(),
+                differing: differing.join(" and "),
+            },
+        }
     }
 
     fn heading(&self, unanswered: &str) -> Heading {

@@ -41,6 +41,7 @@ const SMALL: usize = 256;
 pub struct Method {
     pruner: Arc<dyn Pruner>,
     scorer: Option<LearnedPruner>,
+    merges: bool,
 }
 
 impl Method {
@@ -63,10 +64,14 @@ impl Method {
             (Some(scorer), true) => Self {
                 pruner: Arc::new(PerView::new(scorer.clone())),
                 scorer: Some(scorer),
+                merges: false,
             },
             (None, per_view) => Self {
                 pruner: fixed(name.base, per_view, vlm.family())?,
                 scorer: None,
+                merges: registry()
+                    .iter()
+                    .any(|known| known.name == name.base && known.merges),
             },
         })
     }
@@ -76,7 +81,13 @@ impl Method {
         Self {
             pruner: Arc::new(scorer.clone()),
             scorer: Some(scorer),
+            merges: false,
         }
+    }
+
+    /// True when kept tokens may be made of several: tokens that it drops are then not lost.
+    pub fn merges(&self) -> bool {
+        self.merges
     }
 
     /// The method itself.
@@ -134,6 +145,16 @@ impl<'a> Name<'a> {
         };
         match known {
             true => Ok(Self { base, dir, per_view }),
+            false if dir.is_none() && KINDS.contains(&base) => Err(LabError::UnknownMethod {
+                found: text.into(),
+                wanted: format!("the folder of the scorer behind it, as in {base}:DIR"),
+            }),
+            false if dir.is_none() && HeadCheckpoint::metadata(text).is_ok() => {
+                Err(LabError::UnknownMethod {
+                    found: text.into(),
+                    wanted: format!("the use of the scorer before its folder, as in diffprune:{text}"),
+                })
+            }
             false => Err(unknown(text)),
         }
     }

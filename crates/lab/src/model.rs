@@ -69,7 +69,7 @@ impl FromStr for WeightType {
         let found = Self::ALL.into_iter().find(|own| own.name() == text);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name);
-            format!("found `{text}`, wanted one of {}", names.join(", "))
+            format!("found `{text}`, expected one of {}", names.join(", "))
         })
     }
 }

@@ -1,11 +1,17 @@
 //! The messages of an experiment while it runs.
 
 use diffprune::training::Progress;
-use diffprune_eval::Report;
+use diffprune_eval::{Report, Stop};
 
 /// Receives the stages, remarks and reports of an experiment while it runs. Every method has a default that does nothing,
 /// and `()` is the silent observer.
 pub trait Observer: Send {
+    /// The stages of a whole experiment in their order, before the first of them begins: the work of each, in updates of a
+    /// training on one caption, as far as the plan says.
+    fn outline(&mut self, work: &[f64]) {
+        let _ = work;
+    }
+
     /// A stage begins; a `complete` one is only read again.
     fn stage(&mut self, name: &str, complete: bool) {
         let _ = (name, complete);
@@ -25,6 +31,11 @@ pub trait Observer: Send {
     fn progress(&mut self, label: &str, total: usize) -> Progress {
         let _ = (label, total);
         Progress::silent()
+    }
+
+    /// The wish that the experiment ends early. Work that sees it requested saves what it has done and returns an error.
+    fn stop(&self) -> Stop {
+        Stop::default()
     }
 
     /// True when the run over the questions shows its own progress on standard error.

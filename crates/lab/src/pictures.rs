@@ -37,7 +37,7 @@ pub(crate) fn draw_some(
         let picture = load_image(image)?;
         for (name, method) in methods {
             let path = folder.join(format!("{}-{name}.png", number + 1));
-            draw(vlm, &picture, method, &PruneOptions::new(budget), &path)?;
+            draw(vlm, &picture, method, name, &PruneOptions::new(budget), &path)?;
         }
     }
     Ok(())

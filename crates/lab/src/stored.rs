@@ -271,13 +271,7 @@ mod tests {
         let file = "stages/records-1.jsonl";
         let (mut records_file, _) = RecordFile::open(&dir.join(file), "a run").unwrap();
         let records = records_file.append(&records()).unwrap();
-        let options = ReportOptions {
-            bootstrap: diffprune_eval::Bootstrap {
-                resamples: 100,
-                ..Default::default()
-            },
-            ..ReportOptions::default()
-        };
+        let options = ReportOptions::default().with_bootstrap(diffprune_eval::Bootstrap::new(100, 0));
         let meta = Meta {
             tier: "mini".into(),
             config: serde_json::json!({"records": file, "report": options, "family": "llava-1.5"}),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Head, HeadConfig};
 
-/// What `diffprune.json` says of a head.
+/// The description of a head in `diffprune.json`.
 pub type HeadMetadata = Metadata<HeadSizes>;
 
 /// The sizes of a head as `diffprune.json` has them: those of a scorer under `scorer`, those of another head under

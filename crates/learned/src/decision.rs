@@ -5,7 +5,7 @@ use diffprune_softtopk::{gumbel_noise, gumbel_softmax_ste};
 
 use crate::{GateInput, Gated};
 
-/// What a predictor decides on in training.
+/// The input of a predictor's decision in training.
 #[derive(Debug, Clone)]
 pub struct DecisionInput {
     /// `[batch, n_tokens, d]`

@@ -10,22 +10,22 @@ use crate::{Method, methods};
 pub struct LearnedMethod {
     /// Its name on the command line and in tables.
     pub name: &'static str,
-    /// What it does, in a few words.
+    /// A description of it, in a few words.
     pub about: &'static str,
     /// Other names that are read.
     pub aliases: &'static [&'static str],
-    /// Where it was published; `None` for methods of our own.
+    /// Its publication; `None` for methods of our own.
     pub paper: Option<&'static str>,
-    /// What may follow the name and a colon; `None`: nothing.
+    /// The argument that may follow the name and a colon; `None`: nothing.
     pub argument: Option<Argument>,
     /// Makes one with its default settings.
     pub init: fn() -> Method,
 }
 
-/// What follows the name of a method and a colon.
+/// The argument behind the name of a method and a colon.
 #[derive(Debug, Clone, Copy)]
 pub struct Argument {
-    /// What stands for it in help texts.
+    /// Its placeholder in help texts.
     pub name: &'static str,
     /// An example in words.
     pub about: &'static str,
@@ -75,11 +75,11 @@ impl LearnedMethod {
 
 /// A text that names no method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("method: found `{found}`, wanted {wanted}")]
+#[error("method: found `{found}`, expected {wanted}")]
 pub struct UnknownMethod {
     /// The text.
     pub found: String,
-    /// What would do.
+    /// Values that would do.
     pub wanted: String,
 }
 

@@ -7,23 +7,23 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum HeadConfigError {
     /// A width is 0 or cannot be split as the head needs.
-    #[error("{field} is {found}, wanted a positive multiple of {multiple}")]
+    #[error("{field} is {found}, expected a positive multiple of {multiple}")]
     Width {
         /// Name of the setting.
         field: &'static str,
         /// Its value.
         found: usize,
-        /// What it must be a multiple of.
+        /// The number that it must be a multiple of.
         multiple: usize,
     },
     /// A number is out of range.
-    #[error("{field} is {found}, wanted {wanted}")]
+    #[error("{field} is {found}, expected {wanted}")]
     Number {
         /// Name of the setting.
         field: &'static str,
         /// Its value.
         found: f64,
-        /// What would do.
+        /// Values that would do.
         wanted: &'static str,
     },
     /// Sizes of a scorer.
@@ -55,13 +55,13 @@ pub(crate) fn positive(field: &'static str, found: f64) -> Result<(), HeadConfig
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("setting `{field}`: found {found}, wanted {wanted}")]
+#[error("setting `{field}`: found {found}, expected {wanted}")]
 pub struct ConfigError {
     /// The setting, with its table.
     pub field: String,
     /// Its value.
     pub found: String,
-    /// What would do.
+    /// Values that would do.
     pub wanted: String,
 }
 

@@ -38,7 +38,7 @@ pub trait Gate {
     /// The first setting that cannot be used.
     fn check(&self, shared: &GateSettings) -> Result<(), ConfigError>;
 
-    /// Whether samples must know which tokens show their objects ([`GateInput::relevance`]).
+    /// `true` if samples must know which tokens show their objects ([`GateInput::relevance`]).
     fn needs_relevance(&self) -> bool {
         false
     }
@@ -61,7 +61,7 @@ pub trait ScoringHead: Module + Sized {
     /// The sizes.
     type Config: Clone;
 
-    /// Whether the head decides for itself how many tokens an image needs: those with a score above 0.
+    /// `true` if the head decides for itself how many tokens an image needs: those with a score above 0.
     const DECIDES_ON_THE_COUNT: bool = false;
 
     /// Checks sizes.
@@ -82,7 +82,7 @@ pub trait ScoringHead: Module + Sized {
     /// The sizes that this head was made with.
     fn config(&self) -> Self::Config;
 
-    /// What tokens are ranked by at inference, higher first.
+    /// The numbers that tokens are ranked by at inference, higher first.
     ///
     /// # Shapes
     /// - tokens: `[batch, n_tokens, d_model]`; mask: `[batch, n_tokens]`, true = real token
@@ -136,19 +136,19 @@ pub struct TauRange {
 pub struct GateInput<'a> {
     /// Visual tokens, `[b, n, d_vision]`.
     pub tokens: Tensor<3>,
-    /// What the head looks at, one vector per token, `[b, n, d_descriptor]`; equal to `tokens` where a token is one vector.
+    /// The input of the head, one vector per token, `[b, n, d_descriptor]`; equal to `tokens` where a token is one vector.
     pub descriptors: Tensor<3>,
     /// Tokens that may pass, for each image.
     pub budgets: &'a [usize],
-    /// Where the tokens of each image lie on it.
+    /// The layout of each image's tokens.
     pub layouts: &'a [Layout],
     /// Real tokens, `[b, n]`; `None`: all are.
     pub mask: Option<Tensor<2, Bool>>,
-    /// How much of each token boxes cover, `[b, n]`; `None` when a sample does not know.
+    /// The share of each token that boxes cover, `[b, n]`; `None` when a sample does not know.
     pub relevance: Option<Tensor<2>>,
     /// Temperature of the step, in units of the (normalised) scores.
     pub tau: f64,
-    /// Where random numbers come from.
+    /// The source of random numbers.
     pub draws: Draws<'a>,
     /// Settings shared by methods.
     pub settings: &'a GateSettings,
@@ -169,7 +169,7 @@ pub struct Draws<'a> {
 pub struct Gated {
     /// `[b, n, d_vision]`
     pub tokens: Tensor<3>,
-    /// How much of each token passes, `[b, n]`.
+    /// The share of each token that passes, `[b, n]`.
     pub weights: Tensor<2>,
     /// The method's own loss, weighted, as a mean over the images, `[1]`; `None` for methods without one.
     pub penalty: Option<Tensor<1>>,

@@ -259,7 +259,7 @@ impl GlimpsePredictor {
         linear3(&self.head, apply_norm(&self.last_norm, state)).reshape([batch, n_tokens])
     }
 
-    /// What the glimpse sees: the logarithm of its attention, 0 for a token that gets an even share of it.
+    /// The maps of the glimpse: the logarithm of its attention, 0 for a token that gets an even share of it.
     ///
     /// # Shapes
     /// - tokens (normed): `[batch, n_tokens, d_model]`
@@ -299,11 +299,7 @@ impl GlimpseBlock {
         let heads = [batch, n_tokens, self.n_heads, d_hidden / self.n_heads];
         let normed = apply_norm(&self.norm1, state.clone());
         let joined = Tensor::cat(vec![normed.clone(), linear3(&self.condition, tokens)], 2);
-        let options = AttentionOptions {
-            scale: None,
-            causal: false,
-            key_mask: mask,
-        };
+        let options = AttentionOptions::default().with_key_mask(mask);
         let mixed = attention(
             linear3(&self.q_proj, joined.clone()).reshape(heads),
             linear3(&self.k_proj, joined).reshape(heads),

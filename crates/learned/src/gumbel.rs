@@ -14,14 +14,14 @@ use crate::{ConfigError, Gate, GateInput, GateSettings, Gated, LearnedMethod};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GumbelSte {
-    /// What stands in for the gradient of the mask.
+    /// The gradient that is used in place of the mask's.
     pub backward: GumbelBackward,
-    /// What becomes of the tokens that are not selected. Default: zeroed, as in the first release.
+    /// The treatment of the tokens that are not selected. Default: zeroed, as in the first release.
     #[serde(default, skip_serializing_if = "Unselected::is_zeroed")]
     pub unselected: Unselected,
 }
 
-/// What becomes of the tokens that a hard mask does not select.
+/// The treatment of the tokens that a hard mask does not select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unselected {
@@ -41,7 +41,7 @@ impl Unselected {
         *self == Self::Zeroed
     }
 
-    /// What follows `gumbel` in names.
+    /// The part of the name behind `gumbel`.
     fn name(self) -> &'static str {
         match self {
             Self::Zeroed => "ste",
@@ -91,7 +91,7 @@ pub const ENTRIES: &[LearnedMethod] = &[
     .paper(CONTRAST),
 ];
 
-/// Where the contrasts come from.
+/// The source of the contrasts.
 const CONTRAST: &str = "the contrast in DiffPrune's papers";
 
 impl GumbelSte {

@@ -125,7 +125,7 @@ impl LearnedPruner {
         if self.inverted { scores.neg() } else { scores }
     }
 
-    /// How many tokens of an image stay, given its scores.
+    /// The number of tokens of an image that stay, given its scores.
     fn count(&self, scores: &[f32], budget: usize) -> usize {
         if self.at_budget || !self.head.decides_on_the_count() {
             return budget;

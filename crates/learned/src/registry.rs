@@ -18,7 +18,7 @@ macro_rules! registry {
         on the scorer { $($scored_kind:literal $Scored:ident in $scored:ident,)* }
         on a head of its own { $($kind:literal $Own:ident in $own:ident, head $head_kind:literal,)* }
     ) => {
-        /// What is trained, and through what: the settings of a method by their `kind`. Everything after the gate is the
+        /// The settings of a method by their `kind`: what is trained, and through which gate. Everything after the gate is the
         /// same for all methods, and so are the data, the steps and the frozen model.
         #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
@@ -99,7 +99,7 @@ macro_rules! registry {
                 }
             }
 
-            /// Whether it keeps fewer tokens than the budget allows where its head says so.
+            /// `true` if it keeps fewer tokens than the budget allows where its head says so.
             pub fn decides_on_the_count(&self) -> bool {
                 fn of<G: Gate>(_: &G) -> bool {
                     <G::Head as ScoringHead>::DECIDES_ON_THE_COUNT
@@ -127,7 +127,7 @@ macro_rules! registry {
                 on_method!(self, gate => gate.name())
             }
 
-            /// Whether samples must know which tokens show their objects.
+            /// `true` if samples must know which tokens show their objects.
             pub fn needs_relevance(&self) -> bool {
                 on_method!(self, gate => gate.needs_relevance())
             }
@@ -195,7 +195,7 @@ macro_rules! registry {
                 }
             }
 
-            /// What tokens are ranked by at inference, higher first: scores, logarithms of keep probabilities, logits of
+            /// The numbers that tokens are ranked by at inference, higher first: scores, logarithms of keep probabilities, logits of
             /// importance, or margins above a threshold.
             ///
             /// # Shapes
@@ -214,7 +214,7 @@ macro_rules! registry {
                 }
             }
 
-            /// Whether it decides for itself how many tokens an image needs: those with a score above 0.
+            /// `true` if it decides for itself how many tokens an image needs: those with a score above 0.
             pub fn decides_on_the_count(&self) -> bool {
                 match self {
                     Self::Scorer(_) => false,

@@ -39,7 +39,7 @@ pub struct ThrottledGate {
     family: GateFamily,
 }
 
-/// What [`ThrottledGate::forward`] takes.
+/// The input of [`ThrottledGate::forward`].
 #[derive(Debug, Clone)]
 pub struct ThrottledInput<'a> {
     /// The tokens to gate, `[b, n, d]`.

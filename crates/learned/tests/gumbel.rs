@@ -80,11 +80,11 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 fn close(what: &str, found: &[f64], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
-        assert!((f - w).abs() < 1e-4, "{what}[{i}]: found {f}, wanted {w}");
+        assert!((f - w).abs() < 1e-4, "{what}[{i}]: found {f}, expected {w}");
     }
 }
 
-/// What stands in the place of an unselected token.
+/// The vector in the place of an unselected token.
 fn instead(unselected: Unselected, tokens: &Tensor<3>) -> Tensor<3> {
     match unselected {
         Unselected::Noise => {
@@ -191,7 +191,7 @@ fn straight_through_gradients_are_slopes_of_the_surrogate() {
                 let found = values(gradient.clone())[axis];
                 assert!(
                     (found - slope).abs() < 0.02 * slope.abs().max(1.0),
-                    "{what}, axis {axis}: found {found}, wanted {slope}"
+                    "{what}, axis {axis}: found {found}, expected {slope}"
                 );
             }
         }

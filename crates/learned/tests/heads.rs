@@ -1,4 +1,4 @@
-//! What must hold for every head: shapes, gradients, padding, and the published arithmetic.
+//! Properties of every head: shapes, gradients, padding, and the published arithmetic.
 
 #[path = "heads/glimpse.rs"]
 mod glimpse;
@@ -371,7 +371,7 @@ fn unfit_sizes_are_named() {
     let error = DynamicVitPredictorConfig::new(10).check().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "d_model is 10, wanted a positive multiple of 4"
+        "d_model is 10, expected a positive multiple of 4"
     );
     let heads = DynamicLlavaPredictorConfig::new(16)
         .with_d_hidden(12)

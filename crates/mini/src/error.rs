@@ -3,14 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong while a small world is configured, written or read. Every message says what to do about it.
+/// Errors of configuring, writing or reading a small world. Every message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MiniError {
     /// A file or folder could not be read or written.
     #[error("{action} {path}: {source} (check that the folder exists, is writable and has free space)")]
     Io {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum MiniError {
     /// A picture could not be encoded or decoded.
     #[error("{action} picture {path}: {source} (delete the file and write the world again)")]
     Picture {
-        /// What was being done, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The picture.
         path: PathBuf,
@@ -39,28 +39,28 @@ pub enum MiniError {
         source: serde_json::Error,
     },
     /// A number of a configuration makes no world.
-    #[error("configuration field `{field}`: found {found}, wanted {wanted}; change the field")]
+    #[error("configuration field `{field}`: found {found}, expected {wanted}; change the field")]
     Config {
         /// The field's name.
         field: &'static str,
-        /// What it holds.
+        /// The value found.
         found: String,
-        /// What it may hold.
+        /// The values allowed.
         wanted: String,
     },
     /// The target folder holds something else.
     #[error(
-        "{path}: found {found}, wanted an empty or absent folder or this same world; choose another folder or remove it"
+        "{path}: found {found}, expected an empty or absent folder or this same world; choose another folder or remove it"
     )]
     Occupied {
         /// The folder.
         path: PathBuf,
-        /// What is in it.
+        /// The content found.
         found: String,
     },
     /// The asked number of questions cannot be drawn from the scenes of this configuration.
     #[error(
-        "{set}: found {found} questions in {scenes} scenes, wanted {wanted}; ask for fewer or allow more objects and signs"
+        "{set}: found {found} questions in {scenes} scenes, expected {wanted}; ask for fewer or allow more objects and signs"
     )]
     TooFew {
         /// The question set.
@@ -80,7 +80,7 @@ pub enum MiniError {
     },
     /// The small world has no model of the family.
     #[error(
-        "found the family `{found}`, wanted one of {}",
+        "found the family `{found}`, expected one of {}",
         diffprune_vlm::Family::ALL.map(diffprune_vlm::Family::name).join(", ")
     )]
     Family {
@@ -96,6 +96,20 @@ pub enum MiniError {
         stage: String,
         /// The step, counted from 0.
         step: usize,
+    },
+    /// Training was asked to stop.
+    #[error("{stage}: stopped after step {step}, which is saved; the same call goes on there")]
+    Stopped {
+        /// The stage.
+        stage: String,
+        /// Steps done.
+        step: usize,
+    },
+    /// The writing of a world was asked to stop.
+    #[error("{}: stopped before the world was complete; the same call goes on with what is missing", folder.display())]
+    Unfinished {
+        /// The folder that the world is written to.
+        folder: PathBuf,
     },
     /// Training state could not be written or read.
     #[error(transparent)]

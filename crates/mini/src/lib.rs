@@ -10,6 +10,7 @@ mod text;
 mod world;
 
 pub use classify::{ClassScene, ClassScenes, DeitRecipe, TrainedDeit, class_names, train_deit};
+pub use diffprune_files::Stop;
 pub use diffprune_vlm::Family;
 pub use error::MiniError;
 pub use export::{Boxes, ImageTruth, MiniCounts, MiniWorld, ObjectTruth, Progress, SignTruth, Written};

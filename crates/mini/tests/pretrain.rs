@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device};
 use diffprune_mini::{
-    Family, PretrainConfig, SceneDataset, Split, StageConfig, WorldConfig, pretrain, render, untrained,
+    Family, PretrainConfig, SceneDataset, Split, StageConfig, Stop, WorldConfig, pretrain, render, untrained,
     write_processor_files,
 };
 use diffprune_pruner::Signals;
@@ -52,8 +52,8 @@ fn weights(
     std::fs::create_dir_all(&run)?;
     let out = dir.join("model");
     std::fs::create_dir_all(&out)?;
-    pretrain(recipe, &WorldConfig::default(), &run, &device, threads, start)?
-        .save_pretrained(&out, DType::F16)?;
+    let (world, stop) = (WorldConfig::default(), Stop::default());
+    pretrain(recipe, &world, &run, &device, threads, start, &stop)?.save_pretrained(&out, DType::F16)?;
     write_processor_files(&out, recipe.family, &WorldConfig::default())?;
     Ok(std::fs::read(out.join("model.safetensors"))?)
 }

@@ -5,9 +5,9 @@ mod answerer;
 use answerer::{meant, solve};
 use diffprune_mini::{
     Boxes, Colour, Family, LETTERS, MiniCounts, MiniError, MiniWorld, Object, ProcessorIds, Question,
-    QuestionKind, SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Split, WorldConfig, Written, build_tokenizer,
-    caption, dense_labels, existence, image_labels, prompt, question_of_kind, questions, render,
-    training_text, unanswerable, write_processor_files,
+    QuestionKind, SUFFIX_LETTER, SYSTEM, Scene, SceneDataset, Split, Stop, WorldConfig, Written,
+    build_tokenizer, caption, dense_labels, existence, image_labels, prompt, question_of_kind, questions,
+    render, training_text, unanswerable, write_processor_files,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -160,7 +160,7 @@ fn is_saturated(rgb: [u8; 3]) -> bool {
         .is_some_and(|(max, min)| max - min > 48)
 }
 
-/// Whether several boxes meet in the patch, so that none needs to cover a quarter.
+/// `true` if several boxes meet in the patch, so that none needs to cover a quarter.
 fn is_shared(scene: &Scene, patch: usize) -> bool {
     let (x0, y0) = ((patch % 12 * 14) as f32, (patch / 12 * 14) as f32);
     let meets =
@@ -564,11 +564,14 @@ fn a_world_is_written_once_and_the_same_each_time() -> Outcome {
     let progress = |p: diffprune_mini::Progress| {
         seen.fetch_max(p.done, std::sync::atomic::Ordering::Relaxed);
     };
-    let first = small_world().write(&a, &progress)?;
+    let first = small_world().write(&a, &Stop::default(), &progress)?;
     let n = seen.into_inner();
     assert_eq!(first, Written::New { drawn: n });
-    small_world().write(&b, &|_| {})?;
-    assert_eq!(small_world().write(&a, &|_| {})?, Written::AlreadyThere);
+    small_world().write(&b, &Stop::default(), &|_| {})?;
+    assert_eq!(
+        small_world().write(&a, &Stop::default(), &|_| {})?,
+        Written::AlreadyThere
+    );
     let boxes = Boxes::read(&a.join("boxes.json"))?;
     // Eleven questions of MMBench and MMBench-CN have their pictures inside the tables.
     assert_eq!(boxes.images.len(), n + 11);
@@ -596,7 +599,7 @@ fn a_world_is_written_once_and_the_same_each_time() -> Outcome {
 fn an_interrupted_world_is_taken_up_and_a_foreign_folder_is_left_alone() -> Outcome {
     let root = tempfile::tempdir()?;
     let (whole, cut) = (root.path().join("whole"), root.path().join("cut"));
-    small_world().write(&whole, &|_| {})?;
+    small_world().write(&whole, &Stop::default(), &|_| {})?;
     // What a killed run leaves: the hidden folder with its marker and some pictures.
     let hidden = root.path().join(".cut.unfinished");
     fs::rename(&whole, &hidden)?;
@@ -609,7 +612,7 @@ fn an_interrupted_world_is_taken_up_and_a_foreign_folder_is_left_alone() -> Outc
         fs::remove_file(hidden.join(path))?;
     }
     assert_eq!(
-        small_world().write(&cut, &|_| {})?,
+        small_world().write(&cut, &Stop::default(), &|_| {})?,
         Written::New { drawn: lost.len() }
     );
     assert!(!hidden.exists() && cut.join(lost[0]).exists() && cut.join("manifest.json").exists());
@@ -619,14 +622,14 @@ fn an_interrupted_world_is_taken_up_and_a_foreign_folder_is_left_alone() -> Outc
         ..small_world()
     };
     assert!(matches!(
-        other.write(&cut, &|_| {}),
+        other.write(&cut, &Stop::default(), &|_| {}),
         Err(MiniError::Occupied { .. })
     ));
     let foreign = root.path().join("foreign");
     fs::create_dir(&foreign)?;
     fs::write(foreign.join("thesis.txt"), "do not delete")?;
     assert!(matches!(
-        other.write(&foreign, &|_| {}),
+        other.write(&foreign, &Stop::default(), &|_| {}),
         Err(MiniError::Occupied { .. })
     ));
     assert!(foreign.join("thesis.txt").exists());
@@ -638,7 +641,7 @@ fn impossible_question_counts_are_an_error() -> Outcome {
     let root = tempfile::tempdir()?;
     let mut world = small_world();
     world.config.sign_probability = 0.0;
-    let error = world.write(&root.path().join("w"), &|_| {});
+    let error = world.write(&root.path().join("w"), &Stop::default(), &|_| {});
     assert!(matches!(error, Err(MiniError::TooFew { .. })), "{error:?}");
     assert!(!root.path().join("w").exists());
     Ok(())
@@ -648,7 +651,7 @@ fn impossible_question_counts_are_an_error() -> Outcome {
 fn pope_files_agree_line_by_line_and_are_balanced() -> Outcome {
     let root = tempfile::tempdir()?;
     let dir = root.path().join("world");
-    small_world().write(&dir, &|_| {})?;
+    small_world().write(&dir, &Stop::default(), &|_| {})?;
     let asked = lines(&dir.join("pope/llava_pope_test.jsonl"))?;
     assert_eq!(
         asked
@@ -684,7 +687,7 @@ fn pope_files_agree_line_by_line_and_are_balanced() -> Outcome {
 fn gqa_files_hold_every_kind_and_images_exist() -> Outcome {
     let root = tempfile::tempdir()?;
     let dir = root.path().join("world");
-    small_world().write(&dir, &|_| {})?;
+    small_world().write(&dir, &Stop::default(), &|_| {})?;
     let file = json(&dir.join("gqa/data/questions1.2/testdev_balanced_questions.json"))?;
     let entries = file.as_object().ok_or("no object")?;
     let rows = lines(&dir.join("gqa/llava_gqa_testdev_balanced.jsonl"))?;
@@ -715,7 +718,7 @@ fn gqa_files_hold_every_kind_and_images_exist() -> Outcome {
 fn textvqa_files_join_by_image_and_question() -> Outcome {
     let root = tempfile::tempdir()?;
     let dir = root.path().join("world");
-    small_world().write(&dir, &|_| {})?;
+    small_world().write(&dir, &Stop::default(), &|_| {})?;
     let boxes = Boxes::read(&dir.join("boxes.json"))?;
     let file = json(&dir.join("textvqa/TextVQA_0.5.1_val.json"))?;
     let ocr = json(&dir.join("textvqa/TextVQA_Rosetta_OCR_v0.2_val.json"))?;
@@ -750,7 +753,7 @@ fn textvqa_files_join_by_image_and_question() -> Outcome {
 fn caption_files_name_pictures_beside_them() -> Outcome {
     let root = tempfile::tempdir()?;
     let dir = root.path().join("world");
-    small_world().write(&dir, &|_| {})?;
+    small_world().write(&dir, &Stop::default(), &|_| {})?;
     for (split, n) in [("train", 14), ("val", 5)] {
         let folder = dir.join("captions").join(split);
         let rows = lines(&folder.join("captions.jsonl"))?;

@@ -4,6 +4,7 @@ use diffprune_eval::Estimate;
 use diffprune_eval::chart::{DotRow, Dots, Palette};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{check_arms, refuse};
 use crate::study::number;
 use crate::units::{Units, jackknife, reach};
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable};
@@ -44,7 +45,7 @@ pub struct CoherencePoint {
     pub n_parameters: usize,
 }
 
-/// How much of everything.
+/// The size of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CoherencePlan {
@@ -72,7 +73,7 @@ impl Default for CoherencePlan {
     }
 }
 
-/// What was measured of an arm at a point.
+/// The measurements of an arm at a point.
 struct Measured {
     batches: Vec<Units>,
     noises: Vec<Units>,
@@ -160,13 +161,6 @@ fn check(
     arms: &[CoherenceArm<'_>],
     plan: &CoherencePlan,
 ) -> Result<(), PilotError> {
-    let refuse = |field, found: String, expected: &str| {
-        Err(PilotError::Plan {
-            field,
-            found,
-            expected: expected.into(),
-        })
-    };
     if points.is_empty() || points.iter().any(|point| point.n_parameters == 0) {
         return refuse(
             "points",
@@ -174,15 +168,10 @@ fn check(
             "at least one, each with parameters",
         );
     }
-    if arms.is_empty() {
-        return refuse("arms", "none".into(), "at least one");
-    }
+    check_arms(arms.len(), plan.tau)?;
     if plan.batches < 3 || plan.batch == 0 {
         let found = format!("{} batches of {}", plan.batches, plan.batch);
         return refuse("batches", found, "at least 3, of one picture or more");
-    }
-    if !(plan.tau.is_finite() && plan.tau > 0.0) {
-        return refuse("tau", plan.tau.to_string(), "a finite number above 0");
     }
     Ok(())
 }

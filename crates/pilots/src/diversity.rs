@@ -1,4 +1,4 @@
-//! How alike the tokens with the highest and the lowest scores are.
+//! Similarity among the tokens with the highest and with the lowest scores.
 
 use burn::tensor::Tensor;
 use diffprune_eval::chart::{Shading, Surfaces};
@@ -8,6 +8,7 @@ use diffprune_vlm::{Encoded, Vlm, encode};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::error::refuse;
 use crate::study::number;
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
@@ -22,7 +23,7 @@ pub struct DiversityArm<'a> {
     pub scores: Box<ScoreFn<'a>>,
 }
 
-/// How much of everything.
+/// The size of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiversityPlan {
@@ -71,16 +72,13 @@ pub fn diversity(
     advance: &mut Advance<'_>,
 ) -> Result<Study, PilotError> {
     if images.is_empty() || arms.is_empty() || plan.batch == 0 {
-        return Err(PilotError::Plan {
-            field: "images",
-            found: format!(
-                "{} pictures, {} arms, batches of {}",
-                images.len(),
-                arms.len(),
-                plan.batch
-            ),
-            expected: "at least one of each".into(),
-        });
+        let found = format!(
+            "{} pictures, {} arms, batches of {}",
+            images.len(),
+            arms.len(),
+            plan.batch
+        );
+        return refuse("images", found, "at least one of each");
     }
     let mut trials: Vec<Trials> = arms.iter().map(|_| Trials::new(MEASURES.len())).collect();
     let mut shown = None;
@@ -115,11 +113,7 @@ pub fn diversity(
             return Err(PilotError::Stopped);
         }
     }
-    let bootstrap = Bootstrap {
-        resamples: plan.resamples,
-        seed: plan.seed,
-        level: 0.95,
-    };
+    let bootstrap = Bootstrap::new(plan.resamples, plan.seed);
     let mut rows = Vec::new();
     let mut judged = None;
     for (arm, trials) in arms.iter().zip(&trials) {

@@ -8,6 +8,30 @@ use diffprune_pruner::PruneError;
 use diffprune_vlm::VlmError;
 use diffprune_vlm_adapters::LoadError;
 
+/// Refuses a setting of a plan: its name, its value, and the values that would do.
+pub(crate) fn refuse<T>(
+    field: &'static str,
+    found: impl ToString,
+    expected: impl Into<String>,
+) -> Result<T, PilotError> {
+    Err(PilotError::Plan {
+        field,
+        found: found.to_string(),
+        expected: expected.into(),
+    })
+}
+
+/// Refuses a study without arms, or with a temperature that is not a finite number above 0.
+pub(crate) fn check_arms(n_arms: usize, tau: f64) -> Result<(), PilotError> {
+    if n_arms == 0 {
+        return refuse("arms", "none", "at least one");
+    }
+    if !(tau.is_finite() && tau > 0.0) {
+        return refuse("tau", tau, "a finite number above 0");
+    }
+    Ok(())
+}
+
 /// Reasons for which a study cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,7 +66,7 @@ pub enum PilotError {
     Figure {
         /// The figure.
         name: String,
-        /// What the drawing library says.
+        /// The message of the drawing library.
         problem: String,
     },
     /// A gradient or a loss that a study was given as a function could not be computed.

@@ -6,6 +6,7 @@ use diffprune_eval::chart::{Line, Lines, Palette, Surfaces};
 use diffprune_throttler::noise;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{check_arms, refuse};
 use crate::study::number;
 use crate::{Advance, Finding, Outcome, PilotError, Study, StudyFigure, StudyTable};
 
@@ -41,11 +42,11 @@ pub struct LandscapePoint {
     pub label: String,
     /// All parameters of the scorer.
     pub parameters: Vec<f32>,
-    /// Where its matrices lie. Directions are 0 elsewhere (biases, norms).
+    /// The places of its matrices. Directions are 0 elsewhere (biases, norms).
     pub matrices: Vec<MatrixPlace>,
 }
 
-/// How much of everything.
+/// The size of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LandscapePlan {
@@ -53,7 +54,7 @@ pub struct LandscapePlan {
     pub directions: usize,
     /// Steps of the finest grid on a line from −1 to 1.
     pub steps: usize,
-    /// How often the step is doubled; `steps` must allow it.
+    /// The number of times that the step is doubled; `steps` must allow it.
     pub doublings: usize,
     /// Points along a side of the surface over the first pair; 0 draws none.
     pub surface: usize,
@@ -161,19 +162,10 @@ fn check(
     arms: &[LandscapeArm<'_>],
     plan: &LandscapePlan,
 ) -> Result<(), PilotError> {
-    let refuse = |field, found: String, expected: &str| {
-        Err(PilotError::Plan {
-            field,
-            found,
-            expected: expected.into(),
-        })
-    };
     if points.is_empty() {
-        return refuse("points", "none".into(), "at least one");
+        return refuse("points", "none", "at least one");
     }
-    if arms.is_empty() {
-        return refuse("arms", "none".into(), "at least one");
-    }
+    check_arms(arms.len(), plan.tau)?;
     let coarsest = 1_usize.checked_shl(plan.doublings as u32).unwrap_or(0);
     if coarsest == 0 || plan.steps == 0 || !plan.steps.is_multiple_of(coarsest) || plan.doublings == 0 {
         let found = format!("{} steps, {} doublings", plan.steps, plan.doublings);
@@ -193,9 +185,6 @@ fn check(
             found,
             "at least one direction and picture, a surface of 0 or from 2",
         );
-    }
-    if !(plan.tau.is_finite() && plan.tau > 0.0) {
-        return refuse("tau", plan.tau.to_string(), "a finite number above 0");
     }
     Ok(())
 }

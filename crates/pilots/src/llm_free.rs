@@ -9,6 +9,7 @@ use diffprune_vlm::{Encoded, Hooks, PruneOptions, Turn, Vlm, encode, prepare_enc
 use diffprune_vlm_adapters::Vit;
 use serde::{Deserialize, Serialize};
 
+use crate::error::refuse;
 use crate::study::number;
 use crate::{Advance, Finding, LabelledImages, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
@@ -33,7 +34,7 @@ pub struct LlmFreeModels<'a> {
     pub classifier: &'a str,
 }
 
-/// How much of everything.
+/// The size of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LlmFreePlan {
@@ -175,21 +176,14 @@ fn chosen(
 }
 
 fn check(plan: &LlmFreePlan, data: &LabelledImages, arms: &[LlmFreeArm], to: Grid) -> Result<(), PilotError> {
-    let refuse = |field, found: String, expected: String| {
-        Err(PilotError::Plan {
-            field,
-            found,
-            expected,
-        })
-    };
     if data.is_empty() {
-        return refuse("images", "none".into(), "at least one labelled picture".into());
+        return refuse("images", "none", "at least one labelled picture");
     }
     if arms.is_empty() || arms.iter().any(|arm| arm.pruners.is_empty()) {
         return refuse(
             "arms",
             format!("{} arms", arms.len()),
-            "at least one, each with a method".into(),
+            "at least one, each with a method",
         );
     }
     let range = 1..=to.n_tokens();
@@ -198,11 +192,7 @@ fn check(plan: &LlmFreePlan, data: &LabelledImages, arms: &[LlmFreeArm], to: Gri
         return refuse("kept", format!("{:?}", plan.kept), expected);
     }
     if plan.batch == 0 || plan.resamples == 0 {
-        return refuse(
-            "batch",
-            plan.batch.to_string(),
-            "at least 1, as for resamples".into(),
-        );
+        return refuse("batch", plan.batch, "at least 1, as for resamples");
     }
     Ok(())
 }
@@ -218,11 +208,7 @@ fn result(
     best: &Trials,
     five: &Trials,
 ) -> Result<Study, PilotError> {
-    let bootstrap = Bootstrap {
-        resamples: plan.resamples,
-        seed: plan.seed,
-        level: 0.95,
-    };
+    let bootstrap = Bootstrap::new(plan.resamples, plan.seed);
     let n_kept = plan.kept.len();
     let (top1, top5) = (best.means(100.0, &bootstrap), five.means(100.0, &bootstrap));
     let judged: Vec<usize> = (1..arms.len())
@@ -237,10 +223,7 @@ fn result(
         .iter()
         .flat_map(|&a| (0..n_kept).map(move |place| (a, place)))
         .collect();
-    let simultaneous = Bootstrap {
-        level: 1.0 - 0.05 / pairs.len().max(1) as f64,
-        ..bootstrap
-    };
+    let simultaneous = bootstrap.with_level(1.0 - 0.05 / pairs.len().max(1) as f64);
     let contrasts: Vec<_> = pairs
         .iter()
         .map(|&(a, place)| vec![(place, 100.0), (a * n_kept + place, -100.0)])

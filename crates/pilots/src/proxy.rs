@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::error::refuse;
 use crate::study::number;
 use crate::{Advance, Finding, LabelledImages, Outcome, PilotError, Study, StudyFigure, StudyTable, Trials};
 
@@ -19,7 +20,7 @@ const DEMO_SIDE: usize = 7;
 /// Shares of them that are kept.
 const DEMO_KEPT: [f64; 3] = [0.25, 0.5, 0.75];
 
-/// How much of everything.
+/// The size of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyPlan {
@@ -120,15 +121,8 @@ pub fn proxy(
 }
 
 fn check(plan: &ProxyPlan, data: &LabelledImages) -> Result<(), PilotError> {
-    let refuse = |field, found: String, expected: &str| {
-        Err(PilotError::Plan {
-            field,
-            found,
-            expected: expected.into(),
-        })
-    };
     if data.is_empty() {
-        return refuse("images", "none".into(), "at least one labelled picture");
+        return refuse("images", "none", "at least one labelled picture");
     }
     if plan.kept.is_empty() || plan.kept.iter().any(|share| !(0.0..=1.0).contains(share)) {
         return refuse("kept", format!("{:?}", plan.kept), "shares from 0 to 1");
@@ -137,7 +131,7 @@ fn check(plan: &ProxyPlan, data: &LabelledImages) -> Result<(), PilotError> {
         return refuse("taus", format!("{:?}", plan.taus), "positive temperatures");
     }
     if plan.batch == 0 || plan.resamples == 0 {
-        return refuse("batch", plan.batch.to_string(), "at least 1, as for resamples");
+        return refuse("batch", plan.batch, "at least 1, as for resamples");
     }
     Ok(())
 }
@@ -224,13 +218,9 @@ fn result(
     best: &Trials,
     five: &Trials,
 ) -> Result<Study, PilotError> {
-    let wide = Bootstrap {
-        resamples: plan.resamples,
-        seed: plan.seed,
-        level: 0.95,
-    };
+    let wide = Bootstrap::new(plan.resamples, plan.seed);
     // Two one-sided tests at 5 % are a 90 % interval inside the bound.
-    let narrow = Bootstrap { level: 0.9, ..wide };
+    let narrow = wide.with_level(0.9);
     let ways = 1 + plan.taus.len() * STRENGTHS.len();
     let (top1, top5) = (best.means(100.0, &wide), five.means(100.0, &wide));
     let gaps: Vec<Vec<(usize, f64)>> = (0..conditions.len())

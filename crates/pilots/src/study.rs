@@ -35,7 +35,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a study says of a claim.
+/// The verdict of a study on a claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Id of the claim.
@@ -91,7 +91,7 @@ pub struct Study {
     pub tables: Vec<StudyTable>,
     /// Drawings.
     pub figures: Vec<StudyFigure>,
-    /// What the result does not show.
+    /// The limits of the result, in a few sentences.
     pub limits: String,
 }
 

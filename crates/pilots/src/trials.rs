@@ -88,10 +88,7 @@ mod tests {
             let hit = f64::from(u8::from(i % 3 == 0));
             trials.push(&[hit, hit - 0.25]);
         }
-        let bootstrap = Bootstrap {
-            resamples: 300,
-            ..Bootstrap::default()
-        };
+        let bootstrap = Bootstrap::new(300, 0);
         let found = trials.contrasts(&[vec![(0, 1.0)], vec![(0, 1.0), (1, -1.0)]], &bootstrap);
         assert!((found[0].value - 67.0 / 200.0).abs() < 1e-12);
         assert!(found[0].hi - found[0].lo > 0.05);

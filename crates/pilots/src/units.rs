@@ -72,7 +72,7 @@ pub(crate) fn jackknife(n: usize, z: f64, statistic: impl Fn(Option<usize>) -> f
     }
 }
 
-/// How many standard errors a two-sided normal interval of `level` reaches, for one of `count` intervals that shall hold
+/// The half width of a two-sided normal interval of `level` in standard errors, for one of `count` intervals that shall hold
 /// together (Bonferroni). By a rational approximation (Abramowitz and Stegun 26.2.23), within 5e-4.
 pub(crate) fn reach(level: f64, count: usize) -> f64 {
     let tail = ((1.0 - level) / (2.0 * count.max(1) as f64)).clamp(1e-300, 0.5);

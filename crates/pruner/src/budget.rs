@@ -1,4 +1,4 @@
-//! How many tokens may stay.
+//! The number of tokens that may stay.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,7 +88,8 @@ impl fmt::Display for Budget {
 /// A text that is no budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found budget `{found}`, wanted `all`, a positive count (64), a fraction (1/9) or a percentage (11%)"
+    "expected `all`, a positive count (64), a fraction of at most 1 (1/9) or a percentage of at most 100 (11%, not 0.11), \
+     found `{found}`"
 )]
 pub struct ParseBudgetError {
     /// The text that was given.

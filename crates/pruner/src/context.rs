@@ -1,4 +1,4 @@
-//! What a method sees.
+//! The input of a method.
 
 use burn::tensor::{Bool, FloatDType, Tensor};
 
@@ -15,9 +15,9 @@ pub struct PruningContext {
     pub group: usize,
     /// Real tokens of each row, `[b, n]`, true = real; `None` when every row is full.
     pub mask: Option<Tensor<2, Bool>>,
-    /// How the tokens of each image lie on it, `b` of them.
+    /// The layout of each image's tokens, `b` of them.
     pub layouts: Vec<Layout>,
-    /// What was computed beside the tokens.
+    /// The signals computed beside the tokens.
     pub observed: Observed,
     /// Seed of methods that draw at random; the same seed and sample give the same choice.
     pub seed: u64,
@@ -119,7 +119,7 @@ impl PruningContext {
         self.budgets[row]
     }
 
-    /// What a scorer looks at; see [`descriptors`].
+    /// The input of a scorer; see [`descriptors`].
     ///
     /// # Shapes
     /// - output: `[b, n, d_vision / group]`

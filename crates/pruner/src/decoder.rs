@@ -11,7 +11,7 @@ use crate::{Budget, PruneError, PruneResult, Pruner};
 /// every token; [`Pruner::positions`] says which position ids the later layers use. The decoder calls it for one sequence at a time;
 /// sequences without visual tokens are never shown to it.
 pub trait DecoderPruner: Pruner {
-    /// Where the method acts on a sequence with `n_visual` visual tokens, by ascending layer; nothing when the budget
+    /// The stages at which the method acts on a sequence with `n_visual` visual tokens, by ascending layer; none when the budget
     /// keeps all.
     ///
     /// # Errors
@@ -44,11 +44,11 @@ pub struct DecoderStage {
     pub keep: usize,
     /// Vectors that the method appends to them, made of the others.
     pub merged: usize,
-    /// What the method must see.
+    /// The signals that the method needs.
     pub signals: DecoderSignals,
 }
 
-/// What a decoder computes for a stage; nothing else is computed.
+/// The signals that a decoder computes for a stage; nothing else is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DecoderSignals {
     /// Rows of attention.
@@ -120,11 +120,11 @@ pub struct DecoderContext {
     pub n_tokens: usize,
     /// Which of them are visual, ascending; vectors merged by an earlier stage count as visual.
     pub visual: Vec<usize>,
-    /// What was asked for.
+    /// The signals that the stage asked for.
     pub observed: DecoderObserved,
 }
 
-/// What a decoder computed for a stage: a field is there when it was asked for.
+/// The signals that a decoder computed for a stage: a field is there when it was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct DecoderObserved {
     /// Softmax attention over all tokens, `[n_heads, rows, t]`.
@@ -154,7 +154,7 @@ impl DecoderContext {
     }
 }
 
-/// What stays of the visual tokens at a stage.
+/// The visual tokens that stay at a stage.
 #[derive(Debug, Clone)]
 pub struct DecoderSelection {
     /// Kept visual tokens, ascending, counted among the visual tokens that were there.

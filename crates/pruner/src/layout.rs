@@ -1,4 +1,4 @@
-//! How the visual tokens of one image lie on it.
+//! The layout of one image's visual tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -81,11 +81,11 @@ impl Area {
 pub struct Segment {
     /// Rows and columns.
     pub grid: Grid,
-    /// What the raster covers of the image.
+    /// The part of the image that the raster covers.
     pub area: Area,
 }
 
-/// What the vision encoder saw at once: the whole image, or a tile of it.
+/// The part of the image that the vision encoder saw at once: all of it, or a tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// Rows and columns of the encoder's own raster.
@@ -103,7 +103,7 @@ pub struct View {
 pub struct Layout {
     /// Rasters, in sequence order; their tokens are all tokens.
     pub segments: Vec<Segment>,
-    /// What the encoder saw at once.
+    /// The parts that the encoder saw at once.
     pub views: Vec<View>,
 }
 
@@ -133,7 +133,7 @@ impl Layout {
         })
     }
 
-    /// What token `index` covers of the image; `None` beyond the last token.
+    /// The part of the image that token `index` covers; `None` beyond the last token.
     pub fn area(&self, index: usize) -> Option<Area> {
         let (first, segment) = self
             .offsets()

@@ -101,7 +101,7 @@ impl Parts {
         }
     }
 
-    /// What the method sees: the views in the place of images.
+    /// The context of the method: the views in the place of images.
     fn context(&self, whole: &PruningContext) -> Result<PruningContext, PruneError> {
         let take = Take::new(self, whole);
         let layouts = self.parts.iter().map(|part| part.layout.clone()).collect();
@@ -155,7 +155,7 @@ impl Parts {
     }
 }
 
-/// How the tokens of a view lie on the image: the raster that is left where padding was cut from it.
+/// The layout of a view's tokens on the image: the raster that is left where padding was cut from it.
 fn part_layout(layout: &Layout, view: &View, tokens: &[usize]) -> Layout {
     let cols = view.grid.cols.max(1);
     let cells = || (0..view.tokens.len()).filter(|&cell| view.tokens[cell].is_some());
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn one_view_is_chosen_from_as_ever() {
+    fn one_view_is_chosen_from_as_without_the_wrapper() {
         let device = Device::flex();
         let tokens = Tensor::<3>::zeros([1, 4, 1], &device);
         let mut context = PruningContext::new(tokens, Grid { rows: 2, cols: 2 }, &Budget::Tokens(2)).unwrap();

@@ -20,7 +20,7 @@ pub trait Pruner: Send + Sync {
     /// Short name for tables and the command line, lower case.
     fn name(&self) -> &str;
 
-    /// What must be computed beside the tokens.
+    /// The signals that must be computed beside the tokens.
     fn signals(&self) -> Signals {
         Signals::default()
     }
@@ -54,7 +54,7 @@ pub trait Pruner: Send + Sync {
     }
 }
 
-/// What a method found, or why it could not choose.
+/// The result of a method, or why it could not choose.
 pub type PruneResult<T> = Result<T, PruneError>;
 
 /// Why a method could not choose.
@@ -63,7 +63,7 @@ pub type PruneResult<T> = Result<T, PruneError>;
 pub enum PruneError {
     /// The budget keeps no token.
     #[error(
-        "budget {budget} keeps none of {n_tokens} tokens, wanted at least one; give a positive count or rate"
+        "budget {budget} keeps none of {n_tokens} tokens, expected at least one; give a positive count or rate"
     )]
     EmptyBudget {
         /// The budget that was given.
@@ -84,14 +84,14 @@ pub enum PruneError {
     NotFinite {
         /// The method.
         method: String,
-        /// What is not finite.
+        /// The quantity that is not finite.
         what: &'static str,
         /// Row of the batch.
         row: usize,
     },
     /// A wrapper for methods before the language model holds one that acts inside it.
     #[error(
-        "{method} holds {inner}, which acts inside the language model, wanted a method that acts before it; run {inner} \
+        "{method} holds {inner}, which acts inside the language model, expected a method that acts before it; run {inner} \
          without the wrapper"
     )]
     InsideModel {
@@ -126,9 +126,9 @@ pub enum PruneError {
         method: String,
     },
     /// Sizes do not fit together.
-    #[error("{what}: found {found}, wanted {wanted}")]
+    #[error("{what}: found {found}, expected {wanted}")]
     Shape {
-        /// What was counted.
+        /// The quantity that was counted.
         what: &'static str,
         /// The number found.
         found: usize,

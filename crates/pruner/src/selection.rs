@@ -1,4 +1,4 @@
-//! What a method answers.
+//! The output of a method.
 
 use burn::tensor::{Int, Tensor, TensorData};
 

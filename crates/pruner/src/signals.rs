@@ -1,4 +1,4 @@
-//! What a method needs computed beside the tokens, and what a model answers.
+//! The signals that a method needs beside the tokens, and those that a model gives.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -20,14 +20,14 @@ pub struct Signals {
     pub received_attention: bool,
     /// The tokens as the language model would see them.
     pub projected: bool,
-    /// How well each token fits the question.
+    /// The relevance of each token to the question.
     pub text_relevance: bool,
     /// The truth about the picture; only oracle arms on annotated data may ask.
     pub relevance: bool,
 }
 
 impl Signals {
-    /// What either of two methods needs.
+    /// The signals that either of two methods needs.
     pub fn union(self, other: Self) -> Self {
         Self {
             cls_attention: self.cls_attention || other.cls_attention,
@@ -43,7 +43,7 @@ impl Signals {
     }
 }
 
-/// What was computed beside the tokens: a field is there when it was asked for and the model (or the data) has it.
+/// The signals computed beside the tokens: a field is there when it was asked for and the model (or the data) has it.
 ///
 /// `n` is the padded number of tokens of the batch; entries of padding mean nothing.
 #[derive(Debug, Clone, Default)]
@@ -64,9 +64,9 @@ pub struct Observed {
     pub received_attention: Option<Tensor<2>>,
     /// The tokens after the projector, `[b, n, d_model]`.
     pub projected: Option<Tensor<3>>,
-    /// How well each token fits the question, `[b, n]`, higher is better.
+    /// The relevance of each token to the question, `[b, n]`, higher is better.
     pub text_relevance: Option<Tensor<2>>,
-    /// How relevant each token is by the scene's truth, `[b, n]`.
+    /// The relevance of each token by the scene's truth, `[b, n]`.
     pub relevance: Option<Tensor<2>>,
 }
 

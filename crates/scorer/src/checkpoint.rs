@@ -24,7 +24,7 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const METADATA_FILE: &str = "diffprune.json";
 /// Name of the file that holds the parameters.
 pub const TENSORS_FILE: &str = "model.safetensors";
-/// What the names of a denoiser's tensors begin with.
+/// The prefix of the names of a denoiser's tensors.
 const DENOISER_PREFIX: &str = "denoiser.";
 
 /// Writes and reads checkpoints.

@@ -36,7 +36,7 @@ pub struct ScorerConfig {
 #[non_exhaustive]
 pub enum ScorerConfigError {
     /// A size is zero or too large to be meant.
-    #[error("{field} is {found}, wanted 1 to {max}")]
+    #[error("{field} is {found}, expected 1 to {max}")]
     Size {
         /// The field.
         field: &'static str,
@@ -165,6 +165,6 @@ mod tests {
             })
         );
         let error = ScorerConfig::new(8, 2).with_n_layers(0).check().unwrap_err();
-        assert_eq!(error.to_string(), "n_layers is 0, wanted 1 to 1024");
+        assert_eq!(error.to_string(), "n_layers is 0, expected 1 to 1024");
     }
 }

@@ -68,7 +68,7 @@ impl ThresholdKind {
         }
     }
 
-    /// Whether the variance-preserving noise gate `sqrt(alpha) x + sqrt(1 - alpha) eps` may run on these weights.
+    /// Checks that the variance-preserving noise gate `sqrt(alpha) x + sqrt(1 - alpha) eps` may run on these weights.
     ///
     /// # Errors
     /// For curves that reach 0 or 1 exactly: the derivative of a square root is infinite there.
@@ -80,7 +80,7 @@ impl ThresholdKind {
     }
 }
 
-/// How the threshold is found. All ways give the same numbers up to rounding.
+/// The algorithm that finds the threshold. All of them give the same numbers up to rounding.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum Solver {
     /// `Host` for tensors of the CPU device, `Tensor` for every other device.
@@ -106,7 +106,7 @@ pub struct SoftTopKConfig {
     /// Term added to the variance inside the root. Default: 1e-6. Too large flattens the scores.
     #[config(default = 1e-6)]
     pub z_score_eps: f64,
-    /// Where the threshold is solved. Default: by device.
+    /// The algorithm that finds the threshold. Default: by device.
     #[config(default = "Solver::Auto")]
     pub solver: Solver,
 }

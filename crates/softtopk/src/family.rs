@@ -127,19 +127,19 @@ impl ThresholdKind {
         }
     }
 
-    /// Whether the slope has no jump.
+    /// `true` if the slope has no jump.
     pub(crate) fn is_smooth(self) -> bool {
         matches!(self, Self::Laplace | Self::Sigmoid)
     }
 
-    /// Whether weights are exactly 0 and 1 at a finite distance on both sides: with a whole budget and a wide
+    /// `true` if weights are exactly 0 and 1 at a finite distance on both sides: with a whole budget and a wide
     /// gap at its edge the threshold is then not unique.
     pub(crate) fn is_compact(self) -> bool {
         matches!(self, Self::Clip | Self::Cubic)
     }
 }
 
-/// Where `u` is not strictly between 0 and 1.
+/// `true` where `u` is not strictly between 0 and 1.
 fn outside<const D: usize>(u: Tensor<D>) -> Tensor<D, burn::tensor::Bool> {
     u.clone().lower_equal_elem(0.0).bool_or(u.greater_equal_elem(1.0))
 }

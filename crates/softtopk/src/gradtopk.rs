@@ -75,7 +75,7 @@ fn solve(rows: &Rows, wide: DType) -> Tensor<2> {
 struct Inclusion {
     /// `P(i in | N = k)`, `[batch, n_tokens]`
     weights: Tensor<2>,
-    /// What the sum over pairs gives for a token with itself, `[batch, n_tokens]`.
+    /// The term of a token with itself in the sum over pairs, `[batch, n_tokens]`.
     square: Tensor<2>,
     /// Share of each token in the characteristic function, `[batch, n_frequencies, n_tokens]`.
     real: Tensor<3>,
@@ -164,7 +164,7 @@ impl Inclusion {
 struct Frequencies {
     /// `2 pi m / points`, for `m` from 0 to `(points - 1) / 2`; the other half is the mirror image.
     angles: Vec<f64>,
-    /// How often each counts, divided by `points`.
+    /// The weight of each, divided by `points`.
     multiplicity: Vec<f64>,
 }
 
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// What runs on devices other than the CPU.
+    /// The computation of devices other than the CPU.
     #[test]
     fn single_precision_is_close() {
         let device = Device::flex();

@@ -18,7 +18,7 @@ pub enum GumbelNoise {
     Seed(u64),
 }
 
-/// What stands in for the gradient of the hard selection.
+/// The gradient that is used in place of that of the hard selection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SteBackward {
     /// The upstream gradient passes to the scores unchanged.
@@ -32,12 +32,12 @@ pub enum SteBackward {
     },
 }
 
-/// What [`gumbel_topk_ste`] takes.
+/// The input of [`gumbel_topk_ste`].
 #[derive(Debug, Clone)]
 pub struct GumbelTopKInput {
     /// `[batch, n_tokens]`
     pub scores: Tensor<2>,
-    /// How many tokens are kept, exactly.
+    /// The exact number of tokens kept.
     pub k: usize,
     /// Noise that is added to the scores. Zeros give the deterministic form.
     pub noise: GumbelNoise,

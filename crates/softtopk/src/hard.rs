@@ -98,6 +98,7 @@ fn indices_of(kept: Tensor<2>, k: usize) -> Tensor<2, Int> {
 
 #[cfg(test)]
 mod tests {
+    use diffprune_test_support::cases;
     use proptest::prelude::*;
 
     use super::*;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
+        #![proptest_config(ProptestConfig::with_cases(cases(128)))]
 
         #[test]
         fn both_paths_are_the_sorted_order((scores, real) in rows(), share in 0.0..=1.0_f64, masked: bool) {

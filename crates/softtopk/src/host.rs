@@ -56,7 +56,7 @@ impl Real for f64 {
     }
 }
 
-/// Where the threshold lies: `lambda / tau = anchor / tau + offset`. The two parts stay apart because
+/// The threshold as `lambda / tau = anchor / tau + offset`. The two parts stay apart because
 /// their sum would lose the offset when scores are large against `tau`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Threshold {

@@ -37,7 +37,7 @@ pub enum SoftTopKKind {
 
 /// A name that no operator has.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("soft top-k operator: found `{found}`, wanted one of {wanted}")]
+#[error("soft top-k operator: found `{found}`, expected one of {wanted}")]
 pub struct UnknownOperator {
     /// The name found.
     pub found: String,
@@ -78,17 +78,17 @@ impl SoftTopKKind {
         }
     }
 
-    /// Whether the weights of a row sum to the budget (rounded to whole tokens where the operator says so).
+    /// `true` if the weights of a row sum to the budget (rounded to whole tokens where the operator says so).
     pub fn sums_to_budget(self) -> bool {
         !matches!(self, Self::DfTopK | Self::GumbelSoftmax)
     }
 
-    /// Whether no weight exceeds 1.
+    /// `true` if no weight exceeds 1.
     pub fn stays_below_one(self) -> bool {
         !matches!(self, Self::SoftSort | Self::NeuralSort)
     }
 
-    /// Whether the weights depend on a seed.
+    /// `true` if the weights depend on a seed.
     pub fn is_random(self) -> bool {
         matches!(
             self,
@@ -96,7 +96,7 @@ impl SoftTopKKind {
         )
     }
 
-    /// Whether the variance-preserving noise gate may run on these weights: it needs a threshold argument in which
+    /// Checks that the variance-preserving noise gate may run on these weights: it needs a threshold argument in which
     /// the derivative of its square roots stays finite.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub enum PerturbNoise {
     Seed {
         /// The seed.
         seed: u64,
-        /// How many hard selections are averaged.
+        /// The number of hard selections that are averaged.
         samples: usize,
     },
 }

@@ -81,7 +81,7 @@ pub(crate) fn ranking_keys(scores: Tensor<2>, mask: Option<Tensor<2, Bool>>) -> 
     }
 }
 
-/// How many tokens of the row come first: those with a larger key, and those with the same key and a lower
+/// The number of tokens of the row that come first: those with a larger key, and those with the same key and a lower
 /// index. Comparisons and counts only, so exact for any spread, any number of ties and minus infinity;
 /// quadratic in the tokens, in blocks of about `pairs` comparisons. (A top-k primitive would keep `k` values
 /// per thread, more than the shared memory of a GPU holds.)

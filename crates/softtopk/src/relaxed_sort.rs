@@ -6,7 +6,7 @@ use crate::rank::{token_order, token_ranks};
 use crate::rows::Rows;
 use crate::soft::{K, SoftTopKInput};
 
-/// How a row of the relaxed permutation is made from the scores; `r` counts from 1 in descending order.
+/// The rule that makes a row of the relaxed permutation from the scores; `r` counts from 1 in descending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelaxedSort {
     /// `P_rj = softmax_j(-|s_(r) - s_j| / tau)` (Prillo and Eisenschlos, ICML 2020).

@@ -1,4 +1,4 @@
-//! What the operators that solve for no threshold have in common: the rows of a batch and their ends.
+//! Shared by the operators that solve for no threshold: the rows of a batch and their ends.
 
 use burn::tensor::{Bool, Tensor};
 

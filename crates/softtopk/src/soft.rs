@@ -7,7 +7,7 @@ use crate::vjp::{Tracked, linearise};
 use crate::zscore::z_score;
 use crate::{device, host};
 
-/// How many tokens may pass, as a real number of tokens.
+/// The budget: a real number of tokens that may pass.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // one short-lived value per call; a box would only burden callers
 pub enum K {
@@ -57,7 +57,7 @@ impl From<Tensor<1>> for Tau {
     }
 }
 
-/// What [`SoftTopK::forward`] takes; made by [`SoftTopKInput::new`].
+/// The input of [`SoftTopK::forward`]; made by [`SoftTopKInput::new`].
 #[derive(Debug, Clone)]
 pub struct SoftTopKInput {
     /// Raw scores, `[batch, n_tokens]`; higher passes first.
@@ -108,7 +108,7 @@ impl SoftTopKInput {
     }
 }
 
-/// What [`SoftTopK::forward`] gives. f32, or f64 when the scores are f64.
+/// The output of [`SoftTopK::forward`]. f32, or f64 when the scores are f64.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SoftTopKOutput {
@@ -257,7 +257,7 @@ pub(crate) fn to_working_precision<const D: usize>(scores: Tensor<D>) -> Tensor<
     }
 }
 
-/// Whether the tensors of `device` lie in this process's memory, where rows are solved in f64.
+/// `true` if the tensors of `device` lie in this process's memory, where rows are solved in f64.
 ///
 /// The crate chooses no backend, so it cannot name `Device::flex()`: that function exists only where the CPU backend is
 /// compiled in. The name of the device says the same in every build; a backend that is not recognised is served by tensor

@@ -5,12 +5,12 @@ use thiserror::Error;
 use crate::host::mask_values;
 use crate::soft::{K, SoftTopKInput, Tau};
 
-/// What is wrong with a [`SoftTopKInput`].
+/// The reasons for which a [`SoftTopKInput`] is refused.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SoftTopKError {
     /// An argument has the wrong size.
-    #[error("{what} has size {found:?}, wanted {wanted:?}: match it to the scores")]
+    #[error("{what} has size {found:?}, expected {wanted:?}: match it to the scores")]
     Shape {
         /// Name of the argument.
         what: &'static str,
@@ -20,7 +20,7 @@ pub enum SoftTopKError {
         wanted: Vec<usize>,
     },
     /// The budget lets no token pass, or is not a number.
-    #[error("budget k of row {row} is {found}, wanted a number above 0: raise the budget")]
+    #[error("budget k of row {row} is {found}, expected a number above 0: raise the budget")]
     Budget {
         /// Row of the batch.
         row: usize,
@@ -28,7 +28,7 @@ pub enum SoftTopKError {
         found: f64,
     },
     /// The temperature is not a positive number.
-    #[error("temperature tau of row {row} is {found}, wanted a finite number above 0")]
+    #[error("temperature tau of row {row} is {found}, expected a finite number above 0")]
     Temperature {
         /// Row of the batch.
         row: usize,
@@ -36,7 +36,9 @@ pub enum SoftTopKError {
         found: f64,
     },
     /// A score of a real token is NaN or infinite.
-    #[error("score {found} at row {row}, token {token}, wanted a finite number: look for overflow upstream")]
+    #[error(
+        "score {found} at row {row}, token {token}, expected a finite number: look for overflow upstream"
+    )]
     Score {
         /// Row of the batch.
         row: usize,

@@ -13,7 +13,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The only model there is.
 pub const MODEL: &str = "owner/model-1.5";
 
-/// What the server does wrong.
+/// Faults that the server shows.
 #[derive(Debug, Default, Clone)]
 pub struct Trouble {
     /// For the next answers with large contents: after how many bytes the connection ends.

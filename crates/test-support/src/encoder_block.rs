@@ -16,7 +16,7 @@ const OUTPUT_TOLERANCE: f32 = 2e-5;
 /// The same of gradients.
 const GRADIENT_TOLERANCE: f32 = 2e-4;
 
-/// What a case asks for.
+/// The settings of a case.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Width of the tokens.

@@ -1,9 +1,10 @@
-//! What the tests of several packages share: where the stored numbers lie, and the oracle of the transformer block that
+//! Shared by the tests of several packages: the folder of the stored numbers, and the oracle of the transformer block that
 //! scorer and denoiser are both made of. Its functions panic where a test should fail.
 
 pub mod encoder_block;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// The root of the stored numbers: `DIFFPRUNE_FIXTURES`, or the folder `fixtures` of the repository.
 pub fn fixtures() -> PathBuf {
@@ -11,6 +12,42 @@ pub fn fixtures() -> PathBuf {
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures")),
         PathBuf::from,
     )
+}
+
+/// The number of random cases of a property: `usual`, times the number in `DIFFPRUNE_TIMES_CASES` where that is set.
+///
+/// # Panics
+/// When the variable is no positive whole number.
+pub fn cases(usual: u32) -> u32 {
+    let Some(times) = std::env::var_os("DIFFPRUNE_TIMES_CASES") else {
+        return usual;
+    };
+    let times = times.to_str().and_then(|times| times.parse::<u32>().ok());
+    match times.and_then(|times| usual.checked_mul(times)) {
+        Some(cases) if cases > 0 => cases,
+        _ => panic!("DIFFPRUNE_TIMES_CASES: expected a positive whole number"),
+    }
+}
+
+/// Copies a folder with all that is in it; files get the permissions of new ones, so that copies can be changed.
+///
+/// # Panics
+/// When something cannot be read or written.
+pub fn copy_tree(from: &Path, to: &Path) {
+    let copy = || -> std::io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let path = entry?.path();
+            let target = to.join(path.file_name().unwrap_or_default());
+            if path.is_dir() {
+                copy_tree(&path, &target);
+            } else {
+                fs::write(target, fs::read(path)?)?;
+            }
+        }
+        Ok(())
+    };
+    copy().unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.display()));
 }
 
 /// Fails with all of these failures, if there are any.

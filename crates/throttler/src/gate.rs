@@ -22,7 +22,7 @@ impl GateFamily {
     }
 }
 
-/// What lets the token through and what lets the noise through; both `[batch, n_tokens]`.
+/// The factors of the token and of the noise; both `[batch, n_tokens]`.
 pub(crate) struct Gates {
     /// `sqrt(alpha)`
     pub(crate) open: Tensor<2>,

@@ -1,4 +1,4 @@
-//! How strong the noise is, measured on the tokens it replaces.
+//! The strength of the noise, measured on the tokens it replaces.
 
 use burn::tensor::{Bool, Tensor};
 

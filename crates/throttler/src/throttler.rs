@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Tensor};
 use crate::gate::{GateFamily, Gates, gates};
 use crate::scale::{centred_std, channel_std, token_mean, token_std};
 
-/// What a gate does with the part of a token that does not pass.
+/// The treatment of the part of a token that does not pass.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum GateKind {
     /// Replaces it by noise and keeps the variance: `sqrt(alpha) x + sqrt(beta) eps`. Limits the
@@ -16,7 +16,7 @@ pub enum GateKind {
     Scale,
 }
 
-/// How strong the noise of [`GateKind::VpNoise`] is.
+/// The strength of the noise of [`GateKind::VpNoise`].
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub enum NoiseScale {
     /// As given, standard normal: right for tokens that are already normalised.
@@ -35,7 +35,7 @@ pub enum NoiseScale {
 /// Configuration of a [`Throttler`].
 #[derive(Config, Debug, PartialEq)]
 pub struct ThrottlerConfig {
-    /// What fills a closed gate. Default: noise.
+    /// The content of a closed gate. Default: noise.
     #[config(default = "GateKind::VpNoise")]
     pub gate: GateKind,
     /// Strength of the noise. Default: the tokens' standard deviation. Too weak lets a closed token be
@@ -54,7 +54,7 @@ impl ThrottlerConfig {
     }
 }
 
-/// What [`Throttler::forward`] takes; made by [`ThrottlerInput::new`].
+/// The input of [`Throttler::forward`]; made by [`ThrottlerInput::new`].
 #[derive(Debug, Clone)]
 pub struct ThrottlerInput {
     /// `[batch, n_tokens, d]`

@@ -19,7 +19,7 @@ fn assert_close(what: &str, found: Vec<f64>, wanted: &[f64], tolerance: f64) {
     for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
         assert!(
             (f - w).abs() <= tolerance * size,
-            "{what}[{i}]: found {f:e}, wanted {w:e}"
+            "{what}[{i}]: found {f:e}, expected {w:e}"
         );
     }
 }

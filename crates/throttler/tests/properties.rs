@@ -1,6 +1,7 @@
 //! Laws of the gate on random input.
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use diffprune_test_support::cases;
 use diffprune_throttler::{
     GateFamily, GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput, noise,
 };
@@ -54,7 +55,7 @@ fn gate(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(cases(64)))]
 
     #[test]
     fn gradients_are_finite_up_to_the_extremes(u in prop::collection::vec(-200.0..200.0_f64, 1..20)) {

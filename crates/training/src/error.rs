@@ -1,7 +1,9 @@
-//! What can go wrong between a run and its files.
+//! Errors between a run and its files.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use diffprune_files::LockError;
 
 /// Why training state could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -12,37 +14,49 @@ pub enum TrainingError {
         "cannot {action} {path}: {source}; check that the directory exists, is writable and the disk has room"
     )]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
+    /// Another process works in the folder of the run.
+    #[error(transparent)]
+    Lock(LockError),
     /// A file is not what it should be.
-    #[error("{path}: found {found}, wanted {wanted}; delete this checkpoint to fall back on an older one")]
+    #[error("{path}: found {found}, expected {wanted}; delete this checkpoint to fall back on an older one")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: &'static str,
     },
     /// Stored tensors do not fit the module.
     #[error(
-        "{path}: tensor `{name}`: found {found}, wanted {wanted}; resume with the configuration that wrote it"
+        "{path}: tensor `{name}`: found {found}, expected {wanted}; resume with the configuration that wrote it"
     )]
     Tensor {
         /// The file.
         path: PathBuf,
         /// Path of the parameter in the module.
         name: String,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: String,
     },
+}
+
+impl From<LockError> for TrainingError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { folder, source } => Self::io("write in", &folder)(source),
+            held => Self::Lock(held),
+        }
+    }
 }
 
 impl TrainingError {

@@ -12,6 +12,7 @@ mod schedule;
 mod workers;
 
 pub use checkpoint::{Checkpoint, CheckpointDir};
+pub use diffprune_files::{FolderLock, Stop};
 pub use error::TrainingError;
 pub use gradients::{average_gradients, clip_global_norm, global_norm, scale_gradients, sum_gradients};
 pub use metrics::MetricsLog;

@@ -126,7 +126,7 @@ impl ModulePath {
     }
 }
 
-/// What the containers of enum variants begin with in Burn.
+/// The prefix of Burn's names for the containers of enum variants.
 const ENUM: &str = "Enum:";
 
 #[derive(Default)]

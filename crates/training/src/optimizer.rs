@@ -23,7 +23,7 @@ pub struct AdamWOptions {
     pub eps: f32,
     /// Decoupled weight decay, multiplied with the learning rate; 0.01.
     pub weight_decay: f32,
-    /// Whether parameters with one axis (biases, norms, class tokens) decay too; false. Axes of size 1 do not count.
+    /// `true` to let parameters with one axis (biases, norms, class tokens) decay too; false. Axes of size 1 do not count.
     pub decay_vectors: bool,
     /// Parameters whose path contains one of these texts do not decay either; none.
     pub no_decay: Vec<String>,
@@ -54,6 +54,42 @@ impl AdamWOptions {
             .with_epsilon(self.eps)
             .with_weight_decay(weight_decay)
             .build()
+    }
+
+    /// The same with another decay of the first moment.
+    pub fn with_beta1(mut self, beta1: f32) -> Self {
+        self.beta1 = beta1;
+        self
+    }
+
+    /// The same with another decay of the second moment.
+    pub fn with_beta2(mut self, beta2: f32) -> Self {
+        self.beta2 = beta2;
+        self
+    }
+
+    /// The same with another number added to the root of the second moment.
+    pub fn with_eps(mut self, eps: f32) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// The same with another weight decay.
+    pub fn with_weight_decay(mut self, weight_decay: f32) -> Self {
+        self.weight_decay = weight_decay;
+        self
+    }
+
+    /// The same; `true` lets parameters with one axis decay too.
+    pub fn with_decay_vectors(mut self, decay_vectors: bool) -> Self {
+        self.decay_vectors = decay_vectors;
+        self
+    }
+
+    /// The same without decay of parameters whose path contains one of these texts.
+    pub fn with_no_decay(mut self, no_decay: Vec<String>) -> Self {
+        self.no_decay = no_decay;
+        self
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far a run is, for people.
+//! The progress of a run, for people.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};

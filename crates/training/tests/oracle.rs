@@ -75,7 +75,7 @@ fn worst(found: &Tensor<2>, wanted: &[f32]) -> f64 {
 fn close(what: &str, found: f64, wanted: f64, tolerance: f64) {
     assert!(
         (found - wanted).abs() <= tolerance * wanted.abs().max(1.0),
-        "{what}: found {found}, wanted {wanted}"
+        "{what}: found {found}, expected {wanted}"
     );
 }
 
@@ -138,7 +138,7 @@ fn follow(run: &Value) {
         let relative = (schedule.at(step) - rates[step]).abs() / rates[step].max(1e-300);
         assert!(
             relative < 1e-13,
-            "{id}: rate of step {step}: found {}, wanted {}",
+            "{id}: rate of step {step}: found {}, expected {}",
             schedule.at(step),
             rates[step]
         );
@@ -162,14 +162,12 @@ fn follow(run: &Value) {
 
 fn options(run: &Value) -> AdamWOptions {
     let betas = numbers(&run["betas"]);
-    AdamWOptions {
-        beta1: betas[0] as f32,
-        beta2: betas[1] as f32,
-        eps: run["eps"].as_f64().unwrap() as f32,
-        weight_decay: run["wd"].as_f64().unwrap() as f32,
-        decay_vectors: true,
-        no_decay: Vec::new(),
-    }
+    AdamWOptions::default()
+        .with_beta1(betas[0] as f32)
+        .with_beta2(betas[1] as f32)
+        .with_eps(run["eps"].as_f64().unwrap() as f32)
+        .with_weight_decay(run["wd"].as_f64().unwrap() as f32)
+        .with_decay_vectors(true)
 }
 
 #[test]

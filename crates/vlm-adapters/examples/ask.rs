@@ -51,7 +51,7 @@ impl Pruner for Attended {
     }
 }
 
-/// What the command line says.
+/// The arguments of the command line.
 struct Args {
     image: PathBuf,
     model: PathBuf,
@@ -69,7 +69,7 @@ impl Args {
             let mut value = || {
                 words
                     .next()
-                    .ok_or(format!("{word}: found nothing behind it, wanted a value"))
+                    .ok_or(format!("{word}: found nothing behind it, expected a value"))
             };
             match word.as_str() {
                 "--image" => image = Some(value()?.into()),
@@ -78,7 +78,7 @@ impl Args {
                 _ => question = word,
             }
         }
-        let image = image.ok_or("--image: found none, wanted a picture")?;
+        let image = image.ok_or("--image: found none, expected a picture")?;
         Ok(Self {
             image,
             model,

@@ -13,13 +13,13 @@ use crate::lfs;
 #[non_exhaustive]
 pub enum LoadError {
     /// A file that the checkpoint layout asks for does not exist.
-    #[error("{}: no such file, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: no such file, expected {wanted}; {remedy}", path.display())]
     MissingFile {
         /// The file looked for.
         path: PathBuf,
-        /// What it would have held.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -28,9 +28,9 @@ pub enum LoadError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a verb ("read", "write", "map").
+        /// The operation, as a verb ("read", "write", "map").
         action: &'static str,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
         /// The system's reason.
         #[source]
@@ -38,32 +38,32 @@ pub enum LoadError {
     },
 
     /// A file that should hold JSON does not, or its fields have the wrong types.
-    #[error("{}: invalid json, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: invalid json, expected {wanted}; {remedy}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         #[source]
         source: serde_json::Error,
     },
 
     /// A file of git-lfs stands in the place of the one that it points to.
-    #[error("{}: found a git-lfs pointer, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found a git-lfs pointer, expected {wanted}; {remedy}", path.display())]
     LfsPointer {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The content expected.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A field of a configuration file has a value that this crate cannot honour.
-    #[error("{}: found `{field}` = {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found `{field}` = {found}, expected {wanted}; {remedy}", path.display())]
     Config {
         /// The configuration file (or a description, for a value built in code).
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum LoadError {
         found: String,
         /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -86,20 +86,20 @@ pub enum LoadError {
         found: String,
         /// Those that would do, separated by commas.
         supported: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A safetensors file or its shard index is damaged or inconsistent.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Weights {
         /// The weight file or shard index.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         found: String,
-        /// What a sound file would be.
+        /// A sound file, in words.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
@@ -110,25 +110,25 @@ pub enum LoadError {
         path: PathBuf,
         /// The shard's file name.
         shard: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A tensor that the model needs is in none of the weight files.
-    #[error("{}: tensor `{name}` is absent, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` is absent, expected {wanted}; {remedy}", path.display())]
     MissingTensor {
         /// The weight file, shard index or checkpoint folder.
         path: PathBuf,
         /// The tensor's name.
         name: String,
-        /// What it would have been, for example its shape.
+        /// The value expected, for example a shape.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A tensor has another shape than the configuration implies.
-    #[error("{}: tensor `{name}` has shape {found:?}, wanted {wanted:?}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` has shape {found:?}, expected {wanted:?}; {remedy}", path.display())]
     TensorShape {
         /// The weight file or checkpoint folder.
         path: PathBuf,
@@ -138,12 +138,12 @@ pub enum LoadError {
         found: Vec<usize>,
         /// The shape that the configuration implies.
         wanted: Vec<usize>,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A tensor's element type cannot be converted to the one wanted.
-    #[error("{}: tensor `{name}` holds {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: tensor `{name}` holds {found}, expected {wanted}; {remedy}", path.display())]
     TensorDtype {
         /// The weight file.
         path: PathBuf,
@@ -153,59 +153,59 @@ pub enum LoadError {
         found: String,
         /// Element types that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// An image file is damaged, or of a kind that this crate does not read.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Image {
         /// The image file.
         path: PathBuf,
-        /// What the file is, or why decoding stopped.
+        /// The kind of the file, or why decoding stopped.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A tokenizer file cannot be used, or a text cannot be encoded with it.
-    #[error("{}: found {found}, wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
     Tokenizer {
         /// The `tokenizer.json`.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// A chat template does not compile, or does not render the given turns.
-    #[error("{}: the chat template fails: {found}; wanted {wanted}; {remedy}", path.display())]
+    #[error("{}: the chat template fails: {found}; expected {wanted}; {remedy}", path.display())]
     Template {
         /// The file that holds the template.
         path: PathBuf,
         /// The template engine's message.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 
     /// The request itself makes no sense (no turns, a placeholder count that does not match the images, ...).
-    #[error("{subject}: found {found}, wanted {wanted}; {remedy}")]
+    #[error("{subject}: found {found}, expected {wanted}; {remedy}")]
     Request {
-        /// What is asked for ("prompt", "images", ...).
+        /// The subject of the request ("prompt", "images", ...).
         subject: String,
-        /// What was given.
+        /// The value given.
         found: String,
-        /// What would do.
+        /// Values that would do.
         wanted: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: Box<str>,
     },
 }

@@ -2,10 +2,10 @@
 
 /// Such a file, in a message.
 pub(crate) const FOUND: &str = "a git-lfs pointer in place of the file";
-/// What to do about it.
+/// The remedy, for messages.
 pub(crate) const REMEDY: &str = "run `git lfs pull` where it was cloned, or download the file itself";
 
-/// Whether a file that begins with `bytes` is a pointer of git-lfs: a line of text in the place of a large file that was not
+/// `true` if a file that begins with `bytes` is a pointer of git-lfs: a line of text in the place of a large file that was not
 /// downloaded.
 pub fn is_pointer(bytes: &[u8]) -> bool {
     bytes.starts_with(b"version https://git-lfs")

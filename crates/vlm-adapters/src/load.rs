@@ -13,10 +13,10 @@ use crate::{
     Vlm, WeightFiles,
 };
 
-/// How a checkpoint is read.
+/// Options of reading a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
-    /// How images that are not square are treated (LLaVA-1.5).
+    /// The treatment of images that are not square (LLaVA-1.5).
     pub image_mode: ImageMode,
     /// Which words stand around the question.
     pub prompt_style: PromptStyle,
@@ -25,9 +25,9 @@ pub struct LoadOptions {
     /// A 7B model in f16 or bf16 takes 14 GB, in f32 28 GB. Comparisons of numbers want f32 ([`LoadOptions::f32`]); a CPU
     /// computes f16 far faster than bf16. Methods see tokens in f32 whatever the weights are.
     pub dtype: Option<DType>,
-    /// What only LLaVA-NeXT knows.
+    /// Options of LLaVA-NeXT alone.
     pub next: NextOptions,
-    /// What only Qwen2.5-VL knows.
+    /// Options of Qwen2.5-VL alone.
     pub qwen: QwenOptions,
 }
 
@@ -61,6 +61,30 @@ impl LoadOptions {
     /// The type in which the weights of the checkpoint in `dir` are to be held.
     pub(crate) fn dtype_of(&self, dir: &Path) -> Result<DType, LoadError> {
         self.dtype.map_or_else(|| checkpoint_dtype(dir), Ok)
+    }
+
+    /// The same with another treatment of images that are not square.
+    pub fn with_image_mode(mut self, image_mode: ImageMode) -> Self {
+        self.image_mode = image_mode;
+        self
+    }
+
+    /// The same with other words around the question.
+    pub fn with_prompt_style(mut self, prompt_style: PromptStyle) -> Self {
+        self.prompt_style = prompt_style;
+        self
+    }
+
+    /// The same with these options of LLaVA-NeXT.
+    pub fn with_next(mut self, next: NextOptions) -> Self {
+        self.next = next;
+        self
+    }
+
+    /// The same with these options of Qwen2.5-VL.
+    pub fn with_qwen(mut self, qwen: QwenOptions) -> Self {
+        self.qwen = qwen;
+        self
     }
 }
 

@@ -1,4 +1,4 @@
-//! What reading a checkpoint assumed or passed over, for whoever called.
+//! Assumptions and omissions of reading a checkpoint, for the caller.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ pub(crate) fn note(text: String) {
     });
 }
 
-/// What this thread's readers of checkpoints assumed in place of absent files, or passed over, since the last call: one
+/// The assumptions that this thread's readers of checkpoints made in place of absent files, and what they passed over, since the last call: one
 /// sentence each, naming the file. Each is there once, however often a folder was read.
 ///
 /// ```

@@ -14,7 +14,7 @@ use crate::{
     VisualSequence, VlmError,
 };
 
-/// What a checkpoint folder says about tokens and cache, read without its weights.
+/// The tokens and the cache of a checkpoint, from its folder without the weights.
 #[derive(Clone)]
 pub struct VlmPlan {
     dir: PathBuf,
@@ -25,12 +25,12 @@ pub struct VlmPlan {
     images: Arc<dyn ImagePlan>,
 }
 
-/// How a family cuts images into tokens.
+/// The rule by which a family cuts images into tokens.
 pub(crate) trait ImagePlan: fmt::Debug + Send + Sync {
-    /// How the tokens of an image of `width` by `height` pixels, at least one of each, lie on it.
+    /// The layout of an image of `width` by `height` pixels, at least one of each.
     fn layout(&self, width: u32, height: u32) -> Result<Layout, VlmError>;
 
-    /// Where the tokens `keep` of an image stand in the language model's sequence.
+    /// The places of an image's tokens `keep` in the language model's sequence.
     fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence;
 }
 
@@ -89,7 +89,7 @@ impl VlmPlan {
         (2 * self.n_layers() * width * self.bytes_per_value) as u64
     }
 
-    /// How the tokens of an image of `width` by `height` pixels lie on it.
+    /// The layout of an image of `width` by `height` pixels.
     ///
     /// # Errors
     /// [`VlmError::Image`] for images that the model cannot take.
@@ -100,7 +100,7 @@ impl VlmPlan {
         self.images.layout(width, height)
     }
 
-    /// Where the tokens `keep` of an image stand in the language model's sequence.
+    /// The places of an image's tokens `keep` in the language model's sequence.
     pub fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
         self.images.sequence(layout, keep, rule)
     }

@@ -13,7 +13,7 @@ pub enum Padding {
     Right,
 }
 
-/// What stands at a place of a spliced sequence.
+/// The content of a place of a spliced sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// The `i`-th id of the prompt.
@@ -32,7 +32,7 @@ pub enum Slot {
 /// The places of one sequence, without padding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SplicePlan {
-    /// What stands at each place.
+    /// The content of each place.
     pub slots: Vec<Slot>,
     /// The position id of each place on three axes; the same number three times for text.
     pub positions: Vec<[usize; 3]>,
@@ -57,7 +57,7 @@ pub struct Spliced {
 }
 
 impl Spliced {
-    /// Where place `slot` of sequence `row` stands among the `b * n` places of the batch.
+    /// The index of place `slot` of sequence `row` among the `b * n` places of the batch.
     pub fn flat_index(&self, row: usize, slot: usize) -> usize {
         let pad = match self.padding {
             Padding::Left => self.width - self.plans[row].slots.len(),
@@ -176,7 +176,7 @@ pub(crate) fn ints<const D: usize>(values: Vec<i64>, shape: [usize; D], device: 
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Where the rows of the gather's table begin: text, then features, then the separator.
+/// The first rows of the parts of the gather's table: text, then features, then the separator.
 #[derive(Default)]
 struct Sources {
     n_text: usize,
@@ -269,12 +269,12 @@ fn plan_one(
 fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llama) -> Result<(), VlmError> {
     let problem = |problem: String| Err(VlmError::Prompt { index, problem });
     if plan.slots.is_empty() {
-        return problem("found no token, wanted at least one".into());
+        return problem("found no token, expected at least one".into());
     }
     let vocab = language.vocab_size();
     if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab) {
         return problem(format!(
-            "found id {id}, wanted ids below {vocab}; use the checkpoint's own tokenizer"
+            "found id {id}, expected ids below {vocab}; use the checkpoint's own tokenizer"
         ));
     }
     let n_text = plan
@@ -465,7 +465,7 @@ mod tests {
         // One token of 300 is kept, and yet all positions are taken: fewer tokens would not help, other numbers do.
         let kept = told(1, 2, PositionRule::Keep).unwrap_err();
         assert!(
-            kept.starts_with("sequence of 3 tokens over 302 positions, wanted at most 256; "),
+            kept.starts_with("sequence of 3 tokens over 302 positions, expected at most 256; "),
             "{kept}"
         );
         assert!(

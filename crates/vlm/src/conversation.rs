@@ -24,7 +24,7 @@ pub struct Conversation<'p> {
     images: PreparedImages<'p>,
 }
 
-/// What is asked next.
+/// The next question.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// The text, without image placeholders.
@@ -33,7 +33,7 @@ pub struct Question<'a> {
     pub images: &'a [RgbImage],
 }
 
-/// What a model answers in a conversation.
+/// The reply of a model in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The new ids, without the stop id.

@@ -23,7 +23,7 @@ pub struct DecideOnce<'a> {
     decision: Mutex<Decision>,
 }
 
-/// What was chosen in a pass, and what the pass under way does with it.
+/// The choices of a pass, and what the pass under way does with them.
 #[derive(Default, Clone)]
 pub(crate) struct Decision {
     /// Layers, visual tokens and budget of the pass; `None` when nothing of it may be repeated.
@@ -33,7 +33,7 @@ pub(crate) struct Decision {
     pass: Pass,
 }
 
-/// What the pass under way does, as its first sequence was told.
+/// The role of the pass under way, as its first sequence was told.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     /// It lets the method choose. What it chooses is repeated by later passes only.
@@ -46,12 +46,12 @@ enum Pass {
 }
 
 impl Decision {
-    /// Whether the pass went through all its stages; without any there is nothing to repeat.
+    /// `true` if the pass went through all its stages; without any there is nothing to repeat.
     fn is_made(&self) -> bool {
         self.about.is_some() && self.n_stages > 0 && self.made.len() == self.n_stages
     }
 
-    /// What an earlier pass chose at this stage, when the pass under way repeats it.
+    /// The choice of an earlier pass at this stage, when the pass under way repeats it.
     fn repeated(&mut self, stage: &DecoderStage) -> Option<DecoderSelection> {
         if self.pass == Pass::Chooses {
             return None;

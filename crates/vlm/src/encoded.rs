@@ -15,7 +15,7 @@ pub struct Pixels {
     pub images: Vec<ImageShape>,
 }
 
-/// What preprocessing made of an image.
+/// The shape that preprocessing gave an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageShape {
     /// Width of the original, in pixels.
@@ -24,7 +24,7 @@ pub struct ImageShape {
     pub height: u32,
     /// Rows of [`Pixels::values`] that belong to the image.
     pub rows: usize,
-    /// What the rows are arranged in: the tiles of LLaVA-NeXT, the patches of Qwen2.5-VL; 1 by 1 in LLaVA-1.5.
+    /// The grid of the rows: the tiles of LLaVA-NeXT, the patches of Qwen2.5-VL; 1 by 1 in LLaVA-1.5.
     pub grid: Grid,
 }
 
@@ -56,16 +56,16 @@ pub fn check_images(images: &[RgbImage]) -> Result<(), VlmError> {
     }
 }
 
-/// What the vision encoder says about a batch of images.
+/// The output of the vision encoder for a batch of images.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// Visual tokens as the projector takes them, `[b, n, d_vision]`, f32; short rows are padded at the end.
     pub tokens: Tensor<3>,
     /// Real tokens, `[b, n]`, true = real; `None` when every row is full.
     pub mask: Option<Tensor<2, Bool>>,
-    /// How the tokens of each image lie on it.
+    /// The layout of each image's tokens.
     pub layouts: Vec<Layout>,
-    /// What was asked for beside the tokens.
+    /// The signals that were asked for beside the tokens.
     pub observed: Observed,
 }
 
@@ -118,4 +118,15 @@ pub struct Prompts<'a> {
     pub visual: Option<&'a VisualInput>,
     /// Length, stop ids and sampling.
     pub options: &'a GenerateOptions,
+}
+
+impl<'a> Prompts<'a> {
+    /// These ids with these images, to be continued with these options.
+    pub const fn new(
+        ids: &'a [Vec<u32>],
+        visual: Option<&'a VisualInput>,
+        options: &'a GenerateOptions,
+    ) -> Self {
+        Self { ids, visual, options }
+    }
 }

@@ -9,7 +9,7 @@ use diffprune_pruner::PruneError;
 #[non_exhaustive]
 pub enum VlmError {
     /// Placeholders and images do not agree.
-    #[error("found {found} image placeholders in the prompts, wanted {wanted} (one per image)")]
+    #[error("found {found} image placeholders in the prompts, expected {wanted} (one per image)")]
     Placeholders {
         /// Placeholders found.
         found: usize,
@@ -17,7 +17,7 @@ pub enum VlmError {
         wanted: usize,
     },
     /// A sequence is too long.
-    #[error("sequence of {tokens} tokens over {found} positions, wanted at most {wanted}; {remedy}")]
+    #[error("sequence of {tokens} tokens over {found} positions, expected at most {wanted}; {remedy}")]
     ContextOverflow {
         /// Positions that the sequence spans; dropped tokens keep theirs under
         /// [`PositionRule::Keep`](diffprune_pruner::PositionRule::Keep).
@@ -26,7 +26,7 @@ pub enum VlmError {
         wanted: usize,
         /// Tokens of the sequence.
         tokens: usize,
-        /// What would help.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A prompt is empty or an id is outside the vocabulary.
@@ -34,23 +34,23 @@ pub enum VlmError {
     Prompt {
         /// Which prompt of the batch.
         index: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// An image that the model cannot take.
-    #[error("image {index}: found {found}, wanted {wanted}")]
+    #[error("image {index}: found {found}, expected {wanted}")]
     Image {
         /// Which image of the batch.
         index: usize,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was wanted.
+        /// The value expected.
         wanted: String,
     },
     /// A loss was asked for of images whose method acts inside the language model, where only generation has a place
     /// for it.
     #[error(
-        "found the method `{method}`, which chooses while the language model reads a question, wanted one that chooses \
+        "found the method `{method}`, which chooses while the language model reads a question, expected one that chooses \
          before it; generate with `respond`, or take another method"
     )]
     InsideOnly {

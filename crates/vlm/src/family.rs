@@ -45,7 +45,7 @@ impl fmt::Display for Family {
 
 /// A text that names none of [`Family::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("found `{found}`, wanted one of {}", Family::ALL.map(Family::name).join(", "))]
+#[error("found `{found}`, expected one of {}", Family::ALL.map(Family::name).join(", "))]
 pub struct UnknownFamily {
     /// The text.
     pub found: String,
@@ -96,7 +96,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("found `toy`, wanted one of llava-1.5, ")
+                .contains("found `toy`, expected one of llava-1.5, ")
         );
         assert!(serde_json::from_str::<Family>("\"toy\"").is_err());
     }

@@ -1,4 +1,4 @@
-//! What a caller is told while a model works, and the place of a method inside the language model.
+//! Callbacks while a model works, and the place of a method inside the language model.
 
 use std::ops::ControlFlow;
 
@@ -27,7 +27,7 @@ pub enum Stage {
     Projected,
 }
 
-/// What a caller wants to be told, or to decide, while a model works.
+/// Callbacks of a caller while a model works, and the method that decides inside it.
 #[derive(Default)]
 pub struct Hooks<'a> {
     /// Called after each stage that images pass, where the call prepares images (a turn of a
@@ -45,7 +45,7 @@ pub struct Hooks<'a> {
     /// [`respond`](crate::respond) fills it in from the images that it is given, so only a direct call of
     /// [`Vlm::generate_with`](crate::Vlm::generate_with) needs it.
     pub decoder: Option<DecoderPruning<'a>>,
-    /// What [`Self::decoder`] dropped; written while the prompts are read.
+    /// The tokens that [`Self::decoder`] dropped; written while the prompts are read.
     pub report: Option<DecoderReport>,
 }
 

@@ -51,14 +51,14 @@ impl fmt::Debug for DecoderPruning<'_> {
     }
 }
 
-/// What was dropped where, for each sequence of a batch.
+/// The tokens dropped at each layer, for each sequence of a batch.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DecoderReport {
     /// The sequences, in the order of the prompts.
     pub sequences: Vec<SequenceReport>,
 }
 
-/// What was dropped where in one sequence.
+/// The tokens dropped at each layer in one sequence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SequenceReport {
     /// Visual tokens that entered each layer.

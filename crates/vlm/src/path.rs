@@ -12,10 +12,10 @@ use crate::{
     TextBatch, Vlm, VlmError,
 };
 
-/// How a batch is pruned.
+/// Options of pruning a batch.
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
-    /// How many tokens stay.
+    /// The number of tokens that stay.
     pub budget: Budget,
     /// Position ids of the kept tokens; `None` takes the method's own rule.
     pub positions: Option<PositionRule>,
@@ -40,6 +40,36 @@ impl PruneOptions {
             relevance: None,
             questions: None,
         }
+    }
+
+    /// The same with this position rule; `None` takes the method's own.
+    pub fn with_positions(mut self, positions: impl Into<Option<PositionRule>>) -> Self {
+        self.positions = positions.into();
+        self
+    }
+
+    /// The same with another seed.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The same with these numbers of the images.
+    pub fn with_sample_ids(mut self, sample_ids: impl Into<Option<Vec<u64>>>) -> Self {
+        self.sample_ids = sample_ids.into();
+        self
+    }
+
+    /// The same with the truth about the pictures.
+    pub fn with_relevance(mut self, relevance: impl Into<Option<Tensor<2>>>) -> Self {
+        self.relevance = relevance.into();
+        self
+    }
+
+    /// The same with the questions about the images.
+    pub fn with_questions(mut self, questions: impl Into<Option<Vec<Vec<u32>>>>) -> Self {
+        self.questions = questions.into();
+        self
     }
 }
 
@@ -146,7 +176,7 @@ pub fn unpruned(vlm: &dyn Vlm, encoded: &Encoded, rule: PositionRule) -> Prepare
     }
 }
 
-/// What a method gets to see of encoded images: their tokens, and the signals that it asked for.
+/// The input of a method for encoded images: their tokens, and the signals that it asked for.
 ///
 /// Signals that come from the language model's side (projected tokens, fit to the question) are computed here.
 ///
@@ -246,11 +276,7 @@ pub(crate) fn respond_with(
 ) -> Result<Vec<Vec<u32>>, VlmError> {
     let mut own = hooks.reborrow();
     own.decoder = inside.or(own.decoder);
-    let prompts = Prompts {
-        ids: prompts,
-        visual: images.visual.as_ref(),
-        options: generate,
-    };
+    let prompts = Prompts::new(prompts, images.visual.as_ref(), generate);
     let ids = vlm.generate_with(prompts, &mut own);
     let report = own.report.take();
     hooks.report = report;
@@ -271,14 +297,14 @@ pub fn loss(vlm: &dyn Vlm, batch: &TextBatch, images: &PreparedImages<'_>) -> Re
     vlm.loss(batch, images.visual.as_ref())
 }
 
-/// What [`answer`] gives back.
+/// The result of [`answer`].
 #[derive(Debug, Clone)]
 pub struct Answer<'p> {
     /// The new ids of each prompt, without the stop id.
     pub ids: Vec<Vec<u32>>,
-    /// What was kept of the images.
+    /// The images, with the tokens that were kept.
     pub images: PreparedImages<'p>,
-    /// What a method inside the language model dropped; `None` for any other method.
+    /// The tokens that a method inside the language model dropped; `None` for any other method.
     pub report: Option<DecoderReport>,
 }
 

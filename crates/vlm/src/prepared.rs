@@ -69,7 +69,7 @@ impl<'p> PreparedImages<'p> {
         self.layouts[image].n_tokens()
     }
 
-    /// How the tokens of each image lie on it, before pruning.
+    /// The layout of each image's tokens, before pruning.
     pub fn layouts(&self) -> &[Layout] {
         &self.layouts
     }

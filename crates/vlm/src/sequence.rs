@@ -1,4 +1,4 @@
-//! What of an image stands in the language model's sequence, and where.
+//! The parts of an image in the language model's sequence, and their places.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::{Grid, PositionRule};
@@ -8,21 +8,21 @@ use diffprune_pruner::{Grid, PositionRule};
 pub struct VisualSequence {
     /// The places, in sequence order.
     pub slots: Vec<VisualSlot>,
-    /// How many positions the text after the image is further on than the image's start.
+    /// The number of positions from the image's start to the text after it.
     pub span: usize,
 }
 
 /// One place of a [`VisualSequence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VisualSlot {
-    /// What stands there.
+    /// The content of the place.
     pub source: VisualSource,
     /// Position relative to the image's start: (time, row, column), three times the same number for models with one
     /// position axis.
     pub offset: [usize; 3],
 }
 
-/// What stands at a place of an image.
+/// The content of a place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VisualSource {
     /// This row of the image's features.

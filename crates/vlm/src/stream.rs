@@ -50,7 +50,7 @@ impl<'a> TextStream<'a> {
         Some(new)
     }
 
-    /// What of the whole answer has not been given yet.
+    /// The part of the whole answer that has not been given yet.
     pub fn rest<'t>(&self, answer: &'t str) -> &'t str {
         answer.strip_prefix(self.given.as_str()).unwrap_or_default()
     }

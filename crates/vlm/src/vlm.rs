@@ -92,7 +92,7 @@ pub trait Vlm: Send {
     /// - output: `[b, k, d_model]`
     fn project(&self, tokens: Tensor<3>) -> Tensor<3>;
 
-    /// Where the features of an image stand in the language model's sequence: feature `j` is token `keep[j]`.
+    /// The places of an image's features in the language model's sequence: feature `j` is token `keep[j]`.
     fn sequence(&self, layout: &Layout, keep: &[usize], rule: PositionRule) -> VisualSequence {
         VisualSequence::raster(keep, layout.n_tokens(), rule)
     }
@@ -147,12 +147,7 @@ pub trait Vlm: Send {
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        let prompts = Prompts {
-            ids: prompts,
-            visual,
-            options,
-        };
-        self.generate_with(prompts, &mut Hooks::default())
+        self.generate_with(Prompts::new(prompts, visual, options), &mut Hooks::default())
     }
 
     /// As [`Vlm::generate`], with callbacks along the way and, in [`Hooks::decoder`], the method inside the language

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 
 use super::{read, rust_sources};
 
-/// Where the page says that an equation is computed.
+/// The place that the page names for an equation.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     /// Name of the function, without the path before it.

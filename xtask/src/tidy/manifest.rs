@@ -45,7 +45,7 @@ impl Manifest {
             .unwrap_or_default()
     }
 
-    /// Whether the package goes to a registry.
+    /// `true` if the package goes to a registry.
     pub fn is_published(&self) -> bool {
         self.package_field("publish") != Some(&Value::Boolean(false))
     }
@@ -55,7 +55,7 @@ impl Manifest {
         field(&self.table, &["package", name])
     }
 
-    /// Whether `[features]` has this name.
+    /// `true` if `[features]` has this name.
     pub fn has_feature(&self, name: &str) -> bool {
         field(&self.table, &["features", name]).is_some()
             || self.built_with().iter().any(|dependency| dependency == name)

@@ -24,7 +24,7 @@ pub use manifest::{Manifest, members};
 /// The crate that may name no architecture.
 const METHOD: &str = "crates/diffprune/src";
 
-/// What architectures are called, in small letters.
+/// The names of architectures, in small letters.
 const ARCHITECTURES: [&str; 5] = ["llava", "qwen", "vicuna", "mistral", "clip_vision"];
 
 /// A method that is called after the model it was made for, as it is written here and there.

@@ -1,4 +1,4 @@
-//! Whether every published package is complete.
+//! The check that every published package is complete.
 
 use std::path::{Component, Path};
 

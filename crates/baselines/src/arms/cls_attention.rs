@@ -5,7 +5,7 @@ use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::Shuffled;
 use crate::registry::Baseline;
-use crate::tools::top::{highest, host_scores};
+use crate::tools::top::{host_scores, top_k};
 
 /// Keeps the K tokens with the highest `[CLS]` attention, averaged over the heads; ties go to the lower index.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,9 +37,7 @@ impl Pruner for ClsAttention {
         let attention = context.require_cls_attention(self.name())?.clone();
         let mean = attention.cast(FloatDType::F32).mean_dim(1).squeeze_dim::<2>(1);
         let scores = host_scores(context, mean, self.name(), "[CLS] attention")?;
-        let row = |(row, scores): (usize, &Vec<f32>)| {
-            highest(scores, context.budget(row), (0..scores.len()).collect())
-        };
+        let row = |(row, scores): (usize, &Vec<f32>)| top_k(scores, context.budget(row));
         Ok(Selection::keep(scores.iter().enumerate().map(row).collect()))
     }
 }

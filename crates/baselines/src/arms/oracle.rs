@@ -1,4 +1,4 @@
-//! What the annotation of the picture says: the two ends of the scale.
+//! The two ends of the scale, from the annotation of the picture.
 
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::tools::draw::{shuffled, stream};
-use crate::tools::top::{highest, host_scores};
+use crate::tools::top::{host_scores, top_k};
 
 /// Gives each token a score, `[b, n]`; higher is better.
 pub type ScoreFn = dyn Fn(&PruningContext) -> Result<Tensor<2>, PruneError> + Send + Sync;
@@ -87,7 +87,7 @@ impl Pruner for Scores {
                         .collect();
                 }
             }
-            highest(&scores, context.budget(row), (0..scores.len()).collect())
+            top_k(&scores, context.budget(row))
         };
         Ok(Selection::keep(scores.into_iter().enumerate().map(row).collect()))
     }

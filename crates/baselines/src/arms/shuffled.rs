@@ -47,7 +47,7 @@ impl<P: Pruner> Shuffled<P> {
         &self.inner
     }
 
-    /// Where the value of each place of a sequence comes from: visual places change among one another.
+    /// The source of the value at each place of a sequence: visual places change among one another.
     fn sources(&self, layer: usize, context: &DecoderContext) -> TensorData {
         let n_visual = context.visual.len();
         let mut rng = stream(6, self.seed, n_visual as u64 | (layer as u64) << 32);

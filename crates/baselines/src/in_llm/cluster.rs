@@ -69,7 +69,7 @@ fn assign(distances: &[f32], n: usize, n_clusters: usize) -> Vec<usize> {
         nearest.map_or(furthest, f32::sqrt)
     };
     let peaks: Vec<f32> = (0..n).map(|i| densities[i] * separation(i)).collect();
-    let centres = crate::tools::top::highest(&peaks, n_clusters, (0..n).collect());
+    let centres = crate::tools::top::top_k(&peaks, n_clusters);
     let nearest = |i: usize| match centres.iter().position(|&centre| centre == i) {
         Some(own) => own,
         None => (0..centres.len())

@@ -8,7 +8,7 @@ use diffprune_pruner::{
     PruneResult, Pruner,
 };
 
-use super::schedule::Case;
+use super::schedule::{self, Case};
 use super::{Schedule, scores};
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
@@ -35,10 +35,10 @@ pub struct Dart {
     pub image_pivots: usize,
     /// Number of pivots among the text after the visual tokens, `q`.
     pub text_pivots: usize,
-    /// What a budget means. [`Schedule::Kept`], the authors' reading, is their setting B. [`Schedule::Fixed`] counts B in
+    /// The meaning of a budget. [`Schedule::Kept`], the authors' reading, is their setting B. [`Schedule::Fixed`] counts B in
     /// the same way, Published is B = 128, and [`Schedule::Average`] takes the largest B that stays within the average.
     pub schedule: Schedule,
-    /// How many tokens a setting B keeps; the published code by default.
+    /// The number of tokens that a setting B keeps; the published code by default.
     pub fidelity: Fidelity,
     /// In which order pivots take tokens.
     pub order: PivotOrder,
@@ -198,19 +198,18 @@ impl Pruner for Dart {
 
 impl DecoderPruner for Dart {
     fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
-        let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
-            return Ok(Vec::new());
-        };
         let signals = DecoderSignals {
             keys: true,
             normed: true,
             ..DecoderSignals::default()
         };
-        let mut drops = self.drops(&case)?;
-        drops
-            .iter_mut()
-            .for_each(|(_, setting)| *setting = self.kept_with(*setting));
-        Ok(case.stages(&drops, signals))
+        schedule::stages(self.name(), n_layers, n_visual, budget, |case| {
+            let mut drops = self.drops(case)?;
+            drops
+                .iter_mut()
+                .for_each(|(_, setting)| *setting = self.kept_with(*setting));
+            Ok(case.stages(&drops, signals))
+        })
     }
 
     fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {

@@ -5,10 +5,9 @@ use diffprune_pruner::{
     PruneResult, Pruner, Queries, RowsOf,
 };
 
-use super::schedule::Case;
+use super::schedule::{self, Case};
 use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::top::highest;
 
 /// Keeps, from layer K on, the R visual tokens to which the last token of the prompt attends most in the layer before
 /// (mean over the heads); ties go to the lower index. Position ids stay.
@@ -19,7 +18,7 @@ use crate::tools::top::highest;
 pub struct FastV {
     /// K, the number of layers that see every token; at most one less than the decoder has.
     pub layer: usize,
-    /// What a budget means. Published: half of the tokens are kept, R = 50 % in the paper's words. [`Schedule::Average`] gives
+    /// The meaning of a budget. Published: half of the tokens are kept, R = 50 % in the paper's words. [`Schedule::Average`] gives
     /// `R = (average * L - n * K) / (L - K)`; [`Schedule::Kept`] gives R itself.
     pub schedule: Schedule,
 }
@@ -34,17 +33,12 @@ impl Default for FastV {
 }
 
 impl FastV {
-    /// What each visual token is worth: the attention that it receives.
+    /// The score of each visual token: the attention that it receives.
     ///
     /// # Errors
     /// When the attention is missing or not finite.
     pub fn scores(&self, context: &DecoderContext) -> Result<Vec<f32>, PruneError> {
-        let attention = context.require(
-            |observed| &observed.attention,
-            self.name(),
-            "attention of the last token",
-        )?;
-        scores::received(context, attention.clone(), self.name())
+        scores::of_last_token(context, self.name())
     }
 
     fn drops(&self, case: &Case<'_>) -> Result<Vec<(usize, usize)>, PruneError> {
@@ -64,34 +58,24 @@ impl FastV {
     }
 }
 
-pub(crate) const ENTRY: Baseline = Baseline::arm(
+pub(crate) const ENTRY: Baseline = row(
     "fastv",
     "most seen by the last token; average over layers",
     || Box::new(FastV::default()),
-)
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
-pub(crate) const KEPT: Baseline =
-    Baseline::arm("fastv-kept", "the same, budget counted after the drop", || {
-        Box::new(FastV {
-            schedule: Schedule::Kept,
-            ..FastV::default()
-        })
+);
+pub(crate) const KEPT: Baseline = row("fastv-kept", "the same, budget counted after the drop", || {
+    Box::new(FastV {
+        schedule: Schedule::Kept,
+        ..FastV::default()
     })
-    .cost("N H d_head")
-    .text_aware()
-    .paper(PAPER);
-pub(crate) const K3: Baseline = Baseline::arm("fastv-k3", "the same with K = 3; average over layers", || {
+});
+pub(crate) const K3: Baseline = row("fastv-k3", "the same with K = 3; average over layers", || {
     Box::new(FastV {
         layer: 3,
         ..FastV::default()
     })
-})
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
-pub(crate) const PUBLISHED: Baseline = Baseline::arm(
+});
+pub(crate) const PUBLISHED: Baseline = row(
     "fastv-published",
     "the same with half of the tokens, whatever the budget",
     || {
@@ -100,10 +84,16 @@ pub(crate) const PUBLISHED: Baseline = Baseline::arm(
             ..FastV::default()
         })
     },
-)
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
+);
+
+/// A row of the list of methods: all forms of the method have one cost and one paper.
+const fn row(name: &'static str, about: &'static str, init: fn() -> Box<dyn Pruner>) -> Baseline {
+    Baseline::arm(name, about, init)
+        .cost("N H d_head")
+        .text_aware()
+        .paper(PAPER)
+}
+
 const PAPER: Paper = Paper {
     arxiv: "2403.06764",
     venue: "ECCV 2024",
@@ -128,17 +118,14 @@ impl Pruner for FastV {
 
 impl DecoderPruner for FastV {
     fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
-        let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
-            return Ok(Vec::new());
-        };
         let signals = DecoderSignals::rows(RowsOf::Previous, Queries::Last);
-        Ok(case.stages(&self.drops(&case)?, signals))
+        schedule::stages(self.name(), n_layers, n_visual, budget, |case| {
+            Ok(case.stages(&self.drops(case)?, signals))
+        })
     }
 
     fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
-        let scores = self.scores(context)?;
-        let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
-        Ok(DecoderSelection::keep(keep))
+        Ok(scores::keep_best(&self.scores(context)?, stage))
     }
 }
 

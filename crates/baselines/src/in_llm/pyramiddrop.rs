@@ -5,17 +5,16 @@ use diffprune_pruner::{
     PruneError, PruneResult, Pruner, Queries, RowsOf, processed_average,
 };
 
-use super::schedule::{Case, Row};
+use super::schedule::{self, Case, Row};
 use super::{Schedule, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::top::highest;
 
 /// Keeps fewer visual tokens at each of three depths: those to which the last token of the prompt would attend most in
 /// the layer that comes next (mean over the heads); ties go to the lower index. Positions are numbered anew after each
 /// drop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PyramidDrop {
-    /// What a budget means. Published: a half, a quarter and an eighth of the tokens after a quarter, a half and three
+    /// The meaning of a budget. Published: a half, a quarter and an eighth of the tokens after a quarter, a half and three
     /// quarters of the layers (270 of 576 on average, so that no smaller budget can be met). [`Schedule::Average`] uses
     /// schedules of this project's own, because the authors give none; [`Schedule::Kept`] scales the published shares
     /// so that the last stage keeps the budget.
@@ -45,17 +44,12 @@ const AVERAGES: [Row; 3] = [
 ];
 
 impl PyramidDrop {
-    /// What each visual token is worth: the attention that it would receive.
+    /// The score of each visual token: the attention that it would receive.
     ///
     /// # Errors
     /// When the attention is missing or not finite.
     pub fn scores(&self, context: &DecoderContext) -> Result<Vec<f32>, PruneError> {
-        let attention = context.require(
-            |observed| &observed.attention,
-            self.name(),
-            "attention of the last token",
-        )?;
-        scores::received(context, attention.clone(), self.name())
+        scores::of_last_token(context, self.name())
     }
 
     fn drops(&self, case: &Case<'_>) -> Result<Vec<(usize, usize)>, PruneError> {
@@ -71,15 +65,12 @@ impl PyramidDrop {
     }
 }
 
-pub(crate) const ENTRY: Baseline = Baseline::arm(
+pub(crate) const ENTRY: Baseline = row(
     "pyramiddrop",
     "most seen by the last token, in three steps; average over layers",
     || Box::new(PyramidDrop::default()),
-)
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
-pub(crate) const PUBLISHED_SHARES: Baseline = Baseline::arm(
+);
+pub(crate) const PUBLISHED_SHARES: Baseline = row(
     "pyramiddrop-published",
     "the same with the published shares, whatever the budget",
     || {
@@ -87,10 +78,16 @@ pub(crate) const PUBLISHED_SHARES: Baseline = Baseline::arm(
             schedule: Schedule::Published,
         })
     },
-)
-.cost("N H d_head")
-.text_aware()
-.paper(PAPER);
+);
+
+/// A row of the list of methods: all forms of the method have one cost and one paper.
+const fn row(name: &'static str, about: &'static str, init: fn() -> Box<dyn Pruner>) -> Baseline {
+    Baseline::arm(name, about, init)
+        .cost("N H d_head")
+        .text_aware()
+        .paper(PAPER)
+}
+
 const PAPER: Paper = Paper {
     arxiv: "2410.17247",
     venue: "CVPR 2025",
@@ -118,17 +115,14 @@ impl Pruner for PyramidDrop {
 
 impl DecoderPruner for PyramidDrop {
     fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
-        let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
-            return Ok(Vec::new());
-        };
         let signals = DecoderSignals::rows(RowsOf::Next, Queries::Last);
-        Ok(case.stages(&self.drops(&case)?, signals))
+        schedule::stages(self.name(), n_layers, n_visual, budget, |case| {
+            Ok(case.stages(&self.drops(case)?, signals))
+        })
     }
 
     fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
-        let scores = self.scores(context)?;
-        let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
-        Ok(DecoderSelection::keep(keep))
+        Ok(scores::keep_best(&self.scores(context)?, stage))
     }
 }
 

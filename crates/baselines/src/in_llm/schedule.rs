@@ -1,6 +1,8 @@
-//! How a budget becomes drops at layers.
+//! From a budget to drops at layers.
 
-use diffprune_pruner::{Budget, DecoderSignals, DecoderStage, PruneError, visual_tokens_per_layer};
+use diffprune_pruner::{
+    Budget, DecoderSignals, DecoderStage, PruneError, PruneResult, visual_tokens_per_layer,
+};
 
 /// Layers of the decoder for which the methods were published.
 const LAYERS: usize = 32;
@@ -8,7 +10,7 @@ const LAYERS: usize = 32;
 /// Visual tokens of the model for which the methods were published.
 const TOKENS: usize = 576;
 
-/// How a budget becomes drops. Whatever the schedule, a budget of all tokens drops none.
+/// The rule that turns a budget into drops. Whatever the schedule, a budget of all tokens drops none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Schedule {
     /// The publication's own drops; the budget only says whether to drop at all.
@@ -39,6 +41,20 @@ pub(super) struct Case<'a> {
     pub(super) n_visual: usize,
     /// The resolved budget.
     pub(super) wanted: usize,
+}
+
+/// The stages of a method: none when the budget keeps every token, otherwise those that `plan` makes.
+///
+/// # Errors
+/// When the budget keeps nothing, or as `plan`.
+pub(super) fn stages(
+    method: &str,
+    n_layers: usize,
+    n_visual: usize,
+    budget: &Budget,
+    plan: impl FnOnce(&Case<'_>) -> PruneResult<Vec<DecoderStage>>,
+) -> PruneResult<Vec<DecoderStage>> {
+    Case::new(method, n_layers, n_visual, budget)?.map_or(Ok(Vec::new()), |case| plan(&case))
 }
 
 impl<'a> Case<'a> {

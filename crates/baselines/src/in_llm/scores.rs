@@ -1,7 +1,9 @@
 //! Attention to scores of the visual tokens.
 
 use burn::tensor::{DType, Tensor};
-use diffprune_pruner::{DecoderContext, PruneError};
+use diffprune_pruner::{DecoderContext, DecoderSelection, DecoderStage, PruneError};
+
+use crate::tools::top::top_k;
 
 /// Numbers of a tensor on the host, all finite.
 pub(super) fn finite<const D: usize>(
@@ -23,6 +25,18 @@ pub(super) fn finite<const D: usize>(
             row,
         }),
     }
+}
+
+/// Mean attention over heads that each visual token receives from the last token of the prompt.
+pub(super) fn of_last_token(context: &DecoderContext, method: &str) -> Result<Vec<f32>, PruneError> {
+    let what = "attention of the last token";
+    let attention = context.require(|observed| &observed.attention, method, what)?;
+    received(context, attention.clone(), method)
+}
+
+/// The visual tokens with the highest scores, as many as the stage keeps; ties go to the lower index.
+pub(super) fn keep_best(scores: &[f32], stage: &DecoderStage) -> DecoderSelection {
+    DecoderSelection::keep(top_k(scores, stage.keep))
 }
 
 /// Mean attention over heads and queries that each visual token receives.

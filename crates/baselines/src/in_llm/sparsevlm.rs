@@ -6,10 +6,10 @@ use diffprune_pruner::{
     DecoderStage, PositionRule, PruneError, PruneResult, Pruner, Queries, RowsOf, counted_average,
 };
 
-use super::schedule::{Case, Row};
+use super::schedule::{self, Case, Row};
 use super::{Schedule, density_peak_means, scores};
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::top::highest;
+use crate::tools::top::{highest, top_k};
 
 /// Keeps fewer visual tokens after each of three layers: those to which chosen text tokens, the raters, attend most in
 /// that layer; ties go to the lower index.
@@ -21,7 +21,7 @@ use crate::tools::top::highest;
 pub struct SparseVlm {
     /// Which release.
     pub version: SparseVlmVersion,
-    /// What a budget means. [`Schedule::Average`], the authors' reading, uses their counts for 192, 128, 96 and 64 of
+    /// The meaning of a budget. [`Schedule::Average`], the authors' reading, uses their counts for 192, 128, 96 and 64 of
     /// 576 tokens and scales the nearest of them otherwise; a layer on whose output tokens leave counts as pruned.
     /// Published is the same. [`Schedule::Kept`] scales so that the last stage keeps the budget beside what it merges.
     pub schedule: Schedule,
@@ -81,7 +81,7 @@ impl SparseVlm {
         }
     }
 
-    /// How much the visual tokens resemble each text token: `mean_j softmax_q(v_j . e_q)`, one number per text token.
+    /// The similarity of the visual tokens to each text token: `mean_j softmax_q(v_j . e_q)`, one number per text token.
     ///
     /// # Errors
     /// When the embeddings are not finite.
@@ -94,7 +94,7 @@ impl SparseVlm {
         scores::finite(scores, self.name(), "embeddings", embeds.row)
     }
 
-    /// What each visual token is worth: the attention that it receives from the raters.
+    /// The score of each visual token: the attention that it receives from the raters.
     ///
     /// # Errors
     /// When the attention is missing or not finite.
@@ -129,7 +129,7 @@ impl SparseVlm {
             .reshape([n_heads, n_rows])
             .sum_dim(1);
         let sums = scores::finite(sums, self.name(), "attention", context.row)?;
-        let heads = highest(&sums, self.kept_heads.max(1), (0..n_heads).collect());
+        let heads = top_k(&sums, self.kept_heads.max(1));
         Ok(attention.clone().select(0, index(heads)))
     }
 
@@ -246,10 +246,9 @@ impl Pruner for SparseVlm {
 
 impl DecoderPruner for SparseVlm {
     fn stages(&self, n_layers: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
-        let Some(case) = Case::new(self.name(), n_layers, n_visual, budget)? else {
-            return Ok(Vec::new());
-        };
-        Ok(self.stages_of(&case, &self.drops(&case)?))
+        schedule::stages(self.name(), n_layers, n_visual, budget, |case| {
+            Ok(self.stages_of(case, &self.drops(case)?))
+        })
     }
 
     fn raters(&self, embeds: &DecoderEmbeds) -> Result<Vec<usize>, PruneError> {
@@ -268,8 +267,7 @@ impl DecoderPruner for SparseVlm {
 
     fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let scores = self.scores(context)?;
-        let keep = highest(&scores, stage.keep, (0..scores.len()).collect());
-        let selection = DecoderSelection::keep(keep);
+        let selection = scores::keep_best(&scores, stage);
         if stage.merged == 0 {
             return Ok(selection);
         }

@@ -3,8 +3,8 @@
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::crops::crops;
-use crate::tools::host::{Matrix, argmax, dot, token_matrices};
+use crate::tools::crops::select_by_crop;
+use crate::tools::host::{Matrix, argmax, dot, projected_tokens};
 use crate::tools::top::{host_scores, min_max};
 
 /// Keeps tokens that fit the question and differ from one another: greedy search for the most likely subset of a
@@ -115,20 +115,14 @@ impl Pruner for CdPruner {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
-        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let (features, _) = projected_tokens(context, self.name())?;
         let wanted = "relevance to the question";
         let relevance = context.require(|observed| &observed.text_relevance, self.name(), wanted)?;
         let relevance = host_scores(context, relevance.clone(), self.name(), wanted)?;
-        let image = |row: usize| {
-            let relevance = min_max(&relevance[row], 1e-6);
-            let crops = crops(&context.layouts[row], context.budget(row));
-            let kept = crops.iter().flat_map(|crop| {
-                let features = features[row].selected(&crop.tokens);
-                crop.indices(order(&features, &crop.of(&relevance), crop.k))
-            });
-            kept.collect()
-        };
-        Ok(Selection::keep((0..context.batch()).map(image).collect()))
+        let relevance: Vec<Vec<f32>> = relevance.iter().map(|row| min_max(row, 1e-6)).collect();
+        Ok(select_by_crop(context, |row, crop| {
+            let features = features[row].selected(&crop.tokens);
+            order(&features, &crop.of(&relevance[row]), crop.k)
+        }))
     }
 }

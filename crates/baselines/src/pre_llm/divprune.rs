@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::host::{Matrix, argmax, inner_products, token_matrices};
+use crate::tools::host::{Matrix, argmax, inner_products, projected_tokens};
 
 /// Rows whose products with all others are held at a time.
 const BLOCK: usize = 256;
@@ -109,8 +109,7 @@ impl Pruner for DivPrune {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
-        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let (features, projected) = projected_tokens(context, self.name())?;
         let device = projected.device();
         let image = |(row, features): (usize, &Matrix)| order(features, context.budget(row), &device);
         Ok(Selection::keep(features.iter().enumerate().map(image).collect()))

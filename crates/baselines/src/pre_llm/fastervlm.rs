@@ -3,9 +3,9 @@
 use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selection, Signals};
 
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::crops::crops;
+use crate::tools::crops::select_by_crop;
 use crate::tools::saliency::{saliency, saliency_signals};
-use crate::tools::top::highest;
+use crate::tools::top::top_k;
 
 /// Keeps the tokens with the highest `[CLS]` attention of each crop, mean over the heads; ties go to the lower index.
 ///
@@ -51,14 +51,8 @@ impl Pruner for FasterVlm {
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let saliency = saliency(context, self.name())?;
-        let image = |row: usize| {
-            let crops = crops(&context.layouts[row], context.budget(row));
-            let kept = crops.iter().flat_map(|crop| {
-                let scores = crop.of(&saliency[row]);
-                crop.indices(highest(&scores, crop.k, (0..scores.len()).collect()))
-            });
-            kept.collect()
-        };
-        Ok(Selection::keep((0..context.batch()).map(image).collect()))
+        Ok(select_by_crop(context, |row, crop| {
+            top_k(&crop.of(&saliency[row]), crop.k)
+        }))
     }
 }

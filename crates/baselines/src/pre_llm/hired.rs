@@ -7,7 +7,7 @@ use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::view_tokens;
 use crate::tools::saliency::{saliency, saliency_signals};
-use crate::tools::top::{highest, host_scores};
+use crate::tools::top::{host_scores, top_k};
 
 /// Shares the budget out among the crops by what the encoder's first layer looks at, and keeps the tokens of each crop
 /// with the highest `[CLS]` attention of the last used layer.
@@ -84,7 +84,7 @@ pub fn crop_budgets(
     let tiles = (k - whole).min(sizes[1..].iter().sum());
     let n_best = (first.len() as f64 * (1.0 - alpha)) as usize;
     let mut counts = vec![0; n_tiles];
-    for cell in highest(first, n_best, (0..first.len()).collect()) {
+    for cell in top_k(first, n_best) {
         if let Some(tile) = tile_of[cell] {
             counts[tile] += 1;
         }
@@ -174,7 +174,7 @@ impl Pruner for Hired {
         let image = |(row, views): (usize, Vec<Vec<usize>>)| {
             let k = context.budget(row);
             if views.len() < 2 || k == context.n_tokens(row) {
-                return highest(&saliency[row], k, (0..saliency[row].len()).collect());
+                return top_k(&saliency[row], k);
             }
             let of = |scores: &[f32], view: &[usize]| -> Vec<f32> {
                 view.iter().map(|&token| scores[token]).collect()
@@ -190,9 +190,7 @@ impl Pruner for Hired {
             }
             let kept = views.iter().zip(budgets).flat_map(|(view, k)| {
                 let scores = of(&saliency[row], view);
-                highest(&scores, k, (0..scores.len()).collect())
-                    .into_iter()
-                    .map(|place| view[place])
+                top_k(&scores, k).into_iter().map(|place| view[place])
             });
             kept.collect()
         };

@@ -7,7 +7,7 @@ use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::tools::host::{check_shape, to_host};
 use crate::tools::saliency::{saliency, saliency_signals};
-use crate::tools::top::highest;
+use crate::tools::top::{highest, top_k};
 
 /// Cuts the sequence into runs, shares the budget out among them by attention and by how much their tokens differ, and
 /// keeps the tokens of each run with the highest attention.
@@ -27,7 +27,7 @@ pub struct HoloV {
     /// Number of runs; `None` for `floor(16 N / 9 K)`, at least 1: the rule of the code for Qwen2.5-VL, which gives 16 at
     /// 64 of 576.
     pub runs: Option<usize>,
-    /// What happens to tokens that a run cannot take; the published code by default.
+    /// The treatment of tokens that a run cannot take; the published code by default.
     pub fidelity: Fidelity,
     /// Only where the encoder has no `[CLS]`: the published code for Qwen2.5-VL leaves the scores in the encoder's window
     /// order while the tokens are in raster order (`Reference`). `Corrected`, the default, matches them.
@@ -179,15 +179,15 @@ fn mean_variance(products: &mut [f32]) -> f32 {
     rows.map(variance).sum::<f32>() / n_rows as f32
 }
 
-/// How many of `k` tokens each run is allotted: its share cut to a whole number, and one of what is left to each of the
-/// runs with the largest weights. A run may be allotted more than it has.
+/// The number of tokens, `k` in all, allotted to each run: its share cut to a whole number, and one of what
+/// is left to each of the runs with the largest weights. A run may be allotted more than it has.
 pub fn allocation(weights: &[f32], k: usize) -> Vec<usize> {
     let mut allotted: Vec<usize> = weights
         .iter()
         .map(|weight| (weight * k as f32) as usize)
         .collect();
     let left = k.saturating_sub(allotted.iter().sum());
-    for run in highest(weights, left, (0..weights.len()).collect()) {
+    for run in top_k(weights, left) {
         allotted[run] += 1;
     }
     allotted
@@ -199,7 +199,7 @@ fn spill(allotted: &mut [usize], lengths: &[usize], weights: &[f32], k: usize) {
         *allotted = length.min(*allotted);
     }
     let mut left = k.saturating_sub(allotted.iter().sum());
-    for run in highest(weights, weights.len(), (0..weights.len()).collect()) {
+    for run in top_k(weights, weights.len()) {
         let given = left.min(lengths[run] - allotted[run]);
         allotted[run] += given;
         left -= given;

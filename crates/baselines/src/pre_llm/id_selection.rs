@@ -4,11 +4,11 @@ use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selecti
 
 use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::{Crop, crops};
-use crate::tools::host::{Matrix, argmax, token_matrices};
+use crate::tools::host::{Matrix, argmax, projected_tokens};
 use crate::tools::saliency::{saliency, saliency_signals};
 use crate::tools::top::{host_scores, min_max};
 
-/// What a token's importance is made of, from values that were scaled first ([`Scaling`]).
+/// The source of a token's importance, from values that were scaled first ([`Scaling`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Importance {
     /// `[CLS]` attention (or received attention).
@@ -22,7 +22,7 @@ pub enum Importance {
     Mean,
 }
 
-/// How saliency and relevance are scaled, each over all tokens of an image.
+/// The scaling of saliency and relevance, each over all tokens of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Scaling {
     /// To 0..1 by the least and the most of the image; all 1 when there are no differences.
@@ -34,7 +34,7 @@ pub enum Scaling {
     Raw,
 }
 
-/// How much a token that is like the picked one loses, as a share of the picked one's importance.
+/// The loss of a token that is like the picked one, as a share of the picked one's importance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Weight {
     /// `exp(-gamma (1 - cosine)^2)`.
@@ -65,13 +65,13 @@ pub enum Weight {
 /// what a larger one keeps (of one crop).
 #[derive(Debug, Clone, Copy)]
 pub struct IdSelection {
-    /// How fast the weight falls with the distance; 20 is the paper's best.
+    /// The rate at which the weight falls with the distance; 20 is the paper's best.
     pub gamma: f32,
     /// The form of the weight.
     pub weight: Weight,
-    /// What importance is made of; the paper joins both for LLaVA in a way that it does not spell out.
+    /// The source of importance; the paper joins both for LLaVA in a way that it does not spell out.
     pub importance: Importance,
-    /// How saliency and relevance are scaled before they are joined.
+    /// The scaling of saliency and relevance before they are joined.
     pub scaling: Scaling,
     /// Importance does not fall below zero.
     pub clamp: bool,
@@ -213,8 +213,7 @@ impl Pruner for IdSelection {
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
         let importance = self.importance(context)?;
-        let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
-        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let (features, _) = projected_tokens(context, self.name())?;
         let image = |row: usize| {
             let k = context.budget(row);
             let crops = match self.by_crop {

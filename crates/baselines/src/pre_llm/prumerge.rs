@@ -7,11 +7,11 @@ use rayon::prelude::*;
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::{Crop, crops};
-use crate::tools::encoder::{Encoder, Seen};
+use crate::tools::encoder::{Encoder, MergeInputs};
 use crate::tools::host::{Matrix, add_scaled, inner_products, token_matrices};
 use crate::tools::merged::{Tokens, selection};
 use crate::tools::saliency::received;
-use crate::tools::top::{highest, host_scores};
+use crate::tools::top::{highest, host_scores, top_k};
 
 /// Takes the tokens that `[CLS]` sees most as centres, adds to each its nearest neighbours weighted by their attention,
 /// and merges all other tokens into one that comes last.
@@ -32,7 +32,7 @@ use crate::tools::top::{highest, host_scores};
 pub struct PruMerge {
     /// PruMerge+: centres at equal steps beside the most seen ones.
     pub plus: bool,
-    /// How many centres there are.
+    /// The rule for the number of centres.
     pub centres: Centres,
     /// Neighbours that join a centre; 32 in the published code.
     pub n_neighbours: usize,
@@ -44,7 +44,7 @@ pub struct PruMerge {
     pub encoder: Encoder,
 }
 
-/// How many centres there are.
+/// The rule for the number of centres.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Centres {
     /// One less than the budget. PruMerge+ takes the outliers first (as many as fit), then tokens at equal steps among the
@@ -87,13 +87,14 @@ const PAPER: Paper = Paper {
     check: Check::Oracle,
 };
 
-pub(crate) const ENTRY: Baseline = Baseline::arm("prumerge", "most seen by [CLS], neighbours added", || {
-    Box::new(PruMerge::new(false))
-})
-.cost("N K d")
-.merging()
-.paper(PAPER)
-.differs(SUMS, MEANS);
+pub(crate) const ENTRY: Baseline =
+    Baseline::arm("prumerge", "most inputs by [CLS], neighbours added", || {
+        Box::new(PruMerge::new(false))
+    })
+    .cost("N K d")
+    .merging()
+    .paper(PAPER)
+    .differs(SUMS, MEANS);
 
 pub(crate) const CORRECTED: Baseline = ENTRY.corrected("prumerge-corrected", || {
     Box::new(PruMerge {
@@ -126,7 +127,7 @@ const PAPER_WITHOUT_CLASS: Paper = Paper {
 };
 
 pub(crate) const WITHOUT_CLASS: Baseline =
-    Baseline::arm("prumerge-qwen", "most seen, neighbours added, no [CLS]", || {
+    Baseline::arm("prumerge-qwen", "most inputs, neighbours added, no [CLS]", || {
         Box::new(PruMerge::without_class(false))
     })
     .cost("N K D")
@@ -159,7 +160,7 @@ pub(crate) const PLUS_CORRECTED_WITHOUT_CLASS: Baseline =
         })
     });
 
-/// How many values lie above the third quartile by more than one and a half times the distance of the quartiles.
+/// The number of values above the third quartile by more than one and a half times the distance of the quartiles.
 pub fn n_outliers(values: &[f32]) -> usize {
     let mut sorted: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
     sorted.sort_by(f64::total_cmp);
@@ -182,7 +183,7 @@ pub fn n_outliers(values: &[f32]) -> usize {
 /// step of one.
 pub fn centres(attention: &[f32], plus: bool, rule: Centres, k: usize) -> Vec<usize> {
     let n_tokens = attention.len();
-    let best = |n| highest(attention, n, (0..n_tokens).collect());
+    let best = |n| top_k(attention, n);
     match rule {
         Centres::Budget if plus => {
             let wanted = k.saturating_sub(1);
@@ -273,7 +274,7 @@ pub fn merge(
 }
 
 /// Attention, keys and the encoder's tokens.
-fn seen<'a>(context: &'a PruningContext, method: &str) -> Result<Seen<'a>, PruneError> {
+fn merge_inputs<'a>(context: &'a PruningContext, method: &str) -> Result<MergeInputs<'a>, PruneError> {
     let (attention, keys) = match &context.observed.wide_attention {
         Some(wide) => {
             let attention = host_scores(context, wide.cls.clone(), method, "[CLS] attention")?;
@@ -286,7 +287,7 @@ fn seen<'a>(context: &'a PruningContext, method: &str) -> Result<Seen<'a>, Prune
             (attention, &keys.tokens)
         }
     };
-    Ok(Seen {
+    Ok(MergeInputs {
         attention,
         keys: Some(token_matrices(context, keys, method, "keys")?),
         features: token_matrices(context, &context.tokens, method, "tokens")?,
@@ -317,7 +318,7 @@ impl Pruner for PruMerge {
                 keys: true,
                 ..Signals::default()
             },
-            Encoder::WithoutClass => Seen::projected_signals(),
+            Encoder::WithoutClass => MergeInputs::projected_signals(),
         }
     }
 
@@ -326,17 +327,17 @@ impl Pruner for PruMerge {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let seen = match self.encoder {
-            Encoder::WithClass => seen(context, self.name())?,
-            Encoder::WithoutClass => Seen::projected(context, self.name())?,
+        let inputs = match self.encoder {
+            Encoder::WithClass => merge_inputs(context, self.name())?,
+            Encoder::WithoutClass => MergeInputs::projected(context, self.name())?,
         };
-        let device = seen.like.device();
+        let device = inputs.like.device();
         let crop = |row: usize, crop: &Crop, out: &mut Tokens| {
-            let attention = crop.of(&seen.attention[row]);
+            let attention = crop.of(&inputs.attention[row]);
             let centres = centres(&attention, self.plus, self.centres, crop.k);
             let merged = merge(
-                &seen.features[row].selected(&crop.tokens),
-                &seen.keys(row).selected(&crop.tokens),
+                &inputs.features[row].selected(&crop.tokens),
+                &inputs.keys(row).selected(&crop.tokens),
                 &attention,
                 &centres,
                 self.n_neighbours,
@@ -351,7 +352,7 @@ impl Pruner for PruMerge {
         let image = |row: usize| {
             let k = context.budget(row);
             if self.centres == Centres::Budget && k == context.n_tokens(row) {
-                return Tokens::all(&seen.features[row]);
+                return Tokens::all(&inputs.features[row]);
             }
             let mut out = Tokens::default();
             let crops = crops(&context.layouts[row], k);
@@ -363,7 +364,7 @@ impl Pruner for PruMerge {
             out
         };
         let images = (0..context.batch()).map(image).collect();
-        Ok(selection(images, seen.space, seen.like))
+        Ok(selection(images, inputs.space, inputs.like))
     }
 }
 
@@ -395,7 +396,7 @@ mod tests {
             let found = selection.gather(tokens.clone()).into_data();
             let found = found.try_to_vec::<f32>().unwrap();
             let near = found.iter().zip(wanted).all(|(x, y)| (x - y).abs() < 1e-5);
-            assert!(found.len() == 6 && near, "{found:?}, wanted {wanted:?}");
+            assert!(found.len() == 6 && near, "{found:?}, expected {wanted:?}");
         };
         // Token 0 joins 1, token 3 joins 4; the last row is made of 0, 2, 3 and 5.
         let attention = [0.1, 0.4, 0.05, 0.2, 0.3, 0.02];

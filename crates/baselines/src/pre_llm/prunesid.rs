@@ -8,7 +8,7 @@ use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::{Crop, crops};
 use crate::tools::eigen::leading;
 pub use crate::tools::encoder::Encoder;
-use crate::tools::host::{Matrix, argmax, dot, inner_products, token_matrices};
+use crate::tools::host::{Matrix, argmax, dot, inner_products, projected_tokens, token_matrices};
 use crate::tools::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::tools::saliency::{saliency, saliency_signals};
 
@@ -68,7 +68,7 @@ pub(crate) const WITHOUT_CLASS: Baseline = Baseline::arm(
 .paper(PAPER)
 .differs(GIVEN, BY_IMAGE);
 
-/// How the tokens of a crop were chosen.
+/// The choice of the tokens of a crop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// The group of each token.
@@ -233,7 +233,7 @@ fn suppress(mut members: Vec<usize>, scores: &[f32], unit: &Matrix, threshold: f
     (ranking, survivors)
 }
 
-/// How many tokens each group gives: one to start with, the rest in proportion to its survivors, up to a bound; what the
+/// The number of tokens from each group: one to start with, the rest in proportion to its survivors, up to a bound; what the
 /// bound leaves over goes to the groups with most survivors.
 fn quotas(sizes: &[usize], survivors: &[usize], k: usize, n_classes: usize) -> Vec<usize> {
     let n_tokens: usize = sizes.iter().sum();
@@ -318,8 +318,7 @@ impl PruneSid {
     }
 
     fn select_whole(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let projected = context.require(|observed| &observed.projected, self.name(), "projected tokens")?;
-        let features = token_matrices(context, projected, self.name(), "projected tokens")?;
+        let (features, projected) = projected_tokens(context, self.name())?;
         let device = projected.device();
         let image = |(row, features): (usize, &Matrix)| {
             let k = context.budget(row);

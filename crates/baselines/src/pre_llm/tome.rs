@@ -7,7 +7,7 @@ use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::crops;
 use crate::tools::host::{Matrix, add_scaled, argmax, inner_products, token_matrices};
 use crate::tools::merged::{Tokens, selection};
-use crate::tools::top::highest;
+use crate::tools::top::top_k;
 
 /// Merges tokens by bipartite matching until K are left: after the encoder, without `[CLS]`, matched by the tokens
 /// themselves.
@@ -47,7 +47,7 @@ pub(crate) const ENTRY: Baseline = Baseline::arm("tome", "alike ones merged pair
 pub struct State {
     /// The tokens.
     pub tokens: Matrix,
-    /// How many patches each stands for.
+    /// The number of patches that each stands for.
     pub sizes: Vec<f32>,
     /// The place of each: the index that it had at the start, of the token that others joined.
     pub places: Vec<usize>,
@@ -117,7 +117,7 @@ pub fn matching(metric: &Matrix, r: usize, class_token: bool, device: &Device) -
     if class_token {
         strength[0] = f32::NEG_INFINITY;
     }
-    let mut order = highest(&strength, even.len(), (0..even.len()).collect());
+    let mut order = top_k(&strength, strength.len());
     let mut stay = order.split_off(r);
     if class_token {
         stay.sort_unstable();
@@ -171,7 +171,7 @@ pub fn step(state: &State, metric: &Matrix, r: usize, class_token: bool, device:
     merge(state, &matching(metric, r, class_token, device))
 }
 
-/// How many tokens leave in each layer: from `r * (1 - inflection)` in the first to `r * (1 + inflection)` in the last in
+/// The number of tokens that leave in each layer: from `r * (1 - inflection)` in the first to `r * (1 + inflection)` in the last in
 /// equal steps, cut to whole numbers. An inflection of 0 is constant, one of -1 falls from `2 r` to 0.
 pub fn schedule(n_layers: usize, r: usize, inflection: f64) -> Vec<usize> {
     let low = (r as f64 * (1.0 - inflection)).trunc();

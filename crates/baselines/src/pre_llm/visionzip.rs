@@ -5,11 +5,11 @@ use diffprune_pruner::{PositionRule, PruneError, Pruner, PruningContext, Selecti
 use crate::fidelity::Fidelity;
 use crate::registry::{Baseline, Check, Paper};
 use crate::tools::crops::{Crop, crops};
-use crate::tools::encoder::{Encoder, Seen};
+use crate::tools::encoder::{Encoder, MergeInputs};
 use crate::tools::host::{Matrix, add_scaled, argmax, dot, token_matrices};
 use crate::tools::merged::{CropTokens, Placed, Tokens, class_rows, packed, selection};
 use crate::tools::saliency::{saliency, saliency_signals};
-use crate::tools::top::highest;
+use crate::tools::top::top_k;
 
 /// Keeps the tokens with the highest `[CLS]` attention and `[CLS]` itself (the dominant ones), and merges the rest into
 /// a few contextual tokens by the likeness of their keys.
@@ -33,7 +33,7 @@ use crate::tools::top::highest;
 pub struct VisionZip {
     /// Contextual tokens per crop; `None` for `floor(K / 6.4)`.
     pub contextual: Option<usize>,
-    /// How contextual tokens are made; the published code by default.
+    /// The rule that makes contextual tokens; the published code by default.
     pub fidelity: Fidelity,
     /// Position ids of the kept tokens; the published code counts anew.
     pub positions: PositionRule,
@@ -59,13 +59,14 @@ const PAPER: Paper = Paper {
     check: Check::Oracle,
 };
 
-pub(crate) const ENTRY: Baseline = Baseline::arm("visionzip", "most seen by [CLS], the rest merged", || {
-    Box::new(VisionZip::default())
-})
-.cost("N K d_head")
-.merging()
-.paper(PAPER)
-.differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
+pub(crate) const ENTRY: Baseline =
+    Baseline::arm("visionzip", "most inputs by [CLS], the rest merged", || {
+        Box::new(VisionZip::default())
+    })
+    .cost("N K d_head")
+    .merging()
+    .paper(PAPER)
+    .differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
 pub(crate) const CORRECTED: Baseline = ENTRY.corrected("visionzip-corrected", || {
     Box::new(VisionZip {
         fidelity: Fidelity::Corrected,
@@ -76,7 +77,7 @@ const ANCHOR_PLUS_MEAN: &str = "a contextual token is its anchor plus the mean o
 const MEAN_OF_ALL: &str = "the mean of all of them";
 
 pub(crate) const WITHOUT_CLASS: Baseline =
-    Baseline::arm("visionzip-qwen", "most seen, the rest merged, no [CLS]", || {
+    Baseline::arm("visionzip-qwen", "most inputs, the rest merged, no [CLS]", || {
         Box::new(VisionZip::without_class())
     })
     .cost("N K D")
@@ -95,7 +96,7 @@ pub(crate) const CORRECTED_WITHOUT_CLASS: Baseline =
         })
     });
 
-/// How the tokens of a crop are dealt with.
+/// The roles of the tokens of a crop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zip {
     /// Dominant tokens, ascending.
@@ -107,7 +108,7 @@ pub struct Zip {
 /// Chooses `dominant` tokens by saliency, then as many anchors as `contextual` says at equal steps among the rest, and
 /// gives every other token to the anchor with the most similar key.
 pub fn zip(saliency: &[f32], keys: &Matrix, dominant: usize, contextual: usize) -> Zip {
-    let mut kept = highest(saliency, dominant, (0..saliency.len()).collect());
+    let mut kept = top_k(saliency, dominant);
     kept.sort_unstable();
     let rest: Vec<usize> = (0..saliency.len())
         .filter(|token| kept.binary_search(token).is_err())
@@ -167,10 +168,10 @@ impl VisionZip {
     }
 
     /// Saliency, keys and the encoder's tokens.
-    fn seen<'a>(&self, context: &'a PruningContext) -> Result<Seen<'a>, PruneError> {
+    fn merge_inputs<'a>(&self, context: &'a PruningContext) -> Result<MergeInputs<'a>, PruneError> {
         let attention = saliency(context, self.name())?;
         let keys = context.require(|observed| &observed.keys, self.name(), "keys")?;
-        Ok(Seen {
+        Ok(MergeInputs {
             attention,
             keys: Some(token_matrices(context, &keys.tokens, self.name(), "keys")?),
             features: token_matrices(context, &context.tokens, self.name(), "tokens")?,
@@ -237,7 +238,7 @@ impl Pruner for VisionZip {
                 keys: true,
                 ..saliency_signals()
             },
-            Encoder::WithoutClass => Seen::projected_signals(),
+            Encoder::WithoutClass => MergeInputs::projected_signals(),
         }
     }
 
@@ -246,29 +247,29 @@ impl Pruner for VisionZip {
     }
 
     fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let (seen, classes) = match self.encoder {
-            Encoder::WithClass => (self.seen(context)?, class_rows(context, self.name())?),
-            Encoder::WithoutClass => (Seen::projected(context, self.name())?, None),
+        let (inputs, classes) = match self.encoder {
+            Encoder::WithClass => (self.merge_inputs(context)?, class_rows(context, self.name())?),
+            Encoder::WithoutClass => (MergeInputs::projected(context, self.name())?, None),
         };
         let image = |row: usize| {
             if context.budget(row) == context.n_tokens(row) {
-                return Tokens::all(&seen.features[row]);
+                return Tokens::all(&inputs.features[row]);
             }
             let crops = crops(&context.layouts[row], context.budget(row));
             let crop = |(view, crop): (usize, &Crop)| {
                 let class = classes.as_ref().map(|classes| classes[row].row(view));
                 self.crop(
                     crop,
-                    &seen.attention[row],
-                    seen.keys(row),
-                    &seen.features[row],
+                    &inputs.attention[row],
+                    inputs.keys(row),
+                    &inputs.features[row],
                     class,
                 )
             };
             packed(crops.iter().enumerate().map(crop))
         };
         let images = (0..context.batch()).map(image).collect();
-        Ok(selection(images, seen.space, seen.like))
+        Ok(selection(images, inputs.space, inputs.like))
     }
 }
 

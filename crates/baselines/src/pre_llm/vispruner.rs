@@ -6,10 +6,10 @@ use diffprune_pruner::{Signals, descriptors};
 use rayon::prelude::*;
 
 use crate::registry::{Baseline, Check, Paper};
-use crate::tools::crops::crops;
+use crate::tools::crops::select_by_crop;
 use crate::tools::host::{Matrix, inner_products, token_matrices};
 use crate::tools::saliency::{saliency, saliency_signals};
-use crate::tools::top::highest;
+use crate::tools::top::top_k;
 
 /// Keeps the tokens with the highest `[CLS]` attention, and of the rest those that are least like others.
 ///
@@ -62,7 +62,7 @@ pub fn order(
     step: usize,
     device: &Device,
 ) -> Vec<usize> {
-    let mut kept = highest(saliency, saliency.len(), (0..saliency.len()).collect());
+    let mut kept = top_k(saliency, saliency.len());
     let n_important = ((k as f64 * important_ratio) as usize).min(k);
     let n_diverse = k - n_important;
     let mut rest = kept.split_off(n_important.min(kept.len()));
@@ -85,7 +85,7 @@ pub fn order(
             .with_min_len(LOOKUPS_PER_TASK / odd.len())
             .map(most_alike)
             .collect();
-        let order = highest(&scores, scores.len(), (0..scores.len()).collect());
+        let order = top_k(&scores, scores.len());
         rest = order[n_leaving..].iter().map(|&place| even[place]).collect();
         rest.extend(odd);
     }
@@ -117,23 +117,17 @@ impl Pruner for VisPruner {
         let tokens = descriptors(context.tokens.clone(), context.group);
         let features = token_matrices(context, &tokens, self.name(), "tokens")?;
         let device = tokens.device();
-        let image = |row: usize| {
-            let crops = crops(&context.layouts[row], context.budget(row));
-            let kept = crops.iter().flat_map(|crop| {
-                let (saliency, features) = (crop.of(&saliency[row]), features[row].selected(&crop.tokens));
-                let kept = order(
-                    &saliency,
-                    &features,
-                    crop.k,
-                    self.important_ratio,
-                    self.step,
-                    &device,
-                );
-                crop.indices(kept)
-            });
-            kept.collect()
-        };
-        Ok(Selection::keep((0..context.batch()).map(image).collect()))
+        Ok(select_by_crop(context, |row, crop| {
+            let (saliency, features) = (crop.of(&saliency[row]), features[row].selected(&crop.tokens));
+            order(
+                &saliency,
+                &features,
+                crop.k,
+                self.important_ratio,
+                self.step,
+                &device,
+            )
+        }))
     }
 }
 

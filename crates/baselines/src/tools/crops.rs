@@ -1,13 +1,13 @@
 //! The crops of an image, for methods that work crop by crop.
 
-use diffprune_pruner::Layout;
+use diffprune_pruner::{Layout, PruningContext, Selection};
 
 /// The tokens of one view and how many of them may stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crop {
     /// Indices of the tokens in the raster order of the view; cells that fell outside the image have none.
     pub(crate) tokens: Vec<usize>,
-    /// How many may stay.
+    /// The number of them that may stay.
     pub(crate) k: usize,
 }
 
@@ -35,6 +35,19 @@ pub(crate) fn crops(layout: &Layout, k: usize) -> Vec<Crop> {
         .zip(equal_shares(&sizes, k))
         .map(|(tokens, k)| Crop { tokens, k })
         .collect()
+}
+
+/// Chooses in each crop of each image by itself; `choose(row, crop)` gives the places within the crop that stay.
+pub(crate) fn select_by_crop<I: IntoIterator<Item = usize>>(
+    context: &PruningContext,
+    choose: impl Fn(usize, &Crop) -> I,
+) -> Selection {
+    let image = |row: usize| {
+        let crops = crops(&context.layouts[row], context.budget(row));
+        let kept = crops.iter().flat_map(|crop| crop.indices(choose(row, crop)));
+        kept.collect()
+    };
+    Selection::keep((0..context.batch()).map(image).collect())
 }
 
 /// The tokens of each view, in its raster order; a layout that names no views is one view.

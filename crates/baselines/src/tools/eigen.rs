@@ -110,7 +110,7 @@ fn orthogonalise(vector: &mut [f64], basis: &[Vec<f64>]) {
     }
 }
 
-/// Whether the `q` leading eigenvectors of the small matrix hardly reach beyond the basis.
+/// `true` if the `q` leading eigenvectors of the small matrix hardly reach beyond the basis.
 fn converged(diagonal: &[f64], beside: &[f64], q: usize) -> bool {
     let m = diagonal.len();
     let mut values = diagonal.to_vec();

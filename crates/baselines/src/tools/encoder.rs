@@ -1,9 +1,9 @@
-//! What an encoder has, and what methods read of it.
+//! The kind of encoder, and the signals that merging methods read from it.
 
 use burn::tensor::Tensor;
 use diffprune_pruner::{PositionRule, PruneError, PruningContext, Signals, Space};
 
-use crate::tools::host::{Matrix, token_matrices};
+use crate::tools::host::{Matrix, projected_tokens};
 use crate::tools::saliency::received;
 
 /// The kind of encoder that a form of a method is for.
@@ -26,13 +26,13 @@ impl Encoder {
     }
 }
 
-/// What a method that merges reads of a batch.
-pub(crate) struct Seen<'a> {
-    /// How much each token of each image is seen.
+/// The signals of a batch from which a method merges tokens.
+pub(crate) struct MergeInputs<'a> {
+    /// The attention that each token of each image gets.
     pub(crate) attention: Vec<Vec<f32>>,
-    /// What likeness is measured by; `None` for the features themselves.
+    /// The vectors by which similarity is measured; `None` for the features themselves.
     pub(crate) keys: Option<Vec<Matrix>>,
-    /// What is merged.
+    /// The vectors that are merged.
     pub(crate) features: Vec<Matrix>,
     /// The side of the projector that the features are on.
     pub(crate) space: Space,
@@ -40,8 +40,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) like: &'a Tensor<3>,
 }
 
-impl<'a> Seen<'a> {
-    /// What [`Self::projected`] reads.
+impl<'a> MergeInputs<'a> {
+    /// The signals that [`Self::projected`] reads.
     pub(crate) fn projected_signals() -> Signals {
         Signals {
             received_attention: true,
@@ -55,18 +55,17 @@ impl<'a> Seen<'a> {
     /// # Errors
     /// When one of them is missing, of another size or not finite.
     pub(crate) fn projected(context: &'a PruningContext, method: &str) -> Result<Self, PruneError> {
-        let what = "projected tokens";
-        let projected = context.require(|observed| &observed.projected, method, what)?;
+        let (features, projected) = projected_tokens(context, method)?;
         Ok(Self {
             attention: received(context, method, "received attention")?,
             keys: None,
-            features: token_matrices(context, projected, method, what)?,
+            features,
             space: Space::Language,
             like: projected,
         })
     }
 
-    /// What the likeness of the tokens of image `row` is measured by.
+    /// The vectors by which the similarity of the tokens of image `row` is measured.
     pub(crate) fn keys(&self, row: usize) -> &Matrix {
         self.keys.as_ref().map_or(&self.features[row], |keys| &keys[row])
     }

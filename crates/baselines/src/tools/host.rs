@@ -156,7 +156,7 @@ pub(crate) fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     data.try_into_vec().unwrap_or_default()
 }
 
-/// Whether a tensor `[b, m, d]` has a row for each of `counts` and as many vectors in it.
+/// Checks that a tensor `[b, m, d]` has a row for each of `counts` and as many vectors in it.
 ///
 /// # Errors
 /// [`PruneError::Shape`] when it has not.
@@ -223,6 +223,19 @@ pub(crate) fn token_matrices(
 ) -> Result<Vec<Matrix>, PruneError> {
     let counts: Vec<usize> = (0..context.batch()).map(|row| context.n_tokens(row)).collect();
     matrices(tensor, method, what, &counts)
+}
+
+/// The vectors of each image's tokens as the language model takes them, and the tensor they come from.
+///
+/// # Errors
+/// When the model does not give projected tokens, or they are of another size or not finite.
+pub(crate) fn projected_tokens<'a>(
+    context: &'a PruningContext,
+    method: &str,
+) -> Result<(Vec<Matrix>, &'a Tensor<3>), PruneError> {
+    let what = "projected tokens";
+    let projected = context.require(|observed| &observed.projected, method, what)?;
+    Ok((token_matrices(context, projected, method, what)?, projected))
 }
 
 /// The place of the largest of the numbers, the first of equals; NaN never wins.

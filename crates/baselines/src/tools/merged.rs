@@ -44,7 +44,7 @@ pub(crate) fn selection(images: Vec<Tokens>, space: Space, like: &Tensor<3>) -> 
     Selection::merge_in(space, keep_indices, merged)
 }
 
-/// What a method leaves of one crop.
+/// The tokens that a method leaves of one crop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CropTokens<T> {
     /// The `[CLS]` row.

@@ -1,4 +1,4 @@
-//! What several methods compute with; none of these is a method.
+//! Computations that several methods share; none of these is a method.
 
 pub(crate) mod cells;
 pub(crate) mod crops;

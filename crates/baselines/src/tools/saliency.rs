@@ -1,11 +1,11 @@
-//! How much an encoder looks at each token.
+//! The attention that an encoder pays to each token.
 
 use burn::tensor::FloatDType;
 use diffprune_pruner::{PruneError, PruningContext, Signals};
 
 use crate::tools::top::host_scores;
 
-/// What [`saliency`] reads. A model with `[CLS]` gives the first, one without the second.
+/// The signals that [`saliency`] reads. A model with `[CLS]` gives the first, one without the second.
 pub(crate) fn saliency_signals() -> Signals {
     Signals {
         cls_attention: true,

@@ -70,6 +70,11 @@ pub fn highest(scores: &[f32], k: usize, mut ties: Vec<usize>) -> Vec<usize> {
     ties
 }
 
+/// The `k` places with the highest scores; ties go to the lower place.
+pub(crate) fn top_k(scores: &[f32], k: usize) -> Vec<usize> {
+    highest(scores, k, (0..scores.len()).collect())
+}
+
 /// Values scaled to 0..1, with `epsilon` added before the division; all 1 when there are no differences.
 pub(crate) fn min_max(values: &[f32], epsilon: f32) -> Vec<f32> {
     let least = values.iter().copied().fold(f32::INFINITY, f32::min);

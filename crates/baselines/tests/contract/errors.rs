@@ -28,7 +28,7 @@ fn asked(method: &dyn Pruner) -> Vec<&'static str> {
         .collect()
 }
 
-/// What a method asks for and does not read from an encoder with `[CLS]` and one crop.
+/// The signals that a method asks for and does not read from an encoder with `[CLS]` and one crop.
 fn unread(name: &str) -> &'static [&'static str] {
     match plain(name).as_str() {
         "prumerge" | "prumerge-plus" => &["keys", "received_attention"],

@@ -61,7 +61,7 @@ pub struct Images {
     pub scores: [Tensor<2>; 4],
     pub layout: Layout,
     pub ids: Vec<u64>,
-    /// Whether the encoder has `[CLS]`.
+    /// `true` if the encoder has `[CLS]`.
     pub has_class: bool,
 }
 

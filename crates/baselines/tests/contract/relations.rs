@@ -1,4 +1,4 @@
-//! How methods relate to one another, and to themselves at other budgets.
+//! Relations between methods, and between budgets of one method.
 
 use burn::tensor::Tensor;
 use diffprune_baselines::pre_llm::visionzip::VisionZip;

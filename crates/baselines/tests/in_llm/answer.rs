@@ -41,9 +41,9 @@ fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
     let method = Recorder::new(method);
     for budget in [Budget::rate(1, 2), Budget::All] {
         let options = PruneOptions::new(budget);
-        method.seen.lock().unwrap().clear();
+        method.calls.lock().unwrap().clear();
         let found = answer(vlm, &images, &prompts, &method, &options, &generate).unwrap();
-        assert_eq!(method.seen().is_empty(), budget == Budget::All);
+        assert_eq!(method.calls().is_empty(), budget == Budget::All);
 
         // The same by hand: everything is kept before the language model, and the hook drops inside.
         let encoded = vlm.encode(vlm.preprocess(&images).unwrap(), Default::default());
@@ -55,11 +55,7 @@ fn check<P: DecoderPruner>(vlm: &dyn Vlm, method: P) {
             decoder: DecoderPruning::of(&method, budget, None),
             ..Default::default()
         };
-        let asked = Prompts {
-            ids: &prompts,
-            visual: Some(visual),
-            options: &generate,
-        };
+        let asked = Prompts::new(&prompts, Some(visual), &generate);
         let again = vlm.generate_with(asked, &mut hooks).unwrap();
         assert_eq!(found.ids, again);
         assert_eq!(found.report, hooks.report);

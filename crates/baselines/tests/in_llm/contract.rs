@@ -272,7 +272,7 @@ fn shuffled_scores_are_the_same_scores_of_other_tokens() {
     run(&language, &all, &plain, Budget::rate(1, 2)).unwrap();
     let control = Shuffled::new(Recorder::new(method.clone()));
     run(&language, &all, &control, Budget::rate(1, 2)).unwrap();
-    for (plain, moved) in plain.seen().iter().zip(control.inner().seen()) {
+    for (plain, moved) in plain.calls().iter().zip(control.inner().calls()) {
         let mut scores = [&plain.context, &moved.context].map(|context| method.scores(context).unwrap());
         assert_ne!(scores[0], scores[1]);
         scores

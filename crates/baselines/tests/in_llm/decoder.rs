@@ -28,10 +28,7 @@ fn generate(
     visual: Option<&VisualInput>,
     method: &dyn Pruner,
 ) -> Vec<Vec<u32>> {
-    let options = GenerateOptions {
-        max_new_tokens: 6,
-        ..Default::default()
-    };
+    let options = GenerateOptions::default().with_max_new_tokens(6);
     let mut hooks = Hooks {
         decoder: DecoderPruning::of(method, Budget::rate(1, 2), None),
         ..Default::default()
@@ -181,10 +178,7 @@ impl DecoderPruner for Registered {
 #[test]
 fn a_budget_of_all_and_text_alone_change_nothing() {
     let (language, visual) = (language(None), visual(1));
-    let options = GenerateOptions {
-        max_new_tokens: 5,
-        ..Default::default()
-    };
+    let options = GenerateOptions::default().with_max_new_tokens(5);
     let text = vec![vec![1, 2, 3], vec![4, 5, 6, 7]];
     for method in methods() {
         for (prompts, visual, budget) in [

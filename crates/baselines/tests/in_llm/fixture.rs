@@ -235,7 +235,7 @@ pub fn close(what: &str, found: &[f32], wanted: &[f32], tolerance: f32) {
     for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
         let difference = (f - w).abs() / w.abs().max(1.0);
         worst = worst.max(difference);
-        assert!(difference <= tolerance, "{what}[{i}]: found {f}, wanted {w}");
+        assert!(difference <= tolerance, "{what}[{i}]: found {f}, expected {w}");
     }
     println!("{what}: largest difference {worst:e}");
 }

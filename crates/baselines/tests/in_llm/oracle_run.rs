@@ -6,7 +6,7 @@ use diffprune_pruner::{Budget, DecoderContext, DecoderPruner};
 use diffprune_vlm_adapters::{DecoderPruning, PrunedPass};
 
 use crate::fixture::{Fixture, Run, close, fixtures, numbers, rows, values};
-use crate::recorder::{Recorder, Seen};
+use crate::recorder::{Recorder, StageCall};
 
 /// A run with a cache, which equals one without; what the method saw.
 fn prefill<P: DecoderPruner>(run: &Run, method: P) -> (PrunedPass, Recorder<P>) {
@@ -111,7 +111,7 @@ fn fastv_runs_as_its_authors_code() {
             };
             let (pass, method) = prefill(&run, method);
             let name = |part: &str| format!("K{layer}_R{count}.{part}");
-            let scores = method.inner.scores(&method.seen()[0].context).unwrap();
+            let scores = method.inner.scores(&method.calls()[0].context).unwrap();
             close(
                 &name("scores"),
                 &scores,
@@ -143,10 +143,10 @@ fn pyramiddrop_runs_as_its_authors_code() {
                 schedule: Schedule::Fixed(drops),
             },
         );
-        let seen = method.seen();
-        assert_eq!(seen.len(), n_stages);
-        for (i, (seen, places)) in seen.iter().zip(places(&run, &pass)).enumerate() {
-            let scores = method.inner.scores(&seen.context).unwrap();
+        let calls = method.calls();
+        assert_eq!(calls.len(), n_stages);
+        for (i, (call, places)) in calls.iter().zip(places(&run, &pass)).enumerate() {
+            let scores = method.inner.scores(&call.context).unwrap();
             let name = |part: &str| format!("stage{i}.{part}");
             close(
                 &name("scores"),
@@ -191,7 +191,7 @@ fn dart_runs_as_its_authors_code() {
             ..Dart::default()
         };
         let (pass, method) = prefill(&run, method);
-        let Seen { context, .. } = &method.seen()[0];
+        let StageCall { context, .. } = &method.calls()[0];
         let normed = values(context.observed.normed.clone().unwrap());
         close("normed", &normed, &fixture.floats("last_layer_state"), 1e-4);
         let keys = context.observed.keys.clone().unwrap().swap_dims(0, 1);
@@ -239,17 +239,17 @@ fn sparsevlm_runs_as_its_authors_code() {
                 &fixture.floats("text_rater_scores"),
                 1e-5,
             );
-            let seen = method.seen();
-            assert_eq!(seen.len(), after.len());
-            for (i, seen) in seen.iter().enumerate() {
-                check_stage(&fixture, i, &method.inner, seen);
+            let calls = method.calls();
+            assert_eq!(calls.len(), after.len());
+            for (i, call) in calls.iter().enumerate() {
+                check_stage(&fixture, i, &method.inner, call);
             }
             check_output(&fixture, "last_hidden_state", &run, &pass);
         }
     }
 }
 
-/// How large the terms of each score are, and what rounding of a divisor makes of them.
+/// The size of the terms of each score, and what rounding of a divisor makes of them.
 ///
 /// Release 2.0 divides attention by a rotary bias that changes sign and may be close to 0: the terms of a score can be far
 /// larger than their mean, and a bias `b` with a rounding error of its own changes a term `t` by that error times `t / b`.
@@ -266,33 +266,33 @@ fn sizes(context: &DecoderContext) -> Vec<f32> {
     context.visual.iter().map(|&place| sizes[place]).collect()
 }
 
-fn check_stage(fixture: &Fixture, i: usize, method: &SparseVlm, seen: &Seen) {
+fn check_stage(fixture: &Fixture, i: usize, method: &SparseVlm, call: &StageCall) {
     let name = |part: &str| format!("stage{i}.{part}");
-    let scores = method.scores(&seen.context).unwrap();
+    let scores = method.scores(&call.context).unwrap();
     let wanted = fixture.floats(&name("visual_score"));
     assert_eq!(scores.len(), wanted.len(), "stage {i}");
-    for (j, size) in sizes(&seen.context).into_iter().enumerate() {
+    for (j, size) in sizes(&call.context).into_iter().enumerate() {
         let (found, wanted) = (scores[j], wanted[j]);
         assert!(
             (found - wanted).abs() <= 1e-5 * size.max(1.0),
-            "stage {i}, score {j}: found {found}, wanted {wanted}, its terms {size}"
+            "stage {i}, score {j}: found {found}, expected {wanted}, its terms {size}"
         );
     }
     assert_eq!(
-        seen.selection.keep,
+        call.selection.keep,
         fixture.set(&name("visual_keep_mask")),
         "stage {i}"
     );
-    let Some(merged) = &seen.selection.merged else {
+    let Some(merged) = &call.selection.merged else {
         assert!(!fixture.names().contains(&name("merge_output")));
         return;
     };
     let recycled: Vec<usize> = method
-        .recycled(&scores, &seen.selection.keep)
+        .recycled(&scores, &call.selection.keep)
         .into_iter()
-        .map(|i| seen.context.visual[i])
+        .map(|i| call.context.visual[i])
         .collect();
-    let hidden = seen.context.observed.hidden.clone().unwrap();
+    let hidden = call.context.observed.hidden.clone().unwrap();
     let input = values(rows(&hidden, &recycled));
     close(
         &name("merge input"),

@@ -1,26 +1,26 @@
-//! A method that remembers what it saw and said, and can say it again.
+//! A method that records what another one is given and chooses, and can repeat its choices.
 
 use std::sync::Mutex;
 
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderEmbeds, DecoderPruner, DecoderSelection, DecoderStage, PositionRule,
-    PruneError, PruneResult, Pruner, PruningContext, Selection,
+    PruneError, PruneResult, Pruner,
 };
 
-/// What a method saw and said at a stage.
+/// The input and the choice of a method at a stage.
 #[derive(Clone)]
-pub struct Seen {
+pub struct StageCall {
     pub layer: usize,
     pub context: DecoderContext,
     pub selection: DecoderSelection,
 }
 
-/// Passes everything on to a method, and remembers.
+/// Passes every call on to a method, and records it.
 pub struct Recorder<P> {
     pub inner: P,
-    pub seen: Mutex<Vec<Seen>>,
+    pub calls: Mutex<Vec<StageCall>>,
     pub embeds: Mutex<Vec<DecoderEmbeds>>,
-    /// Whether to say again what was said, instead of asking the method.
+    /// `true` to repeat the recorded choices instead of calling the method.
     pub replay: bool,
 }
 
@@ -28,15 +28,15 @@ impl<P: DecoderPruner> Recorder<P> {
     pub fn new(inner: P) -> Self {
         Self {
             inner,
-            seen: Mutex::default(),
+            calls: Mutex::default(),
             embeds: Mutex::default(),
             replay: false,
         }
     }
 
-    /// What was seen, in order.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().expect("no test panicked").clone()
+    /// The recorded calls, in order.
+    pub fn calls(&self) -> Vec<StageCall> {
+        self.calls.lock().expect("no test panicked").clone()
     }
 }
 
@@ -52,10 +52,6 @@ impl<P: DecoderPruner> Pruner for Recorder<P> {
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
     }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        self.inner.select(context)
-    }
 }
 
 impl<P: DecoderPruner> DecoderPruner for Recorder<P> {
@@ -69,13 +65,18 @@ impl<P: DecoderPruner> DecoderPruner for Recorder<P> {
     }
 
     fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
-        let mut seen = self.seen.lock().expect("no test panicked");
+        let mut calls = self.calls.lock().expect("no test panicked");
         if self.replay {
-            let same = |seen: &&Seen| seen.layer == stage.layer && seen.context.row == context.row;
-            return Ok(seen.iter().find(same).expect("recorded before").selection.clone());
+            let same = |call: &&StageCall| call.layer == stage.layer && call.context.row == context.row;
+            return Ok(calls
+                .iter()
+                .find(same)
+                .expect("recorded before")
+                .selection
+                .clone());
         }
         let selection = self.inner.select_at(stage, context)?;
-        seen.push(Seen {
+        calls.push(StageCall {
             layer: stage.layer,
             context: context.clone(),
             selection: selection.clone(),

@@ -1,4 +1,4 @@
-//! What the decoder shows to a method.
+//! The signals that the decoder gives to a method.
 
 use burn::tensor::Tensor;
 use diffprune_pruner::{
@@ -66,21 +66,21 @@ fn signals_are_those_of_the_full_pass() {
             let recorder = Recorder::new(Spy(AttentionRows { layer, queries }));
             let pruning = DecoderPruning::new(&recorder, Budget::All);
             language.forward_pruned(&all, &pruning, None, None).unwrap();
-            let seen = recorder.seen();
-            assert_eq!(seen.len(), 2, "the prompt without an image is not shown");
-            for (seen, (prompt, images)) in seen.iter().zip(apart()) {
+            let calls = recorder.calls();
+            assert_eq!(calls.len(), 2, "the prompt without an image is not shown");
+            for (call, (prompt, images)) in calls.iter().zip(apart()) {
                 let one = spliced(
                     &language,
                     &[prompt],
                     images.map(|images| visual.rows(&images)).as_ref(),
                 );
-                check_signals(&language, &one, &seen.context, layer, queries);
+                check_signals(&language, &one, &call.context, layer, queries);
             }
         }
     }
 }
 
-fn check_signals(language: &Llama, one: &Spliced, seen: &DecoderContext, layer: RowsOf, queries: Queries) {
+fn check_signals(language: &Llama, one: &Spliced, context: &DecoderContext, layer: RowsOf, queries: Queries) {
     let states = language.hidden_states(one.embeds.clone(), one.position_ids.clone(), None);
     let rope = language.rope(one.position_ids.clone());
     let of = match layer {
@@ -94,7 +94,7 @@ fn check_signals(language: &Llama, one: &Spliced, seen: &DecoderContext, layer: 
     };
     let n = one.width;
     let full = language.layers[of].attention_rows(states[of].clone(), &rope, None, n);
-    let after = seen.visual[seen.visual.len() - 1] + 1;
+    let after = context.visual[context.visual.len() - 1] + 1;
     let places: Vec<usize> = match queries {
         Queries::Last => vec![n - 1],
         Queries::Raters => RATERS.iter().map(|rater| after + rater).collect(),
@@ -103,7 +103,7 @@ fn check_signals(language: &Llama, one: &Spliced, seen: &DecoderContext, layer: 
         .iter()
         .map(|&place| full.clone().narrow(2, place, 1))
         .collect();
-    let observed = seen.observed.clone();
+    let observed = context.observed.clone();
     close(values(observed.attention.unwrap()), values(Tensor::cat(rows, 2)));
     close(values(observed.hidden.unwrap()), values(states[LAYER].clone()));
     close(

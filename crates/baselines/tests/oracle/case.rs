@@ -132,7 +132,7 @@ impl Case {
             let tolerance = 1e-4 * w.abs().max(1.0);
             assert!(
                 (f - w).abs() <= tolerance,
-                "{}: {what}[{i}]: found {f}, wanted {w}",
+                "{}: {what}[{i}]: found {f}, expected {w}",
                 self.name
             );
         }

@@ -21,7 +21,7 @@ fn assert_threshold(case: &Case, choice: &Choice) {
     let found = f64::from(choice.threshold);
     assert!(
         (found - wanted).abs() < 1e-4 * wanted.abs().max(0.1),
-        "{}: threshold: found {found}, wanted {wanted}",
+        "{}: threshold: found {found}, expected {wanted}",
         case.name
     );
 }

@@ -12,12 +12,13 @@ use diffprune::vlm::{
 };
 use diffprune::{Budget, Vlm};
 use diffprune_lab::{LoadedModel, Method, default_method};
+use serde_json::json;
 
 use crate::arithmetic::{self, Request};
 use crate::method::{HELP, Positions};
 use crate::model::{ModelArgs, tell_foreign, tell_idle};
 use crate::picture::PictureArgs;
-use crate::print::say;
+use crate::print::{self, say, tell};
 
 /// Asks about pictures; the answer comes as it is made, then a line of counts and times.
 #[derive(Debug, Args)]
@@ -32,19 +33,24 @@ pub struct AskArgs {
     #[command(flatten)]
     pictures: PictureArgs,
     /// Tokens that stay of each picture: a count (64), a fraction (1/9), a percentage (11%) or all.
-    #[arg(long, default_value = "all")]
+    #[arg(
+        long,
+        default_value = "all",
+        allow_negative_numbers = true,
+        help_heading = "Pruning"
+    )]
     keep: Budget,
     /// How tokens are chosen.
-    #[arg(long, value_name = "METHOD", help = HELP)]
+    #[arg(long, value_name = "METHOD", help = HELP, help_heading = "Pruning")]
     pruner: Option<String>,
     /// Position ids of kept tokens: keep or reindex [default: as the method was published].
-    #[arg(long)]
+    #[arg(long, help_heading = "Pruning")]
     positions: Option<Positions>,
     /// Longest answer in new tokens.
     #[arg(long, default_value_t = 64)]
     max_new_tokens: usize,
     /// Seed of methods that draw at random.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Pruning")]
     seed: u64,
     /// Go on asking, a line for each question; pictures are encoded and pruned once, for the first question, also by
     /// methods inside the language model. An empty line ends.
@@ -53,6 +59,19 @@ pub struct AskArgs {
     /// Only count tokens, from the checkpoint's settings and the pictures' sizes; no weights are read or fetched.
     #[arg(long)]
     dry_run: bool,
+    /// Print one line of JSON for each answer, with the kept tokens and the times (docs/json.md).
+    #[arg(long, help_heading = "Output", conflicts_with = "dry_run")]
+    json: bool,
+}
+
+/// One answer.
+struct Answered {
+    text: String,
+    times: Times,
+    /// Visual tokens that the language model worked on.
+    kept: usize,
+    /// Visual tokens that entered each layer, of a method inside the language model.
+    layers: Option<Vec<usize>>,
 }
 
 /// Seconds of the stages of one answer.
@@ -78,11 +97,12 @@ impl AskArgs {
                 positions: self.positions.map(Into::into),
             });
         }
-        if self.question.is_none() && !self.chat {
-            bail!("question: found none, wanted a text; ask one, or start a conversation with --chat");
+        let is_blank = |question: &String| question.trim().is_empty();
+        if self.question.as_ref().map_or(!self.chat, is_blank) {
+            bail!("question: expected a text, found none; ask one, or start a conversation with --chat");
         }
         if self.images.is_empty() {
-            eprintln!("note: no picture is given (--image FILE), so the question is asked without one");
+            tell!("note: no picture is given (--image FILE), so the question is asked without one");
         }
         let pictures = self
             .images
@@ -105,9 +125,16 @@ impl AskArgs {
         let mut given = self.question.clone();
         while let Some(text) = given.take().map_or_else(read_line, |text| Ok(Some(text)))? {
             let question = Question { text: &text, images };
-            let (times, kept) = self.answer(vlm, &mut conversation, question)?;
+            let answered = self.answer(vlm, &mut conversation, question)?;
             images = &[];
-            self.print_counts(&model, name, conversation.images(), kept, &times);
+            let prepared = conversation.images();
+            let total: usize = (0..prepared.len()).map(|image| prepared.total(image)).sum();
+            tell_idle(self.keep, total / prepared.len().max(1));
+            if self.json {
+                self.print_json(&model, name, &text, conversation.images(), &answered)?;
+            } else {
+                self.print_counts(&model, name, conversation.images(), &answered);
+            }
             if !self.chat {
                 break;
             }
@@ -115,14 +142,13 @@ impl AskArgs {
         Ok(())
     }
 
-    /// Answers a question, word by word on standard output. Gives the times and the visual tokens that the language model
-    /// worked on.
+    /// Answers a question, word by word on standard output unless JSON is wanted there.
     fn answer(
         &self,
         vlm: &dyn Vlm,
         conversation: &mut Conversation<'_>,
         question: Question<'_>,
-    ) -> anyhow::Result<(Times, usize)> {
+    ) -> anyhow::Result<Answered> {
         let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
         let start = Instant::now();
         let waited = || {
@@ -139,7 +165,8 @@ impl AskArgs {
         let mut on_prefill = || read = Some(start.elapsed().as_secs_f64());
         let mut stream = TextStream::new(vlm);
         let mut on_token = |_: usize, id: u32| {
-            let shown = stream.push(id).map_or(Ok(()), show);
+            let piece = stream.push(id).filter(|_| !self.json);
+            let shown = piece.map_or(Ok(()), show);
             // A closed pipe: there is no need to go on.
             shown.map_or(ControlFlow::Break(()), ControlFlow::Continue)
         };
@@ -152,7 +179,9 @@ impl AskArgs {
         let reply = conversation.ask(vlm, question, &generate, &mut hooks)?;
         let report = hooks.report.take();
         drop(hooks);
-        say!("{}", stream.rest(&reply.text));
+        if !self.json {
+            say!("{}", stream.rest(&reply.text));
+        }
         let end = start.elapsed().as_secs_f64();
         let encode = encoded.unwrap_or_default();
         let ready = selected.unwrap_or_default();
@@ -168,7 +197,12 @@ impl AskArgs {
         // A method inside the language model keeps another number in each layer: the average is shown.
         let average = report.as_ref().and_then(|report| report.sequences.first());
         let kept = average.map_or(entered, |sequence| sequence.processed_average().round() as usize);
-        Ok((times, kept))
+        Ok(Answered {
+            text: reply.text,
+            times,
+            kept,
+            layers: average.map(|sequence| sequence.visual_tokens.clone()),
+        })
     }
 
     /// The line of counts and times.
@@ -177,12 +211,11 @@ impl AskArgs {
         model: &LoadedModel,
         pruner: &str,
         images: &PreparedImages<'_>,
-        kept: usize,
-        times: &Times,
+        answered: &Answered,
     ) {
+        let (kept, times) = (answered.kept, &answered.times);
         let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
-        tell_idle(self.keep, total / images.len().max(1));
-        let saved = model.vlm.kv_bytes_per_token() * (total - kept.min(total)) as u64;
+        let saved = saved_bytes(model, total, kept);
         let line = format!(
             "{} of {} visual tokens kept by {pruner}; encode {:.0} ms, select {:.0} ms, prefill {:.0} ms, decode {:.0} ms; \
              {} of KV cache saved",
@@ -194,8 +227,51 @@ impl AskArgs {
             1e3 * times.decode,
             arithmetic::bytes(saved),
         );
-        eprintln!("{}", model.with_options(&line));
+        tell!("{}", model.with_options(&line));
     }
+
+    /// The answer and all that the line of counts and times says.
+    fn print_json(
+        &self,
+        model: &LoadedModel,
+        pruner: &str,
+        question: &str,
+        images: &PreparedImages<'_>,
+        answered: &Answered,
+    ) -> anyhow::Result<()> {
+        let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
+        let of_image = |(number, path): (usize, &PathBuf)| {
+            json!({
+                "file": path, "total": images.total(number), "kept": images.kept(number),
+                "indices": images.keep_indices(number),
+            })
+        };
+        let times = &answered.times;
+        print::json(&json!({
+            "question": question,
+            "answer": answered.text,
+            "model": model.name(),
+            "dtype": model.dtype.name(),
+            "device": self.model.device,
+            "method": pruner,
+            "keep": self.keep,
+            "seed": self.seed,
+            "images": self.images.iter().enumerate().map(of_image).collect::<Vec<_>>(),
+            "total": total,
+            "kept": answered.kept,
+            "tokens_per_layer": answered.layers,
+            "ms": {
+                "encode": 1e3 * times.encode, "select": 1e3 * times.select, "prefill": 1e3 * times.prefill,
+                "decode": 1e3 * times.decode,
+            },
+            "kv_bytes_saved": saved_bytes(model, total, answered.kept),
+        }))
+    }
+}
+
+/// Bytes of the cache that the dropped tokens would take.
+fn saved_bytes(model: &LoadedModel, total: usize, kept: usize) -> u64 {
+    model.vlm.kv_bytes_per_token() * total.saturating_sub(kept) as u64
 }
 
 /// Prints a piece of the answer at once.

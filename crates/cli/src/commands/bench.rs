@@ -5,11 +5,13 @@ use std::time::Instant;
 use burn::tensor::Device;
 use clap::Args;
 use diffprune::Budget;
-use diffprune_eval::{StageTimer, peak_memory};
+use diffprune_eval::{StageTimer, Timing, peak_memory};
 use diffprune_lab::{BudgetTimes, ShapeBench, WeightType};
+use serde_json::json;
 
 use crate::model::weight_types;
-use crate::print::say;
+use crate::print::{self, say, tell};
+use crate::questions::at_least_one;
 use crate::{arithmetic, device};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
@@ -25,7 +27,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 97)]
     text: usize,
     /// Timed passes for each budget; medians of fewer than 30 are marked.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = at_least_one)]
     runs: usize,
     /// Passes before the clock counts.
     #[arg(long, default_value_t = 3)]
@@ -38,17 +40,20 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 16)]
     answer: usize,
     /// Type of the weights.
-    #[arg(long, value_parser = weight_types(), default_value = "f16")]
+    #[arg(long, value_parser = weight_types(), default_value = "f16", help_heading = "Hardware")]
     dtype: WeightType,
     /// Keep only the first layers of tower and language model, for a quick look.
     #[arg(long)]
     layers: Option<usize>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help_heading = "Hardware")]
     device: String,
     /// Seed of the weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Print everything that was measured as one line of JSON (docs/json.md).
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
 impl BenchArgs {
@@ -72,45 +77,113 @@ impl BenchArgs {
         };
         let start = Instant::now();
         let network = bench.network(device, &self.device)?;
-        say!(
-            "{} with random weights in {:?}{}: {:.1} s to make, peak memory {}",
-            self.shape,
-            self.dtype,
-            self.layers
-                .map_or(String::new(), |n| format!(", first {n} layers only")),
-            start.elapsed().as_secs_f64(),
-            memory()
-        );
-        for budget in &self.keep {
-            print(budget, &network.measure(budget)?)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if !self.json {
+            let layers = self
+                .layers
+                .map_or(String::new(), |n| format!(", first {n} layers only"));
+            say!(
+                "{} with random weights in {:?}{layers}: {seconds:.1} s to make, peak memory {}",
+                self.shape,
+                self.dtype,
+                memory()
+            );
         }
+        let mut measured = Vec::new();
+        for budget in &self.keep {
+            tell!("measuring {} passes at {budget}", self.warm_up + self.runs);
+            measured.push((budget, network.measure(budget)?));
+        }
+        if self.json {
+            return print::json(&self.as_json(&measured));
+        }
+        print(&measured)?;
         say!("peak memory {}", memory());
         Ok(())
     }
+
+    fn as_json(&self, measured: &[(&Budget, BudgetTimes)]) -> serde_json::Value {
+        let budget = |(budget, times): &(&Budget, BudgetTimes)| {
+            json!({
+                "keep": budget, "kept": times.kept, "total": times.total, "kv_bytes": times.cache_bytes,
+                "flops": times.flops, "timings": times.timings, "batches": times.batches,
+            })
+        };
+        json!({
+            "shape": self.shape, "layers": self.layers, "text": self.text, "warm_up": self.warm_up, "seed": self.seed,
+            "budgets": measured.iter().map(budget).collect::<Vec<_>>(), "peak_bytes": peak_memory(),
+        })
+    }
 }
 
-fn print(budget: &Budget, times: &BudgetTimes) -> anyhow::Result<()> {
-    let counted = times.flops.map_or(String::new(), |flops| {
-        format!(
-            "; {:.2} TFLOPs before the first token, {:.2} of them prefill",
-            flops.total() / 1e12,
-            flops.prefill / 1e12
-        )
-    });
-    say!(
-        "keep {budget}: {} of {} tokens, KV cache {}{counted}",
-        times.kept,
-        times.total,
-        arithmetic::bytes(times.cache_bytes)
-    );
-    for timing in &times.timings {
-        say!("  {timing}{}", few(timing.runs));
+/// A table with a row for each budget, then the circumstances that all rows share.
+fn print(measured: &[(&Budget, BudgetTimes)]) -> anyhow::Result<()> {
+    let Some((_, first)) = measured.first() else {
+        return Ok(());
+    };
+    let mut head: Vec<String> = ["keep", "tokens", "KV cache", "TFLOPs"]
+        .map(String::from)
+        .to_vec();
+    head.extend(first.timings.iter().map(|timing| format!("{} ms", timing.stage)));
+    head.push("speed-up".into());
+    let mut rows = vec![head];
+    let to_first_token = |times: &BudgetTimes| times.timings.last().map(|timing| timing.median_ms);
+    for (budget, times) in measured {
+        let mut row = vec![
+            budget.to_string(),
+            format!("{} of {}", times.kept, times.total),
+            arithmetic::bytes(times.cache_bytes),
+            times
+                .flops
+                .map_or("-".into(), |flops| format!("{:.2}", flops.total() / 1e12)),
+        ];
+        let time = |timing: &Timing| format!("{:.1} ± {:.1}", timing.median_ms, timing.iqr_ms() / 2.0);
+        row.extend(times.timings.iter().map(time));
+        let ratio = to_first_token(first).zip(to_first_token(times));
+        row.push(ratio.map_or("-".into(), |(first, own)| format!("{:.2}x", first / own)));
+        rows.push(row);
     }
-    for point in &times.batches {
-        let most = point.peak_bytes.map_or("unknown".into(), arithmetic::bytes);
-        say!("  {point}; peak memory {most}{}", few(point.latency.runs));
+    say!("{}", aligned(&rows));
+    if let Some(timing) = first.timings.first() {
+        say!(
+            "medians and half the distance of the quartiles of {} runs; {}; speed-up to the first token against {}{}",
+            timing.runs,
+            timing.context,
+            measured[0].0,
+            few(timing.runs)
+        );
+    }
+    for (budget, times) in measured {
+        for point in &times.batches {
+            let most = point.peak_bytes.map_or("unknown".into(), arithmetic::bytes);
+            say!(
+                "keep {budget}: {point}; peak memory {most}{}",
+                few(point.latency.runs)
+            );
+        }
     }
     Ok(())
+}
+
+/// Columns as wide as their widest cell, the first to the left, the others to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(column, cell)| {
+            let width = width(column).unwrap_or(0);
+            match column {
+                0 => format!("{cell:width$}"),
+                _ => format!("{cell:>width$}"),
+            }
+        });
+        cells.collect::<Vec<_>>().join("  ")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The remark behind a median of too few runs.
@@ -125,4 +198,16 @@ fn few(runs: usize) -> &'static str {
 /// The process's peak memory as people read it.
 fn memory() -> String {
     peak_memory().map_or("unknown".into(), arithmetic::bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let row = |cells: [&str; 2]| cells.map(String::from).to_vec();
+        let text = aligned(&[row(["keep", "ms"]), row(["1/9", "12.5 ± 1"])]);
+        assert_eq!(text, "keep        ms\n1/9   12.5 ± 1");
+    }
 }

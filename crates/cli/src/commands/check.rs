@@ -6,8 +6,9 @@ use anyhow::bail;
 use clap::Args;
 use diffprune_eval::{Benchmark, Difference, EvalError, Manifest, Protocol, Question};
 use diffprune_lab::{benchmark_folder, unknown_folders};
+use serde::Serialize;
 
-use crate::print::say;
+use crate::print::{self, say};
 use crate::questions::QuestionArgs;
 
 /// The default name of the list of files: a hidden file is no part of the data.
@@ -35,12 +36,44 @@ pub struct CheckArgs {
     sizes_only: bool,
     #[command(flatten)]
     questions: QuestionArgs,
+    /// Print everything that was found as one line of JSON (docs/json.md).
+    #[arg(long, help_heading = "Output", conflicts_with = "write")]
+    json: bool,
+}
+
+/// What was found in a data folder.
+#[derive(Debug, Default, Serialize)]
+struct Findings {
+    /// Benchmarks that are there.
+    benchmarks: Vec<Found>,
+    /// Benchmarks that are not there.
+    absent: Vec<&'static str>,
+    /// Folders of no benchmark.
+    unknown_folders: Vec<String>,
+    /// Samples that cannot be used, and why.
+    problems: Vec<String>,
+    /// What differs from the list of files; `None` without a list.
+    differences: Option<Vec<String>>,
+}
+
+/// A benchmark that is there.
+#[derive(Debug, Serialize)]
+struct Found {
+    name: &'static str,
+    /// Questions that can be asked; `None` when it cannot be read.
+    questions: Option<usize>,
+    /// What the questions are.
+    #[serde(skip)]
+    of: String,
 }
 
 impl CheckArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let n_unusable = self.samples()?;
+        let mut found = self.samples()?;
+        if !self.json {
+            found.print()?;
+        }
         let path = self.manifest.clone();
         let path = path.unwrap_or_else(|| self.data.join(MANIFEST));
         let is_compared = !self.write && (self.manifest.is_some() || path.is_file());
@@ -52,16 +85,22 @@ impl CheckArgs {
             manifest.write(&path)?;
             say!("{}: {} files listed", path.display(), manifest.files.len());
         }
-        let n_differences = if is_compared { self.files(&path)? } else { 0 };
-        if !self.write && !is_compared {
+        if is_compared {
+            found.differences = Some(self.files(&path)?);
+        }
+        if self.json {
+            print::json(&found)?;
+        } else if !self.write && !is_compared {
             say!(
                 "no list of files: sizes and contents were compared with nothing (`diffprune check {} --write` makes one)",
                 self.data.display()
             );
         }
+        let (n_unusable, n_differences) =
+            (found.problems.len(), found.differences.map_or(0, |all| all.len()));
         if n_unusable + n_differences > 0 {
             bail!(
-                "{}: found {n_unusable} samples that cannot be used and {n_differences} files that differ, wanted none; \
+                "{}: found {n_unusable} samples that cannot be used and {n_differences} files that differ, expected none; \
                  restore the files named above",
                 self.data.display()
             );
@@ -69,14 +108,13 @@ impl CheckArgs {
         Ok(())
     }
 
-    /// Reads every benchmark that is there; gives the number of unusable samples, where a benchmark that cannot be read
-    /// at all counts as one.
-    fn samples(&self) -> anyhow::Result<usize> {
+    /// Reads every benchmark that is there; one that cannot be read at all counts as one unusable sample.
+    fn samples(&self) -> anyhow::Result<Findings> {
         let reading = self.questions.reading(Protocol::Llava);
-        let (mut absent, mut problems) = (Vec::new(), Vec::new());
+        let (mut found, mut problems) = (Findings::default(), Vec::new());
         for benchmark in Benchmark::ALL {
             let Some(folder) = benchmark_folder(&self.data, benchmark) else {
-                absent.push(benchmark.name());
+                found.absent.push(benchmark.name());
                 continue;
             };
             let splits = benchmark.splits();
@@ -91,38 +129,40 @@ impl CheckArgs {
             };
             match benchmark.load(&folder, &reading.options(benchmark)) {
                 Ok(loaded) => {
-                    say!("{benchmark}: {} questions{of}", loaded.questions.len());
+                    found.benchmarks.push(Found {
+                        name: benchmark.name(),
+                        questions: Some(loaded.questions.len()),
+                        of,
+                    });
                     problems.extend(loaded.problems);
                     if !self.sizes_only {
                         problems.extend(unreadable_pictures(&loaded.questions));
                     }
                 }
                 Err(error) => {
-                    say!("{benchmark}: cannot be read");
+                    found.benchmarks.push(Found {
+                        name: benchmark.name(),
+                        questions: None,
+                        of,
+                    });
                     problems.push(error);
                 }
             }
         }
-        if absent.len() == Benchmark::ALL.len() {
+        if found.absent.len() == Benchmark::ALL.len() {
             return Err(EvalError::NoFiles {
                 root: self.data.clone(),
-                wanted: absent.join(", "),
+                wanted: found.absent.join(", "),
             }
             .into());
         }
-        if !absent.is_empty() {
-            say!("not there: {}", absent.join(", "));
-        }
-        let unknown = unknown_folders(&self.data);
-        if !unknown.is_empty() {
-            say!("folders of no benchmark, not looked at: {}", unknown.join(", "));
-        }
-        print_some(&problems)?;
-        Ok(problems.len())
+        found.unknown_folders = unknown_folders(&self.data);
+        found.problems = problems.iter().map(EvalError::to_string).collect();
+        Ok(found)
     }
 
-    /// Compares the files with the list; gives the number of differences.
-    fn files(&self, path: &Path) -> anyhow::Result<usize> {
+    /// Compares the files with the list; gives the differences.
+    fn files(&self, path: &Path) -> anyhow::Result<Vec<String>> {
         let manifest = Manifest::read(path)?;
         let mut differences = manifest.check(&self.data, !self.sizes_only)?;
         // A list inside the folder, under whatever name, does not list itself.
@@ -130,7 +170,11 @@ impl CheckArgs {
             Difference::Extra { path: extra } => !is_same(&self.data.join(extra), path),
             _ => true,
         });
-        print_some(&differences)?;
+        let listed: Vec<String> = differences.iter().map(Difference::to_string).collect();
+        if self.json {
+            return Ok(listed);
+        }
+        print_some(&listed)?;
         let of = if self.sizes_only { "sizes" } else { "contents" };
         say!(
             "{}: {} of {} files compared by their {of} differ",
@@ -138,7 +182,28 @@ impl CheckArgs {
             differences.len(),
             manifest.files.len()
         );
-        Ok(differences.len())
+        Ok(listed)
+    }
+}
+
+impl Findings {
+    fn print(&self) -> anyhow::Result<()> {
+        for Found { name, questions, of } in &self.benchmarks {
+            match questions {
+                Some(count) => say!("{name}: {count} questions{of}"),
+                None => say!("{name}: cannot be read"),
+            }
+        }
+        if !self.absent.is_empty() {
+            say!("not there: {}", self.absent.join(", "));
+        }
+        if !self.unknown_folders.is_empty() {
+            say!(
+                "folders of no benchmark, not looked at: {}",
+                self.unknown_folders.join(", ")
+            );
+        }
+        print_some(&self.problems)
     }
 }
 
@@ -149,7 +214,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The first of these, and how many more there are.
-fn print_some(found: &[impl std::fmt::Display]) -> anyhow::Result<()> {
+fn print_some(found: &[String]) -> anyhow::Result<()> {
     for one in found.iter().take(PRINTED) {
         say!("  {one}");
     }

@@ -12,8 +12,9 @@ use diffprune_lab::{
 
 use crate::device;
 use crate::model::ModelArgs;
-use crate::print::say;
-use crate::questions::{QuestionArgs, benchmark};
+use crate::print::{self, say, tell};
+use crate::questions::{QuestionArgs, at_least_one, benchmark};
+use crate::signals;
 use crate::watch::Terminal;
 
 /// Asks every question with every arm at every budget, keeps each answer, and reports.
@@ -30,22 +31,27 @@ pub struct EvalArgs {
     #[command(flatten)]
     questions: QuestionArgs,
     /// Folder for records and report.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
     /// What is compared [default: the controls, every scorer given, and `inverted` when one is called `diffprune`].
-    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C", help_heading = "Pruning")]
     arms: Vec<String>,
     /// Tokens that stay: counts (64), fractions (1/9) or percentages.
-    #[arg(long, value_delimiter = ',', default_value = "1/3,2/9,1/9")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1/3,2/9,1/9",
+        help_heading = "Pruning"
+    )]
     budgets: Vec<Budget>,
     /// A trained scorer under the name of its arm; may be repeated.
-    #[arg(long, value_name = "NAME=DIR")]
+    #[arg(long, value_name = "NAME=DIR", help_heading = "Pruning")]
     scorer: Vec<String>,
     /// Benchmarks that are asked [default: all that have a folder].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C", value_parser = benchmark)]
     benchmarks: Vec<Benchmark>,
     /// At most so many questions of each benchmark.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     limit: Option<usize>,
     /// Seeds over which the arm `random` is averaged.
     #[arg(long, default_value_t = 5)]
@@ -62,15 +68,18 @@ pub struct EvalArgs {
     #[arg(long)]
     strict: bool,
     /// Also write the answers in the files that official programs and servers take, below `answers`.
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     answer_files: bool,
     /// Test pictures on which the report shows the tokens that [CLS] attention (or what stands for it) and each scorer keep at
     /// the last budget.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, help_heading = "Output")]
     pictures: usize,
     /// Seed of everything that is drawn, intervals included.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Print the report and the times as one JSON object in place of tables (docs/json.md).
+    #[arg(long, help_heading = "Output", conflicts_with = "upload")]
+    json: bool,
 }
 
 impl EvalArgs {
@@ -85,11 +94,11 @@ impl EvalArgs {
         let mut prepared = evaluation.prepare(&model)?;
         let left_out = prepared.left_out();
         if !left_out.is_empty() {
-            eprintln!("{}", left_out.trim_start());
+            tell!("{}", left_out.trim_start());
         }
         let unknown = unknown_folders(&self.data);
         if !unknown.is_empty() {
-            eprintln!(
+            tell!(
                 "note: no benchmark has these folders, which are passed over: {}",
                 unknown.join(", ")
             );
@@ -97,9 +106,15 @@ impl EvalArgs {
         for device in &devices[1..] {
             prepared.add_copy(self.on(device)?)?;
         }
-        match prepared.run(&self.out, &mut Terminal { task: "eval" })? {
+        let (_watch, stop) = signals::after("answers")?;
+        match prepared.run(&self.out, &mut Terminal::new("eval", stop))? {
             Evaluated::Report(report, timing) => {
                 let page = self.out.join("report.md");
+                if self.json {
+                    return print::json(&serde_json::json!({
+                        "page": page, "report": report, "timing": timing,
+                    }));
+                }
                 say!("{}\n{}\n{}", report.to_text(), timing.to_text(), page.display());
             }
             Evaluated::Uploads(folder) => say!(
@@ -113,7 +128,7 @@ impl EvalArgs {
     fn evaluation(&self, model: &LoadedModel) -> anyhow::Result<Evaluation> {
         let scorers = self.scorer.iter().map(|given| match given.split_once('=') {
             Some((name, dir)) => Ok((name.to_string(), PathBuf::from(dir))),
-            None => bail!("scorer: found `{given}`, wanted NAME=DIR"),
+            None => bail!("scorer: found `{given}`, expected NAME=DIR"),
         });
         Ok(Evaluation {
             data: self.data.clone(),

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune::LoadOptions;
+use diffprune_eval::Stop;
 use diffprune_lab::{CARD, LoadedModel, write_card};
 
 use crate::device;
 use crate::model::ModelArgs;
 use crate::print::say;
+use crate::signals;
 use crate::watch::Terminal;
 
 /// Measures a small model on the ten question sets and writes its card.
@@ -28,20 +30,21 @@ impl CardArgs {
         self.model.family.refuse("mini card")?;
         let device = device::parse(&self.model.device)?;
         let dir = self.model.dir()?;
-        measure(&dir, &self.out, &device)?;
+        let (_watch, stop) = signals::after("answers")?;
+        measure(&dir, &self.out, &device, stop)?;
         say!("{}", dir.join(CARD).display());
         Ok(())
     }
 }
 
 /// Measures the model in `dir` as it was published, in f32, and writes its card; records and report go to `out`.
-pub fn measure(dir: &Path, out: &Path, device: &Device) -> anyhow::Result<()> {
+pub fn measure(dir: &Path, out: &Path, device: &Device, stop: Stop) -> anyhow::Result<()> {
     let options = LoadOptions {
         dtype: Some(DType::F32),
         ..LoadOptions::default()
     };
     let model = LoadedModel::load(dir, device, options)?;
-    let report = write_card(&model, out, &mut Terminal { task: "mini" })?;
+    let report = write_card(&model, out, &mut Terminal::new("mini", stop))?;
     say!("{}", report.to_text());
     Ok(())
 }

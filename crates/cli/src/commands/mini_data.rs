@@ -7,6 +7,7 @@ use diffprune_lab::write_world;
 use diffprune_mini::{MiniCounts, MiniWorld, Written};
 
 use crate::print::say;
+use crate::signals;
 use crate::watch::Terminal;
 
 /// Writes the small world.
@@ -80,7 +81,8 @@ impl DataArgs {
             seed: self.seed,
             ..MiniWorld::default()
         };
-        match write_world(&world, &self.out, &mut Terminal { task: "mini" })? {
+        let (_watch, stop) = signals::after("pictures")?;
+        match write_world(&world, &self.out, &mut Terminal::new("mini", stop))? {
             Written::AlreadyThere => say!("{} holds this world already", self.out.display()),
             Written::New { drawn } => say!("{}: {drawn} pictures drawn", self.out.display()),
         }

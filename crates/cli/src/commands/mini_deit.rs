@@ -12,7 +12,8 @@ use diffprune_lab::{RECIPE, make_folder};
 use diffprune_mini::{DeitRecipe, WorldConfig, train_deit};
 
 use super::mini_train::{replace, settle, threads, unfinished};
-use crate::device;
+use crate::print::say;
+use crate::{device, signals};
 
 /// Trains the small classifier of the pilot studies, and writes it as a checkpoint.
 ///
@@ -61,7 +62,8 @@ impl MiniDeitArgs {
         let text = toml::to_string(&recipe)?;
         settle(&self.out.join(RECIPE), &text)?;
         let world = WorldConfig::default();
-        let trained = train_deit(&recipe, &world, &self.out, &device, threads(&device))?;
+        let (_watch, stop) = signals::after("step")?;
+        let trained = train_deit(&recipe, &world, &self.out, &device, threads(&device), &stop)?;
         let folder = unfinished(&self.assets)?;
         let layout = match self.layout {
             Layout::Transformers => VitLayout::TransformersDeit,
@@ -70,7 +72,7 @@ impl MiniDeitArgs {
         trained.save_pretrained(&folder, layout, DType::F16)?;
         write_whole(folder.join(RECIPE), text.as_bytes())?;
         replace(&folder, &self.assets)?;
-        println!("{}", self.assets.display());
+        say!("{}", self.assets.display());
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, 
 
 use super::mini_card::measure;
 use crate::print::say;
-use crate::{device, model};
+use crate::{device, model, signals};
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
 ///
@@ -52,6 +52,7 @@ impl MiniTrainArgs {
         let recipe = toml::to_string(&config)?;
         settle(&self.out.join(RECIPE), &recipe)?;
         let world = WorldConfig::default();
+        let (_watch, stop) = signals::after("step")?;
         let trained = pretrain(
             &config,
             &world,
@@ -59,6 +60,7 @@ impl MiniTrainArgs {
             &device,
             threads(&device),
             self.start.as_deref(),
+            &stop,
         )?;
         let assets = self
             .assets
@@ -68,7 +70,7 @@ impl MiniTrainArgs {
         if self.no_card {
             write_whole(folder.join(CARD), card_without_scores(&recipe)?.as_bytes())?;
         } else {
-            measure(&folder, &self.out.join("card"), &device)?;
+            measure(&folder, &self.out.join("card"), &device, stop)?;
         }
         replace(&folder, &assets)?;
         say!("{}", assets.display());
@@ -84,7 +86,7 @@ impl MiniTrainArgs {
         let Some(path) = &self.config else {
             return Ok(own);
         };
-        let wanted = || format!("{}: wanted a recipe in TOML", path.display());
+        let wanted = || format!("{}: expected a recipe in TOML", path.display());
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let given: toml::Table = toml::from_str(&text).with_context(wanted)?;
         let mut recipe = toml::Table::try_from(&own)?;
@@ -92,7 +94,7 @@ impl MiniTrainArgs {
         let recipe: PretrainConfig = recipe.try_into().with_context(wanted)?;
         if recipe.family != self.model {
             bail!(
-                "{}: found family {}, wanted {}; name it with --model",
+                "{}: found family {}, expected {}; name it with --model",
                 path.display(),
                 recipe.family,
                 self.model
@@ -107,7 +109,7 @@ fn small_model(text: &str) -> Result<Family, String> {
     let family = text.strip_prefix("mini-").unwrap_or(text);
     family.parse().map_err(|_| {
         let known = Family::ALL.map(Family::name).join(", ");
-        format!("found `{text}`, wanted one of {known}")
+        format!("found `{text}`, expected one of {known}")
     })
 }
 
@@ -146,7 +148,7 @@ pub(super) fn settle(path: &Path, recipe: &str) -> anyhow::Result<()> {
     match fs::read_to_string(path) {
         Ok(found) if found == recipe => Ok(()),
         Ok(_) => bail!(
-            "{}: found another recipe, wanted that of this run; choose another folder with --out or remove it",
+            "{}: found another recipe, expected that of this run; choose another folder with --out or remove it",
             path.display()
         ),
         Err(_) => Ok(write_whole(path, recipe.as_bytes())?),
@@ -199,7 +201,7 @@ pub(super) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
 fn sibling(dir: &Path, what: &str) -> anyhow::Result<PathBuf> {
     let name = dir
         .file_name()
-        .with_context(|| format!("{}: wanted a path that ends in a name", dir.display()))?;
+        .with_context(|| format!("{}: expected a path that ends in a name", dir.display()))?;
     Ok(dir.with_file_name(format!(".{}.{what}", name.to_string_lossy())))
 }
 

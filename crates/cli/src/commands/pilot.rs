@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use diffprune::CaptionData;
 use diffprune::vlm::{Vit, load_image};
+use diffprune_eval::Stop;
 use diffprune_lab::{GeneratedCaptions, PilotModel, read_captions};
 use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
 use diffprune_pilots::{
@@ -16,6 +17,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
 use crate::model::{ModelArgs, shipped_as};
+use crate::print::{self, say};
+use crate::signals::{self, Watch};
 
 /// The small classifier below `assets`.
 pub(super) const CLASSIFIER: &str = "mini-deit";
@@ -206,7 +209,7 @@ impl CoherenceArgs {
             name: model.name(),
             scorers: training.scorers,
         };
-        let bar = Bar::new("coherence");
+        let bar = Bar::new("coherence")?;
         let study = pilot.coherence(data.as_ref(), self.seeds, &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)
     }
@@ -231,7 +234,7 @@ impl LandscapeArgs {
             name: model.name(),
             scorers: training.scorers,
         };
-        let bar = Bar::new("landscape");
+        let bar = Bar::new("landscape")?;
         let study = pilot.landscape(data.as_ref(), &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)
     }
@@ -246,7 +249,7 @@ impl ProxyArgs {
             seed: self.common.out.seed,
             ..ProxyPlan::default()
         };
-        let bar = Bar::new("proxy");
+        let bar = Bar::new("proxy")?;
         let study = proxy(&vit, &name, &data, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
     }
@@ -266,7 +269,7 @@ impl LlmFreeArgs {
             name: model.name(),
             scorers: self.scorers,
         };
-        let bar = Bar::new("llm-free");
+        let bar = Bar::new("llm-free")?;
         let study = pilot.llm_free(&vit, &classifier, &data, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
     }
@@ -285,7 +288,7 @@ impl DiversityArgs {
             name: model.name(),
             scorers: self.scorers,
         };
-        let bar = Bar::new("diversity");
+        let bar = Bar::new("diversity")?;
         let study = pilot.diversity(&images, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
     }
@@ -343,32 +346,37 @@ impl OutArgs {
     fn finish(&self, study: &Study) -> anyhow::Result<()> {
         let page = study.write(&self.out)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&study.to_json())?);
+            say!("{}", serde_json::to_string_pretty(&study.to_json())?);
             return Ok(());
         }
         for finding in &study.findings {
-            println!("{}: {}. {}", finding.claim, finding.outcome, finding.reason);
+            say!("{}: {}. {}", finding.claim, finding.outcome, finding.reason);
         }
-        println!("{}", page.display());
+        say!("{}", page.display());
         Ok(())
     }
 }
 
-/// Progress of the whole study on standard error.
-struct Bar(ProgressBar);
+/// Progress of the whole study on standard error; a signal ends the study between two batches.
+struct Bar {
+    bar: ProgressBar,
+    stop: Stop,
+    _watch: Watch,
+}
 
 impl Bar {
-    fn new(name: &'static str) -> Self {
-        let bar = ProgressBar::new(1000);
+    fn new(name: &'static str) -> anyhow::Result<Self> {
+        let bar = print::bar(1000);
         if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:40}] {percent} % {eta}") {
             bar.set_style(style);
         }
         bar.set_message(name);
-        Self(bar)
+        let (_watch, stop) = signals::after("batch")?;
+        Ok(Self { bar, stop, _watch })
     }
 
     fn advance(&self, share: f64) -> bool {
-        self.0.set_position((1000.0 * share) as u64);
-        true
+        self.bar.set_position((1000.0 * share) as u64);
+        !self.stop.is_requested()
     }
 }

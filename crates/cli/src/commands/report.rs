@@ -96,7 +96,7 @@ impl ReportArgs {
         let (ending, text) = match self.format.as_slice() {
             [] | [Format::Markdown] => ("md", published_page()?),
             [Format::Json] => ("json", serde_json::to_string_pretty(&published_json()?)? + "\n"),
-            _ => anyhow::bail!("format: with --published wanted md or json, one of them"),
+            _ => anyhow::bail!("format: with --published expected md or json, one of them"),
         };
         match &self.out {
             None => print::text(format_args!("{text}"))?,

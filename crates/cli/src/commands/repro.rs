@@ -11,6 +11,7 @@ use super::pilot::CLASSIFIER;
 use crate::device;
 use crate::model::{ModelArgs, shipped_as};
 use crate::print::say;
+use crate::signals::{self, Watch};
 use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
@@ -60,17 +61,24 @@ impl ReproArgs {
             classifier: shipped_as(CLASSIFIER, "deit").ok(),
             out: self.out,
         };
-        let mut terminal = Terminal { task: "repro" };
         let page = if model.model.is_some() {
             let dir = model.dir()?;
+            let (_watch, mut terminal) = terminal()?;
             series.one(|| model.load_from(&dir), &mut terminal)?
         } else {
             let dirs = folders(&model, &self.models)?;
+            let (_watch, mut terminal) = terminal()?;
             series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
         };
         say!("{}", page.display());
         Ok(())
     }
+}
+
+/// What shows the progress, and ends the experiment when a signal asks.
+fn terminal() -> anyhow::Result<(Watch, Terminal)> {
+    let (watch, stop) = signals::after("step")?;
+    Ok((watch, Terminal::new("repro", stop)))
 }
 
 /// A plan by its name, or as it stands in a file.
@@ -80,11 +88,11 @@ fn plan(text: &str) -> anyhow::Result<Plan> {
     }
     let read = std::fs::read_to_string(text).with_context(|| {
         format!(
-            "cannot read the plan {text}: wanted {}, or a TOML file",
+            "cannot read the plan {text}: expected {}, or a TOML file",
             Plan::NAMES.join(", ")
         )
     })?;
-    toml::from_str(&read).with_context(|| format!("{text}: wanted a plan in TOML"))
+    toml::from_str(&read).with_context(|| format!("{text}: expected a plan in TOML"))
 }
 
 /// The folders of several models; those on the hub are fetched.

@@ -40,7 +40,7 @@ impl ManArgs {
                 let names: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
                 let found = whole.find_subcommand(name).cloned();
                 found.ok_or_else(|| {
-                    anyhow::anyhow!("man: found `{name}`, wanted one of {}", names.join(", "))
+                    anyhow::anyhow!("man: found `{name}`, expected one of {}", names.join(", "))
                 })?
             }
         };

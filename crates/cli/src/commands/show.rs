@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use diffprune::vlm::{PruneOptions, load_image_with};
 use diffprune::{Budget, Grid};
-use diffprune_lab::{KeptCounts, Method, default_method, draw};
+use diffprune_lab::{KeptCounts, LoadedModel, Method, default_method, draw};
+use serde_json::json;
 
 use crate::method::HELP;
 use crate::model::{ModelArgs, tell_foreign, tell_idle};
 use crate::picture::PictureArgs;
-use crate::print::say;
+use crate::print::{self, say};
 
 /// Draws a picture beside the scores of its tokens and beside the tokens that are kept.
 #[derive(Debug, Args)]
@@ -23,17 +24,25 @@ pub struct ShowArgs {
     #[command(flatten)]
     picture: PictureArgs,
     /// File to write, in the format of its ending: png, jpg, webp, bmp or tiff.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     out: PathBuf,
     /// How tokens are chosen.
-    #[arg(long, value_name = "METHOD", help = HELP)]
+    #[arg(long, value_name = "METHOD", help = HELP, help_heading = "Pruning")]
     pruner: Option<String>,
     /// Tokens that stay: a count (16), a fraction (1/9), a percentage (11%) or all.
-    #[arg(long, default_value = "1/9")]
+    #[arg(
+        long,
+        default_value = "1/9",
+        allow_negative_numbers = true,
+        help_heading = "Pruning"
+    )]
     keep: Budget,
     /// Seed of methods that draw at random.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Pruning")]
     seed: u64,
+    /// Print the kept tokens and the score of every token as one line of JSON (docs/json.md).
+    #[arg(long, help_heading = "Output")]
+    json: bool,
 }
 
 impl ShowArgs {
@@ -51,8 +60,11 @@ impl ShowArgs {
             seed: self.seed,
             ..PruneOptions::new(self.keep)
         };
-        let counts = draw(model.vlm.as_ref(), &picture, &method, &options, &self.out)?;
+        let counts = draw(model.vlm.as_ref(), &picture, &method, name, &options, &self.out)?;
         tell_idle(self.keep, counts.total);
+        if self.json {
+            return print::json(&self.as_json(&model, name, &counts));
+        }
         let line = format!(
             "{}: {} of {} tokens kept by {name}{}",
             self.out.display(),
@@ -62,6 +74,27 @@ impl ShowArgs {
         );
         say!("{}", model.with_options(&line));
         Ok(())
+    }
+
+    fn as_json(&self, model: &LoadedModel, name: &str, counts: &KeptCounts) -> serde_json::Value {
+        let part = |(grid, kept): &(Grid, usize)| json!({"rows": grid.rows, "cols": grid.cols, "kept": kept});
+        // What is no number has no place in JSON.
+        let finite = |score: &f32| score.is_finite().then_some(*score);
+        let scores = counts.scores.iter().map(finite).collect::<Vec<_>>();
+        json!({
+            "file": self.out,
+            "image": self.image,
+            "model": model.name(),
+            "method": name,
+            "keep": self.keep,
+            "seed": self.seed,
+            "total": counts.total,
+            "kept": counts.kept,
+            "merged": counts.merged,
+            "segments": counts.segments.iter().map(part).collect::<Vec<_>>(),
+            "indices": counts.indices,
+            "scores": (!scores.is_empty()).then_some(scores),
+        })
     }
 }
 

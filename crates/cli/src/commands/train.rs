@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use diffprune::training::Progress;
 use diffprune::{
     Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
 };
-use diffprune_lab::{default_learning_rate, default_scorer, read_captions, training_summary};
+use diffprune_lab::{
+    LabError, default_learning_rate, default_scorer, read_captions, stopped_after, training_summary,
+};
 
 use crate::model::ModelArgs;
-use crate::print::say;
+use crate::print::{self, say, tell};
+use crate::signals;
 
 /// Trains a scorer, or the head of a rival, on captions; the model is frozen.
 ///
@@ -24,25 +26,25 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Folder of the run, which becomes the scorer's checkpoint.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
     /// Settings; what the file does not name has its default.
     #[arg(long, value_name = "TOML")]
     config: Option<PathBuf>,
     /// What is trained: throttle (DiffPrune), gumbel-noise, gumbel-gathered or gumbel-ste (hard Gumbel masks, with -soft behind
     /// the name for the soft Jacobian), operator:NAME (DiffPrune with another soft top-k, for example operator:clip), dynamic-vit, dynamic-llava, atp or glimpse-prune (which needs boxes).
-    #[arg(long)]
+    #[arg(long, help_heading = "Pruning")]
     method: Option<Method>,
     /// DiffPrune with one thing changed: diffprune-scale, -global, -no-denoiser, -no-z-score, -fixed-tau, -unit-noise,
     /// -centred-noise or -sigmoid.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["method", "gate"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["method", "gate"], help_heading = "Pruning")]
     variant: Option<String>,
     /// What a soft top-k does with tokens [default: that of the settings file; without one scale for
     /// operator:NAME, else vp-noise].
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Pruning")]
     gate: Option<GateName>,
     /// Tokens that may pass in training: a count (32), a fraction (2/9) or a percentage (11%).
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, help_heading = "Pruning")]
     keep: Option<Budget>,
     /// Updates.
     #[arg(long)]
@@ -77,8 +79,10 @@ impl TrainArgs {
         let held_out = held_out.map(|folder| folder as &dyn CaptionData);
         let vlm = model.vlm.as_ref();
         refuse_idle_budget(vlm, data, &config)?;
+        let (_watch, stop) = signals::after("update")?;
         let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
-        let mut progress = Progress::new("training", config.steps);
+        let trainer = trainer.with_stop(stop);
+        let mut progress = print::progress("training", config.steps);
         let report = match self.skip_unusable {
             false => trainer.run(data, held_out, &self.out, &mut progress)?,
             true => {
@@ -90,6 +94,10 @@ impl TrainArgs {
                 trainer.run(&data, held_out, &self.out, &mut progress)?
             }
         };
+        if !report.finished {
+            let after = stopped_after(report.steps, config.steps);
+            return Err(LabError::Stopped { after }.into());
+        }
         say!("{}", model.with_options(&training_summary(&report)));
         Ok(())
     }
@@ -132,12 +140,12 @@ fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) ->
     let prompt = CaptionPrompt::new(vlm, &config.prompt, config.max_caption_tokens)?;
     let (usable, skipped) = Usable::of(vlm, data, &prompt)?;
     if !skipped.is_empty() {
-        eprintln!("{} of {} samples are left out:", skipped.len(), data.len());
+        tell!("{} of {} samples are left out:", skipped.len(), data.len());
         for skipped in skipped.iter().take(NAMED) {
-            eprintln!("  {}", skipped.reason);
+            tell!("  {}", skipped.reason);
         }
         if skipped.len() > NAMED {
-            eprintln!("  and {} more", skipped.len() - NAMED);
+            tell!("  and {} more", skipped.len() - NAMED);
         }
     }
     Ok(usable)
@@ -156,7 +164,7 @@ fn refuse_idle_budget(vlm: &dyn Vlm, data: &dyn CaptionData, config: &TrainConfi
     let kept = config.diffprune.budget.resolve(total)?;
     if kept >= total {
         bail!(
-            "keep: found {}, which keeps all {total} tokens of the first picture, wanted fewer: with nothing to choose nothing is \
+            "keep: found {}, which keeps all {total} tokens of the first picture, expected fewer: with nothing to choose nothing is \
              learned",
             config.diffprune.budget
         );

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::print::say;
+use crate::print::{self, say};
+use crate::signals;
 use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
@@ -42,9 +43,10 @@ enum Parcel {
 impl UnpackArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
+        let (_watch, stop) = signals::after("row")?;
         let mut bar: Option<Progress> = None;
         let mut progress = |done, total| {
-            let bar = bar.get_or_insert_with(|| Progress::new("rows", total));
+            let bar = bar.get_or_insert_with(|| print::progress("rows", total));
             bar.step(done, &[]);
         };
         ensure!(
@@ -53,15 +55,15 @@ impl UnpackArgs {
         );
         let (name, n_rows, unit) = match self.what {
             Parcel::Captions => {
-                let n_rows = unpack_captions(&self.from, &self.out, self.limit, &mut progress)?;
+                let n_rows = unpack_captions(&self.from, &self.out, self.limit, &stop, &mut progress)?;
                 ("captions".to_string(), n_rows, "captioned pictures")
             }
             Parcel::ImageNet => {
-                let n_rows = unpack_imagenet(&self.from, &self.out, &mut progress)?;
+                let n_rows = unpack_imagenet(&self.from, &self.out, &stop, &mut progress)?;
                 ("imagenet".to_string(), n_rows, "pictures")
             }
             Parcel::Benchmark(benchmark) => {
-                let n_rows = unpack_parquet(benchmark, &self.from, &self.out, &mut progress)?;
+                let n_rows = unpack_parquet(benchmark, &self.from, &self.out, &stop, &mut progress)?;
                 (benchmark.to_string(), n_rows, "questions")
             }
         };
@@ -86,7 +88,7 @@ fn parcel(name: &str) -> Result<Parcel, String> {
     found.map(Parcel::Benchmark).ok_or_else(|| {
         let names = Benchmark::ALL.map(Benchmark::name);
         format!(
-            "found `{name}`, wanted captions, imagenet or one of {}",
+            "found `{name}`, expected captions, imagenet or one of {}",
             names.join(", ")
         )
     })

@@ -102,7 +102,7 @@ pub fn choose<D: Clone + Debug>(backend: &str, found: &[D], index: usize) -> Res
         .map(|(index, device)| format!("{backend}:{index} = {device:?}"))
         .collect();
     Err(format!(
-        "device: found {}, wanted {backend}:{index}; use an index of the list or none",
+        "device: found {}, expected {backend}:{index}; use an index of the list or none",
         listed.join(", ")
     ))
 }

@@ -17,7 +17,7 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
     let (kind, index) = match name.split_once(':') {
         Some((kind, index)) => match index.parse::<usize>() {
             Ok(index) => (kind, Some(index)),
-            Err(_) => bail!("device: found index `{index}` in `{name}`, wanted a number as in {kind}:0"),
+            Err(_) => bail!("device: found index `{index}` in `{name}`, expected a number as in {kind}:0"),
         },
         None => (name, None),
     };
@@ -26,7 +26,7 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
         "wgpu" => wgpu(index),
         "vulkan" => vulkan(index),
         "cuda" => cuda(index),
-        _ => bail!("device: found `{name}`, wanted {NAMES}"),
+        _ => bail!("device: found `{name}`, expected {NAMES}"),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
         let error = choose("vulkan", &[Integrated(0), Software], 2).unwrap_err();
         assert_eq!(
             error,
-            "device: found vulkan:0 = Integrated(0), vulkan:1 = Software, wanted vulkan:2; use an index of the list or \
+            "device: found vulkan:0 = Integrated(0), vulkan:1 = Software, expected vulkan:2; use an index of the list or \
              none"
         );
         let error = choose::<Adapter>("cuda", &[], 0).unwrap_err();

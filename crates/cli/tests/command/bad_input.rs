@@ -39,7 +39,7 @@ fn models_that_cannot_be_read() {
     refuse(
         repro,
         &[&absent, &out],
-        &["absent", "wanted a folder", "cargo xtask mini"],
+        &["absent", "expected an existing folder or `owner/name`"],
     );
 
     let show = "show --model {} --image {} --out {}";
@@ -104,7 +104,7 @@ fn names_that_are_misspelt_get_a_suggestion() {
         &["`visionzip` (the most alike)"],
     );
     let line = "show --model mini-llava-15 --image {} --out {}";
-    refuse(line, &[&photo, &png], &["was `mini-llava-1.5` meant?"]);
+    refuse(line, &[&photo, &png], &["did you mean `mini-llava-1.5`?"]);
 }
 
 #[test]
@@ -242,13 +242,13 @@ fn pictures_and_questions_that_cannot_be_used() {
     refuse(
         "unpack best --from {} --out {}",
         &[&pope, &png],
-        &["`best`", "wanted captions, imagenet or one of gqa"],
+        &["`best`", "expected captions, imagenet or one of gqa"],
     );
     refuse("report {}", &[dir.path()], &["records.jsonl"]);
     refuse(
         "report {} --format pdf",
         &[dir.path()],
-        &["`pdf`", "wanted json, md"],
+        &["`pdf`", "expected json, md"],
     );
     assert!(!png.exists());
 }
@@ -299,7 +299,7 @@ fn a_damaged_line_is_left_out_unless_the_run_is_strict() {
     refuse(
         eval,
         &[&checkpoint, &world, &out],
-        &["records.jsonl", "choose another folder"],
+        &["another run", "its questions;", "choose another folder"],
     );
     fs::remove_file(out.join("records.jsonl")).unwrap();
     succeed(eval, &[&checkpoint, &world, &out]);
@@ -319,7 +319,7 @@ fn settings_that_mean_nothing() {
     let out = dir.path().join("out");
     for keep in ["0", "0/9", "10/9", "many", "0%"] {
         let line = format!("show --image a.png --out {{}} --keep {keep}");
-        refuse(&line, &[&out], &["--keep", "wanted `all`, a positive count"]);
+        refuse(&line, &[&out], &["--keep", "expected `all`, a positive count"]);
     }
     refuse("train --data d --out {} --keep 0", &[&out], &["--keep"]);
     refuse("run repro --out {} --device gpu", &[&out], &["`gpu`", "cpu"]);
@@ -446,7 +446,7 @@ fn a_full_disk() {
         &cramped(eval, &[&checkpoint, &world, &out]),
         &["records.jsonl", "File too large"],
     );
-    assert_eq!(names(&out), ["records.jsonl"]);
+    assert_eq!(names(&out), [".diffprune.lock", "inputs.json", "records.jsonl"]);
     let records = fs::read_to_string(out.join("records.jsonl")).unwrap();
     assert!(
         records.ends_with('\n') && records.lines().all(|line| line.ends_with('}')),

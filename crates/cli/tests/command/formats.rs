@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diffprune_eval::{Benchmark, Protocol, Question, ReadOptions, Reference, Scored, Template, mme_text};
 use diffprune_mini::{
-    Boxes, Family, MiniCounts, MiniWorld, Prompts, SceneDataset, Split, Style, Turn, WorldConfig,
+    Boxes, Family, MiniCounts, MiniWorld, Prompts, SceneDataset, Split, Stop, Style, Turn, WorldConfig,
     build_tokenizer, turns,
 };
 
@@ -73,7 +73,7 @@ fn a_small_world_is_read_and_scored_as_all_ten_benchmarks() -> Outcome {
         seed: 5,
         ..MiniWorld::default()
     };
-    world.write(&dir, &|_| {})?;
+    world.write(&dir, &Stop::default(), &|_| {})?;
     let boxes = Boxes::read(&dir.join("boxes.json"))?;
     let tokenizers = Family::ALL
         .map(build_tokenizer)
@@ -154,7 +154,7 @@ fn the_small_sets_have_what_makes_each_benchmark_special() -> Outcome {
         seed: 6,
         ..MiniWorld::default()
     };
-    world.write(&dir, &|_| {})?;
+    world.write(&dir, &Stop::default(), &|_| {})?;
     let of = |benchmark| read(&dir, benchmark, Protocol::Llava);
     let has_cjk = |text: &str| {
         text.chars()

@@ -264,7 +264,7 @@ fn what_does_not_fit_the_context_is_told_with_a_remedy_that_helps() {
     let ask = "ask colour? --model {} --image {} --keep 16 --max-new-tokens 1";
     let paths: [&Path; 2] = [&checkpoint, &photo];
     for line in [ask.to_string(), format!("{ask} --dry-run")] {
-        refuse(&line, &paths, &["wanted at most 100", "`--positions reindex`"]);
+        refuse(&line, &paths, &["expected at most 100", "`--positions reindex`"]);
     }
     noted(&format!("{ask} --positions reindex"), &paths);
     let told = succeed(&format!("{ask} --positions reindex --dry-run"), &paths);
@@ -274,7 +274,7 @@ fn what_does_not_fit_the_context_is_told_with_a_remedy_that_helps() {
         "ask colour? --model {} --image {} --keep 16 --dry-run --pruner fastv --positions reindex",
         &paths,
         &[
-            "wanted at most 100",
+            "expected at most 100",
             "keep fewer visual tokens in front of the language model",
         ],
     );
@@ -311,7 +311,7 @@ fn counting_looks_at_the_same_things_as_asking() {
             refuse(line, &[&checkpoint, &at(name)], &[name, found]);
         }
     }
-    for method in ["best", "diffprune", "diffprune-per", "best:dir", "best-per-view"] {
+    for method in ["best", "diffprune-per", "best:dir", "best-per-view"] {
         for line in ["ask what --dry-run", "ask what"] {
             let line = format!("{line} --model {{}} --image {{}} --pruner {method}");
             refuse(
@@ -376,7 +376,7 @@ fn weights_are_held_in_the_type_that_is_named() {
         refuse(
             &line,
             &[&checkpoint, &world, &out],
-            &["records.jsonl", "choose another folder"],
+            &["its device and weights", "choose another folder"],
         );
     }
     let report = fs::read_to_string(out.join("report.json")).unwrap();

@@ -6,8 +6,11 @@ mod families;
 mod formats;
 mod hub;
 mod looking;
+mod machine;
 mod repro;
 mod rivals;
+#[cfg(target_os = "linux")]
+mod signals;
 mod situations;
 
 use std::path::Path;

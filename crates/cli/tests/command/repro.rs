@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use diffprune_mini::Family;
 use serde_json::Value;
 
-use crate::{diffprune, model_of, succeed};
+use crate::{diffprune, model_of, output, succeed};
 
 const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
                     untrained_seeds = 2\nrandom_seeds = 2\nablations = \"none\"\nown_budgets = false\noracle_questions = 2\n\
@@ -98,6 +98,30 @@ fn report(out: &Path, resumed: usize) -> Value {
     report
 }
 
+/// Every stage says its place among all of them, and the last one is the last.
+fn counts_its_stages(told: &str) {
+    let places = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("[repro] stage "));
+    let places = places.map(|line| {
+        let mut numbers = line
+            .split([' ', ',', ':'])
+            .filter_map(|word| word.parse::<usize>().ok());
+        (
+            numbers.next().expect("a place"),
+            numbers.next().expect("how many there are"),
+        )
+    });
+    let places: Vec<(usize, usize)> = places.collect();
+    let total = places.len();
+    assert!(total > 20, "{told}");
+    assert_eq!(
+        places,
+        (1..=total).map(|place| (place, total)).collect::<Vec<_>>()
+    );
+    assert!(told.contains(" passed, about "), "{told}");
+}
+
 /// The page over the reports.
 fn index(out: &Path) -> String {
     fs::read_to_string(out.join("report.md")).unwrap()
@@ -117,7 +141,9 @@ fn interrupted_experiments_end_with_the_same_reports() {
         told.contains("report.md") && told.contains("oracle-drop"),
         "{told}"
     );
-    succeed(RUN, &of_whole);
+    let told = output(RUN, &of_whole);
+    assert!(told.status.success());
+    counts_its_stages(&String::from_utf8_lossy(&told.stderr));
     let page = index(&broken);
     assert_eq!(page, index(&whole));
     for family in Family::ALL {
@@ -178,7 +204,7 @@ fn models_that_are_not_there_are_told_before_anything_is_computed() {
     let line = "run repro --models {},{} --plan {} --out {}";
     let told = refused(1, line, &[&folder, &dir.path().join("missing"), &plan, &out]);
     assert!(
-        told.contains("missing") && told.contains("cargo xtask mini"),
+        told.contains("missing") && told.contains("expected an existing folder"),
         "{told}"
     );
     let told = refused(1, line, &[&folder, &folder, &plan, &out]);

@@ -88,7 +88,11 @@ fn pictures_that_change_or_cannot_be_read() {
     // Another picture under the same name.
     fs::remove_file(&photo).unwrap();
     picture(&photo);
-    refuse(EVAL, &[&checkpoint, &world, &out], &["records.jsonl"]);
+    refuse(
+        EVAL,
+        &[&checkpoint, &world, &out],
+        &["another run", "its questions;"],
+    );
     // One that ends early.
     for photo in pictures(&world.join("gqa")) {
         let bytes = fs::read(&photo).unwrap();
@@ -151,6 +155,14 @@ fn captions_that_cannot_be_used_or_are_others() {
     assert!(told.status.success(), "{errors}");
     assert!(
         errors.contains("1 of 3 samples are left out") && errors.contains("captions.jsonl:2"),
+        "{errors}"
+    );
+
+    list(["an <image>", "two <image>", "<image>"]);
+    let errors = run(&format!("{train} --skip-unusable"), "none").stderr;
+    let errors = String::from_utf8_lossy(&errors);
+    assert!(
+        errors.contains("none of 3 samples") && errors.contains("captions.jsonl:3"),
         "{errors}"
     );
 

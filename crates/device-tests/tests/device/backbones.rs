@@ -49,10 +49,7 @@ pub fn checks(root: &Path) -> Result<Vec<Check>, String> {
 }
 
 fn load(dir: &Path, device: &Device, dtype: DType) -> Result<Box<dyn Vlm>, String> {
-    let options = LoadOptions {
-        dtype: Some(dtype),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions::default().with_dtype(dtype);
     load_vlm(dir, device, options).map_err(|error| error.to_string())
 }
 
@@ -121,7 +118,7 @@ fn inference(dir: &Path, target: &Target) -> Result<f32, String> {
     let (found, ids) = run(&target.device, target.dtype)?;
     let (wanted, wanted_ids) = run(&Device::flex(), DType::F32)?;
     if target.dtype == DType::F32 && ids != wanted_ids {
-        return Err(format!("greedy ids {ids:?}, wanted {wanted_ids:?}"));
+        return Err(format!("greedy ids {ids:?}, expected {wanted_ids:?}"));
     }
     let mut worst = 0f32;
     let names = ["tokens", "kept", "features", "loss", "gradient of the features"];

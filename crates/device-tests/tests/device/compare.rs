@@ -68,7 +68,7 @@ pub fn host<const D: usize>(x: Tensor<D>) -> Vec<f32> {
 pub fn close(what: &str, found: &[f32], wanted: &[f32], tolerance: f32) -> Result<f32, String> {
     if found.len() != wanted.len() {
         return Err(format!(
-            "{what}: {} numbers, wanted {}",
+            "{what}: {} numbers, expected {}",
             found.len(),
             wanted.len()
         ));
@@ -86,7 +86,7 @@ pub fn close(what: &str, found: &[f32], wanted: &[f32], tolerance: f32) -> Resul
         return Ok(worst);
     }
     Err(format!(
-        "{what}: {} at {i}, wanted {}, {worst:.1} times the tolerance",
+        "{what}: {} at {i}, expected {}, {worst:.1} times the tolerance",
         found[i], wanted[i]
     ))
 }

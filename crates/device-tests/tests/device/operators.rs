@@ -107,18 +107,13 @@ pub fn checks() -> Vec<Check> {
             attend(x, AttentionOptions::default())
         }),
         product("causal attention with a mask", &[192, 192, 192], |x, device| {
-            let options = AttentionOptions {
-                causal: true,
-                key_mask: Some(hidden_keys(device)),
-                ..Default::default()
-            };
+            let options = AttentionOptions::default()
+                .with_causal(true)
+                .with_key_mask(hidden_keys(device));
             attend(x, options)
         }),
         product("attention with grouped keys", &[384, 192, 192], |x, _| {
-            let options = AttentionOptions {
-                causal: true,
-                ..Default::default()
-            };
+            let options = AttentionOptions::default().with_causal(true);
             flat(kernels::attention(
                 heads(&x[0], 4),
                 heads(&x[1], 2),

@@ -82,12 +82,10 @@ impl Stored<'_> {
 /// Projected tokens, loss, its gradient at the tokens, and greedy ids.
 fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let options = LoadOptions {
-        dtype: Some(target.dtype),
-        // As the processors of `transformers` have it.
-        image_mode: ImageMode::CenterCrop,
-        ..LoadOptions::default()
-    };
+    // Images as the processors of `transformers` have them.
+    let options = LoadOptions::default()
+        .with_dtype(target.dtype)
+        .with_image_mode(ImageMode::CenterCrop);
     let vlm = load_vlm(dir, &target.device, options).map_err(|e| text(&e))?;
     let path = root.join(text_of(case, "file")?);
     let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -121,10 +119,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
             Some(wanted) => wanted,
             // Of some cases only ids are stored, which decide nothing in few bits: the CPU's f32 agrees with them.
             None => {
-                let options = LoadOptions {
-                    dtype: Some(DType::F32),
-                    ..options
-                };
+                let options = options.with_dtype(DType::F32);
                 let vlm = load_vlm(dir, &Device::flex(), options).map_err(|e| text(&e))?;
                 let encoded = vlm.encode(vlm.preprocess(&images).map_err(|e| text(&e))?, Signals::default());
                 rows(vlm.project(encoded.tokens.clone()), &encoded)
@@ -174,7 +169,7 @@ fn oracle(root: &Path, dir: &Path, case: &Value, target: &Target) -> Result<f32,
             .generate(&[prompt], visual.as_ref(), &options)
             .map_err(|e| text(&e))?;
         if found != [wanted.clone()] {
-            return Err(format!("greedy ids {found:?}, wanted {wanted:?}"));
+            return Err(format!("greedy ids {found:?}, expected {wanted:?}"));
         }
     }
     Ok(worst)

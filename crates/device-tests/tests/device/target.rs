@@ -17,16 +17,16 @@ pub struct Target {
     /// Type of the numbers on the device; the CPU always computes in f32.
     pub dtype: DType,
     name: String,
-    /// Whether what is checked multiplies matrices.
+    /// `true` if what is checked multiplies matrices.
     products: bool,
 }
 
 impl Target {
-    /// What the environment asks for. Drivers are looked for before the first tensor: without one the first use of a
+    /// The target that the environment names. Drivers are looked for before the first tensor: without one the first use of a
     /// device would end the process.
     pub fn from_env() -> Result<Self, String> {
         let name = std::env::var("DIFFPRUNE_TEST_DEVICE").map_err(|_| {
-            "DIFFPRUNE_TEST_DEVICE is not set, wanted wgpu, vulkan or cuda; run `cargo xtask test --device …`"
+            "DIFFPRUNE_TEST_DEVICE is not set, expected wgpu, vulkan or cuda; run `cargo xtask test --device …`"
         })?;
         let (kind, index) = match name.split_once(':') {
             Some((kind, index)) => (kind, Some(index)),
@@ -35,7 +35,7 @@ impl Target {
         let index: Option<usize> = index
             .map(str::parse)
             .transpose()
-            .map_err(|_| format!("device `{name}`: wanted a number after the colon"))?;
+            .map_err(|_| format!("device `{name}`: expected a number after the colon"))?;
         let device = match kind {
             // The checks themselves: the CPU agrees with itself.
             "cpu" if index.is_none() => Device::flex(),
@@ -53,7 +53,7 @@ impl Target {
             Ok("bf16") => DType::BF16,
             Ok(other) => {
                 return Err(format!(
-                    "DIFFPRUNE_TEST_DTYPE: found `{other}`, wanted f32, f16 or bf16"
+                    "DIFFPRUNE_TEST_DTYPE: found `{other}`, expected f32, f16 or bf16"
                 ));
             }
         };

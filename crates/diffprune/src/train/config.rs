@@ -199,14 +199,11 @@ impl TrainConfig {
     }
 
     pub(crate) fn optimizer(&self) -> AdamWOptions {
-        AdamWOptions {
-            weight_decay: self.weight_decay as f32,
-            ..AdamWOptions::default()
-        }
+        AdamWOptions::default().with_weight_decay(self.weight_decay as f32)
     }
 }
 
-/// What a run directory says about its run: the model and the resolved settings.
+/// The description of a run in its directory: the model and the resolved settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunFile {
     vlm: VlmFacts,
@@ -230,7 +227,7 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Whether nothing is known.
+    /// `true` if nothing is known.
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -47,13 +47,13 @@ pub trait CaptionData: Sync {
         Ok(None)
     }
 
-    /// Where sample `index` stands, for messages: a file and a line, say.
+    /// The place of sample `index`, for messages: a file and a line, say.
     fn place(&self, index: usize) -> Option<String> {
         let _ = index;
         None
     }
 
-    /// How much of each token of sample `index` shows what matters, from 0 (background) to 1, in the order of the layout;
+    /// The share of each token of sample `index` that shows what matters, from 0 (background) to 1, in the order of the layout;
     /// `None` when the data does not know. Only methods that learn from boxes ask.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ pub trait CaptionData: Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The list cannot be read.
-    #[error("{}: cannot read: {source}; wanted a folder with {CAPTIONS_FILE} and the images it names", path.display())]
+    #[error("{}: cannot read: {source}; expected a folder with {CAPTIONS_FILE} and the images it names", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -76,13 +76,13 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A line of the list is wrong.
-    #[error("{}:{line}: found {found}, wanted {{\"image\": \"relative/path\", \"caption\": \"text\"}}", path.display())]
+    #[error("{}:{line}: found {found}, expected {{\"image\": \"relative/path\", \"caption\": \"text\"}}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         found: String,
     },
     /// The picture that a line names cannot be used.
@@ -96,13 +96,13 @@ pub enum DataError {
         source: Box<LoadError>,
     },
     /// There are no samples.
-    #[error("{}: found no samples, wanted at least one", path.display())]
+    #[error("{}: found no samples, expected at least one", path.display())]
     Empty {
         /// The file, or a name of the data.
         path: PathBuf,
     },
     /// An index beyond the end.
-    #[error("sample {found} was asked for, wanted one below {wanted}")]
+    #[error("sample {found} was asked for, expected one below {wanted}")]
     Index {
         /// The index.
         found: usize,
@@ -111,7 +111,7 @@ pub enum DataError {
     },
     /// The method learns from boxes and there are none.
     #[error(
-        "{method} learns from boxes: found samples without any ({samples:?}), wanted `\"boxes\": [[x0, y0, x1, y1], ...]` in \
+        "{method} learns from boxes: found samples without any ({samples:?}), expected `\"boxes\": [[x0, y0, x1, y1], ...]` in \
          every line of {CAPTIONS_FILE} (pixels; an empty list for a picture of background), or a small world with its \
          boxes.json; or train another method"
     )]

@@ -17,24 +17,32 @@ pub enum TrainError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A settings file cannot be parsed.
-    #[error("{}: {found}; wanted settings of a training run in TOML", path.display())]
+    #[error("{}: {found}; expected settings of a training run in TOML", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         found: String,
     },
     /// A sample cannot be learned from.
     #[error("{place}: {source}")]
     Sample {
-        /// Where the sample stands: file and line.
+        /// The place of the sample: file and line.
         place: String,
         /// The cause.
         source: Box<TrainError>,
     },
+    /// No sample can be learned from.
+    #[error("none of {n} samples can be used, the last one because: {source}")]
+    NoneUsable {
+        /// The samples.
+        n: usize,
+        /// What is wrong with the last one.
+        source: Box<TrainError>,
+    },
     /// The directory holds a run with other settings, another model or other data.
     #[error(
-        "{}: the run in this directory has `{field}` = {found}, wanted {wanted}; give another directory or the same \
+        "{}: the run in this directory has `{field}` = {found}, expected {wanted}; give another directory or the same \
          settings, model and data",
         path.display()
     )]
@@ -50,13 +58,13 @@ pub enum TrainError {
     },
     /// A number that must be finite is not.
     #[error(
-        "step {step}: the {what} is {found}, wanted a finite number; lower the learning rate or look at the images of \
+        "step {step}: the {what} is {found}, expected a finite number; lower the learning rate or look at the images of \
          this step (the newest checkpoint is intact)"
     )]
     NotFinite {
         /// The step, counted from 1.
         step: usize,
-        /// What is not finite.
+        /// The quantity that is not finite.
         what: &'static str,
         /// Its value.
         found: f64,
@@ -64,7 +72,7 @@ pub enum TrainError {
     /// A file cannot be read or written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,

@@ -71,7 +71,7 @@ impl fmt::Display for TrainWarning {
     }
 }
 
-/// What warnings are made of, for checkpoints too: floats as bits, which decimal JSON does not promise.
+/// The numbers behind warnings, for checkpoints too: floats as bits, which decimal JSON does not promise.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Health {

@@ -1,4 +1,4 @@
-//! What is measured at every step.
+//! The measurements of every step.
 
 use burn::tensor::{Bool, Tensor};
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub(crate) struct ValidationMetrics {
     pub(crate) val_nll: f64,
 }
 
-/// How the budget is spent.
+/// The use of the budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct WeightStats {
     /// Sum of the weights of an image: the budget that is really used.

@@ -10,9 +10,9 @@ use crate::{CaptionPrompt, DataError, DiffPruneConfig, FeatureStore, TrainError,
 
 /// Which samples go through the path, and the state of the run that they meet.
 pub struct CaptionBatch<'a> {
-    /// Where tokens and captions come from.
+    /// The source of tokens and captions.
     pub store: &'a FeatureStore<'a>,
-    /// How captions become targets.
+    /// The prompt that turns captions into targets.
     pub prompt: &'a CaptionPrompt,
     /// Numbers of the samples in the data.
     pub indices: Vec<usize>,
@@ -24,7 +24,7 @@ pub struct CaptionBatch<'a> {
     pub tau: f64,
 }
 
-/// What comes out of the path.
+/// The result of the path.
 pub struct TrainingLoss {
     /// Mean negative log-likelihood of the targets, in nats per token, `[1]`.
     pub nll: Tensor<1>,
@@ -42,7 +42,7 @@ pub struct TrainingLoss {
 }
 
 impl TrainingLoss {
-    /// What is minimised: the negative log-likelihood and the method's own loss.
+    /// The objective: the negative log-likelihood plus the method's own loss.
     pub fn objective(&self) -> Tensor<1> {
         match &self.penalty {
             Some(penalty) => self.nll.clone() + penalty.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use diffprune_learned::HeadCheckpoint;
 use diffprune_scorer::ScorerCheckpoint;
-use diffprune_training::{CheckpointDir, MetricsLog, Optimizer, Progress};
+use diffprune_training::{CheckpointDir, FolderLock, MetricsLog, Optimizer, Progress, Stop, TrainingError};
 use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +24,14 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
     /// Updates done, over all interruptions.
     pub steps: usize,
-    /// Whether the run is over; false after [`Trainer::stop_after`].
+    /// `true` if the run is over; false after [`Trainer::stop_after`] and when it was asked to stop.
     pub finished: bool,
-    /// Whether validation ended the run before its last step.
+    /// `true` if validation ended the run before its last step.
     pub stopped_early: bool,
     /// Negative log-likelihood of the last batch, nats per token; `None` when nothing was left to do.
     pub last_nll: Option<f64>,
@@ -42,7 +42,7 @@ pub struct TrainReport {
     pub best_step: Option<usize>,
     /// Its negative log-likelihood, nats per token.
     pub best_val_nll: Option<f64>,
-    /// What a reader of the result must know.
+    /// Warnings that a reader of the result needs.
     #[serde(default)]
     pub warnings: Vec<TrainWarning>,
     /// The run directory, which is the scorer's checkpoint once the run is over.
@@ -74,11 +74,12 @@ pub fn train(
 pub struct Trainer<'a> {
     vlm: &'a dyn Vlm,
     config: TrainConfig,
+    stop: Stop,
     stop_after: Option<usize>,
     model_digest: Option<String>,
 }
 
-/// What a checkpoint stores beside weights and moments.
+/// The content of a checkpoint beside weights and moments.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct RunState {
     best: Option<Best>,
@@ -102,6 +103,7 @@ impl<'a> Trainer<'a> {
         Self {
             vlm,
             config: config.clone(),
+            stop: Stop::default(),
             stop_after: None,
             model_digest: None,
         }
@@ -110,6 +112,12 @@ impl<'a> Trainer<'a> {
     /// Names the content of the model's files, so that the run belongs to it: with other weights it is not gone on with.
     pub fn with_model_digest(mut self, digest: impl Into<String>) -> Self {
         self.model_digest = Some(digest.into());
+        self
+    }
+
+    /// Returns after the update in which `stop` is requested, with a checkpoint of it: the next run goes on there.
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
         self
     }
 
@@ -133,6 +141,7 @@ impl<'a> Trainer<'a> {
         let out_dir = out_dir.as_ref();
         let setting = Setting::new(self.vlm, &self.config, data, validation)?;
         let config = &setting.config;
+        let _lock = FolderLock::take(out_dir).map_err(TrainingError::from)?;
         let checkpoints = CheckpointDir::open(out_dir.join(CHECKPOINTS), config.keep_checkpoints)?;
         let inputs = Inputs {
             model: self.model_digest.clone(),
@@ -169,7 +178,15 @@ impl<'a> Trainer<'a> {
                 setting.save(out_dir.join(BEST), &model, 0, &state)?;
             }
         }
+        let mut saved = step;
         while step < config.steps && !state.stopped_early {
+            if self.stop.is_requested() {
+                if step > saved {
+                    checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
+                }
+                progress.finish();
+                return Ok(report(&setting, &state, step, last_nll, out_dir, false));
+            }
             if self.stop_after == Some(step) {
                 return Ok(report(&setting, &state, step, last_nll, out_dir, false));
             }
@@ -199,6 +216,7 @@ impl<'a> Trainer<'a> {
                 }
             }
             if step.is_multiple_of(config.checkpoint_every) || step == config.steps || state.stopped_early {
+                saved = step;
                 checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
             }
         }

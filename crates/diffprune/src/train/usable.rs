@@ -18,7 +18,7 @@ pub struct Usable<'a> {
 pub struct Skipped {
     /// Its number in the data.
     pub index: usize,
-    /// What is wrong with it, with its place.
+    /// The problem, with its place.
     pub reason: TrainError,
 }
 
@@ -43,7 +43,10 @@ impl<'a> Usable<'a> {
             }
         }
         match skipped.pop() {
-            Some(last) if indices.is_empty() => Err(last.reason),
+            Some(last) if indices.is_empty() => Err(TrainError::NoneUsable {
+                n: data.len(),
+                source: Box::new(last.reason),
+            }),
             last => {
                 skipped.extend(last);
                 Ok((Self { data, indices }, skipped))

@@ -88,7 +88,7 @@ fn the_loss_falls<V: Vlm>(vlm: &V, ragged: bool, parameters: impl Fn(&V) -> Vec<
     assert!(after < before - 0.3, "{}: {before} -> {after}", vlm.family());
 }
 
-/// What a run made of `first`.
+/// The trainee that a run made of `first`.
 fn trained(run: &Path, first: &Trainee, device: &Device) -> Trainee {
     let (head, _) = HeadCheckpoint::load(run, device).unwrap();
     let denoiser = ScorerCheckpoint::load_denoiser(run, first.denoiser.clone()).unwrap();
@@ -97,7 +97,7 @@ fn trained(run: &Path, first: &Trainee, device: &Device) -> Trainee {
 
 #[test]
 fn llava15() {
-    let vlm = Llava::load_with(folder("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
+    let vlm = Llava::load(folder("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
     the_loss_falls(&vlm, false, |vlm| bits(vlm.model()));
 }
 
@@ -110,7 +110,7 @@ fn bits_of_next(vlm: &LlavaNext) -> Vec<u32> {
 
 #[test]
 fn llava_next_on_vicuna() {
-    let vlm = LlavaNext::load_with(
+    let vlm = LlavaNext::load(
         folder("llavanext_vicuna_tiny"),
         &Device::flex(),
         LoadOptions::f32(),
@@ -121,7 +121,7 @@ fn llava_next_on_vicuna() {
 
 #[test]
 fn llava_next_on_mistral() {
-    let vlm = LlavaNext::load_with(
+    let vlm = LlavaNext::load(
         folder("llavanext_mistral_tiny"),
         &Device::flex(),
         LoadOptions::f32(),
@@ -132,6 +132,6 @@ fn llava_next_on_mistral() {
 
 #[test]
 fn qwen25vl() {
-    let vlm = Qwen25Vl::load_with(folder("qwen25vl_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
+    let vlm = Qwen25Vl::load(folder("qwen25vl_tiny"), &Device::flex(), LoadOptions::f32()).unwrap();
     the_loss_falls(&vlm, true, |vlm| bits(vlm.model()));
 }

@@ -42,7 +42,7 @@ fn checkpoint(name: &str) -> PathBuf {
 }
 
 fn tiny() -> Llava {
-    Llava::load_with(checkpoint("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap()
+    Llava::load(checkpoint("llava15_tiny"), &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn n_tokens(vlm: &Llava) -> usize {
@@ -321,6 +321,12 @@ fn early_stopping_keeps_the_best() {
     );
 }
 
+/// The trainee of these settings, before any step.
+fn trainee(config: &TrainConfig, vlm: &dyn Vlm) -> diffprune::Trainee {
+    let init = config.diffprune.init(vlm.d_descriptor(), 1, &Device::flex());
+    init.unwrap()
+}
+
 fn loss_at(
     model: &diffprune::Trainee,
     vlm: &dyn Vlm,
@@ -431,10 +437,7 @@ fn every_curve_trains_the_scorer_through_the_scale_gate_and_some_are_refused_wit
 fn a_batch_is_the_mean_of_its_samples() {
     let _guard = alone();
     let (vlm, config) = (tiny(), settings());
-    let model = config
-        .diffprune
-        .init(vlm.d_descriptor(), 1, &Device::flex())
-        .unwrap();
+    let model = trainee(&config, &vlm);
     let sum = |indices: &[usize]| {
         let loss = loss_at(&model, &vlm, &config, indices);
         (

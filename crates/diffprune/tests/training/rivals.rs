@@ -14,7 +14,7 @@ use diffprune::{
 };
 use image::RgbImage;
 
-use super::{Stripes, alone, bits, loss_at, result, run, settings, tiny};
+use super::{Stripes, alone, bits, loss_at, result, run, settings, tiny, trainee};
 
 /// Settings of a method; operators with the scale gate.
 fn with(method: impl Into<Method>) -> TrainConfig {
@@ -112,10 +112,7 @@ fn the_batch_of_a_sample_does_not_matter_to_any_method() {
     let _guard = alone();
     let vlm = tiny();
     for config in rivals() {
-        let model = config
-            .diffprune
-            .init(vlm.d_descriptor(), 1, &Device::flex())
-            .unwrap();
+        let model = trainee(&config, &vlm);
         let sum = |indices: &[usize]| {
             let loss = loss_at(&model, &vlm, &config, indices);
             let weights: Vec<f32> = loss.weights.into_data().iter::<f32>().collect();
@@ -232,7 +229,7 @@ fn losses_of_rivals_fall_and_the_model_stays_frozen() {
     }
 }
 
-/// What a pruner keeps of some pictures.
+/// The tokens that a pruner keeps of some pictures.
 fn choice(pruner: &LearnedPruner, vlm: &dyn Vlm, budget: Budget) -> Vec<Vec<usize>> {
     let picture =
         |i: u32| RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * 5) as u8, (y * 7) as u8, i as u8]));
@@ -493,10 +490,7 @@ fn unusable_methods_are_refused_before_anything_is_written() {
 
     // And where nobody has checked: a module that the method does not train.
     let mut config = with(vit);
-    let model = config
-        .diffprune
-        .init(vlm.d_descriptor(), 1, &Device::flex())
-        .unwrap();
+    let model = trainee(&config, &vlm);
     config.diffprune.method = Method::default();
     let error = super::try_loss_at(&model, &vlm, &config, &[0]).err().unwrap();
     assert!(error.to_string().contains("diffprune.method"), "{error}");

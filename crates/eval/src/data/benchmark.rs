@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for Benchmark {
         Self::named(&name).ok_or_else(|| {
             let own = Self::ALL.map(Self::name).join(", ");
             D::Error::custom(format!(
-                "found benchmark `{name}`, wanted {own} or a custom one that is known"
+                "found benchmark `{name}`, expected {own} or a custom one that is known"
             ))
         })
     }

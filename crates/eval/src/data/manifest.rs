@@ -67,9 +67,9 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { path } => write!(f, "{path}: missing"),
-            Self::Size { path, found, wanted } => write!(f, "{path}: found {found} bytes, wanted {wanted}"),
+            Self::Size { path, found, wanted } => write!(f, "{path}: found {found} bytes, expected {wanted}"),
             Self::Content { path, found, wanted } => {
-                write!(f, "{path}: found sha256 {found}, wanted {wanted}")
+                write!(f, "{path}: found sha256 {found}, expected {wanted}")
             }
             Self::Extra { path } => write!(f, "{path}: not in the manifest"),
         }

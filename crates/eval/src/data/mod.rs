@@ -45,7 +45,7 @@ pub use question::{Protocol, Question, ReadOptions, Reference, Split};
 pub use spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, SecondaryValue, Splits};
 pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
 #[cfg(feature = "parquet")]
-pub use unpack::{JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
+pub use unpack::{AddRow, JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
 #[cfg(feature = "parquet")]
 pub use unpack_captions::unpack_captions;
 #[cfg(feature = "parquet")]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use diffprune_vlm_adapters::{image_kind, write_atomic};
 
-use super::readers::id_text;
+use super::readers::{file_stem, id_text};
 use crate::EvalError;
 
 /// One row of a parquet file: the bytes of its columns apart from the rest.
@@ -58,7 +59,7 @@ impl ParquetRow<'_> {
         &mut self.fields
     }
 
-    /// Whether a column of pictures has bytes.
+    /// `true` if a column of pictures has bytes.
     pub fn has_picture(&self) -> bool {
         self.bytes
             .iter()
@@ -149,7 +150,7 @@ impl SplitFiles {
             read.and_then(|_| file.rewind())
                 .map_err(|source| EvalError::io(&path, "read", source))?;
             EvalError::check_pointer(&path, &first)?;
-            let reader = SerializedFileReader::new(file).map_err(|error| unfit(&path, 0, &error))?;
+            let reader = guarded(&path, 0, || SerializedFileReader::new(file))?;
             Ok((path, reader))
         };
         let files: Result<Vec<_>, EvalError> = files.into_iter().map(open).collect();
@@ -159,21 +160,29 @@ impl SplitFiles {
     /// Rows of all files.
     pub(crate) fn n_rows(&self) -> usize {
         let rows = |reader: &SerializedFileReader<File>| reader.metadata().file_metadata().num_rows();
-        let rows = self.files.iter().map(|(_, reader)| rows(reader)).sum::<i64>();
-        usize::try_from(rows).unwrap_or(0)
+        let rows = self.files.iter().map(|(_, reader)| rows(reader));
+        rows.map(|rows| usize::try_from(rows).unwrap_or(0))
+            .fold(0, usize::saturating_add)
     }
 
     /// The rows of all files.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Result<ParquetRow<'_>, EvalError>> {
         self.files.iter().flat_map(|(path, reader)| {
-            let (rows, broken): (Option<RowIter<'_>>, _) = match reader.get_row_iter(None) {
+            let opened = guarded(path, 0, || reader.get_row_iter(None));
+            let (rows, broken): (Option<RowIter<'_>>, _) = match opened {
                 Ok(rows) => (Some(rows), None),
-                Err(error) => (None, Some(Err(unfit(path, 0, &error)))),
+                Err(error) => (None, Some(Err(error))),
             };
-            let rows = rows.into_iter().flatten().zip(1..);
-            let rows = rows.map(move |(row, number)| match row {
-                Ok(row) => Ok(parquet_row(path, number, row)),
-                Err(error) => Err(unfit(path, number, &error)),
+            let (mut rows, mut number) = (rows.into_iter().flatten(), 0);
+            let mut is_over = false;
+            let rows = std::iter::from_fn(move || {
+                number += 1;
+                let row = match is_over {
+                    true => return None,
+                    false => guarded(path, number, || rows.next().transpose()).transpose()?,
+                };
+                is_over = row.is_err();
+                Some(row.map(|row| parquet_row(path, number, row)))
             });
             broken.into_iter().chain(rows)
         })
@@ -183,7 +192,7 @@ impl SplitFiles {
 /// Bytes that tell a parquet file from a pointer to one.
 const SIGNATURE: u64 = 64;
 
-/// Whether a file is a part of a split: `test-00000-of-00003.parquet`, or `0000.parquet` in a folder `test` as the hub's
+/// `true` if a file is a part of a split: `test-00000-of-00003.parquet`, or `0000.parquet` in a folder `test` as the hub's
 /// conversion has it.
 fn is_of_split(path: &Path, split: &str) -> bool {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -201,11 +210,7 @@ fn is_of_split(path: &Path, split: &str) -> bool {
 fn check_parts(files: &[&Path]) -> Result<(), EvalError> {
     let mut sets: BTreeMap<(PathBuf, Option<usize>), BTreeSet<usize>> = BTreeMap::new();
     for path in files {
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = file_stem(path);
         let words: Vec<&str> = stem.split('-').collect();
         let number = |word: Option<&&str>| word.and_then(|word| word.parse::<usize>().ok());
         let of = words
@@ -262,6 +267,18 @@ pub(crate) fn place(to: &Path, name: &str, bytes: &[u8]) -> Result<(), EvalError
             .map_err(|source| EvalError::io(folder, "create the folder", source))?;
     }
     Ok(write_atomic(&path, bytes)?)
+}
+
+/// What the library reads; it panics at numbers that no file can have, as well as giving errors.
+fn guarded<T>(
+    path: &Path,
+    row: usize,
+    work: impl FnOnce() -> parquet::errors::Result<T>,
+) -> Result<T, EvalError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(outcome) => outcome.map_err(|error| unfit(path, row, &error)),
+        Err(_) => Err(unfit(path, row, &"numbers that no file can have")),
+    }
 }
 
 /// The error about a row.

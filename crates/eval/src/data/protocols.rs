@@ -89,7 +89,7 @@ impl FromStr for Protocols {
         let mut protocols = match (usual, Protocol::of_name(usual)) {
             ("papers", _) => Self::papers(),
             (_, Some(protocol)) => Self::from(protocol),
-            _ => return Err(format!("found `{usual}`, wanted llava, lmms-eval or papers")),
+            _ => return Err(format!("found `{usual}`, expected llava, lmms-eval or papers")),
         };
         for part in parts {
             let named = part.split_once('=').and_then(|(name, protocol)| {
@@ -98,7 +98,7 @@ impl FromStr for Protocols {
             });
             let Some((benchmark, protocol)) = named else {
                 return Err(format!(
-                    "found `{part}`, wanted NAME=llava or NAME=lmms-eval with a benchmark such as seed_bench"
+                    "found `{part}`, expected NAME=llava or NAME=lmms-eval with a benchmark such as seed_bench"
                 ));
             };
             protocols = protocols.with(benchmark, protocol);
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!("llava,gqa=llava".parse(), Ok(Protocols::from(Protocol::Llava)));
         for wrong in ["", "gqa=llava", "llava,best=llava", "llava,gqa=mine", "llava,gqa"] {
             assert!(
-                wrong.parse::<Protocols>().unwrap_err().contains("wanted"),
+                wrong.parse::<Protocols>().unwrap_err().contains("expected"),
                 "{wrong}"
             );
         }

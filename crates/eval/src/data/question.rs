@@ -170,3 +170,41 @@ impl Default for ReadOptions {
         }
     }
 }
+
+impl ReadOptions {
+    /// The same with or without OCR tokens in TextVQA's prompts.
+    pub fn with_ocr(mut self, ocr: bool) -> Self {
+        self.ocr = ocr;
+        self
+    }
+
+    /// The same with pictures from this folder.
+    pub fn with_images(mut self, images: impl Into<Option<PathBuf>>) -> Self {
+        self.images = images.into();
+        self
+    }
+
+    /// The same with the texts of this protocol.
+    pub fn with_prompts(mut self, prompts: Protocol) -> Self {
+        self.prompts = prompts;
+        self
+    }
+
+    /// The same for these questions.
+    pub fn with_split(mut self, split: Split) -> Self {
+        self.split = split;
+        self
+    }
+
+    /// The same with or without SEED-Bench's questions about videos.
+    pub fn with_video(mut self, video: bool) -> Self {
+        self.video = video;
+        self
+    }
+
+    /// The same with or without ScienceQA's questions that have no picture.
+    pub fn with_text_only(mut self, text_only: bool) -> Self {
+        self.text_only = text_only;
+        self
+    }
+}

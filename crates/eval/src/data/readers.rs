@@ -56,6 +56,14 @@ impl Ids {
     }
 }
 
+/// The name of a file without its ending; empty for a path without a name.
+pub(crate) fn file_stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The first of these files below `root` that exists.
 pub(crate) fn first_existing(root: &Path, names: &[&str]) -> Option<PathBuf> {
     names

@@ -68,9 +68,13 @@ pub trait BenchmarkSpec: Sync {
         Protocol::Llava
     }
 
-    /// The score of an answer, from 0 to 1; by default [`score`]'s.
+    /// The score of an answer, from 0 to 1. By default a yes/no question is right when [`Self::yes_or_no`] reads its
+    /// label from the answer, and every other kind of reference has the rule of [`score`].
     fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
-        score(answer, reference, protocol)
+        match reference {
+            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
+            _ => score(answer, reference, protocol),
+        }
     }
 
     /// Yes (true) or no, as the benchmark's rule reads an answer to a yes/no question; `None` when it is neither. By

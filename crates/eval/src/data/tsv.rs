@@ -65,7 +65,7 @@ impl Table {
         Ok(Self { columns, rows })
     }
 
-    /// Whether a field has any text, be it one that stands for a missing value.
+    /// `true` if a field has any text, be it one that stands for a missing value.
     pub(crate) fn has_text(&self, row: &Row, column: &str) -> bool {
         let place = self.columns.get(&column.to_lowercase());
         let field = place.and_then(|place| row.fields.get(*place));

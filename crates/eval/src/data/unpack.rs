@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use diffprune_files::{FolderLock, Stop};
 use serde_json::{Value, json};
 
 use super::benchmark::Benchmark;
@@ -11,29 +12,53 @@ use crate::EvalError;
 
 /// The layout of a benchmark's parquet copy.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct ParquetCopy {
     /// The split that is unpacked: files are called `<split>-*.parquet`.
     pub split: &'static str,
     /// True when pictures and questions are in folders of their own.
     pub pictures_apart: bool,
     /// Adds a row to the official files; calls [`OfficialFiles::next_question`] for each question.
-    pub add: fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>,
+    pub add: AddRow,
+}
+
+/// Adds a row of a parquet copy to the official files.
+pub type AddRow = fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>;
+
+impl ParquetCopy {
+    /// A copy whose pictures and questions are columns of the same files.
+    pub const fn new(split: &'static str, add: AddRow) -> Self {
+        Self {
+            split,
+            pictures_apart: false,
+            add,
+        }
+    }
+
+    /// The same with pictures and questions in folders of their own.
+    pub const fn with_pictures_apart(self) -> Self {
+        Self {
+            pictures_apart: true,
+            ..self
+        }
+    }
 }
 
 /// Writes the official files of a benchmark below `to` from the parquet files below `from`, so that
 /// [`Benchmark::read`] reads them: every part of the default split. Gives the number of questions.
-/// `progress` is told after each row how many are done, and of how many.
+/// `progress` is called after each row with the rows done and the rows in all; `stop` ends the work between two rows.
 ///
 /// ScienceQA has no ids there (they become row numbers), SEED-Bench no names of question types; of a video's frames
 /// the first is written.
 ///
 /// # Errors
 /// When there is no parquet file of the split, one is damaged or lacks a column, the layout of the benchmark's copy is
-/// not known, or the disk refuses.
+/// not known, the work is stopped, another process works in `to`, or the disk refuses.
 pub fn unpack_parquet(
     benchmark: Benchmark,
     from: &Path,
     to: &Path,
+    stop: &Stop,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<usize, EvalError> {
     let copy = benchmark.spec().parquet().ok_or_else(|| EvalError::Setup {
@@ -42,13 +67,27 @@ pub fn unpack_parquet(
         wanted: "the official files; or give its `BenchmarkSpec` the layout".into(),
     })?;
     let files = SplitFiles::open(from, copy.split, copy.pictures_apart)?;
+    let _lock = FolderLock::take(to)?;
     let n_rows = files.n_rows();
     let mut official = OfficialFiles::new(to);
     for (done, row) in files.rows().enumerate() {
+        go_on(stop, to, done, n_rows)?;
         (copy.add)(row?, &mut official)?;
         progress(done + 1, n_rows);
     }
     official.write()
+}
+
+/// An error once the work is to stop.
+pub(super) fn go_on(stop: &Stop, folder: &Path, done: usize, of: usize) -> Result<(), EvalError> {
+    match stop.is_requested() {
+        false => Ok(()),
+        true => Err(EvalError::Unfinished {
+            folder: folder.into(),
+            done,
+            of,
+        }),
+    }
 }
 
 /// The form of a JSON file that holds one element for each question.

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use diffprune_files::{FolderLock, Stop};
 use image::ImageFormat;
 use serde_json::json;
 
 use super::parquet_rows::{ParquetRow, SplitFiles, place};
+use super::unpack::go_on;
 use crate::EvalError;
 
 /// The splits of ImageNet-1K-VL-Enriched, and the folders that training looks for.
@@ -16,16 +18,18 @@ const CAPTIONS: [&str; 2] = ["caption_enriched", "caption"];
 /// Writes the captioned pictures of parquet files below `from` (ImageNet-1K-VL-Enriched: columns `image_id`, `image` and
 /// `caption_enriched`; the bounding boxes are left behind) as `train` and `val` below `to`, each with `captions.jsonl` and
 /// the pictures as they are, so that training and [`read_captions`](crate::read_captions) read them. At most `limit` rows of each
-/// split, in file order; parts that are absent are not missed. Gives the number of captions; `progress` is told after each row how many are done, and of how
-/// many. The list of a split is written last: a folder with one is whole.
+/// split, in file order; parts that are absent are not missed. Gives the number of captions; `progress` is called after each row
+/// with the rows done and the rows in all; `stop` ends the work between two rows. The list of a split is written last: a folder
+/// with one is whole.
 ///
 /// # Errors
 /// When there is no parquet file of a training split, one is damaged or lacks a column, a caption is empty or bytes are no picture,
-/// or the disk refuses.
+/// the work is stopped, another process works in `to`, or the disk refuses.
 pub fn unpack_captions(
     from: &Path,
     to: &Path,
     limit: Option<usize>,
+    stop: &Stop,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<usize, EvalError> {
     let mut splits = vec![];
@@ -39,11 +43,13 @@ pub fn unpack_captions(
     }
     let wanted = |files: &SplitFiles| files.n_rows().min(limit.unwrap_or(usize::MAX));
     let n_rows = splits.iter().map(|(files, _)| wanted(files)).sum();
+    let _lock = FolderLock::take(to)?;
     let mut done = 0;
     for (files, folder) in &splits {
         let to = to.join(folder);
         let mut list = String::new();
         for row in files.rows().take(wanted(files)) {
+            go_on(stop, &to, done, n_rows)?;
             list += &one(&to, &row?)?;
             done += 1;
             progress(done, n_rows);

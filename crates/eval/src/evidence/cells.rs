@@ -26,11 +26,11 @@ pub struct PublishedCell {
     pub table: usize,
     /// The model.
     pub model: String,
-    /// What stays: a count, `all`, or a share that was pruned.
+    /// The tokens that stay: a count, `all`, or a share that was pruned.
     pub kept: String,
     /// The row.
     pub method: String,
-    /// Where the row prunes, as printed.
+    /// The place at which the row prunes, as printed.
     pub place: String,
     /// The column.
     pub quantity: String,
@@ -60,12 +60,12 @@ impl PublishedCell {
         }
     }
 
-    /// Whether the row is the papers' own method.
+    /// `true` if the row is the papers' own method.
     pub fn is_ours(&self) -> bool {
         OURS.contains(&self.method.as_str())
     }
 
-    /// Whether the row is the unpruned model.
+    /// `true` if the row is the unpruned model.
     pub fn is_unpruned(&self) -> bool {
         UNPRUNED.contains(&self.method.as_str())
     }

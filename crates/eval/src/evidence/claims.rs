@@ -13,7 +13,7 @@ use crate::EvalError;
 const FILE: &str = "data/claims.toml";
 const TEXT: &str = include_str!("../../data/claims.toml");
 
-/// What a verdict rests on.
+/// The evidence that a verdict rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
@@ -61,11 +61,11 @@ pub struct PaperClaim {
     pub id: String,
     /// Who says it: `diffprune`, `autoselect`, `id-selection`, or `ours` where no paper tests it.
     pub papers: Vec<String>,
-    /// Where it is said.
+    /// The place in the paper.
     pub place: String,
-    /// What is said, in one sentence of our own.
+    /// The statement, in one sentence of our own.
     pub says: String,
-    /// What is measured.
+    /// The quantity that is measured.
     pub measure: String,
     /// The unit of the number.
     pub unit: String,
@@ -90,7 +90,7 @@ pub struct RowArms {
     /// The same on Qwen2.5-VL, where they differ.
     #[serde(default)]
     pub qwen: Vec<String>,
-    /// What to know beside a verdict.
+    /// A note beside a verdict.
     #[serde(default)]
     pub note: Option<String>,
     /// Numbers of the tables that have the row.
@@ -98,12 +98,12 @@ pub struct RowArms {
 }
 
 impl RowArms {
-    /// Whether a table has the row.
+    /// `true` if a table has the row.
     pub fn stands_in(&self, table: usize) -> bool {
         self.tables.contains(&table)
     }
 
-    /// Whether the row has this name.
+    /// `true` if the row has this name.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.also.iter().any(|other| other == name)
     }
@@ -120,7 +120,7 @@ pub struct Role {
     /// Arms that are taken where none of those ran.
     #[serde(default)]
     pub instead: Vec<String>,
-    /// What to know where they were.
+    /// A caveat where they were.
     #[serde(default)]
     pub caveat: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What decides a claim, as data.
+//! The numbers that decide a claim, as data.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub enum Estimand {
         table: usize,
         /// The budget.
         budget: String,
-        /// What the papers print, percent.
+        /// The number that the papers print, percent.
         printed: f64,
     },
     /// Retention of the method less that of each row of these tables at these budgets: the smallest.
@@ -166,7 +166,7 @@ pub enum Estimand {
     },
     /// Judged by something that hands its verdict over.
     Outside {
-        /// What judges it.
+        /// The judge of the claim.
         by: String,
         /// The bound of a claim of equivalence.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::claims::{Claims, PaperClaim, Tier};
 use crate::stats::Verdict;
 
-/// What one tier says of a claim.
+/// The verdict of one tier on a claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TierVerdict {
     /// The verdict.
@@ -44,7 +44,7 @@ pub struct TierVerdict {
 /// A number beside the one that decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// How it was read.
+    /// The name of the reading.
     pub name: String,
     /// The verdict by it.
     pub verdict: Verdict,
@@ -114,15 +114,15 @@ pub struct ClaimVerdict {
     pub id: String,
     /// Who says it.
     pub papers: Vec<String>,
-    /// Where it is said.
+    /// The place in the paper.
     pub place: String,
-    /// What is said.
+    /// The statement.
     pub says: String,
-    /// What is measured.
+    /// The quantity that is measured.
     pub measure: String,
     /// The unit of the number.
     pub unit: String,
-    /// What each tier says.
+    /// The verdict of each tier.
     pub tiers: BTreeMap<Tier, TierVerdict>,
 }
 
@@ -169,7 +169,7 @@ impl Ledger {
         }
     }
 
-    /// How many claims have each verdict at a tier; claims that the tier does not hold are not counted.
+    /// The number of claims with each verdict at a tier; claims that the tier does not hold are not counted.
     pub fn counts(&self, tier: Tier) -> BTreeMap<&'static str, usize> {
         let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
         for verdict in self.claims.iter().filter_map(|claim| claim.tiers.get(&tier)) {

@@ -21,7 +21,7 @@ const RULES: &str = "A claim holds where its whole interval lies above zero and 
      where the interval excludes zero. The tier `published` reads the printed cells alone: its brackets are what their \
      rounding leaves open.";
 
-/// How many claims have each verdict, in words.
+/// The number of claims with each verdict, in words.
 pub(crate) fn counted(ledger: &Ledger, tier: Tier) -> String {
     let counts = ledger.counts(tier);
     let total: usize = counts.values().sum();

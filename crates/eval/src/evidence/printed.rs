@@ -85,12 +85,12 @@ impl Cells<'_> {
         }
     }
 
-    /// Whether the row is the papers' own method.
+    /// `true` if the row is the papers' own method.
     pub(crate) fn is_ours(&self, row: &PrintedRow) -> bool {
         OURS.contains(&row.method.as_str())
     }
 
-    /// Whether a row is quoted: no arm can stand for it.
+    /// `true` if a row is quoted: no arm can stand for it.
     pub(crate) fn is_quoted(&self, method: &str) -> bool {
         self.claims.row(method).is_some_and(|row| row.arms.is_empty())
     }

@@ -44,7 +44,16 @@ impl Judged {
     }
 }
 
-/// What the printed cells say of every claim, in the claims' order.
+/// The distance of a number that the cells give from the printed one, which was itself rounded to within `half`.
+pub(super) fn distance(found: &Estimate, printed: f64, half: f64) -> Estimate {
+    Estimate {
+        value: found.value - printed,
+        lo: found.lo - printed - half,
+        hi: found.hi - printed + half,
+    }
+}
+
+/// The verdicts of the printed cells on every claim, in the claims' order.
 ///
 /// Brackets are what rounding of the cells leaves open; printed cells have no other interval. Between rows the columns that
 /// all rows have decide, and the reading on each row's own columns stands beside it; a printed level is about the row's own
@@ -209,11 +218,7 @@ impl Judge<'_> {
             let found = self.0.retention(table, columns, &[(1.0, ours)]);
             // The printed level itself is rounded.
             let half = 0.05;
-            let bracket = Estimate {
-                value: found.value - printed,
-                lo: found.lo - printed - half,
-                hi: found.hi - printed + half,
-            };
+            let bracket = distance(&found, printed, half);
             let verdict = match Verdict::of(bracket.lo, bracket.hi) {
                 Verdict::Tie => Verdict::Holds,
                 _ => Verdict::Fails,

@@ -11,7 +11,7 @@ const MODEL: &str = "llava-1.5-7b";
 const VISUAL: usize = 576;
 const OTHERS: usize = 97;
 
-/// What the shape says of every claim that it can judge by arithmetic alone; claims about times are left to a benchmark.
+/// The verdicts of the shape on every claim that it can judge by arithmetic alone; claims about times are left to a benchmark.
 pub fn judge_shape(claims: &Claims) -> Vec<(String, TierVerdict)> {
     let of = |claim: &PaperClaim| {
         let verdict = match (claim.untestable.get(&Tier::Shape), &claim.estimand) {

@@ -60,7 +60,7 @@ impl FromStr for Format {
             _ => Self::ALL
                 .into_iter()
                 .find(|format| format.ending() == text)
-                .ok_or_else(|| format!("found `{text}`, wanted json, md, html, tex, csv or svg")),
+                .ok_or_else(|| format!("found `{text}`, expected json, md, html, tex, csv or svg")),
         }
     }
 }

@@ -18,6 +18,9 @@ const BORDER: Rgb<u8> = Rgb([255; 3]);
 const HEAT: f32 = 0.6;
 /// Share of a dropped token's own brightness.
 const DIMMED: f32 = 0.22;
+/// Radius of the dot of a merged token, and width of the ring around it, in widths of a token.
+const DOT: f64 = 0.25;
+const RING: f64 = 0.08;
 /// Heat from low to high, evenly spaced.
 const RAMP: [[f32; 3]; 5] = [
     [13.0, 8.0, 80.0],
@@ -38,6 +41,21 @@ const RAMP: [[f32; 3]; 5] = [
 /// Small pictures are drawn at a whole multiple of their size. No side of a panel is longer than 4096 pixels: larger
 /// pictures are drawn smaller, in their proportions, and no side of them vanishes.
 pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize]) -> RgbImage {
+    panels(image, layout, scores, keep, false)
+}
+
+/// As [`heat_map`] for a method that merges: the picture stays visible, because any of it may be in a merged token, and a dot
+/// stands where each merged token stands in the sequence.
+pub fn merged_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize]) -> RgbImage {
+    panels(image, layout, scores, keep, true)
+}
+
+/// The colour of a score between the least (0) and the greatest (1), as [`heat_map`] lays it over the picture.
+pub fn heat_colour(share: f32) -> Rgb<u8> {
+    Rgb(ramp(share).map(|channel| channel.round() as u8))
+}
+
+fn panels(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize], merged: bool) -> RgbImage {
     let picture = panel(image);
     let (width, height) = picture.dimensions();
     let n_tokens = layout.n_tokens();
@@ -66,6 +84,14 @@ pub fn heat_map(image: &RgbImage, layout: &Layout, scores: &[f32], keep: &[usize
                 |x: u32, y: u32| view_at(x, y).is_some_and(|other| view.is_some_and(|view| view != other));
             let (heated, shown) = match token {
                 Some(_) if other(x + 1, y) || other(x, y + 1) => (BORDER, BORDER),
+                Some(token) if merged => {
+                    let shown = match (kept[token], from_centre(segment, x, y, (width, height))) {
+                        (true, distance) if distance < DOT => Rgb([255; 3]),
+                        (true, distance) if distance < DOT + RING => Rgb([0; 3]),
+                        _ => *pixel,
+                    };
+                    (mixed(*pixel, ramp(heat[token]), HEAT), shown)
+                }
                 Some(token) if kept[token] => (mixed(*pixel, ramp(heat[token]), HEAT), *pixel),
                 Some(token) => (mixed(*pixel, ramp(heat[token]), HEAT), dimmed(*pixel)),
                 None => (dimmed(*pixel), dimmed(*pixel)),
@@ -101,6 +127,18 @@ fn token_at(segment: &Segment, x: u32, y: u32, (width, height): (u32, u32)) -> O
     let row = place(y, height, area.top, area.bottom, grid.rows)?;
     let col = place(x, width, area.left, area.right, grid.cols)?;
     Some(row * grid.cols + col)
+}
+
+/// The distance of a pixel from the centre of its token, in widths of the token.
+fn from_centre(segment: &Segment, x: u32, y: u32, (width, height): (u32, u32)) -> f64 {
+    let place = |pixel: u32, extent: u32, from: f64, to: f64, cells: usize| {
+        let share = (f64::from(pixel) + 0.5) / f64::from(extent);
+        ((share - from) / (to - from) * cells as f64).fract() - 0.5
+    };
+    let (grid, area) = (segment.grid, segment.area);
+    let down = place(y, height, area.top, area.bottom, grid.rows);
+    let across = place(x, width, area.left, area.right, grid.cols);
+    down.hypot(across)
 }
 
 /// The picture as large as it is drawn.
@@ -183,6 +221,22 @@ mod tests {
         assert_eq!(*canvas.get_pixel(third, 1), dimmed(Rgb([200, 100, 60])));
         let hottest = mixed(Rgb([200, 100, 60]), RAMP[4], HEAT);
         assert_eq!(*canvas.get_pixel(width + GAP + width - 1, 1), hottest);
+    }
+
+    #[test]
+    fn merged_tokens_are_dots_on_the_whole_picture() {
+        let plain = Rgb([200, 100, 60]);
+        let image = RgbImage::from_pixel(12, 8, plain);
+        let grid = Grid { rows: 2, cols: 3 };
+        let canvas = merged_map(&image, &grid.into(), &[], &[4]);
+        let (width, height) = (12 * 42, 8 * 42);
+        let left = 2 * (width + GAP);
+        let at = |x: u32, y: u32| *canvas.get_pixel(left + x, y);
+        assert_eq!(at(width / 2, height * 3 / 4), Rgb([255; 3]), "the merged token");
+        assert_eq!(at(width / 2, height / 4), plain, "one that is merged into it");
+        assert_eq!(at(width / 2 + width / 9, height * 3 / 4), plain, "beside the dot");
+        let ring = canvas.pixels().filter(|pixel| **pixel == Rgb([0; 3])).count();
+        assert!(ring > 100, "{ring}");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Metric {
             return Ok(general.clone());
         }
         let (benchmark, rest) = Benchmark::named_first(text)
-            .ok_or_else(|| format!("found `{text}` in table {table}, wanted a number that it may hold"))?;
+            .ok_or_else(|| format!("found `{text}` in table {table}, expected a number that it may hold"))?;
         Ok(match table {
             TableId::Kinds => Self::Kind(benchmark, rest.into()),
             TableId::Secondary => Self::Secondary(benchmark, rest.into()),
@@ -121,7 +121,7 @@ impl Metric {
             TableId::Calibration if rest == CALIBRATION_ERROR => Self::CalibrationError(benchmark),
             _ => {
                 return Err(format!(
-                    "found `{text}` in table {table}, wanted `{}`",
+                    "found `{text}` in table {table}, expected `{}`",
                     benchmark.metric()
                 ));
             }

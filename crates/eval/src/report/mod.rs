@@ -42,7 +42,7 @@ mod write;
 pub use counted::Counted;
 pub use figures::{Figure, Figures};
 pub use format::Format;
-pub use heat_map::heat_map;
+pub use heat_map::{heat_colour, heat_map, merged_map};
 pub use judge::{EvidenceOptions, Given};
 pub use metric::Metric;
 pub use options::{CostOptions, ReportOptions};

@@ -11,6 +11,7 @@ use crate::stats::{Bootstrap, ChanceLevels};
 /// Options of a report: its arms' roles, its intervals, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct ReportOptions {
     /// The computation of intervals.
     pub bootstrap: Bootstrap,
@@ -47,7 +48,7 @@ pub struct ReportOptions {
     /// The rules that the run's questions and scores follow.
     #[serde(rename = "asked")]
     pub prompt_rules: PromptRules,
-    /// What the ledger of claims needs to know beside the records.
+    /// Input of the ledger of claims beside the records.
     pub evidence: EvidenceOptions,
     /// The model whose forward pass is priced; without it the report has no cost.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +57,7 @@ pub struct ReportOptions {
 
 /// The model whose cost is counted, and beside how many other tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CostOptions {
     /// Sizes of the model.
     pub shape: ModelShape,
@@ -73,6 +75,18 @@ impl CostOptions {
             text_tokens: 97,
             bytes_per_value: 2,
         }
+    }
+
+    /// The same beside so many other tokens.
+    pub fn with_text_tokens(mut self, text_tokens: usize) -> Self {
+        self.text_tokens = text_tokens;
+        self
+    }
+
+    /// The same with so many bytes for a number in the cache.
+    pub fn with_bytes_per_value(mut self, bytes_per_value: usize) -> Self {
+        self.bytes_per_value = bytes_per_value;
+        self
     }
 }
 
@@ -121,5 +135,43 @@ impl Default for ReportOptions {
             evidence: EvidenceOptions::default(),
             cost: None,
         }
+    }
+}
+
+impl ReportOptions {
+    /// The same with intervals computed like this.
+    pub fn with_bootstrap(mut self, bootstrap: Bootstrap) -> Self {
+        self.bootstrap = bootstrap;
+        self
+    }
+
+    /// The same with the arms in this order.
+    pub fn with_order(mut self, order: Vec<String>) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// The same with arms that could not run.
+    pub fn with_absent(mut self, absent: Vec<Absent>) -> Self {
+        self.absent = absent;
+        self
+    }
+
+    /// The same for questions and scores that follow these rules.
+    pub fn with_prompt_rules(mut self, prompt_rules: PromptRules) -> Self {
+        self.prompt_rules = prompt_rules;
+        self
+    }
+
+    /// The same with what the ledger of claims needs beside the records.
+    pub fn with_evidence(mut self, evidence: EvidenceOptions) -> Self {
+        self.evidence = evidence;
+        self
+    }
+
+    /// The same with the cost of this model.
+    pub fn with_cost(mut self, cost: impl Into<Option<CostOptions>>) -> Self {
+        self.cost = cost.into();
+        self
     }
 }

@@ -34,7 +34,7 @@ pub struct Meta {
     /// Model, position rule and data, in one sentence; printed under every table.
     #[serde(default)]
     pub note: String,
-    /// What a reader must know before the numbers, a sentence each; printed once, above the tables.
+    /// Notes that a reader needs before the numbers, a sentence each; printed once, above the tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -54,7 +54,7 @@ pub struct Claim {
     pub lo: Option<f64>,
     /// Upper end of its interval.
     pub hi: Option<f64>,
-    /// What each tier says of a claim of the papers, or of ours; empty for checks of the instrument.
+    /// The verdict of each tier on a claim of the papers, or of ours; empty for checks of the instrument.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tiers: BTreeMap<Tier, TierVerdict>,
     /// Why there is no verdict, or what to know beside it.

@@ -94,7 +94,7 @@ impl FromStr for TableId {
         Self::ALL
             .into_iter()
             .find(|id| id.name() == text)
-            .ok_or_else(|| format!("found table `{text}`, wanted one of {}", wanted()))
+            .ok_or_else(|| format!("found table `{text}`, expected one of {}", wanted()))
     }
 }
 

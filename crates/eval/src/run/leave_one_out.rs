@@ -1,10 +1,10 @@
-//! What a single token is worth to an answer.
+//! The worth of a single token to an answer.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use diffprune_pruner::PositionRule;
 use diffprune_vlm::{Encoded, TextBatch, VisualInput, Vlm, VlmError};
 
-/// How much the negative log-likelihood of `answer` rises when each token of a picture is left out, in nats per token of
+/// The rise of the negative log-likelihood of `answer` when each token of a picture is left out, in nats per token of
 /// the answer; negative where the answer becomes more likely.
 ///
 /// `encoded` is one picture, `prompt` has its placeholder, and `answer` is what follows, with its end token. All other

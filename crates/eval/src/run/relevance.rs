@@ -1,4 +1,4 @@
-//! What oracle arms know: the truth about pictures, or what each token is worth to the model's own answer.
+//! The knowledge of oracle arms: the truth about pictures, or the worth of each token to the model's own answer.
 
 use burn::tensor::{Tensor, TensorData};
 use diffprune_pruner::PositionRule;
@@ -22,7 +22,7 @@ impl Worker<'_> {
         Some(rows_of(&rows?, encoded))
     }
 
-    /// How much each token matters to the model's own answer to the questions at these places, computed once.
+    /// The worth of each token to the model's own answer to the questions at these places, computed once.
     pub(crate) fn importance(
         &self,
         setting: &Setting<'_>,
@@ -50,7 +50,7 @@ impl Worker<'_> {
             .collect())
     }
 
-    /// What the model says with every token, with its end token where it came to an end.
+    /// The model's answer from every token, with its end token where it came to an end.
     fn own_answer(
         &self,
         question: &Question,

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use diffprune_files::{FolderLock, Stop};
 use diffprune_pruner::{Budget, Layout};
 use diffprune_vlm::Vlm;
 
@@ -33,6 +34,7 @@ impl<F: Fn(&Path, &Layout) -> Option<Vec<f32>> + Sync> Annotations for F {
 
 /// Options of a run.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// The protocol whose rules score the answers to each benchmark; the questions have their words already.
     pub protocols: Protocols,
@@ -50,6 +52,8 @@ pub struct RunOptions {
     pub strict: bool,
     /// True when progress is shown on standard error.
     pub progress: bool,
+    /// Ends the run after the answers that are being made; the next call goes on there.
+    pub stop: Stop,
     /// Takes the times of the run's batches; without it they are dropped, and nobody waits for the device between the
     /// stages of a batch.
     pub times: Option<RunTimes>,
@@ -67,9 +71,72 @@ impl Default for RunOptions {
             threads: 1,
             strict: false,
             progress: false,
+            stop: Stop::default(),
             times: None,
             fingerprint: String::new(),
         }
+    }
+}
+
+impl RunOptions {
+    /// The same, scored by the rules of these protocols.
+    pub fn with_protocols(mut self, protocols: impl Into<Protocols>) -> Self {
+        self.protocols = protocols.into();
+        self
+    }
+
+    /// The same with answers of at most so many tokens; `None` takes the protocol's number.
+    pub fn with_max_new_tokens(mut self, max_new_tokens: impl Into<Option<usize>>) -> Self {
+        self.max_new_tokens = max_new_tokens.into();
+        self
+    }
+
+    /// The same with so many pictures encoded together.
+    pub fn with_images_per_batch(mut self, images_per_batch: usize) -> Self {
+        self.images_per_batch = images_per_batch;
+        self
+    }
+
+    /// The same with so many prompts continued together.
+    pub fn with_prompts_per_batch(mut self, prompts_per_batch: usize) -> Self {
+        self.prompts_per_batch = prompts_per_batch;
+        self
+    }
+
+    /// The same with so many worker threads.
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The same with a flag that ends the run between two answers.
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The same; `true` ends the run at the first sample that fails.
+    pub fn with_strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The same with or without progress on standard error.
+    pub fn with_progress(mut self, progress: bool) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The same with the times of the batches collected here.
+    pub fn with_times(mut self, times: impl Into<Option<RunTimes>>) -> Self {
+        self.times = times.into();
+        self
+    }
+
+    /// The same for a run with this fingerprint.
+    pub fn with_fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
+        self.fingerprint = fingerprint.into();
+        self
     }
 }
 
@@ -125,8 +192,9 @@ impl<'a> Run<'a> {
     /// and listed in a file beside the records (`records.failed.jsonl`), unless the options are strict.
     ///
     /// # Errors
-    /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, or the
-    /// disk refuses. What was recorded until then stays and is continued by the next call.
+    /// When the set-up is ambiguous, an arm fails on every question, a sample fails and the options are strict, the run is
+    /// stopped, another process works in the folder of the records, or the disk refuses. What was recorded until then stays
+    /// and is continued by the next call.
     pub fn execute(&self, vlm: &dyn Vlm, records: &Path) -> Result<Vec<Record>, EvalError> {
         self.carried_out(records, |shared| {
             let threads = self.options.threads.min(shared.units.len());
@@ -171,9 +239,11 @@ impl<'a> Run<'a> {
     ) -> Result<Vec<Record>, EvalError> {
         let settings = settings_of(self.arms, self.budgets);
         self.check(&settings)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let _lock = FolderLock::take(folder.unwrap_or(Path::new(".")))?;
         let (file, found) = RecordFile::open(path, &self.options.fingerprint)?;
         let limits = self.arms.iter().filter_map(|arm| arm.questions);
-        let asked = Asked(
+        let chosen = ChosenQuestions(
             limits
                 .map(|limit| (limit, spread(self.questions, limit)))
                 .collect(),
@@ -181,7 +251,7 @@ impl<'a> Run<'a> {
         let wanted: HashSet<Key> = settings
             .iter()
             .flat_map(|s| {
-                let questions = self.questions.iter().filter(|q| asked.asks(s.arm, q));
+                let questions = self.questions.iter().filter(|q| chosen.asks(s.arm, q));
                 questions.map(|q| s.key(q))
             })
             .collect();
@@ -192,11 +262,12 @@ impl<'a> Run<'a> {
             run: self,
             units: units(self.questions, self.options.images_per_batch),
             settings: &settings,
-            asked,
+            chosen,
             yes_no: OnceLock::new(),
             progress: Progress::new(wanted.len(), found.len(), self.options.progress),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             sink: Mutex::new(Sink {
                 done: found.iter().map(Record::key).collect(),
                 file,
@@ -205,6 +276,13 @@ impl<'a> Run<'a> {
             }),
         };
         work(&shared)?;
+        if shared.stopped.load(Ordering::SeqCst) {
+            return Err(EvalError::Stopped {
+                records: path.into(),
+                answered: shared.sink().done.len(),
+                of: wanted.len(),
+            });
+        }
         shared.progress.finish(&failures::list_of(path));
         let sink = shared.sink.into_inner();
         let mut sink = sink.unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -288,9 +366,9 @@ fn settings_of<'a>(arms: &'a [Arm], budgets: &[Budget]) -> Vec<Setting<'a>> {
 }
 
 /// The questions of arms that are not asked all of them, by the number of these.
-struct Asked<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
+struct ChosenQuestions<'a>(HashMap<usize, HashSet<(Benchmark, &'a str)>>);
 
-impl Asked<'_> {
+impl ChosenQuestions<'_> {
     fn asks(&self, arm: &Arm, question: &Question) -> bool {
         let chosen = arm.questions.and_then(|limit| self.0.get(&limit));
         chosen.is_none_or(|chosen| chosen.contains(&(question.benchmark, question.id.as_str())))
@@ -310,12 +388,14 @@ pub(crate) struct Shared<'a> {
     pub(crate) run: &'a Run<'a>,
     pub(crate) settings: &'a [Setting<'a>],
     pub(super) units: Vec<Unit<'a>>,
-    asked: Asked<'a>,
+    chosen: ChosenQuestions<'a>,
     /// Of the vocabulary that all models of the run share.
     pub(crate) yes_no: OnceLock<YesNoIds>,
     pub(super) progress: Progress,
     pub(super) next: AtomicUsize,
     pub(super) stop: AtomicBool,
+    /// The run was asked to stop before all was answered.
+    pub(super) stopped: AtomicBool,
     sink: Mutex<Sink>,
 }
 
@@ -328,7 +408,7 @@ impl Shared<'_> {
 
     /// True when the arm of the setting is asked this question.
     pub(crate) fn asks(&self, setting: &Setting<'_>, question: &Question) -> bool {
-        self.asked.asks(setting.arm, question)
+        self.chosen.asks(setting.arm, question)
     }
 
     /// True when every one of these questions was answered before.
@@ -337,6 +417,15 @@ impl Shared<'_> {
         questions
             .iter()
             .all(|(question, _)| sink.done.contains(&setting.key(question)))
+    }
+
+    /// True when the run was asked to stop; what is left to do is then not done.
+    pub(super) fn ends_early(&self) -> bool {
+        let asked = self.run.options.stop.is_requested();
+        if asked {
+            self.stopped.store(true, Ordering::SeqCst);
+        }
+        asked
     }
 
     /// Writes down the answers that were not there before.

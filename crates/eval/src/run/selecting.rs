@@ -85,22 +85,18 @@ impl Worker<'_> {
             let rule = setting.arm.positions.unwrap_or_default();
             return Ok(selected(unpruned(self.vlm, encoded, rule)));
         };
-        let options = PruneOptions {
-            budget: setting.budget,
-            positions: setting.arm.positions,
-            seed: setting.arm.seed,
-            sample_ids: Some(
-                rows.iter()
-                    .map(|&picture| sample_id(self.unit.pictures[picture]))
-                    .collect(),
-            ),
-            relevance: match (importance, pruner.signals().relevance) {
-                (_, false) => None,
-                (Some(importance), true) => Some(rows_of(&importance, encoded)),
-                (None, true) => self.relevance(encoded, &rows),
-            },
-            questions: questions.map(|places| self.question_ids(places)).transpose()?,
+        let sample_ids = rows.iter().map(|&picture| sample_id(self.unit.pictures[picture]));
+        let relevance = match (importance, pruner.signals().relevance) {
+            (_, false) => None,
+            (Some(importance), true) => Some(rows_of(&importance, encoded)),
+            (None, true) => self.relevance(encoded, &rows),
         };
+        let options = PruneOptions::new(setting.budget)
+            .with_positions(setting.arm.positions)
+            .with_seed(setting.arm.seed)
+            .with_sample_ids(sample_ids.collect::<Vec<u64>>())
+            .with_relevance(relevance)
+            .with_questions(questions.map(|places| self.question_ids(places)).transpose()?);
         let images = prepare_encoded(self.vlm, encoded, pruner, &options)?;
         Ok(selected(images))
     }

@@ -47,6 +47,9 @@ impl Worker<'_> {
             if self.shared.is_done(setting, &questions) {
                 continue;
             }
+            if self.shared.ends_early() {
+                break;
+            }
             if setting.arm.reads_the_question() {
                 // What stays depends on the question, so each of them selects for itself.
                 selected = Some(self.select_timed(setting, prepared, Some(places))?);

@@ -54,12 +54,15 @@ impl Shared<'_> {
         pool.install(move || self.take_units(vlm.as_ref(), settings))
     }
 
-    /// Takes units until none is left or a worker has failed.
+    /// Takes units until none is left, a worker has failed, or the run is stopped.
     pub(super) fn take_units(&self, vlm: &dyn Vlm, settings: &[Setting<'_>]) -> Result<(), EvalError> {
         while !self.stop.load(Ordering::Relaxed) {
             let Some(unit) = self.units.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
             };
+            if self.ends_early() {
+                break;
+            }
             if let Err(error) = self.attempt(vlm, unit, settings) {
                 self.stop.store(true, Ordering::Relaxed);
                 return Err(error);

@@ -1,4 +1,4 @@
-//! How sure a model is of yes or no.
+//! The probability that a model gives to yes and no.
 
 /// The ids of a vocabulary that are the words yes and no.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Whether a pruned model still says what the unpruned one says.
+//! Agreement of a pruned model's answers with those of the unpruned one.
 
 /// Answers of an arm beside those of the unpruned model. Fractions occur when several seeds are averaged.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -43,13 +43,13 @@ impl Agreement {
     }
 }
 
-/// Whether two answers say the same: equal without case, outer white space and final periods.
+/// `true` if two answers say the same: equal without case, outer white space and final periods.
 pub(crate) fn same_answer(a: &str, b: &str) -> bool {
     let bare = |text: &str| text.trim().trim_end_matches('.').trim_end().to_lowercase();
     bare(a) == bare(b)
 }
 
-/// Whether an answer with this score counts as right: more than half of the full score.
+/// `true` if an answer with this score counts as right: more than half of the full score.
 pub(crate) fn is_right(score: f64) -> bool {
     score > 0.5
 }

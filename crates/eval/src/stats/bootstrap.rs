@@ -53,7 +53,7 @@ impl Stratum {
     }
 }
 
-/// How intervals are computed.
+/// Settings of the intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
     /// Number of resamples.
@@ -65,16 +65,27 @@ pub struct Bootstrap {
 }
 
 impl Default for Bootstrap {
+    /// 95 % intervals from 10,000 resamples with seed 0.
     fn default() -> Self {
-        Self {
-            resamples: 10_000,
-            seed: 0,
-            level: 0.95,
-        }
+        Self::new(10_000, 0)
     }
 }
 
 impl Bootstrap {
+    /// 95 % intervals from so many resamples, drawn with this seed.
+    pub const fn new(resamples: usize, seed: u64) -> Self {
+        Self {
+            resamples,
+            seed,
+            level: 0.95,
+        }
+    }
+
+    /// The same with another coverage of the intervals, from 0 to 1.
+    pub const fn with_level(self, level: f64) -> Self {
+        Self { level, ..self }
+    }
+
     /// Eq. (17) of `docs/method.md`: percentile intervals of statistics of sums over resampled clusters.
     ///
     /// Each resample draws, in every stratum, as many clusters as it has, with replacement, sums all columns over them, and
@@ -148,7 +159,7 @@ impl Bootstrap {
     }
 }
 
-/// How many clusters of a stratum a resample draws.
+/// The number of clusters of a stratum that a resample draws.
 fn n_draws(strata: &[Stratum], place: usize) -> usize {
     match (strata[place].n_clusters(), shares_columns(strata, place)) {
         (n_clusters @ 2.., true) => n_clusters - 1,
@@ -156,7 +167,7 @@ fn n_draws(strata: &[Stratum], place: usize) -> usize {
     }
 }
 
-/// Whether another stratum adds to columns of this one.
+/// `true` if another stratum adds to columns of this one.
 fn shares_columns(strata: &[Stratum], place: usize) -> bool {
     let own = &strata[place].columns;
     let overlaps = |other: &Range<usize>| other.start < own.end && own.start < other.end;
@@ -209,7 +220,7 @@ mod tests {
         assert!((estimate.value - centre).abs() < 1e-12);
         assert!(
             ((estimate.hi - estimate.lo) / wanted - 1.0).abs() < 0.05,
-            "{estimate:?} wanted {wanted}"
+            "{estimate:?} expected {wanted}"
         );
     }
 

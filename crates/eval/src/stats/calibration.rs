@@ -1,4 +1,4 @@
-//! Whether confidence means something.
+//! Calibration: the agreement of confidence with accuracy.
 
 /// Bins of [`ece`] in tables.
 pub const ECE_BINS: usize = 15;

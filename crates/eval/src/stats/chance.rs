@@ -46,7 +46,7 @@ pub struct Guess<'a> {
     pub subset: &'a str,
     /// The questions that count together; `None` when the question counts alone.
     pub group: Option<&'a str>,
-    /// How many answers the question offers; `None` when it is open or nobody knows.
+    /// The number of answers that the question offers; `None` when it is open or nobody knows.
     pub answers: Option<usize>,
     /// The truth of a yes/no question.
     pub label: Option<bool>,
@@ -59,7 +59,7 @@ pub struct Guess<'a> {
 /// mean over questions, the level is that of a coin's expected counts: where a share `p` of a part's questions is yes, its
 /// precision is `p`, its recall 1/2, and F1 `2 p / (2 p + 1)`.
 pub fn chance_level<'a>(aggregate: Aggregate, questions: impl IntoIterator<Item = Guess<'a>>) -> Option<f64> {
-    /// What a part adds up to: questions, chances to be right, questions whose answer is yes; chances of each group.
+    /// The sums of a part: questions, chances to be right, questions whose answer is yes; chances of each group.
     #[derive(Default)]
     struct Part<'a> {
         n: f64,
@@ -141,7 +141,7 @@ mod tests {
     fn near(found: Option<f64>, wanted: f64) {
         assert!(
             (found.unwrap() - wanted).abs() < 1e-9,
-            "{found:?}, wanted {wanted}"
+            "{found:?}, expected {wanted}"
         );
     }
 

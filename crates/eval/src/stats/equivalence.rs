@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Verdict;
 use super::simultaneous::{Family, at_least, critical, share};
 
-/// Whether a value lies between `-bound` and `bound`.
+/// The test that a value lies between `-bound` and `bound`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Equivalence {
     /// The value.

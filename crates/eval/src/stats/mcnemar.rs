@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Below this number of questions that two arms decide differently, the test counts every outcome.
 const FEW: u64 = 25;
 
-/// How a p value was computed.
+/// The way in which a p value was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum McNemarMethod {
@@ -24,7 +24,7 @@ pub struct McNemar {
     pub losses: u64,
     /// Two-sided p value of "both are right equally often".
     pub p: f64,
-    /// How it was computed.
+    /// The way in which it was computed.
     pub method: McNemarMethod,
 }
 

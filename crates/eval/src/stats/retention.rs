@@ -1,4 +1,4 @@
-//! How much of a model's scores is left.
+//! The share of a model's scores that is left.
 
 use super::means::mean;
 

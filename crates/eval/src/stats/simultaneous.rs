@@ -32,7 +32,7 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// What interval and p say: `holds` or `fails` where zero lies outside the interval, which is where
+    /// The verdict of interval and p: `holds` or `fails` where zero lies outside the interval, which is where
     /// `p <= 1 - level`; `tie` elsewhere.
     pub fn verdict(&self) -> Verdict {
         Verdict::of(self.lo, self.hi)
@@ -126,7 +126,7 @@ fn nan_max(a: f64, b: f64) -> f64 {
     }
 }
 
-/// How many of the descending numbers are at least so large.
+/// The number of the descending numbers that are at least so large.
 pub(super) fn at_least(descending: &[f64], least: f64) -> usize {
     descending.partition_point(|&m| m >= least)
 }

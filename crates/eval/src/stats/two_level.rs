@@ -24,7 +24,7 @@ pub struct Replicated<'a> {
 /// A weighted sum of [`Replicated`] numbers, each its mean over seeds: a difference has weights 1 and -1.
 pub type Contrast = Vec<(usize, f64)>;
 
-/// Where the variance of a contrast comes from.
+/// The parts of the variance of a contrast.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Variance {
     /// From the seeds of trainings (and draws).
@@ -46,7 +46,7 @@ impl Variance {
 pub struct TwoLevel {
     /// Values, standard errors and joint draws.
     pub family: Family,
-    /// Where each contrast's variance comes from.
+    /// The parts of each contrast's variance.
     pub variances: Vec<Variance>,
 }
 

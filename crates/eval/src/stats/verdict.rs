@@ -1,4 +1,4 @@
-//! What an interval says, or why there is none.
+//! The verdict of an interval, or why there is none.
 
 use std::fmt;
 

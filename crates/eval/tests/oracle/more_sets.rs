@@ -25,10 +25,7 @@ fn index_of(question: &Question, answer: &str) -> i64 {
 fn scienceqa() -> f64 {
     let root = dataset("scienceqa");
     let expected = json("datasets/scienceqa/expected.json");
-    let all = ReadOptions {
-        text_only: true,
-        ..ReadOptions::default()
-    };
+    let all = ReadOptions::default().with_text_only(true);
     let questions = with(all.clone(), Benchmark::ScienceQa, &root);
     assert_eq!(questions.len() as u64, expected["total"].as_u64().unwrap());
     let stored = stored_answers(&root);
@@ -138,10 +135,7 @@ fn vqav2() -> f64 {
     }
     let lmms = Aggregate::MeanScore.of(scored(&questions, &score(Protocol::LmmsEval))) / 100.0;
     close(lmms, &expected["lmms_val_exact_match"], "lmms");
-    let upload = ReadOptions {
-        split: Split::Upload,
-        ..ReadOptions::default()
-    };
+    let upload = ReadOptions::default().with_split(Split::Upload);
     let asked = with(upload, Benchmark::VqaV2, &root);
     let said = answers(&first_file(&root.join("answers/llava_vqav2_mscoco_test-dev2015")));
     assert_eq!(asked.len(), said.len());
@@ -203,10 +197,7 @@ fn seed_bench() -> f64 {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(upload, lines(&root.join("expected_answers_upload.jsonl")));
-    let images = ReadOptions {
-        video: false,
-        ..ReadOptions::default()
-    };
+    let images = ReadOptions::default().with_video(false);
     let bare = without_llava(&root);
     for root in [root.as_path(), bare.path()] {
         let images = with(images.clone(), Benchmark::SeedBench, root);
@@ -243,10 +234,7 @@ fn vizwiz() -> f64 {
     for (found, wanted) in scores.iter().zip(expected["per_question"].as_array().unwrap()) {
         close(*found, wanted, "question");
     }
-    let upload = ReadOptions {
-        split: Split::Upload,
-        ..ReadOptions::default()
-    };
+    let upload = ReadOptions::default().with_split(Split::Upload);
     let asked = with(upload.clone(), Benchmark::VizWiz, &root);
     let file = first_file(&root.join("answers"));
     let rows = lines(&file);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diffprune_eval::{
-    Benchmark, EvalError, ImageNet, Reference, read_captions, unpack_captions, unpack_imagenet,
+    Benchmark, EvalError, ImageNet, Reference, Stop, read_captions, unpack_captions, unpack_imagenet,
     unpack_parquet,
 };
 use parquet::basic::Compression;
@@ -18,7 +18,9 @@ use super::support::*;
 
 fn unpack(benchmark: Benchmark, from: &Path, to: &Path) -> Result<usize, EvalError> {
     let mut told = Vec::new();
-    let n_questions = unpack_parquet(benchmark, from, to, &mut |done, total| told.push((done, total)))?;
+    let n_questions = unpack_parquet(benchmark, from, to, &Stop::default(), &mut |done, total| {
+        told.push((done, total))
+    })?;
     let n_rows = told.len();
     assert!(
         told.iter().zip(1..).all(|(now, row)| *now == (row, n_rows)),
@@ -111,37 +113,62 @@ fn jpeg(level: u8) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
-fn enriched(path: &Path, rows: &[(&str, &[u8], Option<&str>)]) {
-    let schema = "message schema { required binary image_id (UTF8); required group image { required binary bytes; \
-                  optional binary path (UTF8); } optional binary caption_enriched (UTF8); }";
+/// The values of a column, those that are there.
+enum Column {
+    /// Bytes, with the definition level of every row where some are absent.
+    Bytes(Vec<ByteArray>, Option<Vec<i16>>),
+    Ints(Vec<i64>),
+}
+
+impl Column {
+    fn bytes<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::Bytes(arrays(values), None)
+    }
+}
+
+fn arrays<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<ByteArray> {
+    let array = |bytes: &[u8]| ByteArray::from(bytes.to_vec());
+    values.into_iter().map(array).collect()
+}
+
+/// Writes a parquet file of one row group.
+fn write_parquet(path: &Path, schema: &str, compression: Compression, columns: Vec<Column>) {
     let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder().set_compression(compression).build();
     let file = fs::File::create(path).unwrap();
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let bytes = |text: &[u8]| ByteArray::from(text.to_vec());
-    let ids: Vec<ByteArray> = rows.iter().map(|row| bytes(row.0.as_bytes())).collect();
-    let pictures: Vec<ByteArray> = rows.iter().map(|row| bytes(row.1)).collect();
-    let captions: Vec<ByteArray> = rows
-        .iter()
-        .filter_map(|row| Some(bytes(row.2?.as_bytes())))
-        .collect();
-    let captioned: Vec<i16> = rows.iter().map(|row| i16::from(row.2.is_some())).collect();
-    let columns = [
-        (ids, None),
-        (pictures, None),
-        (vec![], Some(vec![0; rows.len()])),
-        (captions, Some(captioned)),
-    ];
-    for (values, definition) in columns {
+    for values in columns {
         let mut column = group.next_column().unwrap().unwrap();
-        let typed = column.typed::<ByteArrayType>();
-        typed.write_batch(&values, definition.as_deref(), None).unwrap();
+        match values {
+            Column::Bytes(values, levels) => {
+                let column = column.typed::<ByteArrayType>();
+                column.write_batch(&values, levels.as_deref(), None).unwrap();
+            }
+            Column::Ints(values) => {
+                let column = column.typed::<Int64Type>();
+                column.write_batch(&values, None, None).unwrap();
+            }
+        }
         column.close().unwrap();
     }
     group.close().unwrap();
     writer.close().unwrap();
+}
+
+/// Writes rows as ImageNet-1K-VL-Enriched has them: id, picture, caption.
+fn enriched(path: &Path, rows: &[(&str, &[u8], Option<&str>)]) {
+    let schema = "message schema { required binary image_id (UTF8); required group image { required binary bytes; \
+                  optional binary path (UTF8); } optional binary caption_enriched (UTF8); }";
+    let captions = rows.iter().filter_map(|row| Some(row.2?.as_bytes()));
+    let captioned = rows.iter().map(|row| i16::from(row.2.is_some()));
+    let columns = vec![
+        Column::bytes(rows.iter().map(|row| row.0.as_bytes())),
+        Column::bytes(rows.iter().map(|row| row.1)),
+        Column::Bytes(vec![], Some(vec![0; rows.len()])),
+        Column::Bytes(arrays(captions), Some(captioned.collect())),
+    ];
+    write_parquet(path, schema, Compression::UNCOMPRESSED, columns);
 }
 
 #[test]
@@ -149,7 +176,7 @@ fn captioned_pictures_unpack_into_what_training_reads() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("data"), folder.path().join("out"));
     fs::create_dir(&from).unwrap();
-    let error = unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap_err();
+    let error = unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("train-*.parquet"), "{error}");
     let pictures = [jpeg(40), jpeg(200)];
     let rows = [
@@ -159,14 +186,23 @@ fn captioned_pictures_unpack_into_what_training_reads() {
     ];
     enriched(&from.join("train-00000-of-00002.parquet"), &rows[..2]);
     enriched(&from.join("train-00001-of-00002.parquet"), &rows[2..]);
-    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     assert!(!to.join("val").exists(), "there was no validation split");
     enriched(&from.join("validation-00000-of-00001.parquet"), &rows[1..]);
     let mut told = Vec::new();
     let mut progress = |done, total| told.push((done, total));
-    assert_eq!(unpack_captions(&from, &to, Some(1), &mut progress).unwrap(), 2);
+    assert_eq!(
+        unpack_captions(&from, &to, Some(1), &Stop::default(), &mut progress).unwrap(),
+        2
+    );
     assert_eq!(told, [(1, 2), (2, 2)]);
-    assert_eq!(unpack_captions(&from, &to, None, &mut |_, _| ()).unwrap(), 5);
+    assert_eq!(
+        unpack_captions(&from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap(),
+        5
+    );
     for (split, rows) in [("train", &rows[..]), ("val", &rows[1..])] {
         let found = read_captions(&to.join(split), true).unwrap().captions;
         assert_eq!(found.len(), rows.len());
@@ -199,7 +235,7 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
     for (id, bytes, caption, wanted) in damaged {
         let file = from.join("train-00000-of-00001.parquet");
         enriched(&file, &[("a", &picture, Some("a text")), (id, bytes, caption)]);
-        let error = unpack_captions(from, &to, None, &mut |_, _| ()).unwrap_err();
+        let error = unpack_captions(from, &to, None, &Stop::default(), &mut |_, _| ()).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(wanted), "{error}");
         assert!(
@@ -212,26 +248,11 @@ fn captioned_pictures_that_cannot_be_used_are_named() {
 /// Writes rows as ImageNet's parquet has them: picture, class index.
 fn classified(path: &Path, rows: &[(&[u8], i64)]) {
     let schema = "message schema { required group image { required binary bytes; } required int64 label; }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(fs::File::create(path).unwrap(), schema, properties).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let pictures: Vec<ByteArray> = rows.iter().map(|row| ByteArray::from(row.0.to_vec())).collect();
-    let labels: Vec<i64> = rows.iter().map(|row| row.1).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<ByteArrayType>()
-        .write_batch(&pictures, None, None)
-        .unwrap();
-    column.close().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, None, None)
-        .unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
+    let columns = vec![
+        Column::bytes(rows.iter().map(|row| row.0)),
+        Column::Ints(rows.iter().map(|row| row.1).collect()),
+    ];
+    write_parquet(path, schema, Compression::UNCOMPRESSED, columns);
 }
 
 #[test]
@@ -244,7 +265,10 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     let rows = labels.map(|label| (&*picture, label));
     classified(&from.join("validation-00000-of-00002.parquet"), &rows[..1]);
     classified(&from.join("validation-00001-of-00002.parquet"), &rows[1..]);
-    assert_eq!(unpack_imagenet(&from, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(&from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     let found = ImageNet::read(&to, true).unwrap();
     assert_eq!(found.classes.len(), 1000);
     let classes: Vec<i64> = found.samples.iter().map(|sample| sample.class as i64).collect();
@@ -257,7 +281,7 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
     );
     // The test split has labels of -1.
     classified(&from.join("validation-00001-of-00002.parquet"), &[(&picture, -1)]);
-    let error = unpack_imagenet(&from, &to.join("other"), &mut |_, _| ()).unwrap_err();
+    let error = unpack_imagenet(&from, &to.join("other"), &Stop::default(), &mut |_, _| ()).unwrap_err();
     assert!(error.to_string().contains("00001-of-00002.parquet:1:"), "{error}");
 }
 
@@ -265,38 +289,13 @@ fn imagenet_unpacks_with_the_class_indices_of_the_parquet() {
 fn with_thumbnails(path: &Path, pictures: &[Option<&[u8]>], compression: Compression) {
     let schema = "message schema { required binary thumbnail; optional group image { optional binary bytes; } \
                   required int64 label; }";
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let properties = WriterProperties::builder().set_compression(compression).build();
-    let file = fs::File::create(path).unwrap();
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let thumbnails: Vec<ByteArray> = pictures.iter().map(|_| ByteArray::from(vec![1, 2, 3])).collect();
-    let bytes: Vec<ByteArray> = pictures
-        .iter()
-        .flatten()
-        .map(|bytes| ByteArray::from(bytes.to_vec()))
-        .collect();
-    let levels: Vec<i16> = pictures
-        .iter()
-        .map(|bytes| if bytes.is_some() { 2 } else { 1 })
-        .collect();
-    for (values, levels) in [(&thumbnails, None), (&bytes, Some(levels.as_slice()))] {
-        let mut column = group.next_column().unwrap().unwrap();
-        column
-            .typed::<ByteArrayType>()
-            .write_batch(values, levels, None)
-            .unwrap();
-        column.close().unwrap();
-    }
-    let labels: Vec<i64> = (0..pictures.len() as i64).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int64Type>()
-        .write_batch(&labels, None, None)
-        .unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
+    let levels = pictures.iter().map(|bytes| if bytes.is_some() { 2 } else { 1 });
+    let columns = vec![
+        Column::bytes(pictures.iter().map(|_| b"\x01\x02\x03".as_slice())),
+        Column::Bytes(arrays(pictures.iter().flatten().copied()), Some(levels.collect())),
+        Column::Ints((0..pictures.len() as i64).collect()),
+    ];
+    write_parquet(path, schema, compression, columns);
 }
 
 #[test]
@@ -315,7 +314,7 @@ fn pictures_come_from_their_own_column_or_are_refused_by_row() {
     ] {
         with_thumbnails(&file, &[Some(&picture), Some(&picture)], compression);
         assert_eq!(
-            unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(),
+            unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
             2,
             "{compression}"
         );
@@ -337,7 +336,7 @@ fn pictures_come_from_their_own_column_or_are_refused_by_row() {
     ];
     for (bytes, wanted) in bad {
         with_thumbnails(&file, &[Some(&picture), bytes], Compression::UNCOMPRESSED);
-        let error = unpack_imagenet(from, &to, &mut |_, _| ())
+        let error = unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ())
             .unwrap_err()
             .to_string();
         assert!(error.contains(wanted) && error.contains(".parquet:2:"), "{error}");
@@ -363,24 +362,30 @@ fn every_part_of_a_split_is_asked_for() {
             "validation-00002-of-00003.parquet",
         ],
     );
-    let error = unpack_imagenet(from, &to, &mut |_, _| ())
+    let error = unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("2 of 3") && error.contains("00001"), "{error}");
     parts(from, &["validation-00001-of-00003.parquet"]);
-    assert_eq!(unpack_imagenet(from, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(from, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     // As the hub converts data sets: the folder has the name of the split.
     let converted = folder.path().join("converted/default/validation");
     parts(&converted, &["0000.parquet", "0002.parquet"]);
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+    let error = unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("00001"), "{error}");
     parts(&converted, &["0001.parquet"]);
-    assert_eq!(unpack_imagenet(&converted, &to, &mut |_, _| ()).unwrap(), 3);
+    assert_eq!(
+        unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ()).unwrap(),
+        3
+    );
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     fs::write(converted.join("0001.parquet"), pointer).unwrap();
-    let error = unpack_imagenet(&converted, &to, &mut |_, _| ())
+    let error = unpack_imagenet(&converted, &to, &Stop::default(), &mut |_, _| ())
         .unwrap_err()
         .to_string();
     assert!(

@@ -224,10 +224,7 @@ fn the_textvqa_data_set_scores_as_stored() {
         content(&read(Benchmark::TextVqa, bare.path())),
         content(&questions)
     );
-    let options = ReadOptions {
-        ocr: false,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions::default().with_ocr(false);
     let plain = Benchmark::TextVqa.read(bare.path(), &options).unwrap();
     assert!(plain.iter().all(|question| question.text.lines().count() == 2));
 }

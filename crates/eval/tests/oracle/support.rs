@@ -6,13 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::{Benchmark, Protocol, Question, ReadOptions, Record, Reference, Scored};
+use diffprune_test_support::fixtures;
 use serde_json::Value;
 
+pub use diffprune_test_support::copy_tree;
+
 pub fn root() -> PathBuf {
-    let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
-    std::env::var_os("DIFFPRUNE_FIXTURES")
-        .map_or_else(|| PathBuf::from(stored), PathBuf::from)
-        .join("eval")
+    fixtures().join("eval")
 }
 
 pub fn json(path: &str) -> Value {
@@ -100,7 +100,7 @@ pub fn must_be_close(found: f64, wanted: &Value, what: &str) {
     let wanted = number(wanted);
     assert!(
         (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
-        "{what}: found {found}, wanted {wanted}"
+        "{what}: found {found}, expected {wanted}"
     );
 }
 
@@ -141,25 +141,12 @@ pub fn without_llava(dataset: &Path) -> tempfile::TempDir {
     copy
 }
 
-pub fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &target)
-        } else {
-            fs::write(target, fs::read(path).unwrap()).unwrap()
-        }
-    }
-}
-
 pub fn id_of(answer: &Value) -> String {
     let id = &answer["question_id"];
     id.as_str().map_or_else(|| id.to_string(), str::to_string)
 }
 
-/// What a question is about, whatever its id.
+/// The content of a question, whatever its id.
 pub fn content(questions: &[Question]) -> Vec<(String, PathBuf, String, Reference)> {
     let mut content: Vec<_> = questions
         .iter()

@@ -1,4 +1,4 @@
-//! How sure a run is of yes and no, from the model's scores to the table.
+//! The probabilities of yes and no, from the model's scores to the table.
 
 use std::fs;
 

@@ -83,11 +83,7 @@ impl World {
         };
         let arms: Vec<Replicated<'_>> = self.offsets.iter().enumerate().map(replicated).collect();
         let contrasts: Vec<Contrast> = (1..n_arms).map(|other| vec![(0, 1.0), (other, -1.0)]).collect();
-        let bootstrap = Bootstrap {
-            resamples: 399,
-            seed,
-            ..Bootstrap::default()
-        };
+        let bootstrap = Bootstrap::new(399, seed);
         bootstrap.two_level(&self.strata, &arms, &contrasts).family
     }
 }
@@ -235,24 +231,13 @@ fn run(arms: &[(&str, u64, usize)]) -> Vec<Record> {
 }
 
 fn judged(records: &[Record], table: usize) -> Report {
-    judged_with(
-        records,
-        EvidenceOptions {
-            table: Some(table),
-            ..EvidenceOptions::default()
-        },
-    )
+    judged_with(records, EvidenceOptions::default().with_table(table))
 }
 
 fn judged_with(records: &[Record], evidence: EvidenceOptions) -> Report {
-    let options = ReportOptions {
-        bootstrap: Bootstrap {
-            resamples: 400,
-            ..Bootstrap::default()
-        },
-        evidence,
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default()
+        .with_bootstrap(Bootstrap::new(400, 0))
+        .with_evidence(evidence);
     let meta = Meta {
         tier: "mini".into(),
         ..Meta::default()
@@ -363,11 +348,7 @@ fn what_is_not_in_records_is_handed_over() {
         tier: Tier::Shape,
         verdict: TierVerdict::of(Verdict::Fails, -1.0, -2.0, -0.5),
     };
-    let evidence = EvidenceOptions {
-        table: Some(1),
-        given: vec![given],
-        ..EvidenceOptions::default()
-    };
+    let evidence = EvidenceOptions::default().with_table(1).with_given(vec![given]);
     let report = judged_with(&run(&[("diffprune", 1, 8)]), evidence);
     assert_eq!(
         report.ledger().claim("t4.ttft").unwrap().tiers[&Tier::Shape].verdict,

@@ -1,4 +1,4 @@
-//! What arms show the model in the place of the question's picture.
+//! The pictures that arms show the model in the place of the question's own.
 
 use diffprune_vlm_adapters::{LoadOptions, load_vlm};
 
@@ -36,10 +36,7 @@ fn counts(checkpoint: &str, [width, height]: [u32; 2], budgets: &[Budget]) -> Ve
         arms: &[Arm::downsampled_image()],
         budgets,
         annotations: None,
-        options: RunOptions {
-            max_new_tokens: Some(1),
-            ..options(1)
-        },
+        options: options(1).with_max_new_tokens(1),
     };
     let records = run
         .execute(vlm.as_ref(), &folder.path().join("records.jsonl"))
@@ -57,7 +54,7 @@ fn smaller_pictures_give_the_tokens_that_each_model_makes_of_them() {
     assert_eq!(qwen, [(16, 64), (4, 64), (64, 64)]);
     // The model sees no more of a picture of 2240 by 2240 pixels, so it is shrunk to the same sizes.
     assert_eq!(counts("qwen25vl_tiny", [2240, 2240], &budgets), qwen);
-    // One input size: as many tokens as ever.
+    // One input size: as many tokens as for any image.
     let llava = counts("llava15_tiny", [224, 224], &budgets);
     assert!(
         llava

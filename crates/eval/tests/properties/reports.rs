@@ -45,13 +45,7 @@ fn gqa(arm: &str, budget: &str, right: impl Fn(usize) -> bool) -> Vec<Record> {
 }
 
 fn options() -> ReportOptions {
-    ReportOptions {
-        bootstrap: Bootstrap {
-            resamples: 500,
-            ..Bootstrap::default()
-        },
-        ..ReportOptions::default()
-    }
+    ReportOptions::default().with_bootstrap(Bootstrap::new(500, 0))
 }
 
 fn report(records: &[Record], options: &ReportOptions) -> Report {
@@ -66,7 +60,7 @@ fn value(report: &Report, table: &str, arm: &str, budget: &str, metric: &str) ->
 }
 
 fn near(found: f64, wanted: f64) {
-    assert!((found - wanted).abs() < 1e-9, "found {found}, wanted {wanted}");
+    assert!((found - wanted).abs() < 1e-9, "found {found}, expected {wanted}");
 }
 
 /// The unpruned model has 16 of 20, the method loses 2 and gains 1, random loses 9 and gains 1.
@@ -308,10 +302,7 @@ fn groups_count_as_their_benchmarks_say() {
 }
 
 fn priced() -> ReportOptions {
-    ReportOptions {
-        cost: ModelShape::preset("llava-1.5-7b").map(CostOptions::new),
-        ..options()
-    }
+    options().with_cost(ModelShape::preset("llava-1.5-7b").map(CostOptions::new))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Replica, Run, RunOptions};
+use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Replica, Run};
 use diffprune_pruner::Layout;
 
 use super::by_name::ByName;
@@ -98,7 +98,7 @@ fn patient(
     strict: bool,
     file: &Path,
 ) -> Result<Vec<Record>, EvalError> {
-    let options = RunOptions { strict, ..options(2) };
+    let options = options(2).with_strict(strict);
     let run = Run {
         questions,
         arms,

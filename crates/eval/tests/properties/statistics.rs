@@ -60,11 +60,7 @@ fn ninety_five_percent_of_the_intervals_cover_the_truth() {
     }
     let truth = statistics.map(|statistic| statistic(&totals));
     let covered = |seed: u64| {
-        let bootstrap = Bootstrap {
-            resamples: 1000,
-            seed,
-            ..Bootstrap::default()
-        };
+        let bootstrap = Bootstrap::new(1000, seed);
         let boxed: Vec<Statistic<'_>> = statistics.iter().map(|&of| Box::new(of) as _).collect();
         let estimates = bootstrap.intervals(&[simulated(seed, 150)], &boxed);
         [0, 1, 2].map(|i| u32::from(estimates[i].lo <= truth[i] && truth[i] <= estimates[i].hi))
@@ -114,15 +110,8 @@ fn sums_over_small_parts_are_covered_too() {
         .map(|p| 100.0 * p + 100.0 * (p * p + 0.01 / 3.0))
         .sum();
     let shown = |seed: u64| {
-        let bootstrap = Bootstrap {
-            resamples: 1000,
-            seed,
-            ..Bootstrap::default()
-        };
-        let options = ReportOptions {
-            bootstrap,
-            ..ReportOptions::default()
-        };
+        let bootstrap = Bootstrap::new(1000, seed);
+        let options = ReportOptions::default().with_bootstrap(bootstrap);
         let report = Report::from_records(&subtasks(seed), Meta::default(), &options).unwrap();
         let row = report
             .row_named("benchmarks", "full", "all", "mme points")
@@ -155,10 +144,7 @@ fn clusters_that_are_ignored_make_intervals_too_short() {
         .flat_map(|&right| [right, 0.0, 1.0].repeat(10))
         .collect();
     let width = |sums: Vec<f64>| {
-        let bootstrap = Bootstrap {
-            resamples: 2000,
-            ..Bootstrap::default()
-        };
+        let bootstrap = Bootstrap::new(2000, 0);
         let stratum = Stratum { columns: 0..3, sums };
         let estimate = bootstrap.intervals(&[stratum], &[Box::new(mean_a)])[0];
         estimate.hi - estimate.lo
@@ -268,7 +254,7 @@ proptest! {
         let values: Vec<f64> = (0..40).map(|_| rng.random()).collect();
         let interval = |of: &dyn Fn(f64) -> f64| {
             let sums = values.iter().flat_map(|&value| [of(value), 0.0, 1.0]).collect();
-            let bootstrap = Bootstrap { resamples: 200, seed, ..Bootstrap::default() };
+            let bootstrap = Bootstrap::new(200, seed);
             bootstrap.intervals(&[Stratum { columns: 0..3, sums }], &[Box::new(mean_a)])[0]
         };
         let (before, after) = (interval(&|value| value), interval(&|value| scale * value + shift));

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use diffprune_eval::{
     Benchmark, EvalError, ImageNet, LoadedQuestions, Question, ReadOptions, Split, read_captions,
 };
+use diffprune_test_support::{copy_tree, fixtures};
 use serde_json::Value;
 
 mod fuzz;
+mod named;
 mod others;
 
 /// The stored data set of a benchmark.
@@ -17,24 +19,7 @@ fn stored(benchmark: Benchmark) -> PathBuf {
         Benchmark::Mme => "MME",
         other => other.name(),
     };
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../fixtures/eval/datasets"
-    ))
-    .join(folder)
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_tree(&path, &target)
-        } else {
-            fs::write(target, fs::read(path).unwrap()).unwrap()
-        }
-    }
+    fixtures().join("eval/datasets").join(folder)
 }
 
 /// A benchmark copied to a folder of its own.
@@ -208,10 +193,7 @@ fn missing_files_are_named() {
     let empty = tempfile::tempdir().unwrap();
     for benchmark in Benchmark::ALL {
         for split in [Split::Scored, Split::Upload] {
-            let options = ReadOptions {
-                split,
-                ..ReadOptions::default()
-            };
+            let options = ReadOptions::default().with_split(split);
             let error = benchmark.read(empty.path(), &options).unwrap_err();
             assert!(matches!(error, EvalError::NoFiles { .. }), "{error}");
         }

@@ -14,10 +14,7 @@ use super::{Copy, copy_tree, stored};
 
 #[test]
 fn hidden_answers_score_nothing() {
-    let options = ReadOptions {
-        split: Split::Upload,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions::default().with_split(Split::Upload);
     for benchmark in [Benchmark::VqaV2, Benchmark::VizWiz] {
         let questions = benchmark.read(&stored(benchmark), &options).unwrap();
         assert!(!questions.is_empty());
@@ -150,10 +147,7 @@ fn parquet_copies_are_told_from_a_missing_benchmark() {
 #[test]
 fn textvqa_is_read_without_ocr_tokens_whatever_files_are_there() {
     let with = Benchmark::TextVqa.read(&stored(Benchmark::TextVqa), &ReadOptions::default());
-    let without = ReadOptions {
-        ocr: false,
-        ..ReadOptions::default()
-    };
+    let without = ReadOptions::default().with_ocr(false);
     let without = Benchmark::TextVqa
         .read(&stored(Benchmark::TextVqa), &without)
         .unwrap();
@@ -210,10 +204,7 @@ fn the_table_for_a_server_has_the_options_of_hidden_questions() {
         root.join("mmbench_test_20230712.tsv"),
     )
     .unwrap();
-    let options = ReadOptions {
-        split: Split::Upload,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions::default().with_split(Split::Upload);
     let questions = Benchmark::MmBench.read(&root, &options).unwrap();
     assert!(
         questions

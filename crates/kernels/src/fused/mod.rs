@@ -16,12 +16,12 @@ pub(crate) use ops::{FusedActivation, FusedOps};
 
 use burn::tensor::{DType, Device, Tensor};
 
-/// Whether the fused form serves this tensor: f32, on the flex device, and not empty.
+/// `true` if the fused form serves this tensor: f32, on the flex device, and not empty.
 pub(crate) fn serves<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32 && x.shape().num_elements() > 0 && x.device() == Device::flex()
 }
 
-/// Whether the fused form serves `row` as one number for each column of `x`.
+/// `true` if the fused form serves `row` as one number for each column of `x`.
 pub(crate) fn serves_row<const D: usize>(row: &Tensor<1>, x: &Tensor<D>) -> bool {
     serves(row) && row.dims() == [x.dims()[D - 1]]
 }

@@ -55,7 +55,7 @@ pub(crate) trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// What a backend computes for the backward steps. `stats` are a few numbers per row that forward leaves behind.
+/// The backward steps of a backend. `stats` are a few numbers per row that forward leaves behind.
 pub(crate) trait FusedGrads: FusedOps {
     fn activation_grad(
         x: FloatTensor<Self>,
@@ -122,14 +122,14 @@ pub(crate) trait FusedGrads: FusedOps {
     -> [Option<FloatTensor<Self>>; 3];
 }
 
-/// What attention keeps from its forward pass for its backward pass.
+/// The tensors that attention keeps from its forward pass for its backward pass.
 #[derive(Clone, Debug)]
 pub(crate) struct SavedAttention<B: Backend> {
     /// Queries, keys and values as they went in.
     pub(crate) inputs: [FloatTensor<B>; 3],
     /// Which keys may be seen, `[b, m]`.
     pub(crate) mask: Option<BoolTensor<B>>,
-    /// What came out.
+    /// The result.
     pub(crate) output: FloatTensor<B>,
     /// `log sum exp` of every row, `[b, h, n]`.
     pub(crate) lse: FloatTensor<B>,

@@ -65,7 +65,10 @@ impl SharedOut {
     ///
     /// # Safety
     /// The shared buffer must still be alive, and no two ranges in use at the same time may overlap.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the caller promises that no two slices in use overlap"
+    )]
     pub(super) unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: inside the buffer by the assertion, alive and disjoint by the caller's promise.

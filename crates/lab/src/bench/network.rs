@@ -160,7 +160,7 @@ impl From<Parts> for Network {
 
 /// A network alone has no words.
 fn no_texts() -> VlmError {
-    VlmError::Text("found a network without a tokenizer, wanted a checkpoint; name one with --model".into())
+    VlmError::Text("found a network without a tokenizer, expected a checkpoint; name one with --model".into())
 }
 
 impl Vlm for Network {

@@ -5,6 +5,7 @@ mod learned;
 mod ledger;
 mod lineup;
 mod notes;
+mod outline;
 mod plan;
 mod rehearsal;
 mod series;
@@ -22,7 +23,7 @@ pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
 pub use studies::{STUDIES, StudyPage, StudySizes, studies_beside, verdict_of};
-pub use trainings::{TunedArms, training_summary};
+pub use trainings::{TunedArms, stopped_after, training_summary};
 pub use tuning::{Trial, Tuned, Tuning};
 pub use world::{World, write_world};
 
@@ -82,7 +83,8 @@ impl Experiment<'_> {
     /// Runs every stage that is not complete, and writes the report.
     ///
     /// # Errors
-    /// When a training or an arm fails, an earlier stage cannot be read, or the disk refuses. Completed stages stay.
+    /// When a training or an arm fails, an earlier stage cannot be read, the observer asks to stop, or the disk refuses.
+    /// Completed stages stay.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Report, LabError> {
         let name = self.model.name();
         let stages = self.stages()?;
@@ -99,6 +101,7 @@ impl Experiment<'_> {
         let mut timing = comparison.timing(&answers);
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
+        LabError::unless_stopped(observer, "before the report, with every answer saved")?;
         observer.stage(&format!("{name}: report"), false);
         let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
         heading.note += &answers.unanswered;

@@ -1,4 +1,4 @@
-//! What a reader must know before the numbers of an experiment.
+//! Notes that a reader needs before the numbers of an experiment.
 
 use super::trainings::{Outcomes, TunedArms};
 use super::{Learned, Lineup, Plan};
@@ -83,7 +83,7 @@ fn budgets(plan: &Plan, lineup: &Lineup) -> Option<String> {
     }
 }
 
-/// What the rows of the contrast are.
+/// The rows of the contrast, in words.
 fn contrasts(lineup: &Lineup) -> Option<String> {
     let has = |arm: &str| lineup.learned.iter().any(|learned| learned.arm == arm);
     has("gumbel-ste").then(|| {

@@ -123,13 +123,11 @@ impl<'a> Trial<'a> {
             let data = TensorData::new(rows.clone(), [1, rows.len()]);
             Tensor::<2>::from_data(data, &self.vlm.device())
         });
-        let options = PruneOptions {
-            positions: arm.positions,
-            seed: arm.seed,
-            relevance,
-            questions: signals.text_relevance.then(|| vec![self.words.clone()]),
-            ..PruneOptions::new(budget)
-        };
+        let options = PruneOptions::new(budget)
+            .with_positions(arm.positions)
+            .with_seed(arm.seed)
+            .with_relevance(relevance)
+            .with_questions(signals.text_relevance.then(|| vec![self.words.clone()]));
         let images = prepare_encoded(self.vlm, &self.encoded, pruner, &options)?;
         if images.inside().is_some() {
             let one = self.vlm.generate_options().with_max_new_tokens(1);

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use diffprune::LoadOptions;
+use diffprune::vlm::{Family, plan_vlm};
 use diffprune_eval::Report;
+use diffprune_files::FolderLock;
 
+use super::outline::outline;
 use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, write_index};
 use crate::error::LabError;
 use crate::files::folder_name;
@@ -42,8 +46,11 @@ impl Series {
         load: impl FnOnce() -> Result<LoadedModel, E>,
         observer: &mut dyn Observer,
     ) -> Result<PathBuf, E> {
+        let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
+        let model = load()?;
+        observer.outline(&self.outline(&[model.vlm.family()]));
         let world = self.world(observer)?;
-        self.experiment(&load()?, &world, &self.out, (&mut None, true), observer)?;
+        self.experiment(&model, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -60,15 +67,26 @@ impl Series {
     ) -> Result<PathBuf, E> {
         // Names are checked before anything is computed.
         let names = names(dirs)?;
+        let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
+        let family = |dir: &PathBuf| plan_vlm(dir, LoadOptions::default()).map(|plan| plan.family());
+        // A folder that cannot be read is told when its turn comes.
+        if let Ok(families) = dirs.iter().map(family).collect::<Result<Vec<_>, _>>() {
+            observer.outline(&self.outline(&families));
+        }
         let world = self.world(observer)?;
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
+            LabError::unless_stopped(observer, &format!("before {name}"))?;
             let out = self.out.join(&name);
             let first = reports.is_empty();
             let report = self.experiment(&load(dir)?, &world, &out, (&mut tuned, first), observer)?;
             reports.push(ModelReport { folder: name, report });
         }
         Ok(write_index(&self.out, &self.out, reports)?)
+    }
+
+    fn outline(&self, families: &[Family]) -> Vec<f64> {
+        outline(&self.plan, families, self.classifier.is_some(), self.seed)
     }
 
     fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {

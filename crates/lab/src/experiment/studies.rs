@@ -188,13 +188,22 @@ impl Kind {
     }
 }
 
+/// The names of the studies that are made, with a classifier or without one.
+pub(super) fn study_kinds(has_classifier: bool) -> impl Iterator<Item = &'static str> {
+    let kinds = Kind::ALL.into_iter();
+    kinds
+        .filter(move |kind| has_classifier || !kind.needs_classifier())
+        .map(Kind::id)
+}
+
 impl Experiment<'_> {
     /// The pilot studies of the plan, with the scorers that the experiment has trained, in `out`; each is a stage. `classifier`
     /// is the folder of a ViT that knows the classes of the small world; without it the studies that need one are left out, and
     /// the observer is told.
     ///
     /// # Errors
-    /// When a training of DiffPrune is not complete, the classifier cannot be read, a study fails, or the disk refuses.
+    /// When a training of DiffPrune is not complete, the classifier cannot be read, a study fails, the observer asks to stop, or
+    /// the disk refuses.
     pub fn studies(
         &self,
         out: &Path,
@@ -267,9 +276,10 @@ impl Experiment<'_> {
     ) -> Result<Study, LabError> {
         let vlm = self.model.vlm.as_ref();
         let mut progress = observer.progress(kind.id(), PARTS);
+        let stop = observer.stop();
         let mut advance = |share: f64| {
             progress.step((share * PARTS as f64) as usize, &[]);
-            true
+            !stop.is_requested()
         };
         let pilot = PilotModel {
             vlm,

@@ -42,7 +42,7 @@ pub(super) struct Outcomes {
 pub struct TunedArms {
     /// The model on which the arms were tuned.
     pub model: String,
-    /// What was found for each of them.
+    /// The result for each of them.
     pub arms: Vec<Tuned>,
 }
 
@@ -211,14 +211,24 @@ impl Experiment<'_> {
         let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
         let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
+        let trainer = trainer.with_stop(observer.stop());
         let report = trainer.run(&captions, held_out, dir, &mut progress)?;
+        if !report.finished {
+            return Err(LabError::Stopped {
+                after: format!(
+                    "in the training of {} {}",
+                    training.name(),
+                    stopped_after(report.steps, config.steps)
+                ),
+            });
+        }
         observer.note(&training_summary(&report));
         write_json(&dir.join(TRAIN_REPORT), &report)
     }
 }
 
 impl Outcomes {
-    /// What came of each training, by its name, without its folder.
+    /// The result of each training, by its name, without its folder.
     pub(super) fn facts(&self) -> BTreeMap<&str, serde_json::Value> {
         let facts = |report: &TrainReport| {
             serde_json::json!({
@@ -231,6 +241,14 @@ impl Outcomes {
         named
             .map(|(name, report)| (name.as_str(), facts(report)))
             .collect()
+    }
+}
+
+/// Where a training was stopped.
+pub fn stopped_after(done: usize, of: usize) -> String {
+    match done {
+        0 => "before the first update".into(),
+        _ => format!("after update {done} of {of}, which is saved"),
     }
 }
 

@@ -43,7 +43,7 @@ impl Tuning {
     }
 }
 
-/// What the tuning of one arm found.
+/// The result of tuning one arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tuned {
     /// The arm.

@@ -56,9 +56,10 @@ impl World {
 /// When the disk refuses, or the folder holds something else.
 pub fn write_world(world: &MiniWorld, out: &Path, observer: &mut dyn Observer) -> Result<Written, LabError> {
     let total = world.counts.train_captions;
+    let stop = observer.stop();
     // The number of GQA's pictures is known only later; the display corrects itself at the first call.
     let display = Mutex::new((observer.progress("pictures", total), 0, observer));
-    let written = world.write(out, &|progress| {
+    let written = world.write(out, &stop, &|progress| {
         if let Ok(mut display) = display.lock() {
             if display.1 != progress.total {
                 display.0 = display.2.progress("pictures", progress.total);

@@ -62,7 +62,7 @@ impl CaptionData for GeneratedCaptions {
     }
 }
 
-/// What all arms share: the frozen model, the captions, the budget.
+/// The part that all arms share: the frozen model, the captions, the budget.
 struct Setting<'a> {
     vlm: &'a dyn Vlm,
     store: FeatureStore<'a>,

@@ -16,11 +16,16 @@ use crate::Setup;
 #[path = "../../examples/experiment.rs"]
 mod example;
 
-/// Remembers the stages.
+/// Remembers the stages, and how many there should be.
 #[derive(Default)]
-struct Stages(Vec<(String, bool)>);
+struct Stages(Vec<(String, bool)>, usize);
 
 impl Observer for Stages {
+    fn outline(&mut self, work: &[f64]) {
+        assert!(work.iter().all(|work| *work > 0.0));
+        self.1 = work.len();
+    }
+
     fn stage(&mut self, name: &str, complete: bool) {
         self.0.push((name.into(), complete));
     }
@@ -261,6 +266,7 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
             page.contains("Pilot studies") && page.contains("(studies/coherence.md)"),
             "{page}"
         );
+        assert_eq!(stages.0.len(), stages.1, "{:?}", stages.0);
         let studies = stages.0.into_iter().filter(|(name, _)| name.contains(": study "));
         studies.collect::<Vec<_>>()
     };

@@ -1,10 +1,21 @@
 //! The studies of trainings, end to end on the narrow model.
 
+use std::path::PathBuf;
+
 use diffprune::{CaptionData, Metadata, ScorerCheckpoint, ScorerConfig};
-use diffprune_lab::{GeneratedCaptions, LabError, PilotModel};
+use diffprune_lab::{GeneratedCaptions, LabError, LoadedModel, PilotModel};
 use diffprune_pilots::{CoherencePlan, LandscapePlan, PilotError};
 
 use crate::Setup;
+
+/// The narrow model with these trained scorers.
+fn narrow(model: &LoadedModel, scorers: Vec<PathBuf>) -> PilotModel<'_> {
+    PilotModel {
+        vlm: model.vlm.as_ref(),
+        name: "narrow".into(),
+        scorers,
+    }
+}
 
 fn small_coherence() -> CoherencePlan {
     CoherencePlan {
@@ -19,11 +30,7 @@ fn small_coherence() -> CoherencePlan {
 fn gradients_are_compared_for_every_arm() {
     let setup = Setup::new();
     let model = setup.model();
-    let pilot = PilotModel {
-        vlm: model.vlm.as_ref(),
-        name: "narrow".into(),
-        scorers: Vec::new(),
-    };
+    let pilot = narrow(&model, Vec::new());
     let data = GeneratedCaptions::new(6, 0).unwrap();
     let plan = small_coherence();
     let study = pilot.coherence(&data, 2, &plan, &mut |_| true).unwrap();
@@ -60,11 +67,7 @@ fn losses_are_looked_at_before_and_after_a_training() {
     };
     let described = Metadata::new("throttle", scorer);
     ScorerCheckpoint::save_with_denoiser(&dir, scorer, &trainee.denoiser, &described).unwrap();
-    let pilot = PilotModel {
-        vlm: model.vlm.as_ref(),
-        name: "narrow".into(),
-        scorers: vec![dir],
-    };
+    let pilot = narrow(&model, vec![dir]);
     let data = GeneratedCaptions::new(2, 0).unwrap();
     let plan = LandscapePlan {
         directions: 1,
@@ -94,11 +97,7 @@ fn losses_are_looked_at_before_and_after_a_training() {
 fn too_few_captions_and_a_stop_are_errors() {
     let setup = Setup::new();
     let model = setup.model();
-    let pilot = PilotModel {
-        vlm: model.vlm.as_ref(),
-        name: "narrow".into(),
-        scorers: Vec::new(),
-    };
+    let pilot = narrow(&model, Vec::new());
     let data = GeneratedCaptions::new(5, 0).unwrap();
     assert_eq!(data.len(), 5);
     let error = pilot

@@ -24,7 +24,7 @@ pub struct AtpLossConfig {
     /// Weight of the second term. Default: 0.2.
     #[config(default = 0.2)]
     pub count_weight: f64,
-    /// How many tokens shall stay on average. Default: 144.
+    /// The number of tokens that shall stay on average. Default: 144.
     #[config(default = 144.0)]
     pub target: f64,
 }

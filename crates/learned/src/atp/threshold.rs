@@ -41,7 +41,7 @@ pub struct AtpThreshold {
     sharpness: f64,
 }
 
-/// What [`AtpThreshold::forward`] takes.
+/// The input of [`AtpThreshold::forward`].
 #[derive(Debug, Clone)]
 pub struct AtpInput {
     /// Importance, `[batch, n_tokens]`; thresholds lie between 0 and 1, so scores should too.
@@ -55,14 +55,14 @@ pub struct AtpInput {
     pub mask: Option<Tensor<2, Bool>>,
 }
 
-/// What [`AtpThreshold::forward`] gives.
+/// The output of [`AtpThreshold::forward`].
 #[derive(Debug, Clone)]
 pub struct AtpOutput {
     /// The soft mask of training, `[batch, n_tokens]`, in `[0, 1]`. Masked tokens: 0.
     pub weights: Tensor<2>,
     /// The hard mask of inference, `[batch, n_tokens]`.
     pub keep: Tensor<2, Bool>,
-    /// How far the better of the two scores is above its threshold, `[batch, n_tokens]`, without gradient: the order of
+    /// The margin of the better of the two scores above its threshold, `[batch, n_tokens]`, without gradient: the order of
     /// the weights, and positive where `keep` is true. Those of masked tokens mean nothing.
     pub margins: Tensor<2>,
     /// Importance, `[batch, n_tokens]`.

@@ -13,7 +13,7 @@ const MAX_DISTRACTORS: u32 = 3;
 /// A picture and its class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassScene {
-    /// What is drawn; the first object is the large one.
+    /// The scene that is drawn; the first object is the large one.
     pub scene: Scene,
     /// Place of the class in [`class_names`].
     pub class: usize,

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use diffprune_kernels::{cross_entropy, layer_norm};
-use diffprune_training::{Workers, rng};
+use diffprune_training::{Stop, Workers, rng};
 use diffprune_vlm_adapters::{VitConfig, VitLayout, VitModel};
 use rand::seq::index::sample;
 use rand::{Rng, RngExt};
@@ -64,7 +64,7 @@ struct Pupil {
 
 /// The pictures of a shard.
 struct Batch {
-    /// What lies in each patch that stays.
+    /// The labels of each patch that stays.
     labels: Vec<SceneLabels>,
     pixels: TensorData,
     classes: Vec<i64>,
@@ -76,16 +76,18 @@ struct Batch {
 ///
 /// Every picture is new. In a share of the shards a random part of the patches is dropped before the first block, so that
 /// the classifier tolerates what the pilot studies do to it. `threads` compute the shards of a step on a CPU; their number
-/// changes nothing. `None` computes one shard after the other on the calling thread, as GPUs want it.
+/// changes nothing. `None` computes one shard after the other on the calling thread, as GPUs want it. `stop` ends the training
+/// after the running step, with a checkpoint and [`MiniError::Stopped`].
 ///
 /// # Errors
-/// When the recipe makes no network, files cannot be written, or the loss diverges.
+/// When the recipe makes no network, files cannot be written, the loss diverges, or the training is stopped.
 pub fn train_deit(
     recipe: &DeitRecipe,
     world: &WorldConfig,
     dir: &Path,
     device: &Device,
     threads: Option<usize>,
+    stop: &Stop,
 ) -> Result<TrainedDeit, MiniError> {
     let config = recipe.network(world, VitLayout::TransformersDeit);
     config.validate()?;
@@ -108,6 +110,7 @@ pub fn train_deit(
         checkpoint_every: recipe.checkpoint_every,
         dir,
         workers: workers.as_ref(),
+        stop,
     };
     let n = recipe.images_per_shard;
     let draw = |step: usize, shard: usize| {

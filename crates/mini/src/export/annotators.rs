@@ -1,4 +1,4 @@
-//! What ten people would answer.
+//! The answers that ten people would give.
 
 /// The answers of ten annotators in lower case: all the same for one question in three, else one or two of them say it
 /// otherwise or are wrong. The answer itself always has at least eight voices. `seed` decides, any number will do.

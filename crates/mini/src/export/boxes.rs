@@ -20,7 +20,7 @@ pub struct Boxes {
     pub images: BTreeMap<String, ImageTruth>,
 }
 
-/// What is in one picture.
+/// The content of one picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageTruth {
     /// The objects.

@@ -21,7 +21,7 @@ const KINDS: [QuestionKind; 6] = [
 const FIRST_ID: usize = 20_000_000;
 
 /// A question that has got its image.
-struct Asked {
+struct ImageQuestion {
     image: String,
     question: Question,
 }
@@ -34,7 +34,7 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, per_kind: usize) 
     wanted.push((QuestionKind::Unanswerable, unanswerable));
     let total = wanted.iter().map(|(_, n)| n).sum();
     let (first, last) = (numbers.start, numbers.end);
-    let mut asked: Vec<Asked> = Vec::new();
+    let mut asked: Vec<ImageQuestion> = Vec::new();
     for number in numbers {
         if wanted.iter().all(|(_, n)| *n == 0) {
             break;
@@ -51,7 +51,7 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, per_kind: usize) 
             let question = question.filter(|question| is_due && question.form != QuestionKind::Reading);
             if let Some(question) = question {
                 *missing -= 1;
-                asked.push(Asked {
+                asked.push(ImageQuestion {
                     image: image.clone(),
                     question,
                 });
@@ -73,10 +73,10 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, per_kind: usize) 
     Ok(plan)
 }
 
-fn write(plan: &mut Plan, asked: &[Asked]) -> Result<(), MiniError> {
+fn write(plan: &mut Plan, asked: &[ImageQuestion]) -> Result<(), MiniError> {
     let mut entries = Map::new();
     let mut rows = Vec::with_capacity(asked.len());
-    for (i, Asked { image, question }) in asked.iter().enumerate() {
+    for (i, ImageQuestion { image, question }) in asked.iter().enumerate() {
         let id = (FIRST_ID + i + 1).to_string();
         rows.push(LlavaRow {
             question_id: id.clone(),

@@ -1,8 +1,8 @@
 //! MMBench and MMBench-CN: a table with a row for every rotation of a question's options and the pictures inside.
 
-use super::asked::{Asked, ask};
 use super::encode::{inline_name, png};
 use super::plan::{Picture, Plan};
+use super::scene_questions::{SceneQuestions, scene_questions};
 use crate::MiniError;
 use crate::text::{QuestionKind, Style, Turn};
 use crate::world::SceneDataset;
@@ -34,13 +34,13 @@ pub(super) fn plan(
     }
     let edition = if style == Style::MmBenchCn { "CN" } else { "EN" };
     let path = format!("{}/MMBench_DEV_{edition}.tsv", style.name());
-    let asked = ask(scenes, numbers, style, wanted, 1, |scene, _| scene)?;
+    let asked = scene_questions(scenes, numbers, style, wanted, 1, |scene, _| scene)?;
     let encoded: Vec<Vec<u8>> = asked
         .par_iter()
-        .map(|Asked { scene, .. }| png(scene, Path::new(&path)))
+        .map(|SceneQuestions { scene, .. }| png(scene, Path::new(&path)))
         .collect::<Result<_, _>>()?;
     let mut lines = vec![HEADER.to_owned()];
-    for (i, (Asked { scene, turns, .. }, bytes)) in asked.into_iter().zip(&encoded).enumerate() {
+    for (i, (SceneQuestions { scene, turns, .. }, bytes)) in asked.into_iter().zip(&encoded).enumerate() {
         for turn in &turns {
             lines.extend(rows(turn, FIRST + i, &STANDARD.encode(bytes)));
         }

@@ -1,7 +1,6 @@
 //! The small world on disk, in the layouts of the real benchmarks.
 
 mod annotators;
-mod asked;
 mod boxes;
 mod captions;
 mod encode;
@@ -10,6 +9,7 @@ mod mmbench;
 mod mme;
 mod plan;
 mod pope;
+mod scene_questions;
 mod scienceqa;
 mod seed;
 mod textvqa;

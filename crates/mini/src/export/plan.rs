@@ -1,4 +1,4 @@
-//! What is to be written, before anything is.
+//! The plan of what is to be written.
 
 use crate::MiniError;
 use crate::world::Scene;

@@ -1,7 +1,7 @@
 //! ScienceQA: two to five options, in three of four questions after a context.
 
-use super::asked::{Asked, ask};
 use super::plan::Plan;
+use super::scene_questions::{SceneQuestions, scene_questions};
 use crate::MiniError;
 use crate::text::{QuestionKind, Style};
 use crate::world::SceneDataset;
@@ -16,7 +16,9 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, wanted: usize) ->
     }
     let mut problems = Map::new();
     let mut ids: Vec<String> = Vec::new();
-    for Asked { scene, turns, .. } in ask(scenes, numbers, Style::ScienceQa, wanted, 1, |scene, _| scene)? {
+    for SceneQuestions { scene, turns, .. } in
+        scene_questions(scenes, numbers, Style::ScienceQa, wanted, 1, |scene, _| scene)?
+    {
         let id = (ids.len() + 1).to_string();
         for turn in turns {
             let right = ('A'..='E').position(|letter| turn.answer == letter.to_string());

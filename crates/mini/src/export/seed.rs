@@ -1,7 +1,7 @@
 //! SEED-Bench: four options about pictures whose files have no ending.
 
-use super::asked::{Asked, ask};
 use super::plan::Plan;
+use super::scene_questions::{SceneQuestions, scene_questions};
 use crate::MiniError;
 use crate::text::{QuestionKind, Style};
 use crate::world::SceneDataset;
@@ -19,7 +19,7 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, wanted: usize) ->
         return Ok(plan);
     }
     let mut questions: Vec<Value> = Vec::new();
-    for Asked { number, scene, turns } in ask(
+    for SceneQuestions { number, scene, turns } in scene_questions(
         scenes,
         numbers,
         Style::SeedBench,

@@ -1,8 +1,8 @@
 //! VizWiz: pictures that are sometimes out of focus, and questions that sometimes have no answer.
 
 use super::annotators::ten_answers;
-use super::asked::{Asked, ask};
 use super::plan::Plan;
+use super::scene_questions::{SceneQuestions, scene_questions};
 use crate::MiniError;
 use crate::text::{Style, UNANSWERABLE};
 use crate::world::{Scene, SceneDataset};
@@ -23,7 +23,9 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, wanted: usize) ->
         ..scene
     };
     let mut entries: Vec<Value> = Vec::new();
-    for Asked { scene, turns, .. } in ask(scenes, numbers, Style::VizWiz, wanted, 1, blurred)? {
+    for SceneQuestions { scene, turns, .. } in
+        scene_questions(scenes, numbers, Style::VizWiz, wanted, 1, blurred)?
+    {
         let image = format!("VizWiz_val_{:08}.png", entries.len());
         plan.picture(format!("vizwiz/val/{image}"), scene);
         for turn in turns {

@@ -1,8 +1,8 @@
 //! VQAv2: short answers of ten annotators, questions and annotations in two files.
 
 use super::annotators::ten_answers;
-use super::asked::{Asked, ask};
 use super::plan::Plan;
+use super::scene_questions::{SceneQuestions, scene_questions};
 use crate::MiniError;
 use crate::text::Style;
 use crate::world::SceneDataset;
@@ -18,10 +18,10 @@ pub(super) fn plan(scenes: &SceneDataset, numbers: Range<u64>, wanted: usize) ->
         return Ok(plan);
     }
     let (mut questions, mut annotations): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
-    let asked = ask(scenes, numbers, Style::VqaV2, wanted, PER_PICTURE, |scene, _| {
+    let asked = scene_questions(scenes, numbers, Style::VqaV2, wanted, PER_PICTURE, |scene, _| {
         scene
     })?;
-    for (image_id, Asked { scene, turns, .. }) in (1usize..).zip(asked) {
+    for (image_id, SceneQuestions { scene, turns, .. }) in (1usize..).zip(asked) {
         for (i, turn) in turns.into_iter().enumerate() {
             let id = 1000 * image_id + i;
             let (question_type, answer_type) = types(&turn.question);

@@ -8,6 +8,7 @@ use crate::MiniError;
 use crate::files::{write_bytes, write_text};
 use crate::text::Style;
 use crate::world::{SceneDataset, Split, WorldConfig};
+use diffprune_files::Stop;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -21,7 +22,7 @@ const NUMBERS_PER_SET: u64 = 1_000_000;
 const MANIFEST: &str = "manifest.json";
 const UNFINISHED: &str = "unfinished.json";
 
-/// How much of everything.
+/// The size of the world's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MiniCounts {
@@ -89,9 +90,9 @@ impl Default for MiniCounts {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MiniWorld {
-    /// How scenes look.
+    /// The configuration of the scenes.
     pub config: WorldConfig,
-    /// How many there are.
+    /// The number of pictures and questions.
     pub counts: MiniCounts,
     /// The seed of everything.
     pub seed: u64,
@@ -105,7 +106,7 @@ struct Manifest {
     world: MiniWorld,
 }
 
-/// How far the writing is.
+/// The progress of the writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Pictures written or found.
@@ -114,7 +115,7 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// What [`MiniWorld::write`] did.
+/// The outcome of [`MiniWorld::write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// The folder held this very world already.
@@ -129,18 +130,25 @@ pub enum Written {
 impl MiniWorld {
     /// Writes the world to `dir`. Everything is written to a hidden folder beside it that is renamed at the end, so
     /// `dir` is complete or absent; an interrupted run is taken up where it stopped; the same world is not written twice.
+    /// `stop` ends the writing after the pictures that are being drawn.
     ///
     /// # Errors
-    /// [`MiniError::Config`] and [`MiniError::TooFew`] for impossible wishes, [`MiniError::Occupied`] if `dir` holds
+    /// [`MiniError::Unfinished`] when it is stopped, [`MiniError::Config`] and [`MiniError::TooFew`] for impossible wishes, [`MiniError::Occupied`] if `dir` holds
     /// anything else, [`MiniError::Io`] if a file cannot be written.
-    pub fn write(&self, dir: &Path, progress: &(dyn Fn(Progress) + Sync)) -> Result<Written, MiniError> {
+    pub fn write(
+        &self,
+        dir: &Path,
+        stop: &Stop,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Written, MiniError> {
         self.config.validate()?;
         if self.is_at(dir)? {
             return Ok(Written::AlreadyThere);
         }
         let unfinished = self.open_unfinished(dir)?;
         let plan = self.plan()?;
-        let drawn = write_plan(&plan, &unfinished, progress)?;
+        let unfinished_error = || MiniError::Unfinished { folder: dir.into() };
+        let drawn = write_plan(&plan, &unfinished, stop, progress)?.ok_or_else(unfinished_error)?;
         self.write_manifest(&unfinished.join(MANIFEST))?;
         if dir.exists() {
             fs::remove_dir(dir).map_err(MiniError::io("replace the empty folder", dir))?;
@@ -215,7 +223,7 @@ impl MiniWorld {
         write_text(path, &text)
     }
 
-    /// Whether the file says that this is the world beside it.
+    /// `true` if the file says that this is the world beside it.
     fn is_named_by(&self, path: &Path) -> bool {
         let text = fs::read_to_string(path).unwrap_or_default();
         serde_json::from_str::<Manifest>(&text).is_ok_and(|found| found == self.manifest())
@@ -275,8 +283,14 @@ fn is_empty(dir: &Path) -> Result<bool, MiniError> {
     Ok(entries.next().is_none())
 }
 
-/// Writes pictures (those that are missing) and texts under `root`; returns how many pictures were drawn.
-fn write_plan(plan: &Plan, root: &Path, progress: &(dyn Fn(Progress) + Sync)) -> Result<usize, MiniError> {
+/// Writes pictures (those that are missing) and texts under `root`; returns how many pictures were drawn, or nothing when it
+/// was stopped.
+fn write_plan(
+    plan: &Plan,
+    root: &Path,
+    stop: &Stop,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Option<usize>, MiniError> {
     for path in plan
         .pictures
         .iter()
@@ -294,6 +308,9 @@ fn write_plan(plan: &Plan, root: &Path, progress: &(dyn Fn(Progress) + Sync)) ->
     let total = plan.pictures.len();
     let (done, drawn) = (AtomicUsize::new(0), AtomicUsize::new(0));
     plan.pictures.par_iter().try_for_each(|picture| {
+        if stop.is_requested() {
+            return Ok(());
+        }
         let path = root.join(&picture.path);
         if !path.exists() {
             draw(picture, &path)?;
@@ -305,10 +322,13 @@ fn write_plan(plan: &Plan, root: &Path, progress: &(dyn Fn(Progress) + Sync)) ->
         });
         Ok::<(), MiniError>(())
     })?;
+    if done.load(Ordering::Relaxed) < total {
+        return Ok(None);
+    }
     for text in &plan.texts {
         write_text(&root.join(&text.path), &text.text)?;
     }
-    Ok(drawn.into_inner())
+    Ok(Some(drawn.into_inner()))
 }
 
 fn draw(picture: &Picture, path: &Path) -> Result<(), MiniError> {

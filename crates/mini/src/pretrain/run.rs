@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::Layout;
-use diffprune_training::{Workers, rng};
+use diffprune_training::{Stop, Workers, rng};
 use rand::RngExt;
 
 use super::body::{Body, Pretrained};
@@ -36,11 +36,12 @@ const STREAM_SUBSETS: u64 = 13;
 /// last checkpoint is. A stage of no steps leaves its part as it is.
 ///
 /// `threads` compute the shards of a step on a CPU; their number changes nothing. `None` computes one shard after the
-/// other on the calling thread, as GPUs want it, which changes the last bits.
+/// other on the calling thread, as GPUs want it, which changes the last bits. `stop` ends the training after the running step,
+/// with a checkpoint and [`MiniError::Stopped`].
 ///
 /// # Errors
-/// When the configuration makes no world or model, `start` holds another model, files cannot be written, or the loss
-/// diverges.
+/// When the configuration makes no world or model, `start` holds another model, files cannot be written, the loss
+/// diverges, or the training is stopped.
 pub fn pretrain(
     config: &PretrainConfig,
     world: &WorldConfig,
@@ -48,6 +49,7 @@ pub fn pretrain(
     device: &Device,
     threads: Option<usize>,
     start: Option<&Path>,
+    stop: &Stop,
 ) -> Result<Pretrained, MiniError> {
     let body = Body::new(config, world)?;
     let workers = threads.map(Workers::new);
@@ -65,6 +67,7 @@ pub fn pretrain(
         dir,
         device,
         workers: workers.as_ref(),
+        stop,
     };
     let tower = course.tower(tower)?;
     let reader = course.reader(reader, &tower)?;
@@ -96,6 +99,7 @@ struct Course<'a> {
     dir: &'a Path,
     device: &'a Device,
     workers: Option<&'a Workers>,
+    stop: &'a Stop,
 }
 
 /// The data of a shard of stage two.
@@ -122,6 +126,7 @@ impl Course<'_> {
             checkpoint_every: config.checkpoint_every,
             dir: self.dir,
             workers: self.workers,
+            stop: self.stop,
         };
         let n = config.images_per_shard;
         let autodiff = device.clone().autodiff();
@@ -159,6 +164,7 @@ impl Course<'_> {
             checkpoint_every: config.checkpoint_every,
             dir: self.dir,
             workers: self.workers,
+            stop: self.stop,
         };
         let n_tokens = self.layout.n_tokens();
         let n = config.images_per_shard;

@@ -9,8 +9,8 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use diffprune_training::{
-    AdamWOptions, CheckpointDir, MetricsLog, Optimizer, Progress, WarmupCosine, Workers, average_gradients,
-    clip_global_norm,
+    AdamWOptions, CheckpointDir, FolderLock, MetricsLog, Optimizer, Progress, Stop, TrainingError,
+    WarmupCosine, Workers, average_gradients, clip_global_norm,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub struct Stage<'a> {
     pub dir: &'a Path,
     /// Threads that compute shards; `None` computes one after the other on the calling thread, as GPUs want it.
     pub workers: Option<&'a Workers>,
+    /// Ends the stage after the running step, with a checkpoint.
+    pub stop: &'a Stop,
 }
 
 impl Stage<'_> {
@@ -52,7 +54,7 @@ impl Stage<'_> {
     /// autodiff copy; `check(module)` is asked now and then for figures worth logging.
     ///
     /// # Errors
-    /// When files cannot be written, a stored state does not fit, or the loss is not finite.
+    /// When files cannot be written, a stored state does not fit, the loss is not finite, or the stage is stopped.
     pub fn run<M: Module + Sync, D: Send + Sync>(
         &self,
         module: M,
@@ -60,6 +62,7 @@ impl Stage<'_> {
         loss: impl Fn(&M, &D) -> Result<Tensor<1>, MiniError> + Sync,
         check: impl Fn(&M) -> Result<BTreeMap<String, f64>, MiniError>,
     ) -> Result<M, MiniError> {
+        let _lock = FolderLock::take(self.dir).map_err(TrainingError::from)?;
         let mut pupil = Pupil::open(self, module)?;
         let steps = pupil.first..self.recipe.steps;
         let (sender, drawn) = sync_channel(AHEAD);
@@ -149,8 +152,7 @@ impl<'a, M: Module + Sync> Pupil<'a, M> {
                 log.log(done, &BTreeMap::from(figures))?;
             }
             if done % self.stage.checkpoint_every == 0 || done == recipe.steps {
-                self.checkpoints
-                    .save(done, &self.module, &self.optimizer, &self.state)?;
+                self.save(done)?;
                 let figures = check(&self.module)?;
                 let text: Vec<String> = figures
                     .iter()
@@ -158,9 +160,24 @@ impl<'a, M: Module + Sync> Pupil<'a, M> {
                     .collect();
                 progress.note(&format!("{name} {done}: {}", text.join(", ")));
                 log.log(done, &figures)?;
+            } else if self.stage.stop.is_requested() {
+                self.save(done)?;
+            }
+            if self.stage.stop.is_requested() && done < recipe.steps {
+                progress.finish();
+                return Err(MiniError::Stopped {
+                    stage: name.to_string(),
+                    step: done,
+                });
             }
         }
         progress.finish();
+        Ok(())
+    }
+
+    fn save(&self, done: usize) -> Result<(), MiniError> {
+        self.checkpoints
+            .save(done, &self.module, &self.optimizer, &self.state)?;
         Ok(())
     }
 

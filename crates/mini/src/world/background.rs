@@ -88,7 +88,7 @@ impl Background {
     }
 }
 
-/// What is computed once per image.
+/// The values that are computed once per image.
 enum Pattern {
     Flat(u16),
     /// Value at the origin, step along x, step along y; folded to a triangle wave when `folded`.

@@ -13,7 +13,7 @@ pub struct Span {
     pub max: f32,
 }
 
-/// How scenes of the small world look. The defaults are those of the shipped mini model.
+/// The configuration of the small world's scenes. The defaults are those of the shipped mini model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorldConfig {
@@ -25,9 +25,9 @@ pub struct WorldConfig {
     pub min_objects: usize,
     /// Most objects in a scene; objects that find no free place are left out.
     pub max_objects: usize,
-    /// How many of [`Shape::ALL`] are in use (a prefix).
+    /// The number of [`Shape::ALL`] in use (a prefix).
     pub n_shapes: usize,
-    /// How many of [`Colour::ALL`] are in use (a prefix).
+    /// The number of [`Colour::ALL`] in use (a prefix).
     pub n_colours: usize,
     /// Width and height of small objects.
     pub small: Span,
@@ -37,17 +37,17 @@ pub struct WorldConfig {
     pub min_gap: f32,
     /// Least free space between a thing and the image's border.
     pub edge_margin: f32,
-    /// How far beyond the border places are drawn before they are pushed back inside, so that things also lie right
+    /// The distance beyond the border at which places are drawn before they are pushed back inside, so that things also lie right
     /// at the border and its patches are not always empty.
     pub edge_pull: f32,
     /// Chance that an object repeats the shape or the colour of an earlier one. Without repetition there is
     /// nothing to count, and no adversarial question.
     pub repeat_probability: f64,
-    /// How much more often a popular shape-colour pair is drawn than another.
+    /// The factor by which a popular shape-colour pair is drawn more often than another.
     pub popular_weight: f64,
     /// Share of scenes with a sign.
     pub sign_probability: f64,
-    /// How many of [`LETTERS`] signs are written with (a prefix).
+    /// The number of [`LETTERS`] that signs are written with (a prefix).
     pub n_letters: usize,
     /// Letters on a sign, at most 3.
     pub letters_per_sign: usize,

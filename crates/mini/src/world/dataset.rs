@@ -49,7 +49,7 @@ impl SceneDataset {
         Ok(Self { config, seed, split })
     }
 
-    /// How the scenes look.
+    /// The configuration of the scenes.
     pub fn config(&self) -> &WorldConfig {
         &self.config
     }

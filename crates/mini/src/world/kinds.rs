@@ -70,15 +70,22 @@ impl Shape {
 /// Saturated colour of an object; backgrounds and signs never have one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Colour {
+    /// Signal red.
     Red,
+    /// Grass green.
     Green,
+    /// Deep blue.
     Blue,
+    /// Lemon yellow.
     Yellow,
+    /// Dark purple.
     Purple,
+    /// Light cyan.
     Cyan,
+    /// Light pink.
     Pink,
+    /// Bright orange.
     Orange,
 }
 
@@ -125,9 +132,10 @@ impl Colour {
 /// The two sizes of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names say it")]
 pub enum Size {
+    /// Drawn from the smaller range of widths.
     Small,
+    /// Drawn from the larger range of widths.
     Large,
 }
 

@@ -1,4 +1,4 @@
-//! What the vision tower is taught: a label for every patch and one list for the whole image.
+//! The labels that the vision tower is taught: one for every patch and one list for the whole image.
 
 use super::kinds::{Colour, LETTERS, Place, Shape};
 use super::render::pixel_ranges;
@@ -56,7 +56,7 @@ impl DenseLabels {
         }
     }
 
-    /// How much a patch matters for what can be asked: the share that objects and the sign cover, from 0 to 1.
+    /// The relevance of each patch to what can be asked: the share that objects and the sign cover, from 0 to 1.
     pub fn relevance(&self) -> Vec<f32> {
         self.object_cover
             .iter()
@@ -183,7 +183,7 @@ fn patches(bbox: &Box2, scene: &Scene) -> impl Iterator<Item = (usize, usize, us
     span(rows).flat_map(move |j| columns.clone().map(move |i| (j * grid + i, i * patch, j * patch)))
 }
 
-/// What is in the image as a whole, for a multi-label loss on `[CLS]`.
+/// The content of the image as a whole, for a multi-label loss on `[CLS]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageLabels {
     /// Objects of each shape.
@@ -196,7 +196,7 @@ pub struct ImageLabels {
     pub n_objects: u8,
     /// Occurrences of each letter of [`LETTERS`] on the sign.
     pub letters: [u8; 12],
-    /// Whether there is a sign.
+    /// `true` if there is a sign.
     pub sign: bool,
 }
 

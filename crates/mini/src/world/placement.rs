@@ -68,7 +68,7 @@ fn draw_kinds(config: &WorldConfig, n: usize, rng: &mut impl Rng) -> Vec<Kind> {
     kinds
 }
 
-/// Whether this pair of shape and colour is one of the frequent ones, about a quarter of all.
+/// `true` if this pair of shape and colour is one of the frequent ones, about a quarter of all.
 pub(crate) fn is_popular(shape: Shape, colour: Colour) -> bool {
     (3 * shape.index() + colour.index()).is_multiple_of(4)
 }

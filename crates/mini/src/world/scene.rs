@@ -1,4 +1,4 @@
-//! What is in an image.
+//! The content of an image.
 
 use super::background::Background;
 use super::config::WorldConfig;
@@ -38,7 +38,7 @@ impl Box2 {
         [(self.x0 + self.x1) / 2.0, (self.y0 + self.y1) / 2.0]
     }
 
-    /// Whether the two boxes are closer than `gap` on both axes.
+    /// `true` if the two boxes are closer than `gap` on both axes.
     pub fn is_near(&self, other: &Self, gap: f32) -> bool {
         self.x0 < other.x1 + gap
             && other.x0 < self.x1 + gap
@@ -92,13 +92,13 @@ pub struct Scene {
     pub image_size: u32,
     /// Side of a patch in pixels.
     pub patch_size: u32,
-    /// What lies behind everything.
+    /// The background.
     pub background: Background,
     /// The coloured things, in the order in which they were placed.
     pub objects: Vec<Object>,
     /// The sign, if there is one.
     pub sign: Option<Sign>,
-    /// Whether the picture is out of focus, so that no outline or letter in it can be told.
+    /// `true` if the picture is out of focus, so that no outline or letter in it can be told.
     #[serde(default)]
     pub blurred: bool,
 }
@@ -130,7 +130,7 @@ impl Scene {
         Place::of(bbox.centre(), self.image_size)
     }
 
-    /// Whether the place of a box is beyond doubt: its centre at least `margin` pixels inside its region.
+    /// `true` if the place of a box is beyond doubt: its centre at least `margin` pixels inside its region.
     pub fn is_clearly_placed(&self, bbox: &Box2, margin: f32) -> bool {
         Place::clearance(bbox.centre(), self.image_size) >= margin
     }

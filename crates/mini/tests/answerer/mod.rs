@@ -29,7 +29,7 @@ pub fn only(scene: &Scene, phrase: &str) -> Option<usize> {
     }
 }
 
-/// Where a centre lies, in words, from its thirds.
+/// The place of a centre, in words, from its thirds.
 pub fn region(centre: [f32; 2], size: u32) -> String {
     let third = |x: f32| (3.0 * x / size as f32) as usize;
     let row = ["top", "", "bottom"][third(centre[1])];

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing a checkpoint.
 
 use std::io;
 use std::path::PathBuf;
@@ -39,11 +39,11 @@ pub enum CheckpointError {
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why parsing stopped.
+        /// The parser's error, with the place.
         source: serde_json::Error,
     },
     /// The format is of another version.
-    #[error("{} has format version {found}, wanted {FORMAT_VERSION}; use the release that wrote it", path.display())]
+    #[error("{} has format version {found}, expected {FORMAT_VERSION}; use the release that wrote it", path.display())]
     Version {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum CheckpointError {
     Safetensors {
         /// The file.
         path: PathBuf,
-        /// What the parser found.
+        /// The parser's error.
         source: SafeTensorError,
     },
     /// A tensor that the description asks for is not in the file.
@@ -93,7 +93,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// A tensor has another shape than the description asks for.
-    #[error("{}: tensor `{name}` has shape {found:?}, wanted {wanted:?}", path.display())]
+    #[error("{}: tensor `{name}` has shape {found:?}, expected {wanted:?}", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum CheckpointError {
         wanted: Vec<usize>,
     },
     /// A tensor is not of a float type that can be read.
-    #[error("{}: tensor `{name}` is of type {found}, wanted F32, F16 or BF16", path.display())]
+    #[error("{}: tensor `{name}` is of type {found}, expected F32, F16 or BF16", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,
@@ -124,7 +124,7 @@ pub enum CheckpointError {
     },
     /// The scorer was trained for tokens of another width.
     #[error(
-        "the scorer was trained for tokens of width {found}{}, wanted {wanted}; use the scorer of this VLM",
+        "the scorer was trained for tokens of width {found}{}, expected {wanted}; use the scorer of this VLM",
         trained_on(vlm)
     )]
     Width {

@@ -145,7 +145,7 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
-/// What Burn calls the containers of an enum's variants.
+/// The prefix of Burn's names for the containers of an enum's variants.
 const ENUM: &str = "Enum:";
 
 /// The path from the root to the parameter that is being visited.
@@ -191,7 +191,7 @@ impl Names {
         format!("{}{}", self.prefix, self.parts.join("."))
     }
 
-    /// Whether the parameter is stored transposed: a linear weight is `[in, out]` in Burn.
+    /// `true` if the parameter is stored transposed: a linear weight is `[in, out]` in Burn.
     fn transposed(&self, rank: usize) -> bool {
         rank == 2
             && self

@@ -10,6 +10,7 @@ use burn::tensor::{Device, f16};
 use diffprune_scorer::{
     CheckpointError, METADATA_FILE, Metadata, Scorer, ScorerCheckpoint, ScorerConfig, TENSORS_FILE,
 };
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -63,7 +64,7 @@ fn edit_json(dir: &Path, edit: impl FnOnce(&mut Value)) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(cases(12)))]
 
     #[test]
     fn a_round_trip_changes_no_bit(
@@ -181,7 +182,7 @@ fn a_wrong_shape_is_told_with_both_shapes() {
         ("blocks.0.linear1.weight", &[8, 32][..], &[32, 8][..])
     );
     assert!(
-        error.to_string().contains("has shape [8, 32], wanted [32, 8]"),
+        error.to_string().contains("has shape [8, 32], expected [32, 8]"),
         "{error}"
     );
 }
@@ -272,7 +273,7 @@ fn a_scorer_for_other_tokens_is_refused_by_name() {
         }
     ));
     assert!(
-        error.to_string().contains("width 8 (llava-1.5), wanted 1280"),
+        error.to_string().contains("width 8 (llava-1.5), expected 1280"),
         "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! What must hold for every scorer and every checkpoint.
+//! Properties of every scorer and every checkpoint.
 
 mod checkpoint;
 mod scorer;

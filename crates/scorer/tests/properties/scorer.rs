@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, Device, Distribution, FloatDType, Gradients, Int, Tensor, TensorData};
 use diffprune_scorer::{Scorer, ScorerConfig};
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -50,7 +51,7 @@ fn indices(places: &[usize]) -> Tensor<1, Int> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(cases(24)))]
 
     #[test]
     fn scores_follow_the_order_of_the_tokens(

@@ -57,7 +57,7 @@ pub(crate) fn assert_close(what: &str, found: &[f64], wanted: &[f64], tolerance:
     for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
         assert!(
             (f - w).abs() <= tolerance,
-            "{what}[{i}]: found {f:e}, wanted {w:e}, tolerance {tolerance:e}"
+            "{what}[{i}]: found {f:e}, expected {w:e}, tolerance {tolerance:e}"
         );
     }
 }

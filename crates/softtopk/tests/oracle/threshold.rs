@@ -11,7 +11,7 @@ fn ulp(x: f64) -> f64 {
     f64::from(x.next_up()) - f64::from(x)
 }
 
-/// Where the slope jumps.
+/// The places at which the slope jumps.
 fn kinks(kind: ThresholdKind) -> &'static [f64] {
     match kind {
         ThresholdKind::Laplace | ThresholdKind::Sigmoid => &[],
@@ -43,7 +43,7 @@ fn slope(kind: ThresholdKind, u: f64, alpha: f64) -> f64 {
     }
 }
 
-/// What half a unit in the last place of the f32 scores does to the argument of a gate that is neither open nor
+/// The effect of half a unit in the last place of the f32 scores on the argument of a gate that is neither open nor
 /// closed: within 20 temperatures of the threshold. Nothing in a row that rounding leaves decided: a whole budget,
 /// and a gap at the edge of it that stays too wide for any gate between open and closed.
 fn input_rounding(scores: &[f64], thresholds: &[f64], k: f64, tau: f64) -> f64 {

@@ -3,7 +3,7 @@
 mod operators;
 mod threshold;
 
-/// Whether a derivative lies between the differences to the left and to the right of `x`, up to `tolerance`. At a kink,
+/// `true` if a derivative lies between the differences to the left and to the right of `x`, up to `tolerance`. At a kink,
 /// which a random draw may meet, the two differ, and the derivative may be any number between them.
 fn is_derivative(found: f64, f: impl Fn(f64) -> f64, x: f64, tolerance: impl Fn(f64) -> f64) -> bool {
     let step = 1e-6;

@@ -5,6 +5,7 @@ use diffprune_softtopk::{
     K, PerturbNoise, SoftTopKConfig, SoftTopKInput, SoftTopKKind, Tau, ThresholdKind, TopKOperator,
     TopKOperatorConfig, gradtopk, hard_topk_mask, perturbed_topk, policy_softmax, ratio_loss,
 };
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 
 use crate::is_derivative;
@@ -63,7 +64,7 @@ fn problem() -> impl Strategy<Value = (Vec<f64>, f64, f64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(cases(32)))]
 
     #[test]
     fn mass_and_range_are_as_promised((scores, k, tau) in problem(), dtype in prop::sample::select(vec![DType::F64, DType::F32])) {

@@ -6,6 +6,7 @@ use diffprune_softtopk::{
     Solver, SteBackward, Tau, ThresholdKind, gumbel_noise, gumbel_topk_ste, hard_topk, hard_topk_mask,
     validate, z_score,
 };
+use diffprune_test_support::cases;
 use proptest::prelude::*;
 
 use crate::is_derivative;
@@ -87,7 +88,7 @@ pub(crate) fn spread(scores: &[f64]) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(cases(48)))]
 
     #[test]
     fn weights_are_gates_that_meet_the_budget_in_f32((scores, k, tau) in problem()) {

@@ -30,7 +30,7 @@ pub struct GenerationConfig {
     pub top_p: f32,
     /// Number of most likely ids that are sampled from; 0 is off.
     pub top_k: usize,
-    /// Whether to sample at all; otherwise the most likely id is taken and the three fields above are unused.
+    /// `true` to sample; otherwise the most likely id is taken and the three fields above are unused.
     pub do_sample: bool,
 }
 
@@ -73,11 +73,9 @@ impl GenerationConfig {
 
     /// Options with these stop ids and this penalty, and greedy decoding.
     pub fn greedy(&self) -> GenerateOptions {
-        GenerateOptions {
-            stop_ids: self.eos_token_ids.clone(),
-            repetition_penalty: self.repetition_penalty,
-            ..GenerateOptions::default()
-        }
+        GenerateOptions::default()
+            .with_stop_ids(self.eos_token_ids.clone())
+            .with_repetition_penalty(self.repetition_penalty)
     }
 
     /// The authors' own choice: as [`Self::greedy`], drawn at random where the file says so.

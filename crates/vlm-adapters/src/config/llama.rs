@@ -31,9 +31,9 @@ pub struct LlamaConfig {
     pub rope_theta: f64,
     /// Epsilon of the RMS norms.
     pub rms_norm_eps: f64,
-    /// Whether the head reuses the embedding table (then no head tensor is stored).
+    /// `true` if the head reuses the embedding table (then no head tensor is stored).
     pub tie_word_embeddings: bool,
-    /// Whether queries, keys and values have a bias (Qwen).
+    /// `true` if queries, keys and values have a bias (Qwen).
     pub attention_bias: bool,
     /// Frequencies of a head that follow the time, row and column position (Qwen's M-RoPE); they sum to half of
     /// `head_dim`. `None` is one position axis.
@@ -168,7 +168,7 @@ impl RawLlama {
         self.model_type.as_deref()
     }
 
-    /// Whether the file says anything about sharing the embedding table.
+    /// `tie_word_embeddings`, where the file has it: the head shares the embedding table.
     pub(super) fn tie_word_embeddings(&self) -> Option<bool> {
         self.tie_word_embeddings
     }

@@ -96,7 +96,7 @@ impl LlavaConfig {
         }
     }
 
-    /// How many layers of the vision tower have to run for the chosen hidden state (0: none, only the embedding).
+    /// The number of layers of the vision tower that have to run for the chosen hidden state (0: none, only the embedding).
     ///
     /// # Panics
     /// If [`validate`](Self::validate) would refuse the configuration.
@@ -144,7 +144,7 @@ fn feature_layer(index: i64, n_layers: usize) -> Option<usize> {
     (0..n_states).contains(&resolved).then_some(resolved as usize)
 }
 
-/// What the files of a family call it.
+/// The names of a family in its files.
 pub(super) struct Family {
     /// `model_type`.
     pub(super) model_type: &'static str,

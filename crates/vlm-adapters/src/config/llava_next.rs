@@ -12,7 +12,7 @@ use crate::LoadError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawLlavaNext", into = "RawLlavaNext")]
 pub struct LlavaNextConfig {
-    /// What it shares with LLaVA-1.5.
+    /// The part that it shares with LLaVA-1.5.
     pub llava: LlavaConfig,
     /// The canvases that an image may be laid on, (height, width) in pixels, in order of preference; multiples of the
     /// tower's image size.

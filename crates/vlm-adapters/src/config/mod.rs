@@ -62,7 +62,7 @@ impl Activation {
 
 /// A field with a value that cannot be honoured, before it is known which file it came from.
 #[derive(Debug, thiserror::Error)]
-#[error("found `{field}` = {found}, wanted {wanted}")]
+#[error("found `{field}` = {found}, expected {wanted}")]
 pub struct Problem {
     field: String,
     found: String,

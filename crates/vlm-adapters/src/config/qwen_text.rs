@@ -61,7 +61,7 @@ pub(super) struct RawQwenText {
 }
 
 impl RawQwenText {
-    /// Whether the file says anything about sharing the embedding table.
+    /// `tie_word_embeddings`, where the file has it: the head shares the embedding table.
     pub(super) fn tie_word_embeddings(&self) -> Option<bool> {
         self.tie_word_embeddings
     }

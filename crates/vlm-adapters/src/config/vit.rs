@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Activation, ClipVisionConfig, MAX_VOCAB, Problem, RESTORE, must_be, read_json, size};
 use crate::LoadError;
 
-/// What the first head of a classifier reads.
+/// The input of a classifier's first head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VitPool {
     /// The `[CLS]` token.
@@ -34,13 +34,13 @@ pub enum VitLayout {
 pub struct VitConfig {
     /// Sizes of the patches and the blocks, which are those of CLIP.
     pub blocks: ClipVisionConfig,
-    /// Whether queries, keys and values have biases.
+    /// `true` if queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Whether a distillation token follows `[CLS]`.
+    /// `true` if a distillation token follows `[CLS]`.
     pub distillation_token: bool,
-    /// Whether that token has its own head.
+    /// `true` if that token has its own head.
     pub distillation_head: bool,
-    /// What the first head reads.
+    /// The input of the first head.
     pub pool: VitPool,
     /// Number of classes.
     pub n_classes: usize,

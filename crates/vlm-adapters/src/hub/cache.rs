@@ -20,7 +20,7 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 const TOKENIZER: &str = "tokenizer.json";
-/// What a model and a scorer are.
+/// The names of the files of models and scorers.
 const CONFIG: &str = "config.json";
 const SCORER: &str = "diffprune.json";
 
@@ -47,7 +47,7 @@ pub(super) fn settings(files: &[String]) -> impl Iterator<Item = &'static str> {
         .filter(|wanted| files.iter().any(|file| file == wanted))
 }
 
-/// Whether a revision is a commit, which never changes.
+/// `true` if a revision is a commit, which never changes.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -195,7 +195,7 @@ impl Snapshot {
         &self.commit
     }
 
-    /// Whether a file is there as a whole (a link to a blob that is gone does not count).
+    /// `true` if a file is there as a whole (a link to a blob that is gone does not count).
     pub(super) fn has(&self, file: &str) -> bool {
         self.dir.join(file).is_file()
     }
@@ -249,7 +249,7 @@ fn symlink(_: &Path, target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
-/// Where links need rights that users rarely have, a second name or a copy does.
+/// A second name or a copy, for systems where links need rights that users rarely have.
 #[cfg(not(unix))]
 fn symlink(dir: &Path, target: &Path, path: &Path) -> io::Result<()> {
     let blob = dir.join(target);

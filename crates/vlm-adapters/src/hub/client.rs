@@ -30,7 +30,7 @@ pub(super) struct Client<'a> {
     agent: Agent,
     /// Follows none, for descriptions: the hub's own headers are on the redirecting answer.
     still: Agent,
-    /// How long the hub asked to wait before the next request.
+    /// The wait that the hub asked for before the next request.
     wait: Cell<Option<Duration>>,
 }
 
@@ -46,7 +46,7 @@ struct Sibling {
     rfilename: String,
 }
 
-/// What the hub says about a file.
+/// The hub's description of a file.
 struct Description {
     etag: String,
     size: u64,
@@ -273,7 +273,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Whether a blob is there and is what the hub describes. Of a blob whose name is no sha256 (small files have such names)
+    /// Returns `true` if a blob is there and is what the hub describes. Of a blob whose name is no sha256 (small files have such names)
     /// only a new download tells.
     fn is_whole(&self, blob: &Path, wanted: &Description) -> Result<bool, HubError> {
         let size = fs::metadata(blob).map(|found| found.len()).ok();
@@ -371,7 +371,7 @@ fn is_local(host: &str) -> bool {
     host.starts_with("127.") || host == "localhost" || host == "::1"
 }
 
-/// Whether `NO_PROXY` exempts a host: a list of names, each of which stands for itself and what is below it; `*` is all.
+/// `true` if `NO_PROXY` exempts a host: a list of names, each of which stands for itself and what is below it; `*` is all.
 fn goes_around_proxies(host: &str, list: &str) -> bool {
     let host = host.to_lowercase();
     list.to_lowercase().split(',').map(str::trim).any(|entry| {
@@ -386,7 +386,7 @@ fn goes_around_proxies(host: &str, list: &str) -> bool {
     })
 }
 
-/// Whether a blob's name is the hash of its content.
+/// `true` if a blob's name is the hash of its content.
 fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

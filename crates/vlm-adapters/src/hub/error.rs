@@ -8,17 +8,17 @@ use std::path::PathBuf;
 pub enum HubError {
     /// The text is neither a folder nor a model id.
     #[error(
-        "`{id}`: found neither a folder nor a model id, wanted an existing folder or `owner/name`; {remedy}"
+        "`{id}`: found neither a folder nor a model id, expected an existing folder or `owner/name`; {remedy}"
     )]
     Id {
-        /// What was asked for.
+        /// The identifier that was asked for.
         id: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: &'static str,
     },
 
     /// The hub knows no such model, revision or file.
-    #[error("{url}: not found ({status}), wanted model `{id}` at revision `{revision}`; check both names")]
+    #[error("{url}: not found ({status}), expected model `{id}` at revision `{revision}`; check both names")]
     NotFound {
         /// The address.
         url: String,
@@ -32,7 +32,7 @@ pub enum HubError {
 
     /// The hub refuses: the model is gated or private, the token is wrong, or the model does not exist at all.
     #[error(
-        "{url}: not authorised ({status}), wanted access to model `{id}`; check its name, accept its terms on the hub, \
+        "{url}: not authorised ({status}), expected access to model `{id}`; check its name, accept its terms on the hub, \
          and put a token that may read it into HF_TOKEN"
     )]
     NotAuthorised {
@@ -60,16 +60,16 @@ pub enum HubError {
         missing: String,
     },
 
-    /// What was downloaded is not what the hub announced. It has been deleted.
-    #[error("{}: found {what} {found}, wanted {wanted}; try again, the damaged download is deleted", path.display())]
+    /// A downloaded file is not the one that the hub announced. It has been deleted.
+    #[error("{}: found {what} {found}, expected {wanted}; try again, the damaged download is deleted", path.display())]
     Mismatch {
         /// The download.
         path: PathBuf,
         /// "size" or "sha256".
         what: &'static str,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What was announced.
+        /// The value announced.
         wanted: String,
     },
 
@@ -78,18 +78,18 @@ pub enum HubError {
     Network {
         /// The address.
         url: String,
-        /// What happened.
+        /// The problem.
         problem: String,
     },
 
     /// The server's answer makes no sense.
-    #[error("{url}: found {found}, wanted {wanted}; check that HF_ENDPOINT is a model hub")]
+    #[error("{url}: found {found}, expected {wanted}; check that HF_ENDPOINT is a model hub")]
     Answer {
         /// The address.
         url: String,
-        /// What came.
+        /// The answer of the hub.
         found: String,
-        /// What would do.
+        /// An answer that would do.
         wanted: String,
     },
 
@@ -98,7 +98,7 @@ pub enum HubError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The system's reason.
         #[source]

@@ -7,6 +7,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 pub use error::HubError;
@@ -15,7 +16,7 @@ pub use options::HubOptions;
 use cache::{Repo, Snapshot};
 use client::Client;
 
-/// How far the download of a file is.
+/// The progress of a file's download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// The file's name in the repository.
@@ -75,7 +76,7 @@ pub fn resolve_settings_with(
     resolve(id_or_dir, Needed::Settings, options, report)
 }
 
-/// What of a model is wanted.
+/// The part of a model that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needed {
     Settings,
@@ -97,10 +98,24 @@ fn resolve(
     if options.offline || cached.as_ref().is_ok_and(|_| cache::is_commit(&options.revision)) {
         return cached;
     }
-    match download(&repo, needed, options, report) {
+    match guarded(options, || download(&repo, needed, options, report)) {
         Err(HubError::Network { .. }) if cached.is_ok() => cached,
         outcome => outcome,
     }
+}
+
+/// The HTTP library panics at a header without a colon; whoever answers so is no hub.
+fn guarded(
+    options: &HubOptions,
+    work: impl FnOnce() -> Result<PathBuf, HubError>,
+) -> Result<PathBuf, HubError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(HubError::Answer {
+            url: options.endpoint.clone(),
+            found: "an answer that is no HTTP".into(),
+            wanted: "the hub".into(),
+        })
+    })
 }
 
 fn download(

@@ -1,10 +1,10 @@
-//! Where the hub and its cache are.
+//! The address of the hub and the folder of its cache.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where models come from and go to.
+/// The hub that models come from, and the cache that they go to.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HubOptions {
     /// Address of the hub, without a slash at the end.
@@ -17,11 +17,11 @@ pub struct HubOptions {
     pub offline: bool,
     /// Branch, tag or commit.
     pub revision: String,
-    /// How often a broken download is taken up again without a byte of progress before it fails.
+    /// The number of times that a broken download is taken up again without a byte of progress before it fails.
     pub retries: u32,
     /// Pause before a broken download is taken up again.
     pub pause: Duration,
-    /// How long to wait for a connection, and for the next bytes of an answer.
+    /// The longest wait for a connection, and for the next bytes of an answer.
     pub timeout: Duration,
 }
 
@@ -58,7 +58,7 @@ impl HubOptions {
         }
     }
 
-    /// What the environment says, with the names and defaults that all tools of the hub share:
+    /// The options of the environment, with the names and defaults that all tools of the hub share:
     ///
     /// | variable | meaning | default |
     /// |---|---|---|

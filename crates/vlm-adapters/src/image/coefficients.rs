@@ -8,7 +8,7 @@ pub(super) const PRECISION_BITS: u32 = 22;
 /// The filter's free parameter; -0.5 makes it reproduce quadratic ramps.
 const A: f64 = -0.5;
 
-/// How neighbouring pixels are weighted when an image is resized.
+/// The weighting of neighbouring pixels when an image is resized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Filter {
     /// Linear, over two pixels on each axis (more when shrinking).
@@ -35,14 +35,14 @@ impl Filter {
     }
 }
 
-/// What one output position sums.
+/// The pixels that one output position sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taps {
     /// First input position.
     first: usize,
     /// Number of input positions.
     n: usize,
-    /// Where its weights begin.
+    /// The index of its first weight.
     offset: usize,
     /// Weight of all positions outside the part of the input that is stored.
     outside: i32,

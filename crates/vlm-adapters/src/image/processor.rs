@@ -13,7 +13,7 @@ use super::resample::{Canvas, Crop};
 use crate::LoadError;
 use crate::config::{note_default_images, read_image_settings, read_json};
 
-/// How an image that is not square becomes square.
+/// The way in which an image that is not square becomes square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageMode {
@@ -26,7 +26,7 @@ pub enum ImageMode {
     PadSquare,
 }
 
-/// Where a crop goes when what is cut off does not halve evenly.
+/// The side that loses one pixel more when what is cut off does not halve evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CropCenter {
     /// One pixel less is cut off at the left and at the top. What `transformers` does.
@@ -43,7 +43,7 @@ pub struct ImageProcessor {
     pub size: u32,
     /// Length of the shorter side after resizing, in pixels; at least `size`.
     pub shortest_edge: u32,
-    /// Whether resizing keeps the ratio of the sides; `false` squashes the image to a square first, as files ask for
+    /// `true` if resizing keeps the ratio of the sides; `false` squashes the image to a square first, as files ask for
     /// that give `size` as height and width.
     pub keep_ratio: bool,
     /// Mean of each channel, subtracted from levels in 0..1.
@@ -54,7 +54,7 @@ pub struct ImageProcessor {
     pub mode: ImageMode,
     /// Filter of the resizing.
     pub filter: Filter,
-    /// How a crop is centred.
+    /// The centring of a crop.
     pub crop: CropCenter,
 }
 
@@ -198,7 +198,7 @@ impl ImageProcessor {
         Tensor::from_data(TensorData::new(values, [pictures.len(), 3, side, side]), device)
     }
 
-    /// How much of what is cut off goes at the beginning.
+    /// The part of what is cut off that goes at the beginning.
     fn offset(&self, rest: u32) -> u32 {
         match self.crop {
             CropCenter::Down => rest / 2,
@@ -233,7 +233,7 @@ pub(super) fn background(mean: [f32; 3]) -> Rgb<u8> {
     Rgb(mean.map(|mean| (255.0 * decimal(mean)) as u8))
 }
 
-/// What each of the 256 levels becomes, per channel.
+/// The normalised value of each of the 256 levels, per channel.
 pub(super) fn levels(mean: [f32; 3], std: [f32; 3]) -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| {
         std::array::from_fn(|level| {
@@ -365,28 +365,33 @@ impl RawProcessor {
         }
     }
 
-    /// Refuse files that turn a step off or change its filter.
     fn check_steps(&self, path: &Path) -> Result<(), LoadError> {
-        for (field, step) in [
+        let steps = [
             ("do_resize", self.do_resize),
             ("do_center_crop", self.do_center_crop),
             ("do_rescale", self.do_rescale),
             ("do_normalize", self.do_normalize),
-        ] {
-            if step == Some(false) {
-                return Err(refuse(path, field, false, "true"));
-            }
-        }
-        if let Some(filter) = self.resample.filter(|&filter| filter != 3) {
-            return Err(refuse(path, "resample", filter, "3 (bicubic)"));
-        }
-        match self
-            .rescale_factor
-            .filter(|factor| (factor * 255.0 - 1.0).abs() > 1e-9)
-        {
-            Some(factor) => Err(refuse(path, "rescale_factor", factor, "1/255")),
-            None => Ok(()),
-        }
+        ];
+        check_steps(path, &steps, self.resample, self.rescale_factor)
+    }
+}
+
+/// Refuses files that turn a step off, change its filter or scale to another range than 0 to 1.
+pub(super) fn check_steps(
+    path: &Path,
+    steps: &[(&str, Option<bool>)],
+    resample: Option<i64>,
+    rescale_factor: Option<f64>,
+) -> Result<(), LoadError> {
+    if let Some((field, _)) = steps.iter().find(|(_, step)| *step == Some(false)) {
+        return Err(refuse(path, field, false, "true"));
+    }
+    if let Some(filter) = resample.filter(|&filter| filter != 3) {
+        return Err(refuse(path, "resample", filter, "3 (bicubic)"));
+    }
+    match rescale_factor.filter(|factor| (factor * 255.0 - 1.0).abs() > 1e-9) {
+        Some(factor) => Err(refuse(path, "rescale_factor", factor, "1/255")),
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::processor::{CLIP_MEAN, CLIP_STD, background, levels, refuse};
+use super::processor::{CLIP_MEAN, CLIP_STD, background, check_steps, levels, refuse};
 use super::resample::{Canvas, Crop};
 use super::smart_resize;
 use super::smart_resize::MAX_RATIO;
@@ -111,7 +111,7 @@ impl QwenImageProcessor {
         })
     }
 
-    /// How the cells of an image with `cells` rows and columns lie on it.
+    /// The layout of an image with `cells` rows and columns of cells.
     pub(crate) fn layout(&self, image: &ImageShape, cells: Grid) -> Layout {
         let area = match self.pad_square {
             true => Area::padded_square(image.width, image.height),
@@ -308,27 +308,13 @@ impl RawQwenProcessor {
         Ok(processor)
     }
 
-    /// Refuse files that turn a step off or change its filter.
     fn check_steps(&self, path: &Path) -> Result<(), LoadError> {
-        for (field, step) in [
+        let steps = [
             ("do_resize", self.do_resize),
             ("do_rescale", self.do_rescale),
             ("do_normalize", self.do_normalize),
-        ] {
-            if step == Some(false) {
-                return Err(refuse(path, field, false, "true"));
-            }
-        }
-        if let Some(filter) = self.resample.filter(|&filter| filter != 3) {
-            return Err(refuse(path, "resample", filter, "3 (bicubic)"));
-        }
-        match self
-            .rescale_factor
-            .filter(|factor| (factor * 255.0 - 1.0).abs() > 1e-9)
-        {
-            Some(factor) => Err(refuse(path, "rescale_factor", factor, "1/255")),
-            None => Ok(()),
-        }
+        ];
+        check_steps(path, &steps, self.resample, self.rescale_factor)
     }
 }
 

@@ -155,7 +155,7 @@ impl<'a> Canvas<'a> {
             .collect()
     }
 
-    /// Where the sums of a position begin that gives the background the weight `outside`; with half a level, so that
+    /// The first value of the sums of a position that gives the background the weight `outside`; with half a level, so that
     /// the final shift rounds.
     fn start(&self, outside: i32) -> [i32; 4] {
         let [r, g, b] = self.background.0.map(|level| HALF + outside * i32::from(level));

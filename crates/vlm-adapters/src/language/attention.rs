@@ -83,6 +83,17 @@ impl Rope {
     }
 }
 
+/// The input of a layer beside the hidden states.
+pub(super) struct LayerPass<'a> {
+    pub(super) rope: &'a Rope,
+    /// Of all slots, `[b, m]`, true = may be attended.
+    pub(super) key_mask: Option<Tensor<2, Bool>>,
+    /// Takes the keys and values of the new tokens.
+    pub(super) cache: Option<&'a mut LayerCache>,
+    /// The number of tokens that have an output: the last ones.
+    pub(super) n_rows: usize,
+}
+
 /// Rotated queries and keys of a layer.
 #[derive(Debug, Clone)]
 pub(super) struct QueryKeys {
@@ -107,38 +118,25 @@ pub struct LlamaAttention {
 }
 
 impl LlamaAttention {
-    /// The output of the last `n_rows` tokens; all tokens serve as keys.
+    /// The output of the last `n_rows` tokens, for which all tokens serve as keys, with the queries of those tokens and
+    /// the keys of the new ones.
     ///
     /// # Shapes
     /// - x: the normed input, `[b, n, d_model]`
-    /// - key_mask: of all slots, `[b, m]`, true = may be attended
     /// - output: `[b, n_rows, d_model]`
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        rope: &Rope,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut LayerCache>,
-        n_rows: usize,
-    ) -> Tensor<3> {
-        self.forward_seen(x, rope, key_mask, cache, n_rows).0
-    }
-
-    /// As [`Self::forward`], with the queries of the last `n_rows` tokens and the keys of the new tokens.
-    pub(super) fn forward_seen(
-        &self,
-        x: Tensor<3>,
-        rope: &Rope,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut LayerCache>,
-        n_rows: usize,
-    ) -> (Tensor<3>, QueryKeys) {
+    pub(super) fn forward(&self, x: Tensor<3>, pass: LayerPass<'_>) -> (Tensor<3>, QueryKeys) {
+        let LayerPass {
+            rope,
+            key_mask,
+            cache,
+            n_rows,
+        } = pass;
         let [batch, n_tokens, _] = x.dims();
         let last = x.clone().narrow(1, n_tokens - n_rows, n_rows);
         let q = rope.last(n_rows).apply(self.heads(linear3(&self.q_proj, last)));
         let k = rope.apply(self.heads(linear3(&self.k_proj, x.clone())));
         let v = self.heads(linear3(&self.v_proj, x));
-        let seen = QueryKeys {
+        let query_keys = QueryKeys {
             q: q.clone(),
             k: k.clone(),
         };
@@ -147,13 +145,11 @@ impl LlamaAttention {
             None => (k, v),
         };
         let [_, _, n_heads, head_dim] = q.dims();
-        let options = AttentionOptions {
-            causal: true,
-            key_mask,
-            ..Default::default()
-        };
+        let options = AttentionOptions::default()
+            .with_causal(true)
+            .with_key_mask(key_mask);
         let attended = attention(q, k, v, &options).reshape([batch, n_rows, n_heads * head_dim]);
-        (linear3(&self.o_proj, attended), seen)
+        (linear3(&self.o_proj, attended), query_keys)
     }
 
     /// Queries of chosen places and keys of all, without attending: `index` as in [`Rope::select`].
@@ -185,11 +181,9 @@ impl LlamaAttention {
         let start = x.dims()[1] - n_rows;
         let q = self.heads(linear3(&self.q_proj, x.clone().narrow(1, start, n_rows)));
         let k = rope.apply(self.heads(linear3(&self.k_proj, x)));
-        let options = AttentionOptions {
-            causal: true,
-            key_mask,
-            ..Default::default()
-        };
+        let options = AttentionOptions::default()
+            .with_causal(true)
+            .with_key_mask(key_mask);
         attention_rows(rope.last(n_rows).apply(q), k, &options)
     }
 

@@ -15,11 +15,7 @@ pub(crate) fn check_first_scores(reader: &Reader<'_>, prompts: &[Vec<u32>], visu
             on_scores: Some(&mut on_scores),
             ..Hooks::default()
         };
-        let prompts = Prompts {
-            ids: prompts,
-            visual: Some(visual),
-            options,
-        };
+        let prompts = Prompts::new(prompts, Some(visual), options);
         let ids = reader.generate_with(prompts, &mut hooks);
         (ids.unwrap(), seen)
     };

@@ -7,8 +7,8 @@ use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, Rm
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use diffprune_kernels::{apply_rms_norm, linear3, swiglu};
 
-use super::attention::QueryKeys;
-use super::{KvCache, LayerCache, LlamaAttention, Rope};
+use super::attention::{LayerPass, QueryKeys};
+use super::{KvCache, LlamaAttention, Rope};
 use crate::LlamaConfig;
 
 /// Standard deviation of freshly drawn weights, as in GPT-2 and Llama.
@@ -152,23 +152,12 @@ impl Llama {
         key_mask: Option<Tensor<2, Bool>>,
         cache: Option<&mut KvCache>,
     ) -> Tensor<3> {
-        self.normalize(self.layers(embeds, position_ids, key_mask, cache))
-    }
-
-    /// As [`Self::forward`], without the last norm.
-    pub fn layers(
-        &self,
-        embeds: Tensor<3>,
-        position_ids: Tensor<3, Int>,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut KvCache>,
-    ) -> Tensor<3> {
         let n_tokens = embeds.dims()[1];
-        self.layers_tail(embeds, position_ids, key_mask, cache, n_tokens)
+        self.normalize(self.layers_tail(embeds, position_ids, key_mask, cache, n_tokens))
     }
 
-    /// As [`Self::layers`] for the last `n_rows` tokens only: the last layer skips the others, of which nobody reads
-    /// the output.
+    /// As [`Self::forward`], without the last norm and for the last `n_rows` tokens only: the last layer skips the
+    /// others, of which nobody reads the output.
     ///
     /// # Shapes
     /// - output: `[b, n_rows, d_model]`
@@ -201,20 +190,21 @@ impl Llama {
             Some(cache) => cache.extend_mask_of(layers.clone(), key_mask, [batch, n_tokens]),
             None => key_mask,
         };
-        let mut seen = None;
+        let mut query_keys = None;
         for i in layers {
-            let slots = cache.as_deref_mut().map(|cache| cache.layer(i));
-            let n_rows = if i + 1 == self.layers.len() {
-                n_rows
-            } else {
-                n_tokens
+            let is_last = i + 1 == self.layers.len();
+            let pass = LayerPass {
+                rope,
+                key_mask: key_mask.clone(),
+                cache: cache.as_deref_mut().map(|cache| cache.layer(i)),
+                n_rows: if is_last { n_rows } else { n_tokens },
             };
             // The last ones' queries and keys are given back before the next layer makes its own.
-            drop(seen.take());
-            let (next, of_layer) = self.layers[i].forward_seen(hidden, rope, key_mask.clone(), slots, n_rows);
-            (hidden, seen) = (next, Some(of_layer));
+            drop(query_keys.take());
+            let (next, of_layer) = self.layers[i].forward(hidden, pass);
+            (hidden, query_keys) = (next, Some(of_layer));
         }
-        (hidden, seen)
+        (hidden, query_keys)
     }
 
     /// The input of every layer and the output of the last one (before the last norm), each `[b, n, d_model]`.
@@ -227,8 +217,14 @@ impl Llama {
         let rope = self.rope(position_ids);
         let mut states = vec![embeds];
         for layer in &self.layers {
-            let next = layer.forward(states[states.len() - 1].clone(), &rope, key_mask.clone(), None);
-            states.push(next);
+            let last = states[states.len() - 1].clone();
+            let pass = LayerPass {
+                rope: &rope,
+                key_mask: key_mask.clone(),
+                cache: None,
+                n_rows: last.dims()[1],
+            };
+            states.push(layer.forward(last, pass).0);
         }
         states
     }
@@ -311,48 +307,18 @@ impl Llama {
 }
 
 impl LlamaLayer {
+    /// The output for the last `n_rows` tokens, for which all tokens serve as keys, with the layer's queries and keys.
+    ///
     /// # Shapes
     /// - x: `[b, n, d_model]`
-    /// - key_mask: of all slots, `[b, m]`, true = may be attended
-    /// - output: `[b, n, d_model]`
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        rope: &Rope,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut LayerCache>,
-    ) -> Tensor<3> {
-        let n_tokens = x.dims()[1];
-        self.forward_tail(x, rope, key_mask, cache, n_tokens)
-    }
-
-    /// As [`Self::forward`] for the last `n_rows` tokens only, `[b, n_rows, d_model]`; all tokens serve as keys.
-    pub fn forward_tail(
-        &self,
-        x: Tensor<3>,
-        rope: &Rope,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut LayerCache>,
-        n_rows: usize,
-    ) -> Tensor<3> {
-        self.forward_seen(x, rope, key_mask, cache, n_rows).0
-    }
-
-    /// As [`Self::forward_tail`], with the layer's queries and keys.
-    pub(super) fn forward_seen(
-        &self,
-        x: Tensor<3>,
-        rope: &Rope,
-        key_mask: Option<Tensor<2, Bool>>,
-        cache: Option<&mut LayerCache>,
-        n_rows: usize,
-    ) -> (Tensor<3>, QueryKeys) {
-        let n_tokens = x.dims()[1];
+    /// - output: `[b, n_rows, d_model]`
+    fn forward(&self, x: Tensor<3>, pass: LayerPass<'_>) -> (Tensor<3>, QueryKeys) {
+        let (n_tokens, n_rows) = (x.dims()[1], pass.n_rows);
         let normed = apply_rms_norm(&self.input_layernorm, x.clone());
-        let (attended, seen) = self.self_attn.forward_seen(normed, rope, key_mask, cache, n_rows);
+        let (attended, query_keys) = self.self_attn.forward(normed, pass);
         let x = x.narrow(1, n_tokens - n_rows, n_rows) + attended;
         let normed = apply_rms_norm(&self.post_attention_layernorm, x.clone());
-        (x + self.mlp.forward(normed), seen)
+        (x + self.mlp.forward(normed), query_keys)
     }
 
     /// Queries of chosen places and keys of all places of the layer's input `[b, n, d_model]`, without running it.

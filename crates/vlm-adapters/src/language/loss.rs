@@ -31,7 +31,7 @@ pub fn sequence_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) -> R
     if let Some(index) = counts.iter().position(|&count| count == 0) {
         return Err(problem(
             index,
-            "found no target token in the sequence, wanted at least one".into(),
+            "found no target token in the sequence, expected at least one".into(),
         ));
     }
     let mut shares = vec![0f32; n_batch * n_targets];
@@ -60,7 +60,7 @@ impl Targets {
         if let Some(index) = spliced.padded_on_the_left() {
             return Err(problem(
                 index,
-                "found padding on the left, wanted it on the right; splice with Padding::Right".into(),
+                "found padding on the left, expected it on the right; splice with Padding::Right".into(),
             ));
         }
         check_flags(batch)?;
@@ -79,7 +79,7 @@ impl Targets {
             Some(first) => Ok(Self { places, ids, first }),
             None => Err(problem(
                 0,
-                "found no target token in the batch, wanted at least one".into(),
+                "found no target token in the batch, expected at least one".into(),
             )),
         }
     }
@@ -111,7 +111,7 @@ fn check_flags(batch: &TextBatch) -> Result<(), VlmError> {
         let (found, wanted) = (batch.targets.len(), batch.ids.len());
         return Err(problem(
             0,
-            format!("found flags for {found} sequences, wanted {wanted}"),
+            format!("found flags for {found} sequences, expected {wanted}"),
         ));
     }
     for (index, (ids, targets)) in batch.ids.iter().zip(&batch.targets).enumerate() {
@@ -119,7 +119,7 @@ fn check_flags(batch: &TextBatch) -> Result<(), VlmError> {
             let (found, wanted) = (targets.len(), ids.len());
             return Err(problem(
                 index,
-                format!("found {found} target flags, wanted {wanted} (one per id)"),
+                format!("found {found} target flags, expected {wanted} (one per id)"),
             ));
         }
     }

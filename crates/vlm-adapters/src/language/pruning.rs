@@ -28,7 +28,7 @@ pub struct PrunedPass {
     pub hidden: Tensor<3>,
     /// The layers by the tokens that they saw.
     pub runs: Vec<LayerRun>,
-    /// What was dropped.
+    /// The tokens that were dropped.
     pub report: DecoderReport,
 }
 
@@ -47,7 +47,7 @@ impl Llama {
     ) -> Result<PrunedPass, VlmError> {
         if let Some(index) = spliced.padded_on_the_right() {
             let problem =
-                "found padding on the right, wanted it on the left; splice with Padding::Left".into();
+                "found padding on the right, expected it on the left; splice with Padding::Left".into();
             return Err(VlmError::Prompt { index, problem });
         }
         let mut stream = Stream::new(spliced);
@@ -55,7 +55,7 @@ impl Llama {
         let mut report = vec![SequenceReport::default(); stream.rows.len()];
         let mut runs: Vec<LayerRun> = Vec::new();
         let mut rope = self.rope(stream.position_ids(self.position_axes()));
-        let mut seen = None;
+        let mut query_keys = None;
         for layers in schedule.runs() {
             let due = schedule.due(layers.start);
             if due.iter().any(Option::is_some) {
@@ -64,11 +64,11 @@ impl Llama {
                     stream: &stream,
                     layer: layers.start,
                     rope: &rope,
-                    seen: seen.as_ref(),
+                    query_keys: query_keys.as_ref(),
                     raters: &schedule.raters,
                 };
                 let selections = select(&cut, pruning.pruner, &due)?;
-                drop(seen.take());
+                drop(query_keys.take());
                 let width = stream.width();
                 stream.apply(&selections, pruning.rule());
                 if let Some(cache) = cache.as_deref_mut() {
@@ -88,7 +88,7 @@ impl Llama {
             let tail = n_rows.unwrap_or(stream.width());
             let (hidden, mask) = (stream.hidden.clone(), stream.mask());
             let (hidden, of_last) = self.run(layers.clone(), hidden, &rope, mask, cache.as_deref_mut(), tail);
-            (stream.hidden, seen) = (hidden, of_last);
+            (stream.hidden, query_keys) = (hidden, of_last);
             runs.push(LayerRun {
                 layers,
                 next_positions: stream.next_positions.clone(),
@@ -102,7 +102,7 @@ impl Llama {
     }
 }
 
-/// Where the method acts on each sequence, and who asks.
+/// The layers at which the method acts on each sequence, and the raters.
 struct Schedule {
     n_layers: usize,
     stages: Vec<Vec<DecoderStage>>,

@@ -1,4 +1,4 @@
-//! What every backbone does with its language model: prompts and features as one sequence, then a loss or an answer.
+//! The use that every backbone makes of its language model: prompts and features as one sequence, then a loss or an answer.
 
 use burn::tensor::Tensor;
 
@@ -61,12 +61,7 @@ impl Reader<'_> {
         visual: Option<&VisualInput>,
         options: &GenerateOptions,
     ) -> Result<Vec<Vec<u32>>, VlmError> {
-        let prompts = Prompts {
-            ids: prompts,
-            visual,
-            options,
-        };
-        self.generate_with(prompts, &mut Hooks::default())
+        self.generate_with(Prompts::new(prompts, visual, options), &mut Hooks::default())
     }
 
     /// As [`Self::generate`], with callbacks along the way; see [`Hooks`].

@@ -13,7 +13,7 @@ use crate::splice::ints;
 /// Stands for minus infinity among scores: finite, so that rows of padding stay finite too.
 const HIDDEN: f32 = -1e30;
 
-/// What stands between two layers when a method acts there.
+/// The state between two layers when a method acts there.
 pub(super) struct Cut<'a> {
     pub(super) language: &'a Llama,
     pub(super) stream: &'a Stream,
@@ -22,7 +22,7 @@ pub(super) struct Cut<'a> {
     /// Rotary tables of the places as they are.
     pub(super) rope: &'a Rope,
     /// Queries and keys of the layer before; `None` before the first layer.
-    pub(super) seen: Option<&'a QueryKeys>,
+    pub(super) query_keys: Option<&'a QueryKeys>,
     /// Places of the raters of each sequence, counted in the text after its last visual token.
     pub(super) raters: &'a [Vec<usize>],
 }
@@ -37,7 +37,7 @@ struct Chosen {
 }
 
 impl Cut<'_> {
-    /// What the method gets to see of every sequence at which it acts here.
+    /// The contexts of the sequences on which the method acts here.
     pub(super) fn contexts(&self, due: &[Option<DecoderStage>]) -> Vec<Option<DecoderContext>> {
         let mut chosen = BTreeMap::new();
         let mut attention = BTreeMap::new();
@@ -76,13 +76,13 @@ impl Cut<'_> {
             let weights = weights?.clone().narrow(0, row, 1).narrow(3, pad, len);
             Some(weights.narrow(2, 0, chosen.counts[row]).squeeze_dim::<3>(0))
         };
-        let keys = |seen: &QueryKeys| {
-            let keys = seen.k.clone().narrow(0, row, 1).narrow(1, pad, len);
+        let keys = |query_keys: &QueryKeys| {
+            let keys = query_keys.k.clone().narrow(0, row, 1).narrow(1, pad, len);
             keys.squeeze_dim::<3>(0)
         };
         DecoderObserved {
             attention: rows.and_then(attention),
-            keys: self.seen.filter(|_| signals.keys).map(keys),
+            keys: self.query_keys.filter(|_| signals.keys).map(keys),
             hidden: signals.hidden.then(hidden),
             normed: signals.normed.then(|| self.language.normalize(hidden())),
             rotary_bias: rows
@@ -132,20 +132,19 @@ impl Cut<'_> {
         match layer {
             RowsOf::Next => {
                 let layer = self.language.layers.get(self.layer)?;
-                let seen = layer.query_keys(self.stream.hidden.clone(), self.rope, &chosen.index);
-                Some(attention(seen.q, seen.k, &chosen.hidden))
+                let QueryKeys { q, k } =
+                    layer.query_keys(self.stream.hidden.clone(), self.rope, &chosen.index);
+                Some(attention(q, k, &chosen.hidden))
             }
             RowsOf::Previous => {
-                let seen = self.seen?;
-                let [batch, n_tokens, n_heads, head_dim] = seen.q.dims();
-                let q = seen
-                    .q
-                    .clone()
+                let QueryKeys { q, k } = self.query_keys?.clone();
+                let [batch, n_tokens, n_heads, head_dim] = q.dims();
+                let q = q
                     .reshape([batch * n_tokens, n_heads * head_dim])
                     .select(0, chosen.index.clone());
                 let n_rows = chosen.index.dims()[0] / batch;
                 let q = q.reshape([batch, n_rows, n_heads, head_dim]);
-                Some(attention(q, seen.k.clone(), &chosen.hidden))
+                Some(attention(q, k, &chosen.hidden))
             }
         }
     }

@@ -156,7 +156,7 @@ impl Stream {
     }
 }
 
-/// What stays of a sequence: the sources of its places, and the places. Its own places are sources from `first` on, its
+/// The rest of a sequence: the sources of its places, and the places. Its own places are sources from `first` on, its
 /// merged vectors from `merged` on.
 fn survivors(
     places: &[Place],

@@ -22,7 +22,7 @@ pub struct Llava {
     device: Device,
 }
 
-/// What [`Llava`] is made of.
+/// The parts of [`Llava`].
 #[derive(Debug, Clone)]
 pub struct LlavaParts {
     /// Sizes.
@@ -42,23 +42,11 @@ pub struct LlavaParts {
 }
 
 impl Llava {
-    /// Reads a checkpoint folder in the hub's layout with the default [`LoadOptions`].
-    ///
-    /// # Errors
-    /// When a file is absent or damaged, or the parts do not fit together.
-    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
-        Self::load_with(dir, device, LoadOptions::default())
-    }
-
     /// Reads a checkpoint folder in the hub's layout.
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub fn load_with(
-        dir: impl AsRef<Path>,
-        device: &Device,
-        options: LoadOptions,
-    ) -> Result<Self, LoadError> {
+    /// When a file is absent or damaged, or the parts do not fit together.
+    pub fn load(dir: impl AsRef<Path>, device: &Device, options: LoadOptions) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = LlavaConfig::from_dir(dir)?;
         let template = ChatTemplate::from_dir(dir)?;
@@ -109,11 +97,6 @@ impl Llava {
     /// The parts.
     pub fn parts(&self) -> &LlavaParts {
         &self.parts
-    }
-
-    /// Takes the parts back.
-    pub fn into_parts(self) -> LlavaParts {
-        self.parts
     }
 }
 
@@ -206,7 +189,7 @@ impl Vlm for Llava {
     }
 }
 
-/// How the tokens of an image lie on it.
+/// The layout of an image's tokens.
 pub(crate) fn layout(config: &LlavaConfig, mode: ImageMode, image: &ImageShape) -> Layout {
     let side = config.vision.grid_side();
     if config.vision_feature_select_strategy == FeatureSelect::Full {
@@ -233,8 +216,12 @@ fn check_parts(parts: &LlavaParts) -> Result<(), LoadError> {
             format!("{wanted} pixels"),
         ));
     }
-    let wanted = parts.config.image_token_id;
-    match parts.tokenizer.image_token_id() {
+    check_placeholder(&parts.tokenizer, parts.config.image_token_id)
+}
+
+/// Refuses a tokenizer whose image placeholder is not the one of `config.json`.
+pub(crate) fn check_placeholder(tokenizer: &TextTokenizer, wanted: u32) -> Result<(), LoadError> {
+    match tokenizer.image_token_id() {
         Some(found) if found == wanted => Ok(()),
         found => Err(mismatch(
             "tokenizer",

@@ -6,7 +6,7 @@ mod plan;
 mod weights;
 
 pub use llava::{Llava, LlavaParts};
-pub(crate) use llava::{layout, mismatch};
+pub(crate) use llava::{check_placeholder, layout, mismatch};
 pub use model::LlavaModel;
 pub(crate) use plan::BACKBONE;
 pub(crate) use weights::{load_table, with_stored_head};

@@ -69,16 +69,11 @@ impl LlavaModel {
     pub fn reader(&self) -> Reader<'_> {
         Reader {
             llama: &self.language,
-            image_token_id: self.image_token_id(),
+            image_token_id: self.image_token_id as u32,
         }
     }
 
-    /// The id that stands for an image in a prompt.
-    pub fn image_token_id(&self) -> u32 {
-        self.image_token_id as u32
-    }
-
-    /// Whether `[CLS]` is one of the visual tokens.
+    /// `true` if `[CLS]` is one of the visual tokens.
     pub fn keeps_class_token(&self) -> bool {
         self.with_class
     }
@@ -297,10 +292,7 @@ mod tests {
     fn generation_stops_at_the_end_of_the_positions() {
         let model = tiny();
         let prompts = [vec![1; 250], vec![2; 3]];
-        let options = GenerateOptions {
-            max_new_tokens: 10,
-            ..Default::default()
-        };
+        let options = GenerateOptions::default().with_max_new_tokens(10);
         let answers = model.reader().generate(&prompts, None, &options).unwrap();
         assert_eq!((answers[0].len(), answers[1].len()), (6, 10));
         assert_eq!(model.reader().generate(&[], None, &options).unwrap().len(), 0);
@@ -343,10 +335,7 @@ mod tests {
                 .abs()
                 .into_scalar::<f32>();
             assert!(difference < 2e-2, "{dtype:?}: {difference}");
-            let options = GenerateOptions {
-                max_new_tokens: 3,
-                ..Default::default()
-            };
+            let options = GenerateOptions::default().with_max_new_tokens(3);
             let answers = model
                 .reader()
                 .generate(&batch().ids, Some(&visual(&model)), &options)

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const BACKBONE: Backbone = Backbone {
     family: Family::Llava15,
     marks: ["llava", "LlavaForConditionalGeneration"],
-    load: |dir, device, options| Ok(Box::new(Llava::load_with(dir, device, options)?)),
+    load: |dir, device, options| Ok(Box::new(Llava::load(dir, device, options)?)),
     plan,
     prompt: |style, template, turns| render_prompt(style, template.as_ref(), turns),
 };

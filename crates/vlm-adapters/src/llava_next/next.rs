@@ -27,10 +27,10 @@ pub struct LlavaNext {
     options: NextOptions,
 }
 
-/// What [`LlavaNext`] is made of.
+/// The parts of [`LlavaNext`].
 #[derive(Debug, Clone)]
 pub struct LlavaNextParts {
-    /// What it shares with LLaVA-1.5; its image processor is that of a single view.
+    /// The part that it shares with LLaVA-1.5; its image processor is that of a single view.
     pub llava: LlavaParts,
     /// The newline vector, `[d_model]`; any autodiff state is dropped.
     pub image_newline: Tensor<1>,
@@ -41,23 +41,11 @@ pub struct LlavaNextParts {
 }
 
 impl LlavaNext {
-    /// Reads a checkpoint folder in the hub's layout with the default [`LoadOptions`].
-    ///
-    /// # Errors
-    /// When a file is absent or damaged, or the parts do not fit together.
-    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
-        Self::load_with(dir, device, LoadOptions::default())
-    }
-
     /// Reads a checkpoint folder in the hub's layout.
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub fn load_with(
-        dir: impl AsRef<Path>,
-        device: &Device,
-        options: LoadOptions,
-    ) -> Result<Self, LoadError> {
+    /// When a file is absent or damaged, or the parts do not fit together.
+    pub fn load(dir: impl AsRef<Path>, device: &Device, options: LoadOptions) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = LlavaNextConfig::from_dir(dir)?;
         let processor = AnyRes::from_dir(dir, &config)?;

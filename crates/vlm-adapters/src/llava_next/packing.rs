@@ -20,7 +20,7 @@ pub enum NextTokens {
     All,
 }
 
-/// What only LLaVA-NeXT knows about how a checkpoint is used.
+/// Options of LLaVA-NeXT alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct NextOptions {
     /// Which features are tokens.
@@ -39,7 +39,7 @@ impl NextOptions {
     }
 }
 
-/// Where the features of an image's views stand: first the raster of the small whole image, then the raster of the
+/// The order of the features of an image's views: first the raster of the small whole image, then the raster of the
 /// map that the tiles form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packing {
@@ -95,7 +95,7 @@ impl Packing {
         (0..cells).chain(map).collect()
     }
 
-    /// How the tokens lie on the image: a segment and a view for the small whole image, a segment for the map (which
+    /// The layout of the tokens: a segment and a view for the small whole image, a segment for the map (which
     /// may be empty), a view for each tile.
     pub fn layout(&self, width: u32, height: u32, anyres: &AnyRes) -> Layout {
         let small = Grid {
@@ -127,7 +127,7 @@ impl Packing {
         }
     }
 
-    /// What the map covers of the image.
+    /// The part of the image that the map covers.
     fn area(&self, width: u32, height: u32, anyres: &AnyRes) -> Area {
         let inner = anyres.inner(width, height, self.tiles);
         let offset = anyres.offset(inner, self.tiles);

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const BACKBONE: Backbone = Backbone {
     family: Family::LlavaNext,
     marks: ["llava_next", "LlavaNextForConditionalGeneration"],
-    load: |dir, device, options| Ok(Box::new(LlavaNext::load_with(dir, device, options)?)),
+    load: |dir, device, options| Ok(Box::new(LlavaNext::load(dir, device, options)?)),
     plan,
     prompt: |style, template, turns| render_prompt(style, template.as_ref(), turns),
 };

@@ -23,7 +23,7 @@ pub enum Newlines {
 }
 
 impl Newlines {
-    /// Where the tokens `keep` of an image stand: the small whole image in raster order, then the map row by row, each row
+    /// The places of an image's tokens `keep`: the small whole image in raster order, then the map row by row, each row
     /// with its newline where there is one.
     ///
     /// Features stand in the order of `keep`; a newline stands before the first of them whose place is behind its own.

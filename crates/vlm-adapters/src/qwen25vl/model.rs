@@ -91,13 +91,8 @@ impl Qwen25VlModel {
     pub fn reader(&self) -> Reader<'_> {
         Reader {
             llama: &self.language,
-            image_token_id: self.image_token_id(),
+            image_token_id: self.image_token_id as u32,
         }
-    }
-
-    /// The id that stands for an image in a prompt.
-    pub fn image_token_id(&self) -> u32 {
-        self.image_token_id as u32
     }
 
     /// The device that holds the weights.

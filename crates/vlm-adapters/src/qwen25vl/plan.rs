@@ -19,7 +19,7 @@ use crate::{
 pub(crate) const BACKBONE: Backbone = Backbone {
     family: Family::Qwen25Vl,
     marks: ["qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration"],
-    load: |dir, device, options| Ok(Box::new(Qwen25Vl::load_with(dir, device, options)?)),
+    load: |dir, device, options| Ok(Box::new(Qwen25Vl::load(dir, device, options)?)),
     plan,
     prompt: |_, template, turns| qwen_prompt(template, turns),
 };

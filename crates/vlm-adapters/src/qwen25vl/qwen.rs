@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Qwen25VlModel;
 use super::vision::cells;
-use crate::llava15::mismatch;
+use crate::llava15::{check_placeholder, mismatch};
 use crate::notes::note;
 use crate::text::render_template;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
 };
 
-/// Where visual tokens are chosen. The unit is a cell of patches in both cases.
+/// The place at which visual tokens are chosen. The unit is a cell of patches in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PruningSite {
@@ -29,11 +29,11 @@ pub enum PruningSite {
     AfterMerger,
 }
 
-/// What [`LoadOptions`] say to Qwen2.5-VL alone.
+/// The part of [`LoadOptions`] for Qwen2.5-VL alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QwenOptions {
-    /// Where tokens are chosen.
+    /// The place at which tokens are chosen.
     pub site: PruningSite,
     /// Fewest pixels of a resized image; `None` takes the checkpoint's.
     pub min_pixels: Option<u64>,
@@ -43,6 +43,32 @@ pub struct QwenOptions {
     pub pad_square: bool,
 }
 
+impl QwenOptions {
+    /// The same with tokens chosen elsewhere.
+    pub fn with_site(mut self, site: PruningSite) -> Self {
+        self.site = site;
+        self
+    }
+
+    /// The same with another least size of an image.
+    pub fn with_min_pixels(mut self, min_pixels: impl Into<Option<u64>>) -> Self {
+        self.min_pixels = min_pixels.into();
+        self
+    }
+
+    /// The same with another greatest size of an image.
+    pub fn with_max_pixels(mut self, max_pixels: impl Into<Option<u64>>) -> Self {
+        self.max_pixels = max_pixels.into();
+        self
+    }
+
+    /// The same; `true` centres images on a square first.
+    pub fn with_pad_square(mut self, pad_square: bool) -> Self {
+        self.pad_square = pad_square;
+        self
+    }
+}
+
 /// Qwen2.5-VL: the frozen network, its image processor and its texts.
 #[derive(Debug, Clone)]
 pub struct Qwen25Vl {
@@ -50,7 +76,7 @@ pub struct Qwen25Vl {
     device: Device,
 }
 
-/// What [`Qwen25Vl`] is made of.
+/// The parts of [`Qwen25Vl`].
 #[derive(Debug, Clone)]
 pub struct Qwen25VlParts {
     /// Sizes.
@@ -65,28 +91,16 @@ pub struct Qwen25VlParts {
     pub template: ChatTemplate,
     /// The authors' settings of decoding.
     pub generation: GenerationConfig,
-    /// Where tokens are chosen.
+    /// The place at which tokens are chosen.
     pub site: PruningSite,
 }
 
 impl Qwen25Vl {
-    /// Reads a checkpoint folder in the hub's layout with the default [`LoadOptions`].
-    ///
-    /// # Errors
-    /// When a file is absent or damaged, or the parts do not fit together.
-    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
-        Self::load_with(dir, device, LoadOptions::default())
-    }
-
     /// Reads a checkpoint folder in the hub's layout.
     ///
     /// # Errors
-    /// As [`Self::load`]; also when the options ask for a prompt style of another family.
-    pub fn load_with(
-        dir: impl AsRef<Path>,
-        device: &Device,
-        options: LoadOptions,
-    ) -> Result<Self, LoadError> {
+    /// When a file is absent or damaged, or the parts do not fit together, or the options ask for a prompt style of another family.
+    pub fn load(dir: impl AsRef<Path>, device: &Device, options: LoadOptions) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = Qwen25VlConfig::from_dir(dir)?;
         if options.prompt_style != PromptStyle::Hf {
@@ -155,11 +169,6 @@ impl Qwen25Vl {
     /// The parts.
     pub fn parts(&self) -> &Qwen25VlParts {
         &self.parts
-    }
-
-    /// Takes the parts back.
-    pub fn into_parts(self) -> Qwen25VlParts {
-        self.parts
     }
 }
 
@@ -328,13 +337,5 @@ fn check_parts(parts: &Qwen25VlParts) -> Result<(), LoadError> {
             format!("{wanted:?}"),
         ));
     }
-    let wanted = parts.config.image_token_id;
-    match parts.tokenizer.image_token_id() {
-        Some(found) if found == wanted => Ok(()),
-        found => Err(mismatch(
-            "tokenizer",
-            format!("image placeholder {found:?}"),
-            format!("id {wanted}"),
-        )),
-    }
+    check_placeholder(&parts.tokenizer, parts.config.image_token_id)
 }

@@ -187,7 +187,7 @@ impl Shuffle {
     }
 }
 
-/// What the rotary angles are made of.
+/// The factors of the rotary angles.
 pub(super) struct Turns {
     /// Row and column of every patch, in the order given.
     pub(super) places: Vec<(usize, usize)>,

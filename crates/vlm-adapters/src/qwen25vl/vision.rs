@@ -34,7 +34,7 @@ pub struct QwenVision {
     window_cells: usize,
 }
 
-/// What [`QwenVision::encode`] returns.
+/// The output of [`QwenVision::encode`].
 #[derive(Debug, Clone)]
 pub struct QwenEncoding {
     /// The last block's output, in the order of the patches given, `[patches, d]`.

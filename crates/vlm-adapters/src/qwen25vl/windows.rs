@@ -77,7 +77,7 @@ impl Grouping {
     }
 }
 
-/// Where each number of a permutation stands.
+/// The place of each number of a permutation.
 pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
     let mut places = vec![0; order.len()];
     for (place, &cell) in order.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Whether a folder without a chat template may be asked in a built-in format.
+//! The check that a folder without a chat template may be asked in a built-in format.
 
 use std::path::Path;
 

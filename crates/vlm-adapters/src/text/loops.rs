@@ -179,7 +179,7 @@ fn block<'a>(open: Tag<'a>, rest: &mut &[Piece<'a>]) -> Node<'a> {
 }
 
 impl Node<'_> {
-    /// Whether the loop around it may be left here.
+    /// `true` if the loop around it may be left here.
     fn leaves(&self) -> bool {
         match self {
             Self::Plain(_) => false,

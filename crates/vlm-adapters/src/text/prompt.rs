@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{ChatTemplate, Content, Message};
 use crate::{LoadError, Turn};
 
-/// How a conversation becomes one text.
+/// The format that turns a conversation into one text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptStyle {

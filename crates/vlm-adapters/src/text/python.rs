@@ -1,4 +1,4 @@
-//! What templates expect of the reference's Python: dictionaries that keep their order, `json.dumps`, `strftime`.
+//! The parts of the reference's Python that templates expect: dictionaries that keep their order, `json.dumps`, `strftime`.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

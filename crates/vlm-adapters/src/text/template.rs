@@ -22,7 +22,7 @@ pub enum Content {
     Text(String),
 }
 
-/// What one side says.
+/// A message of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// `system`, `user` or `assistant`.
@@ -217,10 +217,11 @@ fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = rest.find("{%") {
-        let Some(len) = rest[start..].find("%}") else {
+        let Some(len) = rest[start + 2..].find("%}") else {
             break;
         };
-        let tag = &rest[start + 2..start + len];
+        let end = start + 2 + len;
+        let tag = &rest[start + 2..end];
         text += &rest[..start];
         match tag.trim_matches(['-', '+', ' ', '\t', '\n']) {
             "generation" | "endgeneration" => {
@@ -228,9 +229,9 @@ fn without_generation_tags(source: &str) -> String {
                 let right = if tag.ends_with('-') { "-" } else { "" };
                 text += &format!("{{#{left} {right}#}}");
             }
-            _ => text += &rest[start..start + len + 2],
+            _ => text += &rest[start..end + 2],
         }
-        rest = &rest[start + len + 2..];
+        rest = &rest[end + 2..];
     }
     text + rest
 }
@@ -253,6 +254,13 @@ mod tests {
             role: "user".into(),
             content: vec![Content::Image, Content::Text(text.into())],
         }]
+    }
+
+    #[test]
+    fn tags_of_any_length_are_looked_at() {
+        for source in ["{%}", "a {%}{% endfor %}", "{%%}", "{%", "%}{%"] {
+            assert_eq!(without_generation_tags(source), source);
+        }
     }
 
     #[test]

@@ -36,6 +36,9 @@ impl TextTokenizer {
         let bytes =
             std::fs::read(path).map_err(|source| LoadError::read(path, "a tokenizer", REMEDY, source))?;
         LoadError::check_pointer(path, &bytes, "a tokenizer")?;
+        // The library panics where JSON ends or breaks within the decoder.
+        serde_json::from_slice::<Value>(&bytes)
+            .map_err(|error| failure(path, error.into(), "a tokenizer.json"))?;
         let mut inner =
             Tokenizer::from_bytes(&bytes).map_err(|error| failure(path, error, "a tokenizer.json"))?;
         inner.with_padding(None);
@@ -109,7 +112,7 @@ impl TextTokenizer {
     }
 }
 
-/// Whether the token is looked for in the raw text, before any normalisation.
+/// `true` if the token is looked for in the raw text, before any normalisation.
 fn is_matched_first(tokenizer: &Tokenizer, id: u32) -> bool {
     tokenizer
         .get_added_tokens_decoder()

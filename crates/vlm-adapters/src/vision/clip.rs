@@ -278,7 +278,7 @@ impl ClipLayer {
         attention_rows(q, k, &AttentionOptions::default())
     }
 
-    /// What the attention of this layer sees of its input.
+    /// The input of this layer's attention.
     pub(super) fn normed(&self, x: Tensor<3>) -> Tensor<3> {
         apply_layer_norm(&self.layer_norm1, x, self.epsilon)
     }

@@ -9,7 +9,7 @@ use super::ClipLayer;
 /// Queries whose attention weights are held at once while received attention is summed.
 const QUERIES: usize = 64;
 
-/// What [`ClipVision::encode`](super::ClipVision::encode) returns: a hidden state and, where asked for, signals over
+/// The output of [`ClipVision::encode`](super::ClipVision::encode): a hidden state and, where asked for, signals over
 /// `[CLS]` (first) and the patches of each view.
 #[derive(Debug, Clone)]
 pub struct ClipEncoding {
@@ -98,7 +98,7 @@ pub(crate) enum TokenRows {
     Scattered(Box<Scattered>),
 }
 
-/// Where scattered tokens are.
+/// The places of scattered tokens.
 pub(crate) struct Scattered {
     /// For each token its row, counted over all rows of all views, `[b, n]`.
     pub(crate) tokens: Tensor<2, Int>,

@@ -70,7 +70,7 @@ impl Vit {
         self.model.forward_keep(pixels, keep_indices).cast(DType::F32)
     }
 
-    /// What a pruning method sees: the patches in the last block's output (before the final norm) as one raster of the
+    /// The input of a pruning method: the patches in the last block's output (before the final norm) as one raster of the
     /// square that the network sees and, when asked for, the last block's `[CLS]` attention over the patches and the
     /// hidden state of `[CLS]`. Other signals are not computed.
     pub fn encode(&self, pixels: Tensor<4>, signals: Signals) -> Encoded {

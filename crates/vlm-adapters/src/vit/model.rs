@@ -40,7 +40,7 @@ pub struct VitModel {
     pool: VitPool,
 }
 
-/// What [`VitModel::encode`] returns.
+/// The output of [`VitModel::encode`].
 #[derive(Debug, Clone)]
 pub struct VitEncoding {
     /// The chosen hidden state, `[b, n_prefix + n, d_vision]`.
@@ -375,13 +375,10 @@ mod tests {
         let visible =
             |image: usize, i: usize| i < model.n_prefix() || keep[image].contains(&(i - model.n_prefix()));
         let mask: Vec<bool> = (0..batch * n).map(|i| visible(i / n, i % n)).collect();
-        let options = AttentionOptions {
-            key_mask: Some(Tensor::<2, Bool>::from_data(
-                TensorData::new(mask, [batch, n]),
-                &x.device(),
-            )),
-            ..Default::default()
-        };
+        let options = AttentionOptions::default().with_key_mask(Tensor::<2, Bool>::from_data(
+            TensorData::new(mask, [batch, n]),
+            &x.device(),
+        ));
         for layer in &model.layers {
             let normed = apply_layer_norm(&layer.layer_norm1, x.clone(), 1e-6);
             let heads = |part: &Linear| linear3(part, normed.clone()).reshape([batch, n, 2, width / 2]);

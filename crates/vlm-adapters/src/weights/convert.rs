@@ -253,7 +253,7 @@ mod tests {
             .flat_map(|x: &f64| x.to_le_bytes())
             .collect();
         let found = cast(&exact, Dtype::F64, &[2], DType::F64).ok_or("a float type")??;
-        assert_eq!(found.as_bytes(), exact, "stored in the wanted type: unchanged");
+        assert_eq!(found.as_bytes(), exact, "stored in the expected type: unchanged");
         let large = cast(&bytes, Dtype::F32, &[4], DType::F16);
         assert!(large.is_some_and(|found| found.is_err_and(|found| found.contains("70000"))));
         assert!(cast(&bytes, Dtype::I32, &[4], DType::F32).is_none());

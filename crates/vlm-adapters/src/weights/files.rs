@@ -97,7 +97,7 @@ impl WeightFiles {
         self.places.keys().map(String::as_str)
     }
 
-    /// Whether there is a tensor called `name`.
+    /// `true` if there is a tensor called `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
@@ -174,7 +174,7 @@ impl WeightFiles {
         shard.read(name, info, bytes, vec![part.len() * stride], dtype)
     }
 
-    /// Whether two tensors hold the same numbers in the same shape.
+    /// Returns `true` if two tensors hold the same numbers in the same shape.
     ///
     /// # Errors
     /// As [`tensor_f32`](Self::tensor_f32).
@@ -218,7 +218,7 @@ struct Shard {
     path: PathBuf,
     map: Mmap,
     header: Metadata,
-    /// Where the tensors' bytes begin.
+    /// The offset of the tensors' bytes.
     data_start: usize,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Slot<'a> {
     fresh: Fresh,
 }
 
-/// What a parameter of a model with random weights holds.
+/// The content of a parameter in a model with random weights.
 #[derive(Debug, Clone, Copy)]
 enum Fresh {
     Zeros,
@@ -149,7 +149,7 @@ impl<'a> Slot<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Whether there is a parameter that the tensor `name` holds.
+    /// `true` if there is a parameter that the tensor `name` holds.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.rows.iter().any(|(known, _)| known == name)
     }
@@ -342,7 +342,7 @@ fn unused(files: &WeightFiles, names: &[&str], family: &str) -> String {
     )
 }
 
-/// Whether the files hold a head of their own, under the canonical name `head`, that is not a copy of the embedding matrix.
+/// Returns `true` if the files hold a head of their own, under the canonical name `head`, that is not a copy of the embedding matrix.
 /// Where a configuration ties the two, the stored head counts, and that is noted.
 pub(crate) fn has_own_head(
     files: &WeightFiles,

@@ -34,7 +34,7 @@ fn edit(path: &Path, change: impl Fn(&mut Value)) -> Outcome {
 }
 
 fn load(dir: &TempDir) -> Result<LlavaNext, LoadError> {
-    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32())
+    LlavaNext::load(dir, &Device::flex(), LoadOptions::f32())
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn extreme_images_are_answered_about() -> Outcome {
     let images = prepare_encoded(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
     let visual = images.visual();
     assert_eq!(images.kept(1), cells.div_ceil(3));
-    let image = next.model().image_token_id();
+    let image = next.model().reader().image_token_id;
     let prompts: Vec<Vec<u32>> = (0..4).map(|_| vec![1, image, 5]).collect();
     let options = next.generate_options().with_max_new_tokens(2);
     assert_eq!(next.generate(&prompts, visual, &options)?.len(), 4);
@@ -190,7 +190,7 @@ fn placeholders_and_images_must_agree() -> Outcome {
     let picture = RgbImage::from_pixel(100, 80, Rgb([90, 20, 200]));
     let encoded = next.encode(next.preprocess(&[picture])?, Signals::default());
     let images = prepare_encoded(&next, &encoded, &Third, &PruneOptions::new(Budget::All))?;
-    let (image, options) = (next.model().image_token_id(), next.generate_options());
+    let (image, options) = (next.model().reader().image_token_id, next.generate_options());
     for (prompt, count) in [(vec![1, 5], 0), (vec![1, image, image], 2)] {
         let outcome = next.generate(&[prompt], images.visual(), &options);
         assert!(matches!(outcome, Err(VlmError::Placeholders { found, wanted: 1 }) if found == count));

@@ -1,7 +1,7 @@
-//! What the stored cases of every family have in common.
+//! The stored cases, as far as they are alike in every family.
 
-use diffprune_pruner::{PruneError, Pruner, PruningContext, Selection};
-use diffprune_vlm_adapters::load_image;
+use diffprune_pruner::{Budget, PruneError, Pruner, PruningContext, Selection};
+use diffprune_vlm_adapters::{GenerateOptions, PruneOptions, Vlm, answer, load_image};
 use image::RgbImage;
 use serde_json::Value;
 
@@ -46,6 +46,24 @@ pub fn images(case: &Value) -> Vec<RgbImage> {
     let names = case["images"].as_array().unwrap().iter();
     let path = |name: &Value| fixture("images").join(format!("{}.png", name.as_str().unwrap()));
     names.map(|name| load_image(path(name)).unwrap()).collect()
+}
+
+/// `true` when the best two scores of every greedy choice of `key` are far enough apart to be compared.
+pub fn decides(case: &Value, key: &str) -> bool {
+    let gap = case[&format!("{key}_min_top2_gap")].as_f64().unwrap();
+    if gap < LEAST_GAP {
+        let id = &case["id"];
+        println!("{key} of {id} not compared: best two scores only {gap} apart");
+    }
+    gap >= LEAST_GAP
+}
+
+/// The whole path from the pictures' pixels to an answer, with a method that keeps given tokens.
+pub fn check_answer(vlm: &dyn Vlm, case: &Value, prompt: &[u32], keep: &[Vec<usize>], wanted: &[u32]) {
+    let options = GenerateOptions::default().with_max_new_tokens(wanted.len());
+    let (pruner, prune) = (Fixed(keep.to_vec()), PruneOptions::new(Budget::All));
+    let found = answer(vlm, &images(case), &[prompt.to_vec()], &pruner, &prune, &options).unwrap();
+    assert_eq!(found.ids, [wanted]);
 }
 
 /// Keeps given tokens.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PositionRule,
-    PruneError, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
+    PruneError, PruneResult, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
 use diffprune_vlm_adapters::{
     Conversation, DecideOnce, DecoderPruning, DecoderReport, GenerateOptions, Hooks, LoadOptions, Prompts,
@@ -114,7 +114,7 @@ fn check(name: &str, vlm: &dyn Vlm, rule: PositionRule) -> Outcome {
             assert_eq!(
                 values(&third, 1),
                 values(&first, 1),
-                "{name}: the first image as ever"
+                "{name}: the first image as before"
             );
         }
     }
@@ -164,15 +164,10 @@ impl Pruner for Fickle {
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
     }
-
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let all = |row| (0..context.n_tokens(row)).collect();
-        Ok(Selection::keep((0..context.batch()).map(all).collect()))
-    }
 }
 
 impl DecoderPruner for Fickle {
-    fn stages(&self, _: usize, n_visual: usize, budget: &Budget) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, _: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let signals = DecoderSignals {
             hidden: true,
             ..DecoderSignals::rows(RowsOf::Previous, Queries::Last)
@@ -186,11 +181,7 @@ impl DecoderPruner for Fickle {
         Ok(vec![stage])
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let observed = &context.observed;
         assert!(
@@ -270,12 +261,8 @@ fn a_method_inside_the_model_decides_once_for_a_conversation() -> Outcome {
             ..Hooks::default()
         };
         let options = GenerateOptions::default().with_max_new_tokens(3);
-        let prompt = vlm.prompt_ids(&turns)?;
-        let prompts = Prompts {
-            ids: &[prompt],
-            visual: conversation.images().visual(),
-            options: &options,
-        };
+        let prompt = [vlm.prompt_ids(&turns)?];
+        let prompts = Prompts::new(&prompt, conversation.images().visual(), &options);
         let again = vlm.generate_with(prompts, &mut hooks)?;
         assert_eq!(kept(&hooks.report.ok_or("a report")?), kept(&two), "{name}");
         assert_eq!(again, [ids], "{name}");
@@ -311,11 +298,7 @@ fn kept_together(
         ..Hooks::default()
     };
     let options = GenerateOptions::default().with_max_new_tokens(1);
-    let prompts = Prompts {
-        ids: prompts,
-        visual: Some(visual),
-        options: &options,
-    };
+    let prompts = Prompts::new(prompts, Some(visual), &options);
     vlm.generate_with(prompts, &mut hooks)?;
     let report = hooks.report.unwrap_or_default();
     let stages = report.sequences.into_iter().flat_map(|sequence| sequence.stages);

@@ -5,11 +5,45 @@ use std::path::Path;
 
 use burn::tensor::{DType, Tensor};
 use diffprune_vlm_adapters::{
-    Llama, Padding, Reader, Slot, Spliced, TextBatch, VisualInput, WeightFiles, save_safetensors,
+    Llama, Padding, Reader, Slot, Spliced, TextBatch, TextTokenizer, VisualInput, WeightFiles,
+    save_safetensors,
 };
+use serde_json::Value;
 
 use crate::cases::LEAST_GAP;
 use crate::tensors::Tensors;
+
+/// A prompt with its images as one sequence: ids, length, mask and embeddings.
+pub fn check_spliced(
+    json: &Value,
+    tensors: &Tensors,
+    tokenizer: &TextTokenizer,
+    reader: &Reader<'_>,
+    prompt: &[u32],
+    visual: &VisualInput,
+) -> Spliced {
+    let text = json["prompt"].as_str().unwrap();
+    assert_eq!(tokenizer.encode(text, true).unwrap(), prompt, "prompt");
+    tensors.check_ints("prompt_ids", prompt.iter().map(|&id| id.into()));
+    let spliced = reader
+        .splice(&[prompt.to_vec()], Some(visual), Padding::Right)
+        .unwrap();
+    let id = |slot: &Slot| match *slot {
+        Slot::Text(i) => i64::from(prompt[i]),
+        _ => i64::from(reader.image_token_id),
+    };
+    tensors.check_ints("input_ids", spliced.plans[0].slots.iter().map(id));
+    assert!(spliced.mask.is_none(), "one sequence needs no padding");
+    tensors.check_ints("attention_mask", vec![1; spliced.width]);
+    assert_eq!(spliced.width as u64, json["seq_len"].as_u64().unwrap());
+    tensors.check_rows(
+        "inputs_embeds",
+        "inputs_embeds_rows",
+        "inputs_embeds_at_rows",
+        &spliced.embeds,
+    );
+    spliced
+}
 
 /// Layers, attention, the last norm and the logits of a spliced prompt.
 pub fn check_language(language: &Llama, tensors: &Tensors, spliced: &Spliced) {
@@ -86,7 +120,7 @@ pub fn check_saved_files(
     }
 }
 
-/// How many ids of an answer come before the first whose best two (penalised) scores are too close to tell.
+/// The number of ids of an answer before the first whose best two (penalised) scores are too close to tell.
 pub fn n_decided(
     reader: &Reader<'_>,
     prompt: &[u32],

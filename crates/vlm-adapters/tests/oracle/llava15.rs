@@ -15,11 +15,8 @@ const FAMILY: &str = "llava";
 
 fn load(manifest: &Value) -> Llava {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-    let options = LoadOptions {
-        image_mode: ImageMode::CenterCrop,
-        ..LoadOptions::f32()
-    };
-    Llava::load_with(dir, &Device::flex(), options).unwrap()
+    let options = LoadOptions::f32().with_image_mode(ImageMode::CenterCrop);
+    Llava::load(dir, &Device::flex(), options).unwrap()
 }
 
 /// Pixels as stored, and a check that our own preprocessing gives the same.

@@ -1,18 +1,18 @@
-//! What the LLaVA families have in common: cases of the oracle, and checks of texts, language model and answers.
+//! Shared by the LLaVA families: cases of the oracle, and checks of texts, language model and answers.
 
 use std::path::PathBuf;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use diffprune_pruner::{Budget, PositionRule, Selection, Signals};
+use diffprune_pruner::{PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, LlavaModel, Padding, PruneOptions, Slot, Spliced, TextTokenizer, VisualInput,
-    VisualSequence, VisualSource, Vlm, answer, load_image, next_token_nll,
+    Encoded, GenerateOptions, LlavaModel, Padding, Spliced, TextTokenizer, VisualInput, VisualSequence,
+    VisualSource, Vlm, load_image, next_token_nll,
 };
 use image::RgbImage;
 use serde_json::Value;
 
-use crate::cases::{Fixed, LEAST_GAP, ids, images};
-use crate::language::{check_language, logits, targets};
+use crate::cases::{check_answer, decides, ids};
+use crate::language::{check_language, check_spliced, logits, targets};
 use crate::tensors::{TOLERANCE, Tensors};
 
 /// The folder of the oracles.
@@ -116,34 +116,22 @@ impl<'a> Case<'a> {
     }
 
     pub fn check_splice(&self, visual: &VisualInput) -> Spliced {
-        let text = self.json["prompt"].as_str().unwrap();
-        let encoded = self.tokenizer.encode(text, true).unwrap();
-        assert_eq!(encoded, self.prompt, "prompt");
+        let spliced = check_spliced(
+            self.json,
+            self.tensors,
+            self.tokenizer,
+            &self.model.reader(),
+            &self.prompt,
+            visual,
+        );
+        let positions = &spliced.plans[0].positions;
         self.tensors
-            .check_ints("prompt_ids", self.prompt.iter().map(|&id| id.into()));
-        let spliced = self.splice(visual);
-        let plan = &spliced.plans[0];
-        let id = |slot: &Slot| match *slot {
-            Slot::Text(i) => i64::from(self.prompt[i]),
-            _ => i64::from(self.model.image_token_id()),
-        };
-        self.tensors.check_ints("input_ids", plan.slots.iter().map(id));
-        self.tensors
-            .check_ints("position_ids", plan.positions.iter().map(|p| p[0] as i64));
-        assert!(spliced.mask.is_none(), "one sequence needs no padding");
-        self.tensors.check_ints("attention_mask", vec![1; spliced.width]);
-        assert_eq!(spliced.width as u64, self.json["seq_len"].as_u64().unwrap());
+            .check_ints("position_ids", positions.iter().map(|p| p[0] as i64));
         let counts = visual
             .sequences
             .iter()
             .map(|sequence| sequence.slots.len() as u32);
         assert_eq!(counts.collect::<Vec<_>>(), ids(&self.json["image_token_counts"]));
-        self.tensors.check_rows(
-            "inputs_embeds",
-            "inputs_embeds_rows",
-            "inputs_embeds_at_rows",
-            &spliced.embeds,
-        );
         spliced
     }
 
@@ -255,11 +243,9 @@ impl<'a> Case<'a> {
     }
 
     pub fn generate(&self, visual: &VisualInput, key: &str, stop_ids: &[u32]) -> Vec<u32> {
-        let options = GenerateOptions {
-            max_new_tokens: ids(&self.json[key]).len(),
-            stop_ids: stop_ids.to_vec(),
-            ..Default::default()
-        };
+        let options = GenerateOptions::default()
+            .with_max_new_tokens(ids(&self.json[key]).len())
+            .with_stop_ids(stop_ids.to_vec());
         self.continued(visual, &options)
     }
 
@@ -272,20 +258,9 @@ impl<'a> Case<'a> {
     }
 
     pub fn check_greedy(&self, key: &str, found: &[u32]) {
-        if self.decides(key) {
+        if decides(self.json, key) {
             assert_eq!(found, ids(&self.json[&format!("{key}_new_tokens")]), "{key}");
         }
-    }
-
-    fn decides(&self, key: &str) -> bool {
-        let gap = self.json[&format!("{key}_min_top2_gap")].as_f64().unwrap();
-        if gap < LEAST_GAP {
-            println!(
-                "{key} of {} not compared: best two scores only {gap} apart",
-                self.json["id"]
-            );
-        }
-        gap >= LEAST_GAP
     }
 
     /// Greedy decoding, plain and as `generation_config.json` wants it.
@@ -301,7 +276,7 @@ impl<'a> Case<'a> {
                 .position(|id| options.stop_ids.contains(id))
                 .unwrap_or(wanted.len()),
         );
-        if self.decides("greedy") {
+        if decides(self.json, "greedy") {
             assert_eq!(found, wanted, "generation_config.json");
             // A stop id ends the answer and is not part of it.
             let Some(&stop) = found.get(found.len() / 2) else {
@@ -317,19 +292,11 @@ impl<'a> Case<'a> {
 
     /// The whole path from the picture's pixels to the answer `key`, with a method that keeps given tokens.
     pub fn check_answer(&self, keep: &[Vec<usize>], key: &str) {
-        if keep.iter().any(Vec::is_empty) || !self.decides(key) {
+        if keep.iter().any(Vec::is_empty) || !decides(self.json, key) {
             return;
         }
         let wanted = ids(&self.json[&format!("{key}_new_tokens")]);
-        let options = GenerateOptions {
-            max_new_tokens: wanted.len(),
-            ..Default::default()
-        };
-        let pruner = Fixed(keep.to_vec());
-        let prompts = std::slice::from_ref(&self.prompt);
-        let prune = PruneOptions::new(Budget::All);
-        let found = answer(self.vlm, &images(self.json), prompts, &pruner, &prune, &options).unwrap();
-        assert_eq!(found.ids, [wanted]);
+        check_answer(self.vlm, self.json, &self.prompt, keep, &wanted);
     }
 }
 

@@ -20,7 +20,7 @@ const FAMILY: &str = "llava_next";
 
 fn load(manifest: &Value) -> LlavaNext {
     let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-    LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap()
+    LlavaNext::load(dir, &Device::flex(), LoadOptions::f32()).unwrap()
 }
 
 fn sizes(json: &Value) -> Vec<usize> {
@@ -159,7 +159,7 @@ fn options_change_the_sequence_and_nothing_else() {
         let prompts = [prompt.clone()];
         let text = prompt
             .iter()
-            .filter(|&&id| id != next.model().image_token_id())
+            .filter(|&&id| id != next.model().reader().image_token_id)
             .count();
         for tokens in [NextTokens::Unpadded, NextTokens::All] {
             for newlines in [Newlines::All, Newlines::KeptRows, Newlines::None] {
@@ -349,10 +349,7 @@ fn folders_open_by_their_model_type() {
         let pictures = images(json);
         let mut tokens = Vec::new();
         for dtype in [DType::F32, DType::BF16] {
-            let options = LoadOptions {
-                dtype: Some(dtype),
-                ..LoadOptions::default()
-            };
+            let options = LoadOptions::default().with_dtype(dtype);
             let vlm = load_vlm(&dir, &Device::flex(), options).unwrap();
             assert_eq!(vlm.family(), Family::LlavaNext, "{name}");
             let encoded = vlm.encode(vlm.preprocess(&pictures).unwrap(), Signals::default());

@@ -67,10 +67,7 @@ pub fn check_ragged(name: &str, manifest: &Value, vlm: &dyn Vlm, model: &LlavaMo
     };
     let together = Batch::new(encode(&pictures));
     let visual = together.visual(vlm, 0..pictures.len());
-    let options = GenerateOptions {
-        max_new_tokens: 6,
-        ..Default::default()
-    };
+    let options = GenerateOptions::default().with_max_new_tokens(6);
     let answers = vlm.generate(&prompts, Some(&visual), &options).unwrap();
     let scores = next_scores(model, &prompts, &visual);
     let (mut first, mut n_compared) = (0, 0);

@@ -1,4 +1,4 @@
-//! What this crate computes against what the reference implementations computed, for every case found.
+//! The crate's results against those of the reference implementations, for every case found.
 
 mod bad_input;
 mod bad_next;

@@ -1,4 +1,4 @@
-//! How much memory loading needs: little more than the weights.
+//! The memory that loading needs: little more than the weights.
 
 use std::path::Path;
 use std::process::Command;
@@ -75,7 +75,7 @@ fn status(field: &str) -> Result<f64, Box<dyn std::error::Error>> {
     Ok(kilobytes.ok_or("a number of kB")?.parse::<f64>()? * 1024.0)
 }
 
-/// What the copy does: loads, and prints by how much its memory peaked.
+/// The task of the copy: loads, and prints by how much its memory peaked.
 fn load(task: &str) -> Outcome {
     let (family, task) = task.split_once(' ').ok_or("a family")?;
     let (source, dtype) = task.split_once(' ').ok_or("a task")?;

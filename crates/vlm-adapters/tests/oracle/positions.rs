@@ -50,7 +50,7 @@ fn picture() -> impl Strategy<Value = Picture> {
     ([grid(), grid()], vec(any::<bool>(), 24)).prop_map(|(grids, keep)| Picture { grids, keep })
 }
 
-/// What one prompt is made of: texts of some length, and images.
+/// The parts of one prompt: texts of some length, and images.
 fn prompt() -> impl Strategy<Value = Vec<Result<usize, Picture>>> {
     vec(
         prop_oneof![(1usize..4).prop_map(Ok), picture().prop_map(Err)],

@@ -11,7 +11,7 @@ use crate::{Outcome, fixture, json};
 /// Largest difference of a normalised value, which is of order one.
 pub const TOLERANCE: f32 = 1e-6;
 
-/// What one preprocessing case is about.
+/// One preprocessing case.
 pub struct Case<'a> {
     pub name: String,
     pub source: String,

@@ -1,16 +1,16 @@
 //! Qwen2.5-VL against what `transformers` computes: every tensor of every case of every `qwen2_5_vl` checkpoint.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use diffprune_pruner::{Budget, Grid, PositionRule, Selection, Signals};
+use diffprune_pruner::{Grid, PositionRule, Selection, Signals};
 use diffprune_vlm_adapters::{
-    Encoded, GenerateOptions, LoadOptions, Padding, Pixels, PruneOptions, PruningSite, Qwen25Vl, QwenOptions,
-    Slot, SplicePlan, Spliced, VisualInput, Vlm, answer, next_token_nll,
+    Encoded, GenerateOptions, LoadOptions, Padding, Pixels, PruningSite, Qwen25Vl, QwenOptions, Slot,
+    SplicePlan, Spliced, VisualInput, Vlm, next_token_nll,
 };
 use serde_json::Value;
 
-use crate::cases::{Fixed, LEAST_GAP, cases, ids, images, manifests};
+use crate::cases::{LEAST_GAP, cases, check_answer, decides, ids, images, manifests};
 use crate::fixture;
-use crate::language::{check_language, logits, n_decided, targets};
+use crate::language::{check_language, check_spliced, logits, n_decided, targets};
 use crate::tensors::{TOLERANCE, Tensors};
 
 pub const FAMILY: &str = "qwen2_5_vl";
@@ -26,14 +26,8 @@ struct Case<'a> {
 
 pub fn load(manifest: &Value, site: PruningSite) -> Qwen25Vl {
     let dir = fixture(manifest["checkpoint"].as_str().unwrap());
-    let options = LoadOptions {
-        qwen: QwenOptions {
-            site,
-            ..QwenOptions::default()
-        },
-        ..LoadOptions::f32()
-    };
-    Qwen25Vl::load_with(dir, &Device::flex(), options).unwrap()
+    let options = LoadOptions::f32().with_qwen(QwenOptions::default().with_site(site));
+    Qwen25Vl::load(dir, &Device::flex(), options).unwrap()
 }
 
 fn indices(values: impl IntoIterator<Item = i64>) -> Tensor<1, Int> {
@@ -167,37 +161,21 @@ impl Case<'_> {
     }
 
     fn check_splice(&self, visual: &VisualInput) -> Spliced {
-        let qwen = self.qwen;
-        let text = self.json["prompt"].as_str().unwrap();
-        assert_eq!(
-            qwen.tokenizer().encode(text, true).unwrap(),
-            self.prompt,
-            "prompt"
+        let spliced = check_spliced(
+            self.json,
+            self.tensors,
+            self.qwen.tokenizer(),
+            &self.qwen.model().reader(),
+            &self.prompt,
+            visual,
         );
-        self.tensors
-            .check_ints("prompt_ids", self.prompt.iter().map(|&id| id.into()));
-        let spliced = self.splice(visual);
         let plan = &spliced.plans[0];
-        let id = |slot: &Slot| match *slot {
-            Slot::Text(i) => i64::from(self.prompt[i]),
-            _ => i64::from(qwen.model().image_token_id()),
-        };
-        self.tensors.check_ints("input_ids", plan.slots.iter().map(id));
         let kind = |slot: &Slot| i64::from(!matches!(slot, Slot::Text(_)));
         self.tensors
             .check_ints("mm_token_type_ids", plan.slots.iter().map(kind));
         self.tensors.check_ints("position_ids", by_axis(plan));
         let delta = plan.next_position as i64 - plan.slots.len() as i64;
         self.tensors.check_ints("rope_deltas", [delta]);
-        assert!(spliced.mask.is_none(), "one sequence needs no padding");
-        self.tensors.check_ints("attention_mask", vec![1; spliced.width]);
-        assert_eq!(spliced.width as u64, self.json["seq_len"].as_u64().unwrap());
-        self.tensors.check_rows(
-            "inputs_embeds",
-            "inputs_embeds_rows",
-            "inputs_embeds_at_rows",
-            &spliced.embeds,
-        );
         spliced
     }
 
@@ -282,11 +260,11 @@ impl Case<'_> {
             "positions make no difference: {contrast}"
         );
         let wanted = ids(&self.json["prune_greedy_new_tokens"]);
-        if self.decides("prune_greedy") {
+        if decides(self.json, "prune_greedy") {
             let options = plain(wanted.len());
             assert_eq!(self.generate(&visual, &options), wanted, "prune_greedy");
             if !keep.iter().any(Vec::is_empty) {
-                self.check_answer(&keep, &wanted, &options);
+                check_answer(self.qwen, self.json, &self.prompt, &keep, &wanted);
             }
         }
     }
@@ -320,22 +298,11 @@ impl Case<'_> {
             .remove(0)
     }
 
-    fn decides(&self, key: &str) -> bool {
-        let gap = self.json[&format!("{key}_min_top2_gap")].as_f64().unwrap();
-        if gap < LEAST_GAP {
-            println!(
-                "{key} of {} not compared: best two scores only {gap} apart",
-                self.json["id"]
-            );
-        }
-        gap >= LEAST_GAP
-    }
-
     /// Greedy decoding, plain and as `generation_config.json` wants it: with stop ids and a repetition penalty.
     /// Returns how many of the penalised ids are decided by more than rounding.
     fn check_generation(&self, visual: &VisualInput) -> usize {
         let wanted = ids(&self.json["greedy_new_tokens"]);
-        if self.decides("greedy") {
+        if decides(self.json, "greedy") {
             assert_eq!(self.generate(visual, &plain(wanted.len())), wanted, "greedy");
         }
         let mut options = self.qwen.generate_options();
@@ -356,22 +323,10 @@ impl Case<'_> {
         assert_eq!(found[..n.min(found.len())], wanted[..n], "generation_config.json");
         n
     }
-
-    /// The whole path from the picture's pixels to the answer, with a method that keeps what the oracle kept.
-    fn check_answer(&self, keep: &[Vec<usize>], wanted: &[u32], options: &GenerateOptions) {
-        let pruner = Fixed(keep.to_vec());
-        let prompts = std::slice::from_ref(&self.prompt);
-        let prune = PruneOptions::new(Budget::All);
-        let found = answer(self.qwen, &images(self.json), prompts, &pruner, &prune, options).unwrap();
-        assert_eq!(found.ids, [wanted.to_vec()]);
-    }
 }
 
 pub fn plain(max_new_tokens: usize) -> GenerateOptions {
-    GenerateOptions {
-        max_new_tokens,
-        ..GenerateOptions::default()
-    }
+    GenerateOptions::default().with_max_new_tokens(max_new_tokens)
 }
 
 /// The position ids of a plan, axis after axis.
@@ -380,7 +335,7 @@ fn by_axis(plan: &SplicePlan) -> Vec<i64> {
     (0..3).flat_map(axis).collect()
 }
 
-/// Where the slots of a pruned plan stand in the full one.
+/// The places of the slots of a pruned plan in the full one.
 fn places_in(full: &SplicePlan, pruned: &SplicePlan, keep: &[Vec<usize>]) -> Vec<i64> {
     let original = |slot: &Slot| match *slot {
         Slot::Visual { image, row } => Slot::Visual {

@@ -185,22 +185,13 @@ fn parts_that_do_not_belong_together() -> Outcome {
         matches!(error, LoadError::Request { .. })
     });
     std::fs::write(dir.path().join("config.json"), config.to_string())?;
-    let style = LoadOptions {
-        prompt_style: PromptStyle::VicunaV1,
-        ..LoadOptions::f32()
-    };
+    let style = LoadOptions::f32().with_prompt_style(PromptStyle::VicunaV1);
     check(
         load_vlm(&dir, &Device::flex(), style).map(|_| ()),
         "prompt style",
         |error| matches!(error, LoadError::Request { .. }),
     );
-    let budget = LoadOptions {
-        qwen: QwenOptions {
-            min_pixels: Some(u64::MAX),
-            ..QwenOptions::default()
-        },
-        ..LoadOptions::f32()
-    };
+    let budget = LoadOptions::f32().with_qwen(QwenOptions::default().with_min_pixels(u64::MAX));
     check(
         load_vlm(&dir, &Device::flex(), budget).map(|_| ()),
         "pixels of an image",
@@ -228,14 +219,11 @@ fn images_of_extreme_shapes() -> Outcome {
         );
     }
     assert!(vlm.preprocess(&[RgbImage::new(200, 1)]).is_ok());
-    let options = LoadOptions {
-        qwen: QwenOptions {
-            pad_square: true,
-            max_pixels: Some(120 * 120),
-            ..QwenOptions::default()
-        },
-        ..LoadOptions::f32()
-    };
+    let options = LoadOptions::f32().with_qwen(
+        QwenOptions::default()
+            .with_pad_square(true)
+            .with_max_pixels(120 * 120),
+    );
     let square = load_vlm(&dir, &Device::flex(), options)?;
     let pixels = square.preprocess(&[RgbImage::new(20000, 10), RgbImage::new(300, 200)])?;
     let grid = Grid { rows: 8, cols: 8 };
@@ -250,7 +238,7 @@ fn images_of_extreme_shapes() -> Outcome {
 #[test]
 fn prompts_that_do_not_fit_their_images() -> Outcome {
     let (dir, _) = copy()?;
-    let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
+    let qwen = Qwen25Vl::load(&dir, &Device::flex(), LoadOptions::f32())?;
     let vlm: &dyn Vlm = &qwen;
     let encoded = vlm.encode(vlm.preprocess(&[RgbImage::new(60, 90)])?, Default::default());
     let features = vlm.project(encoded.tokens.clone());
@@ -285,7 +273,7 @@ fn sequences_beyond_the_positions() -> Outcome {
         let mut short = config.clone();
         short["max_position_embeddings"] = positions.into();
         std::fs::write(dir.path().join("config.json"), short.to_string())?;
-        let qwen = Qwen25Vl::load_with(&dir, &Device::flex(), LoadOptions::f32())?;
+        let qwen = Qwen25Vl::load(&dir, &Device::flex(), LoadOptions::f32())?;
         let cells = Grid { rows: 5, cols: 2 };
         let features = Tensor::zeros([1, 10, qwen.d_model()], (&Device::flex(), DType::F32));
         let keep: Vec<usize> = (0..10).collect();
@@ -294,7 +282,7 @@ fn sequences_beyond_the_positions() -> Outcome {
             sequences: vec![qwen.sequence(&cells.into(), &keep, PositionRule::Keep)],
             separator: None,
         };
-        let image = qwen.model().image_token_id();
+        let image = qwen.model().reader().image_token_id;
         let batch = TextBatch {
             ids: vec![vec![1, image, 2, 3]],
             targets: vec![vec![false, false, false, true]],

@@ -38,7 +38,7 @@ fn a_ragged_batch_computes_as_its_parts_alone() {
             prompts[0]
                 .iter()
                 .copied()
-                .filter(|&id| id != qwen.model().image_token_id())
+                .filter(|&id| id != qwen.model().reader().image_token_id)
                 .collect(),
         );
         ranges.insert(1, ranges[0].end..ranges[0].end);

@@ -201,7 +201,7 @@ fn observed_keys_class(vlm: &dyn Vlm, json: &Value) -> Tensor<3> {
 /// A token of an image, and the row of the view (of all views) that it is.
 type Place = (usize, usize, usize, usize);
 
-/// Where every token comes from, as the layouts say.
+/// The source of every token, as the layouts say.
 fn places(encoded: &Encoded, views: &[usize]) -> Vec<Place> {
     let (mut places, mut first) = (Vec::new(), 0);
     for (image, (layout, &n)) in encoded.layouts.iter().zip(views).enumerate() {
@@ -219,12 +219,9 @@ fn places(encoded: &Encoded, views: &[usize]) -> Vec<Place> {
 #[test]
 fn signals_of_llava_are_those_of_plain_arithmetic() {
     for (_, manifest) in manifests("llava") {
-        let options = LoadOptions {
-            image_mode: ImageMode::CenterCrop,
-            ..LoadOptions::f32()
-        };
+        let options = LoadOptions::f32().with_image_mode(ImageMode::CenterCrop);
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-        let llava = Llava::load_with(dir, &Device::flex(), options).unwrap();
+        let llava = Llava::load(dir, &Device::flex(), options).unwrap();
         let vision = &llava.parts().config.vision;
         for json in cases(&manifest) {
             check(
@@ -242,7 +239,7 @@ fn signals_of_llava_are_those_of_plain_arithmetic() {
 fn signals_of_llava_next_are_those_of_plain_arithmetic() {
     for (_, manifest) in manifests("llava_next") {
         let dir = root().join(manifest["checkpoint"].as_str().unwrap());
-        let next = LlavaNext::load_with(dir, &Device::flex(), LoadOptions::f32()).unwrap();
+        let next = LlavaNext::load(dir, &Device::flex(), LoadOptions::f32()).unwrap();
         let vision = &next.config().llava.vision;
         for json in cases(&manifest) {
             check(

@@ -64,7 +64,7 @@ impl Tensors {
         }
     }
 
-    /// Whether the case has a tensor of floats called `name`.
+    /// `true` if the case has a tensor of floats called `name`.
     pub fn has(&self, name: &str) -> bool {
         self.floats.contains_key(name)
     }

@@ -32,7 +32,7 @@ fn files_hold_the_listed_names() -> Outcome {
     Ok(())
 }
 
-/// Whether a checkpoint is of the LLaVA family: its configuration says so, or where only its names are stored, these.
+/// `true` if a checkpoint is of the LLaVA family: its configuration says so, or where only its names are stored, these.
 fn is_llava(name: &str, on_disk: &BTreeSet<String>) -> bool {
     match json(&format!("checkpoints/{name}/config.json")) {
         Ok(config) => ["llava", "llava_next"].contains(&config["model_type"].as_str().unwrap_or_default()),

@@ -163,7 +163,7 @@ impl FakeVlm {
             let targets = &batch.targets[row];
             let places: Vec<usize> = (1..ids.len()).filter(|&place| targets[place]).collect();
             if places.is_empty() {
-                let problem = "found no target token in the sequence, wanted at least one".into();
+                let problem = "found no target token in the sequence, expected at least one".into();
                 return Err(VlmError::Prompt { index: row, problem });
             }
             let before: Vec<u32> = places.iter().map(|&place| ids[place - 1]).collect();

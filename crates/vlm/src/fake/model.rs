@@ -1,4 +1,4 @@
-//! What the trait asks of the model for tests.
+//! The trait's methods, for the model for tests.
 
 use std::sync::atomic::Ordering;
 
@@ -57,7 +57,7 @@ impl Vlm for FakeVlm {
     fn prompt_ids(&self, turns: &[Turn]) -> Result<Vec<u32>, VlmError> {
         if turns.is_empty() {
             return Err(VlmError::Text(
-                "found no turns, wanted at least one question".into(),
+                "found no turns, expected at least one question".into(),
             ));
         }
         let mut ids = Vec::new();
@@ -131,7 +131,7 @@ impl Vlm for FakeVlm {
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         let nll = self.nll(batch, visual)?;
         if nll.is_empty() {
-            let problem = "found no target token in the batch, wanted at least one".into();
+            let problem = "found no target token in the batch, expected at least one".into();
             return Err(VlmError::Prompt { index: 0, problem });
         }
         Ok(Tensor::cat(nll, 0).mean())

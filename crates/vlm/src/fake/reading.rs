@@ -87,7 +87,7 @@ impl Reading {
         self.vectors.first().map_or(0, Vec::len)
     }
 
-    /// What a method is shown at a stage.
+    /// The context of a method at a stage.
     fn context(&self, row: usize, stage: &DecoderStage, n_raters: usize) -> DecoderContext {
         let (n, width, signals) = (self.vectors.len(), self.width(), stage.signals);
         let states = || tables::tensor(&self.vectors, width, &self.device);
@@ -215,11 +215,11 @@ pub(super) fn images_of(
     let mut first = 0;
     for (index, prompt) in prompts.iter().enumerate() {
         if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab) {
-            let problem = format!("found the id {id}, wanted one below {vocab}");
+            let problem = format!("found the id {id}, expected one below {vocab}");
             return Err(VlmError::Prompt { index, problem });
         }
         if prompt.is_empty() {
-            let problem = "found no ids, wanted at least one".into();
+            let problem = "found no ids, expected at least one".into();
             return Err(VlmError::Prompt { index, problem });
         }
         let n = prompt.iter().filter(|&&id| id == image_id).count();
@@ -259,7 +259,7 @@ pub(super) fn check_flags(batch: &TextBatch) -> Result<(), VlmError> {
         true => Ok(()),
         false => Err(VlmError::Prompt {
             index: 0,
-            problem: format!("found target flags of lengths {found:?}, wanted {wanted:?}"),
+            problem: format!("found target flags of lengths {found:?}, expected {wanted:?}"),
         }),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::Device;
 use diffprune_pruner::{
     Budget, DecoderContext, DecoderPruner, DecoderSelection, DecoderSignals, DecoderStage, PruneError,
-    Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
+    PruneResult, Pruner, PruningContext, Queries, RowsOf, Selection, Signals,
 };
 use diffprune_vlm::FakeVlm;
 use image::{Rgb, RgbImage};
@@ -75,18 +75,13 @@ impl Pruner for Inside {
         "inside"
     }
 
-    fn select(&self, context: &PruningContext) -> Result<Selection, PruneError> {
-        let all = |row| (0..context.n_tokens(row)).collect();
-        Ok(Selection::keep((0..context.batch()).map(all).collect()))
-    }
-
     fn decoder(&self) -> Option<&dyn DecoderPruner> {
         Some(self)
     }
 }
 
 impl DecoderPruner for Inside {
-    fn stages(&self, _: usize, n_visual: usize, budget: &Budget) -> Result<Vec<DecoderStage>, PruneError> {
+    fn stages(&self, _: usize, n_visual: usize, budget: &Budget) -> PruneResult<Vec<DecoderStage>> {
         let stage = DecoderStage {
             layer: 2,
             keep: budget.resolve(n_visual)?,
@@ -96,11 +91,7 @@ impl DecoderPruner for Inside {
         Ok(vec![stage])
     }
 
-    fn select_at(
-        &self,
-        stage: &DecoderStage,
-        context: &DecoderContext,
-    ) -> Result<DecoderSelection, PruneError> {
+    fn select_at(&self, stage: &DecoderStage, context: &DecoderContext) -> PruneResult<DecoderSelection> {
         if Some(self.calls.fetch_add(1, Ordering::Relaxed)) == self.fails_at {
             return Err(PruneError::missing("inside", "patience"));
         }

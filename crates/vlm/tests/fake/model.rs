@@ -1,4 +1,4 @@
-//! What the model for tests promises.
+//! The promises of the model for tests.
 
 use burn::tensor::Tensor;
 use diffprune_pruner::{PositionRule, Signals, descriptors};

@@ -59,11 +59,7 @@ impl BenchmarkSpec for Gqa {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "testdev",
-            pictures_apart: true,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("testdev", unpack).with_pictures_apart())
     }
 }
 #[cfg(feature = "parquet")]

@@ -17,7 +17,7 @@ use crate::data::spec::{BenchmarkFiles, BenchmarkSpec, SecondaryNumber, Splits};
 use crate::data::template::{OPTION_LETTER, Template};
 use crate::data::tsv::{Row, Table};
 #[cfg(feature = "parquet")]
-use crate::data::unpack::{OfficialFiles, ParquetCopy};
+use crate::data::unpack::{AddRow, OfficialFiles, ParquetCopy};
 
 /// Rotations of a question have ids that differ by this.
 const ROTATION: u64 = 1_000_000;
@@ -41,7 +41,7 @@ pub(crate) struct MmBench {
     suffix_lmms: &'static str,
     max_new_tokens_lmms: usize,
     #[cfg(feature = "parquet")]
-    unpack: fn(ParquetRow<'_>, &mut OfficialFiles<'_>) -> Result<(), EvalError>,
+    unpack: AddRow,
 }
 
 impl MmBench {
@@ -172,11 +172,7 @@ impl BenchmarkSpec for MmBench {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "dev",
-            pictures_apart: false,
-            add: self.unpack,
-        })
+        Some(ParquetCopy::new("dev", self.unpack))
     }
 }
 

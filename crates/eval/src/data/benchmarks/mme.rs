@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::EvalError;
 use crate::answer::{Aggregate, is_space};
 use crate::data::answer_files::{AnswerFile, AnsweredQuestions};
-use crate::data::benchmark::{Benchmark, score};
+use crate::data::benchmark::Benchmark;
 use crate::data::json::{Element, TextFile};
 use crate::data::picture::find_picture;
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference};
-use crate::data::readers::{LlavaRow, first_existing, llava_file, picture};
+use crate::data::readers::{LlavaRow, file_stem, first_existing, llava_file, picture};
 
 /// The subtasks of perception, in the order of MME's program.
 pub const MME_PERCEPTION: [&str; 10] = [
@@ -67,13 +67,6 @@ impl BenchmarkSpec for Mme {
         read(files.root, files.options, files.problems)
     }
 
-    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
-        match reference {
-            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
-            _ => score(answer, reference, protocol),
-        }
-    }
-
     fn yes_or_no(&self, answer: &str, protocol: Protocol) -> Option<bool> {
         match protocol {
             Protocol::Llava => mme_label(answer),
@@ -122,11 +115,7 @@ impl BenchmarkSpec for Mme {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "test",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("test", unpack))
     }
 }
 
@@ -239,11 +228,7 @@ fn of_subtask(base: &Path, subtask: &'static str, problems: &mut Problems) -> Re
     files.sort();
     let mut entries = Vec::new();
     for path in files {
-        let stem = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let stem = file_stem(&path);
         let Some(file) = problems.keep_member(&format!("{subtask}/{stem}"), TextFile::read(&path))? else {
             continue;
         };

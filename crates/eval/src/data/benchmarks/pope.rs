@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::EvalError;
 use crate::answer::{Aggregate, Tally};
-use crate::data::benchmark::{Benchmark, score};
+use crate::data::benchmark::Benchmark;
 use crate::data::json::{Element, TextFile};
 use crate::data::problems::Problems;
 use crate::data::question::{Protocol, Question, ReadOptions, Reference};
@@ -47,13 +47,6 @@ impl BenchmarkSpec for Pope {
         read(files.root, files.options, files.problems)
     }
 
-    fn score(&self, answer: &str, reference: &Reference, protocol: Protocol) -> f64 {
-        match reference {
-            Reference::YesNo(label) => f64::from(self.yes_or_no(answer, protocol) == Some(*label)),
-            _ => score(answer, reference, protocol),
-        }
-    }
-
     fn yes_or_no(&self, answer: &str, protocol: Protocol) -> Option<bool> {
         match protocol {
             Protocol::Llava => Some(pope_label(answer)),
@@ -75,11 +68,7 @@ impl BenchmarkSpec for Pope {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "test",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("test", unpack))
     }
 }
 

@@ -75,11 +75,7 @@ impl BenchmarkSpec for ScienceQa {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "test",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("test", unpack))
     }
 }
 #[cfg(feature = "parquet")]

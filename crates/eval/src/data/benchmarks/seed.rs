@@ -105,11 +105,7 @@ impl BenchmarkSpec for SeedBench {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "test",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("test", unpack))
     }
 }
 

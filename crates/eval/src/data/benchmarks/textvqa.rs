@@ -78,11 +78,7 @@ impl BenchmarkSpec for TextVqa {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "validation",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("validation", unpack))
     }
 }
 

@@ -79,11 +79,7 @@ impl BenchmarkSpec for VizWiz {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "val",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("val", unpack))
     }
 }
 #[cfg(feature = "parquet")]

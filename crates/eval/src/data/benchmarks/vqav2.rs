@@ -85,11 +85,7 @@ impl BenchmarkSpec for VqaV2 {
 
     #[cfg(feature = "parquet")]
     fn parquet(&self) -> Option<ParquetCopy> {
-        Some(ParquetCopy {
-            split: "validation",
-            pictures_apart: false,
-            add: unpack,
-        })
+        Some(ParquetCopy::new("validation", unpack))
     }
 }
 #[cfg(feature = "parquet")]

@@ -2,7 +2,7 @@
 
 use super::super::ledger::TierVerdict;
 use super::super::printed::{Printed, smallest};
-use super::{Judge, Judged};
+use super::{Judge, Judged, distance};
 use crate::stats::{Estimate, Verdict};
 
 /// The table of times.
@@ -19,11 +19,7 @@ impl Judge<'_> {
         let (own, full) = rows.first()?.pair(quantity)?;
         let found = self.0.bracket(&[own, full], &|values| values[full] / values[own]);
         let half = 0.5 / 10f64.powi(digits as i32);
-        let bracket = Estimate {
-            value: found.value - printed,
-            lo: found.lo - printed - half,
-            hi: found.hi - printed + half,
-        };
+        let bracket = distance(&found, printed, half);
         let verdict = match Verdict::of(bracket.lo, bracket.hi) {
             Verdict::Fails => Verdict::Fails,
             _ => Verdict::Holds,

@@ -72,12 +72,12 @@ impl<'a> Arms<'a> {
         self.totals.iter().find_map(is_share)
     }
 
-    /// Whether an arm ran at a budget of the run.
+    /// `true` if an arm ran at a budget of the run.
     pub(crate) fn ran(&self, arm: &str, budget: &str) -> bool {
         self.seeds.contains_key(&(arm, budget))
     }
 
-    /// How many seeds an arm has at a budget.
+    /// The number of seeds of an arm at a budget.
     pub(crate) fn n_seeds(&self, arm: &str, budget: &str) -> usize {
         self.seeds.get(&(arm, budget)).map_or(0, BTreeSet::len)
     }

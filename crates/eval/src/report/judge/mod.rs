@@ -22,9 +22,10 @@ use crate::EvalError;
 use crate::data::Benchmark;
 use crate::evidence::{Claims, Ledger, PaperClaim, Published, Tier, TierVerdict, published_ledger};
 
-/// What a ledger needs to know beside the records.
+/// Input of a ledger beside the records.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct EvidenceOptions {
     /// The table of the papers that the run shows: 1 for LLaVA-1.5, 2 for LLaVA-NeXT, 3 for Qwen2.5-VL. Without it the
     /// `family` in the report's configuration decides.
@@ -36,6 +37,26 @@ pub struct EvidenceOptions {
     /// Verdicts of what is not in records: times, counts, pilot studies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<Given>,
+}
+
+impl EvidenceOptions {
+    /// The same for a run that shows this table of the papers.
+    pub fn with_table(mut self, table: impl Into<Option<usize>>) -> Self {
+        self.table = table.into();
+        self
+    }
+
+    /// The same with these arms beside those that the claims name.
+    pub fn with_trained(mut self, trained: Vec<String>) -> Self {
+        self.trained = trained;
+        self
+    }
+
+    /// The same with these verdicts.
+    pub fn with_given(mut self, given: Vec<Given>) -> Self {
+        self.given = given;
+        self
+    }
 }
 
 /// A verdict that something else than records has found.

@@ -1,6 +1,6 @@
-//! What a claim comes to in a run.
+//! The outcome of a claim in a run.
 
-/// How the comparisons of a claim decide it.
+/// The rule by which the comparisons of a claim decide it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rule {
     /// The smallest is above zero.
@@ -21,13 +21,13 @@ pub(crate) struct Planned {
     pub(crate) members: Vec<(usize, String)>,
     /// The same without TextVQA, which is read beside them.
     pub(crate) without: Vec<usize>,
-    /// What to know beside the verdict.
+    /// Remarks beside the verdict.
     pub(crate) remarks: Vec<String>,
     /// Training seeds behind the claim, the fewest at any budget.
     pub(crate) seeds: usize,
 }
 
-/// What a claim comes to in this run.
+/// The outcome of a claim in this run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     /// Comparisons that decide.

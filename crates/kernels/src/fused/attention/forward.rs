@@ -109,7 +109,10 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// As for [`SharedOut::slice`]: no two users of one row at a time.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the caller promises that no two slices in use overlap"
+    )]
     unsafe fn lse_of(&self, b: usize, h: usize, rows: std::ops::Range<usize>) -> &mut [f32] {
         let Geometry { n, heads, .. } = self.geometry;
         let start = (b * heads + h) * n;

@@ -58,7 +58,10 @@ impl OutHeads {
     ///
     /// # Safety
     /// As for [`SharedOut::slice`]: no two users of one token of one head at a time.
-    #[allow(clippy::mut_from_ref)]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the caller promises that no two slices in use overlap"
+    )]
     pub(super) unsafe fn row(&self, b: usize, token: usize, h: usize) -> &mut [f32] {
         let start = ((b * self.tokens + token) * self.heads + h) * self.d;
         // SAFETY: promised by the caller.
@@ -66,7 +69,7 @@ impl OutHeads {
     }
 }
 
-/// What to add to the scores of each key: zero or minus infinity, `padded_m` of them per sequence.
+/// The summand of each key's scores: zero or minus infinity, `padded_m` of them per sequence.
 pub(super) fn key_bias(mask: Option<FlexTensor>, m: usize, padded_m: usize) -> Option<Vec<f32>> {
     let mask = dense(mask?);
     let visible: &[u8] = mask.storage::<u8>();

@@ -21,7 +21,7 @@ const BLOCK_QUERIES: usize = 96;
 pub(crate) struct AttentionForm {
     /// Factor of the scores.
     pub(crate) scale: f32,
-    /// Whether query `i` of `n` sees only keys `j <= i + m - n`.
+    /// `true` if query `i` of `n` sees only keys `j <= i + m - n`.
     pub(crate) causal: bool,
 }
 
@@ -52,7 +52,7 @@ impl Geometry {
         }
     }
 
-    /// How many keys, counted from the first, query `i` may see.
+    /// The number of keys, counted from the first, that query `i` may see.
     fn visible(&self, i: usize) -> usize {
         if self.form.causal {
             (i + 1 + self.m).saturating_sub(self.n).min(self.m)

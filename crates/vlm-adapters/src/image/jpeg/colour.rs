@@ -5,7 +5,7 @@ use image::RgbImage;
 use super::frame::Frame;
 use super::upsample::Enlarged;
 
-/// What a picture's components are.
+/// The meaning of a picture's components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
     /// One: grey levels.
@@ -86,7 +86,7 @@ fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     [r, g, b].map(|level| level.clamp(0, 255) as u8)
 }
 
-/// What an ink and black leave of white; both are stored inverted, as Adobe's programs do.
+/// The light that an ink and black leave of white; both are stored inverted, as Adobe's programs do.
 #[inline]
 fn mixed(ink: u8, black: u8) -> u8 {
     let (ink, left) = (255 - u32::from(ink), u32::from(black));

@@ -6,7 +6,7 @@ use super::idct;
 /// Most bytes of a decoded picture, as for files of other kinds.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Where the coefficient of each place in a file's order stands in rows of frequencies.
+/// The place, in rows of frequencies, of each coefficient in a file's order.
 pub(super) const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
     14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
@@ -21,7 +21,7 @@ const GUESSED: usize = 9;
 pub(super) struct Frame {
     pub(super) width: usize,
     pub(super) height: usize,
-    /// Whether coefficients come in several scans.
+    /// `true` if coefficients come in several scans.
     pub(super) progressive: bool,
     pub(super) components: Vec<Component>,
     /// Largest horizontal sampling factor.

@@ -13,7 +13,7 @@ pub(super) struct Huffman {
     short: Vec<(u8, u8)>,
     /// The last code of each length, -1 without any.
     last: [i32; 17],
-    /// What a code of each length is shifted by to be the number of its symbol.
+    /// The shift that turns a code of each length into the number of its symbol.
     shift: [i32; 17],
     symbols: Vec<u8>,
 }

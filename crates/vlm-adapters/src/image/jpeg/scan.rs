@@ -5,7 +5,7 @@ use super::bits::Bits;
 use super::frame::{Frame, ZIGZAG};
 use super::huffman::Huffman;
 
-/// What a scan header says.
+/// The content of a scan header.
 #[derive(Debug)]
 pub(super) struct Scan<'t> {
     /// Numbers of its components in the frame, with their tables for means and for frequencies.
@@ -14,7 +14,7 @@ pub(super) struct Scan<'t> {
     pub(super) from: usize,
     /// Last coefficient.
     pub(super) to: usize,
-    /// Whether earlier scans had the higher bits.
+    /// `true` if earlier scans had the higher bits.
     pub(super) refines: bool,
     /// The lowest bit that it brings.
     pub(super) low: u8,
@@ -30,7 +30,7 @@ pub(super) struct Part<'t> {
     pub(super) ac: Option<&'t Huffman>,
 }
 
-/// What is remembered from block to block, up to the next restart marker.
+/// The state that is kept from block to block, up to the next restart marker.
 #[derive(Debug, Default)]
 struct Memory {
     /// The last mean of each component.

@@ -22,7 +22,7 @@ pub(super) struct Decoder<'a> {
     adobe: Option<u8>,
 }
 
-/// What ends the walk through the segments.
+/// The reason for which the walk through the segments ends.
 enum Stop<'a> {
     /// A frame header, with the marker that says its kind.
     Frame(u8, &'a [u8]),
@@ -275,7 +275,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// What the components are, by the rules of libjpeg.
+    /// The meaning of the components, by the rules of libjpeg.
     fn colour(&self, frame: &Frame) -> Colour {
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
         match (ids.as_slice(), self.adobe) {

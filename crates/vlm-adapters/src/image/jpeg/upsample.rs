@@ -2,7 +2,7 @@
 
 use super::frame::{Component, Frame};
 
-/// How a component becomes as large as the picture.
+/// The way in which a component becomes as large as the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// It is.

@@ -1,7 +1,7 @@
-//! What a gate lets through: how well the best linear reader recovers a token behind each kind of gate.
+//! The information that a gate lets through: how well the best linear reader recovers a token behind each kind of gate.
 //!
 //! A scaled token can simply be scaled back; noise cannot be undone.
-//! `cargo run -p diffprune-throttler --example leak`
+//! `cargo run -p diffprune-throttler --example gate_leakage`
 
 use burn::tensor::{Device, Tensor};
 use diffprune_throttler::{GateFamily, GateKind, ThrottlerConfig, ThrottlerInput, noise};

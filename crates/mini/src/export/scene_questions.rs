@@ -9,21 +9,21 @@ use std::ops::Range;
 const ATTEMPTS: usize = 6;
 
 /// A scene with its number and its questions.
-pub(super) struct Asked {
+pub(super) struct SceneQuestions {
     pub number: u64,
     pub scene: Scene,
     pub turns: Vec<Turn>,
 }
 
 /// `wanted` questions of a style, up to `per_scene` different ones about each scene; `prepare` may change the scenes.
-pub(super) fn ask(
+pub(super) fn scene_questions(
     scenes: &SceneDataset,
     numbers: Range<u64>,
     style: Style,
     wanted: usize,
     per_scene: usize,
     prepare: impl Fn(Scene, u64) -> Scene,
-) -> Result<Vec<Asked>, MiniError> {
+) -> Result<Vec<SceneQuestions>, MiniError> {
     let mut asked = Vec::new();
     let mut found = 0;
     let n_scenes = numbers.end - numbers.start;
@@ -43,7 +43,7 @@ pub(super) fn ask(
         }
         found += turns.len();
         if !turns.is_empty() {
-            asked.push(Asked { number, scene, turns });
+            asked.push(SceneQuestions { number, scene, turns });
         }
     }
     if found < wanted {

@@ -1,4 +1,4 @@
-//! Shows what diagonal attention forbids: `cargo run -p diffprune-denoiser --example leak`.
+//! Shows what diagonal attention forbids: `cargo run -p diffprune-denoiser --example attention_leakage`.
 //!
 //! Token 0 is drowned in noise. Does the repaired token 0 still change when another token changes?
 

@@ -1,0 +1,53 @@
+//! The work of an experiment before it begins.
+
+use diffprune::vlm::Family;
+use diffprune_mini::MiniCounts;
+
+use super::studies::study_kinds;
+use super::tuning::tried;
+use super::{Learned, Lineup, Plan};
+
+/// The work of drawing a picture, of an answer, of a report and of a study's picture, in updates on one caption: rough, for an estimate that times
+/// correct.
+const PICTURE: f64 = 0.05;
+const ANSWER: f64 = 0.3;
+const REPORT: f64 = 100.0;
+const STUDY: f64 = 2.0;
+
+/// The work of each stage of the experiments on models of these families, in the order in which they are begun.
+pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, seed: u64) -> Vec<f64> {
+    let questions = questions(&plan.counts, plan.pope_per_image);
+    let pictures = plan.counts.train_captions + plan.counts.val_captions + questions;
+    let mut work = vec![PICTURE * pictures as f64];
+    for (number, family) in families.iter().enumerate() {
+        let lineup = Lineup::of(*family, plan, seed);
+        let updates = |learned: &Learned| (learned.steps.unwrap_or(plan.steps) * plan.batch) as f64;
+        if let Some(tuning) = plan.tuning.as_ref().filter(|_| number == 0) {
+            // The declared recipe does not depend on the width as far as its number of trials goes.
+            let trials = tuning.recipes(plan.declared(0)).len();
+            for learned in tried(&lineup.learned) {
+                work.extend(std::iter::repeat_n(updates(&learned), trials));
+            }
+        }
+        for learned in &lineup.learned {
+            let trainings =
+                learned.training_budgets(&lineup.budgets).len() * learned.training_seeds(seed).len();
+            work.extend(std::iter::repeat_n(updates(learned), trainings));
+        }
+        work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
+        work.push(REPORT);
+        if number == 0 {
+            let images = plan.studies.images as f64;
+            work.extend(study_kinds(has_classifier).map(|_| STUDY * images));
+        }
+    }
+    work
+}
+
+/// About as many questions as the world of these counts has.
+fn questions(counts: &MiniCounts, pope_per_image: usize) -> usize {
+    let rotated = 4 * (counts.mmbench_questions + counts.mmbench_cn_questions);
+    let single = counts.textvqa_questions + counts.vqav2_questions + counts.vizwiz_questions;
+    let others = counts.seed_bench_questions + counts.scienceqa_questions + 10 * counts.mme_pictures;
+    3 * counts.pope_images * pope_per_image + 7 * counts.gqa_per_kind + rotated + single + others
+}
