@@ -553,7 +553,7 @@ fn pages_are_written_whole_and_read_back() {
         "links stay on the page"
     );
     let markdown = fs::read_to_string(out.join("report.md")).unwrap();
-    assert!(markdown.contains("| diffprune |") && markdown.contains("holds"));
+    assert!(markdown.contains("| diffprune ") && markdown.contains("holds"));
     assert!(report.to_text().contains("diffprune"));
     let json: Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
     for key in ["revision", "device", "seed", "tier", "config"] {
