@@ -87,14 +87,13 @@ const PAPER: Paper = Paper {
     check: Check::Oracle,
 };
 
-pub(crate) const ENTRY: Baseline =
-    Baseline::arm("prumerge", "most inputs by [CLS], neighbours added", || {
-        Box::new(PruMerge::new(false))
-    })
-    .cost("N K d")
-    .merging()
-    .paper(PAPER)
-    .differs(SUMS, MEANS);
+pub(crate) const ENTRY: Baseline = Baseline::arm("prumerge", "most seen by [CLS], neighbours added", || {
+    Box::new(PruMerge::new(false))
+})
+.cost("N K d")
+.merging()
+.paper(PAPER)
+.differs(SUMS, MEANS);
 
 pub(crate) const CORRECTED: Baseline = ENTRY.corrected("prumerge-corrected", || {
     Box::new(PruMerge {
@@ -127,7 +126,7 @@ const PAPER_WITHOUT_CLASS: Paper = Paper {
 };
 
 pub(crate) const WITHOUT_CLASS: Baseline =
-    Baseline::arm("prumerge-qwen", "most inputs, neighbours added, no [CLS]", || {
+    Baseline::arm("prumerge-qwen", "most seen, neighbours added, no [CLS]", || {
         Box::new(PruMerge::without_class(false))
     })
     .cost("N K D")

@@ -59,14 +59,13 @@ const PAPER: Paper = Paper {
     check: Check::Oracle,
 };
 
-pub(crate) const ENTRY: Baseline =
-    Baseline::arm("visionzip", "most inputs by [CLS], the rest merged", || {
-        Box::new(VisionZip::default())
-    })
-    .cost("N K d_head")
-    .merging()
-    .paper(PAPER)
-    .differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
+pub(crate) const ENTRY: Baseline = Baseline::arm("visionzip", "most seen by [CLS], the rest merged", || {
+    Box::new(VisionZip::default())
+})
+.cost("N K d_head")
+.merging()
+.paper(PAPER)
+.differs(ANCHOR_PLUS_MEAN, MEAN_OF_ALL);
 pub(crate) const CORRECTED: Baseline = ENTRY.corrected("visionzip-corrected", || {
     Box::new(VisionZip {
         fidelity: Fidelity::Corrected,
@@ -77,7 +76,7 @@ const ANCHOR_PLUS_MEAN: &str = "a contextual token is its anchor plus the mean o
 const MEAN_OF_ALL: &str = "the mean of all of them";
 
 pub(crate) const WITHOUT_CLASS: Baseline =
-    Baseline::arm("visionzip-qwen", "most inputs, the rest merged, no [CLS]", || {
+    Baseline::arm("visionzip-qwen", "most seen, the rest merged, no [CLS]", || {
         Box::new(VisionZip::without_class())
     })
     .cost("N K D")

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
 use diffprune_files::write_whole;
@@ -33,6 +34,11 @@ pub struct ReportArgs {
     /// same pages.
     #[arg(long, value_name = "DIR", conflicts_with = "leaderboard")]
     archive: Option<PathBuf>,
+    /// Whether two runs on questions of their own have the same result, such as a default run and the committed one: every
+    /// average of the first lies within the intervals of both, and no claim that holds in one fails in the other. Exit code 1
+    /// where that is not so.
+    #[arg(long, conflicts_with_all = ["leaderboard", "archive", "published", "out", "format"])]
+    same_result: bool,
     /// What to write: json, md, html, tex, csv, svg [default: all].
     #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     format: Vec<Format>,
@@ -46,6 +52,9 @@ impl ReportArgs {
     pub fn run(self) -> anyhow::Result<()> {
         if self.published {
             return self.published();
+        }
+        if self.same_result {
+            return same_result(&self.dirs);
         }
         let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| runs_in(dir)).collect();
         let stored = dirs
@@ -96,7 +105,7 @@ impl ReportArgs {
         let (ending, text) = match self.format.as_slice() {
             [] | [Format::Markdown] => ("md", published_page()?),
             [Format::Json] => ("json", serde_json::to_string_pretty(&published_json()?)? + "\n"),
-            _ => anyhow::bail!("format: with --published expected md or json, one of them"),
+            _ => bail!("format: with --published expected md or json, one of them"),
         };
         match &self.out {
             None => print::text(format_args!("{text}"))?,
@@ -136,6 +145,59 @@ impl ReportArgs {
         }
         Ok(())
     }
+}
+
+/// Compares the runs of two folders, model by model.
+fn same_result(dirs: &[PathBuf]) -> anyhow::Result<()> {
+    let [first, second] = dirs else {
+        bail!("--same-result: found {} folders, expected two", dirs.len());
+    };
+    let read = |dir: &Path| -> Result<Vec<StoredRun>, LabError> {
+        runs_in(dir).iter().map(|dir| StoredRun::read(dir)).collect()
+    };
+    let (own, others) = (read(first)?, read(second)?);
+    let alone = own.len() == 1 && others.len() == 1;
+    let (mut compared, mut differ) = (0, 0);
+    for run in &own {
+        let Some(other) = others.iter().find(|other| alone || other.name == run.name) else {
+            say!("{}: only in {}", run.name, first.display());
+            continue;
+        };
+        let found = run.report()?.same_result(&other.report()?);
+        compared += 1;
+        differ += usize::from(!found.holds());
+        say!(
+            "{}: {} averages compared, {} apart; {} claims judged, {} at odds",
+            run.name,
+            found.compared,
+            found.apart.len(),
+            found.judged,
+            found.contradictions.len()
+        );
+        for row in &found.apart {
+            say!(
+                "  {} at {}: {:+.1} points, {:.1} allowed",
+                row.arm,
+                row.budget,
+                row.difference,
+                row.allowed
+            );
+        }
+        for claim in &found.contradictions {
+            say!("  {}: {} and {}", claim.id, claim.first, claim.second);
+        }
+    }
+    if compared == 0 {
+        bail!(
+            "found no run in both {} and {}",
+            first.display(),
+            second.display()
+        );
+    }
+    if differ > 0 {
+        bail!("{differ} of {compared} runs do not have the same result");
+    }
+    Ok(())
 }
 
 /// The run in a folder, or those in the folders below it, by name.

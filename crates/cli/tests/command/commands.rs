@@ -66,6 +66,8 @@ fn data_train_eval_report_show_ask() {
     assert!(records.contains("\"probability\":") && report.contains("pope calibration error"));
 
     compared(&at, &out, &report);
+    let same = succeed("report {} {} --same-result", &[&out, &out]);
+    assert!(same.contains(" 0 apart") && same.contains(" 0 at odds"), "{same}");
 
     // Without --arms: the controls, the scorer and its inversion. Data without a manifest may be anybody's.
     let short = "eval --model {} --data {} --out {} --scorer diffprune={} --budgets 16 --limit 1 --random-seeds 1 \
