@@ -7,7 +7,7 @@ use kernels::AttentionOptions;
 use crate::Check;
 use crate::compare::{close, host, numbers, values_and_gradients};
 
-/// Rows and width of most seen.
+/// Rows and width of most inputs.
 const N: usize = 12;
 const D: usize = 32;
 

@@ -201,10 +201,15 @@ impl Report {
             .map(|metric| (TableId::Benchmarks, metric.clone()))
             .collect();
         let means = if with_intervals { &MEANS[..] } else { &MEANS[..2] };
-        columns.extend(means.iter().cloned().filter(|(table, metric)| {
-            let rows = self.table(*table).into_iter().flat_map(|table| &table.rows);
-            rows.into_iter().any(|row| row.metric == *metric)
-        }));
+        columns.extend(
+            means
+                .iter()
+                .filter(|(table, metric)| {
+                    let rows = self.table(*table).into_iter().flat_map(|table| &table.rows);
+                    rows.into_iter().any(|row| row.metric == *metric)
+                })
+                .cloned(),
+        );
         let row = |arm: &str, table: TableId, metric: &Metric| -> Option<&Row> {
             let at = |budget: &str| self.row(table, arm, budget, metric);
             at(budget).or_else(|| at("all"))
