@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use diffprune::vlm::{
-    Family, ImageMode, Newlines, NextOptions, NextTokens, PromptStyle, PruningSite, QwenOptions, plan_vlm,
+    Family, ImageMode, Newlines, NextOptions, NextTokens, PromptStyle, PruningSite, plan_vlm,
 };
 use diffprune::{LoadError, LoadOptions};
 use serde::de::DeserializeOwned;
@@ -70,25 +70,20 @@ impl FamilyArgs {
                 remedy: "leave one out: --next-papers is --next-tokens all --newlines none".into(),
             });
         }
-        let next = match self.next_papers {
-            true => NextOptions::papers(),
-            false => NextOptions {
-                tokens: self.next_tokens.unwrap_or(options.next.tokens),
-                newlines: self.newlines.unwrap_or(options.next.newlines),
-            },
-        };
-        Ok(LoadOptions {
-            image_mode: self.image_mode.unwrap_or(options.image_mode),
-            prompt_style: self.prompt_style.unwrap_or(options.prompt_style),
-            next,
-            qwen: QwenOptions {
-                site: self.site.unwrap_or(options.qwen.site),
-                min_pixels: self.min_pixels.or(options.qwen.min_pixels),
-                max_pixels: self.max_pixels.or(options.qwen.max_pixels),
-                pad_square: self.pad_square || options.qwen.pad_square,
-            },
-            ..options
-        })
+        let mut options = options;
+        if self.next_papers {
+            options.next = NextOptions::papers();
+        } else {
+            options.next.tokens = self.next_tokens.unwrap_or(options.next.tokens);
+            options.next.newlines = self.newlines.unwrap_or(options.next.newlines);
+        }
+        options.image_mode = self.image_mode.unwrap_or(options.image_mode);
+        options.prompt_style = self.prompt_style.unwrap_or(options.prompt_style);
+        options.qwen.site = self.site.unwrap_or(options.qwen.site);
+        options.qwen.min_pixels = self.min_pixels.or(options.qwen.min_pixels);
+        options.qwen.max_pixels = self.max_pixels.or(options.qwen.max_pixels);
+        options.qwen.pad_square |= self.pad_square;
+        Ok(options)
     }
 
     /// The options that were given, each with the family that has it.

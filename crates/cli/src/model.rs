@@ -111,10 +111,8 @@ impl ModelArgs {
     /// When options were given that its family does not have, or that contradict each other.
     pub fn options(&self, dir: &Path) -> anyhow::Result<LoadOptions> {
         self.family.check(dir)?;
-        let options = LoadOptions {
-            dtype: self.weights().map(Into::into),
-            ..LoadOptions::default()
-        };
+        let mut options = LoadOptions::default();
+        options.dtype = self.weights().map(Into::into);
         Ok(self.family.onto(options)?)
     }
 }

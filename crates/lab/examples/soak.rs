@@ -58,10 +58,7 @@ fn ask(model: &LoadedModel, number: usize) -> Result<(), LabError> {
     let side = |step: usize| (8 + number * step % 300) as u32;
     let picture = RgbImage::from_fn(side(37), side(53), |x, y| Rgb([x as u8, y as u8, number as u8]));
     let method = Method::parse(METHODS[number % METHODS.len()], vlm, number as u64)?.pruner();
-    let options = PruneOptions {
-        seed: number as u64,
-        ..PruneOptions::new(Budget::Tokens(16 + number * 7 % 128))
-    };
+    let options = PruneOptions::new(Budget::Tokens(16 + number * 7 % 128)).with_seed(number as u64);
     let prompt = vlm.prompt_ids(&[Turn::ask("What is it?").with_images(1)])?;
     let generate = vlm.generate_options().with_max_new_tokens(1 + number % 4);
     answer(vlm, &[picture], &[prompt], method.as_ref(), &options, &generate)?;

@@ -14,6 +14,7 @@ use crate::named::{ModulePath, NamedTensors, from_bytes, module_tensors, to_byte
 /// Settings of AdamW; the defaults are PyTorch's, except that biases and norms do not decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AdamWOptions {
     /// Decay of the first moment; 0.9.
     pub beta1: f32,

@@ -15,6 +15,7 @@ use crate::{
 
 /// Options of reading a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// The treatment of images that are not square (LLaVA-1.5).
     pub image_mode: ImageMode,

@@ -14,6 +14,7 @@ use crate::{
 
 /// Options of pruning a batch.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PruneOptions {
     /// The number of tokens that stay.
     pub budget: Budget,

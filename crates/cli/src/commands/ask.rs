@@ -114,11 +114,9 @@ impl AskArgs {
         let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
         tell_foreign(name, vlm.family());
         let pruner = Method::parse(name, vlm, self.seed)?.pruner();
-        let options = PruneOptions {
-            seed: self.seed,
-            positions: self.positions.map(Into::into),
-            ..PruneOptions::new(self.keep)
-        };
+        let options = PruneOptions::new(self.keep)
+            .with_seed(self.seed)
+            .with_positions(self.positions.map(Into::into));
         let mut conversation = Conversation::new(pruner.as_ref(), options);
         // The pictures come with the first question; later ones find them pruned as they were.
         let mut images = pictures.as_slice();

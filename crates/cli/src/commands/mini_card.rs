@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, Device};
+use burn::tensor::Device;
 use clap::Args;
 use diffprune::LoadOptions;
 use diffprune_eval::Stop;
@@ -39,11 +39,7 @@ impl CardArgs {
 
 /// Measures the model in `dir` as it was published, in f32, and writes its card; records and report go to `out`.
 pub fn measure(dir: &Path, out: &Path, device: &Device, stop: Stop) -> anyhow::Result<()> {
-    let options = LoadOptions {
-        dtype: Some(DType::F32),
-        ..LoadOptions::default()
-    };
-    let model = LoadedModel::load(dir, device, options)?;
+    let model = LoadedModel::load(dir, device, LoadOptions::f32())?;
     let report = write_card(&model, out, &mut Terminal::new("mini", stop))?;
     say!("{}", report.to_text());
     Ok(())

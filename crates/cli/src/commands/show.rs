@@ -56,10 +56,7 @@ impl ShowArgs {
             .unwrap_or(default_method(model.vlm.family()));
         tell_foreign(name, model.vlm.family());
         let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
-        let options = PruneOptions {
-            seed: self.seed,
-            ..PruneOptions::new(self.keep)
-        };
+        let options = PruneOptions::new(self.keep).with_seed(self.seed);
         let counts = draw(model.vlm.as_ref(), &picture, &method, name, &options, &self.out)?;
         tell_idle(self.keep, counts.total);
         if self.json {

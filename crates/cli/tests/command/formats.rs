@@ -38,10 +38,7 @@ fn read(
     benchmark: Benchmark,
     prompts: Protocol,
 ) -> Result<Vec<Question>, Box<dyn std::error::Error>> {
-    let options = ReadOptions {
-        prompts,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions::default().with_prompts(prompts);
     Ok(benchmark.read(&root.join(benchmark.name()), &options)?)
 }
 

@@ -141,6 +141,7 @@ pub enum Split {
 
 /// Options of reading a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReadOptions {
     /// TextVQA: whether the prompt holds OCR tokens. The paper's number has them. LLaVA's question file, which has them too,
     /// is not read without.

@@ -98,11 +98,11 @@ struct Pupil<'a, M> {
 impl<'a, M: Module + Sync> Pupil<'a, M> {
     fn open(stage: &'a Stage<'a>, module: M) -> Result<Self, MiniError> {
         let checkpoints = CheckpointDir::open(stage.dir.join(stage.name), 2)?;
-        let mut optimizer = Optimizer::new(AdamWOptions {
-            weight_decay: stage.recipe.weight_decay as f32,
-            beta2: 0.98,
-            ..Default::default()
-        });
+        let mut optimizer = Optimizer::new(
+            AdamWOptions::default()
+                .with_weight_decay(stage.recipe.weight_decay as f32)
+                .with_beta2(0.98),
+        );
         let (module, state, first) = match checkpoints.latest()? {
             Some(checkpoint) => {
                 let (module, state) = checkpoint.restore::<_, RunState>(module, &mut optimizer)?;

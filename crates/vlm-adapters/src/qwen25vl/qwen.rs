@@ -32,6 +32,7 @@ pub enum PruningSite {
 /// The part of [`LoadOptions`] for Qwen2.5-VL alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct QwenOptions {
     /// The place at which tokens are chosen.
     pub site: PruningSite,
