@@ -13,6 +13,8 @@ const INTERRUPT: i32 = 2;
 
 /// The signal that arrived last.
 static ARRIVED: AtomicI32 = AtomicI32::new(INTERRUPT);
+/// True where SIGINT was ignored when the program started, as in a script's background: it stays so.
+static IGNORES_INTERRUPTS: AtomicBool = AtomicBool::new(false);
 /// True once the handlers are there; they stay.
 static LISTENS: AtomicBool = AtomicBool::new(false);
 /// The work that a signal ends.
@@ -85,6 +87,9 @@ fn watch(new: Work) -> anyhow::Result<Watch> {
 
 /// Runs in a thread of its own.
 fn arrived() {
+    if ARRIVED.load(Ordering::SeqCst) == INTERRUPT && IGNORES_INTERRUPTS.load(Ordering::SeqCst) {
+        return;
+    }
     match &*work() {
         Some(Work::Steps { stop, step }) if !stop.is_requested() => {
             stop.request();
@@ -111,7 +116,7 @@ mod system {
     use std::ffi::c_int;
     use std::sync::atomic::Ordering;
 
-    use super::{ARRIVED, INTERRUPT, arrived};
+    use super::{ARRIVED, IGNORES_INTERRUPTS, INTERRUPT, arrived};
 
     const HANGUP: c_int = 1;
     const TERMINATE: c_int = 15;
@@ -138,8 +143,12 @@ mod system {
         ctrlc::set_handler(arrived)?;
         for (number, before) in numbers.into_iter().zip(before) {
             let handler = match number {
+                // The handler of `ctrlc` stays: the other signals come through it.
+                INTERRUPT => {
+                    IGNORES_INTERRUPTS.store(before == IGNORED, Ordering::SeqCst);
+                    continue;
+                }
                 _ if before == IGNORED => IGNORED,
-                INTERRUPT => continue,
                 _ => note as extern "C" fn(c_int) as usize,
             };
             // SAFETY: the handler is `SIG_IGN` or a function that does only what handlers may.

@@ -19,9 +19,14 @@ struct Running {
 
 impl Running {
     fn start(line: &str, paths: &[&Path]) -> Self {
+        Self::start_under(&["--default-signal=INT,TERM"], line, paths)
+    }
+
+    /// The same with other options of `env` about signals.
+    fn start_under(signals: &[&str], line: &str, paths: &[&Path]) -> Self {
         let program = diffprune(line, paths);
         let mut child = Command::new("env")
-            .arg("--default-signal=INT,TERM")
+            .args(signals)
             .arg(program.get_program())
             .args(program.get_args())
             .env("HF_HUB_OFFLINE", "1")
@@ -90,6 +95,23 @@ fn n_lines(path: &Path) -> usize {
 }
 
 const TRAIN: &str = "train --model {} --data {} --out {} --steps 80";
+
+#[test]
+fn a_run_in_the_background_of_a_script_ignores_interrupts_and_ends_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, data) = setting(dir.path());
+    let out = dir.path().join("out");
+    let signals = ["--ignore-signal=INT", "--default-signal=TERM"];
+    let mut run = Running::start_under(&signals, TRAIN, &[&checkpoint, &data, &out]);
+    run.until(|| n_lines(&out.join("metrics.jsonl")) > 1);
+    run.send("INT");
+    let done = n_lines(&out.join("metrics.jsonl"));
+    run.until(|| n_lines(&out.join("metrics.jsonl")) > done + 2);
+    run.send("TERM");
+    run.acknowledged();
+    let (found, told) = run.end();
+    assert_eq!(found, Some(143), "{told}");
+}
 
 #[test]
 fn signals_end_a_training_after_an_update_and_nothing_is_lost() {
