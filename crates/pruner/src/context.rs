@@ -192,11 +192,10 @@ pub fn descriptors(tokens: Tensor<3>, group: usize) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Distribution};
 
     #[test]
     fn descriptors_are_normed_means_of_the_group() {
-        let tokens = Tensor::<3>::random([2, 3, 8], Distribution::Default, &Device::flex());
+        let tokens = diffprune_test_support::uniform::<3>(1, [2, 3, 8]);
         let same = descriptors(tokens.clone(), 1).into_data();
         same.assert_eq(&tokens.clone().into_data(), true);
         let found: Vec<f32> = descriptors(tokens.clone(), 4).into_data().try_to_vec().unwrap();

@@ -196,16 +196,14 @@ impl Frequencies {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution};
+    use diffprune_test_support::normal;
 
     use super::*;
 
     /// The computation of devices other than the CPU.
     #[test]
     fn single_precision_is_close() {
-        let device = Device::flex();
-        let scores = Tensor::<2>::random([3, 576], Distribution::Normal(0.0, 1.0), &device);
-        let up = Tensor::<2>::random([3, 576], Distribution::Normal(0.0, 1.0), &device);
+        let (scores, up) = (normal::<2>(1, [3, 576]), normal::<2>(2, [3, 576]));
         for (k, tau) in [(1.0, 0.3), (64.0, 1.0), (64.0, 0.1), (64.0, 0.01), (575.0, 0.5)] {
             let [double, single] = [DType::F64, DType::F32].map(|wide| {
                 let scores = scores.clone().autodiff().require_grad();

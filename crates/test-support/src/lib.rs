@@ -6,6 +6,10 @@ pub mod encoder_block;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 /// The root of the stored numbers: `DIFFPRUNE_FIXTURES`, or the folder `fixtures` of the repository.
 pub fn fixtures() -> PathBuf {
     std::env::var_os("DIFFPRUNE_FIXTURES").map_or_else(
@@ -27,6 +31,29 @@ pub fn cases(usual: u32) -> u32 {
         Some(cases) if cases > 0 => cases,
         _ => panic!("DIFFPRUNE_TIMES_CASES: expected a positive whole number"),
     }
+}
+
+/// Numbers between 0 and 1 on the CPU, the same in every run: Burn's own draws share one state among the threads of a
+/// test program.
+pub fn uniform<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let values = (0..shape.iter().product()).map(|_| unit(&mut random) as f32);
+    Tensor::from_data(TensorData::new(values.collect(), shape), &Device::flex())
+}
+
+/// As [`uniform`], from the standard normal distribution.
+pub fn normal<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let values = (0..shape.iter().product()).map(|_| {
+        let (radius, turn) = ((-2.0 * unit(&mut random).ln()).sqrt(), unit(&mut random));
+        (radius * (std::f64::consts::TAU * turn).cos()) as f32
+    });
+    Tensor::from_data(TensorData::new(values.collect(), shape), &Device::flex())
+}
+
+/// Strictly between 0 and 1.
+fn unit(random: &mut ChaCha8Rng) -> f64 {
+    (f64::from(random.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// Copies a folder with all that is in it; files get the permissions of new ones, so that copies can be changed.

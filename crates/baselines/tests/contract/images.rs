@@ -1,10 +1,11 @@
 //! Images with every signal, drawn on the device's stream.
 
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune_baselines::{Baseline, ScoreOrder, Scores, registry};
 use diffprune_pruner::{
     Budget, Keys, Layout, PruneError, Pruner, PruningContext, Selection, Space, WideAttention,
 };
+use diffprune_test_support::{normal, uniform};
 
 /// The registered methods that choose before the language model; the law of the others is in `tests/in_llm`.
 pub fn early() -> impl Iterator<Item = &'static Baseline> {
@@ -67,15 +68,12 @@ pub struct Images {
 
 impl Images {
     pub fn random(batch: usize, layout: impl Into<Layout>) -> Self {
-        let device = Device::flex();
-        device.seed(7);
         let layout = layout.into();
         let n = layout.n_tokens();
-        let normal = |rows: usize, width: usize| {
-            Tensor::<3>::random([batch, rows, width], Distribution::Normal(0.0, 1.0), &device)
-        };
-        let rows =
-            |heads: usize| Tensor::<3>::random([batch, heads, n], Distribution::Uniform(0.0, 1.0), &device);
+        let seeds = std::cell::Cell::new(0);
+        let seed = || seeds.replace(seeds.get() + 1);
+        let normal = |rows: usize, width: usize| normal::<3>(seed(), [batch, rows, width]);
+        let rows = |heads: usize| uniform::<3>(seed(), [batch, heads, n]);
         let scores = || rows(1).squeeze_dim::<2>(1);
         Self {
             tokens: normal(n, 6),

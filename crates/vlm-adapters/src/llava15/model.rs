@@ -89,17 +89,14 @@ mod tests {
     use super::*;
     use crate::{GenerateOptions, Padding, TextBatch, VisualInput, VlmError, next_token_nll};
     use burn::optim::GradientsParams;
-    use burn::tensor::{Distribution, Int, Tolerance};
+    use burn::tensor::{Int, Tolerance};
     use diffprune_pruner::PositionRule;
+    use diffprune_test_support::uniform;
 
     const IMAGE: u32 = 60;
 
     fn tiny() -> LlavaModel {
         LlavaConfig::tiny().init(&Device::flex())
-    }
-
-    fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Default, &Device::flex())
     }
 
     fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
@@ -140,7 +137,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let states = model
             .vision
-            .hidden_states(random([2, 3, 56, 56]).to_device(&device).autodiff());
+            .hidden_states(uniform(1, [2, 3, 56, 56]).to_device(&device).autodiff());
         let pooled = model.vision.pool(states[states.len() - 1].clone());
         let tokens = model.select_tokens(states[states.len() - 2].clone());
         let visual = VisualInput::full(model.projector.forward(tokens));
@@ -156,7 +153,7 @@ mod tests {
             let spliced = model.reader().splice(&batch.ids, Some(visual), padding).unwrap();
             next_token_nll(&model.language, &spliced, batch)
         };
-        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        let (batch, visual) = (batch(), visual(uniform(2, [2, 3, 16])));
         assert!(matches!(
             nll(&batch, &visual, Padding::Left),
             Err(VlmError::Prompt { index: 1, .. })
@@ -173,7 +170,7 @@ mod tests {
     #[test]
     fn frozen_weights_pass_the_gradient_on_and_take_none() {
         let model = tiny();
-        let tokens = random([2, 3, 16]).autodiff().require_grad();
+        let tokens = uniform(3, [2, 3, 16]).autodiff().require_grad();
         let visual = visual(model.projector.forward(tokens.clone()));
         let grads = model.reader().loss(&batch(), Some(&visual)).unwrap().backward();
         let grad = tokens.grad(&grads).expect("a gradient of the tokens");
@@ -187,11 +184,11 @@ mod tests {
     #[test]
     fn gradients_agree_with_finite_differences() {
         let model = tiny();
-        let features = random([2, 3, 16]);
+        let features = uniform(4, [2, 3, 16]);
         let loss = |features: Tensor<3>| model.reader().loss(&batch(), Some(&visual(features))).unwrap();
         let tracked = features.clone().autodiff().require_grad();
         let grad = tracked.grad(&loss(tracked.clone()).backward()).unwrap();
-        let direction = random([2, 3, 16]) - 0.5;
+        let direction = uniform(5, [2, 3, 16]) - 0.5;
         let step = 1e-2;
         let ahead = loss(features.clone() + direction.clone() * step).into_scalar::<f32>();
         let behind = loss(features - direction.clone() * step).into_scalar::<f32>();
@@ -206,7 +203,7 @@ mod tests {
     #[test]
     fn the_loss_of_a_batch_is_the_mean_over_its_targets() {
         let model = tiny();
-        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        let (batch, visual) = (batch(), visual(uniform(6, [2, 3, 16])));
         let together = model
             .reader()
             .loss(&batch, Some(&visual))
@@ -232,7 +229,7 @@ mod tests {
     #[test]
     fn padding_does_not_leak() {
         let model = tiny();
-        let (batch, visual) = (batch(), visual(random([2, 3, 16])));
+        let (batch, visual) = (batch(), visual(uniform(7, [2, 3, 16])));
         let run = |ids: &[Vec<u32>], visual: &VisualInput, padding| {
             let spliced = model.reader().splice(ids, Some(visual), padding).unwrap();
             let mask = spliced.mask.clone();
@@ -259,7 +256,7 @@ mod tests {
     #[test]
     fn cached_decoding_equals_the_full_pass() {
         let model = tiny();
-        let visual = visual(random([2, 3, 16]));
+        let visual = visual(uniform(8, [2, 3, 16]));
         let spliced = model
             .reader()
             .splice(&batch().ids, Some(&visual), Padding::Left)
@@ -352,7 +349,7 @@ mod tests {
     #[test]
     fn first_scores_are_told_once_and_as_the_model_gave_them() {
         let model = tiny();
-        let visual = visual(random([2, 3, model.language.d_model()]));
+        let visual = visual(uniform(9, [2, 3, model.language.d_model()]));
         crate::language::check_first_scores(&model.reader(), &batch().ids, &visual);
     }
 }

@@ -106,8 +106,9 @@ mod tests {
     use super::*;
     use crate::{GenerateOptions, TextBatch, VisualInput, VisualSequence};
     use burn::optim::GradientsParams;
-    use burn::tensor::{DType, Distribution, Tolerance};
+    use burn::tensor::{DType, Tolerance};
     use diffprune_pruner::{PositionRule, Selection};
+    use diffprune_test_support::uniform;
 
     const IMAGE: u32 = 60;
     /// Patches of two images: 3 by 2 and 2 by 2 cells.
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn patches() -> Tensor<4> {
-        Tensor::random([40, 6, 4, 4], Distribution::Default, &Device::flex())
+        uniform(1, [40, 6, 4, 4])
     }
 
     fn batch() -> TextBatch {

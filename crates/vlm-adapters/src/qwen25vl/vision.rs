@@ -202,7 +202,8 @@ pub(crate) fn cells(grids: &[Grid], merge: usize) -> Vec<Grid> {
 mod tests {
     use super::super::sets::Sets;
     use super::*;
-    use burn::tensor::{Bool, Distribution, TensorData, Tolerance, activation};
+    use burn::tensor::{Bool, TensorData, Tolerance, activation};
+    use diffprune_test_support::normal;
     use proptest::prelude::*;
 
     fn grid(rows: usize, cols: usize) -> Grid {
@@ -210,10 +211,6 @@ mod tests {
             rows: 2 * rows,
             cols: 2 * cols,
         }
-    }
-
-    fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
     }
 
     /// A tower whose weights are large enough to tell patches apart.
@@ -275,7 +272,7 @@ mod tests {
             let tower = tower();
             let grids: Vec<Grid> = sizes.iter().map(|&(rows, cols)| grid(rows, cols)).collect();
             let n_patches = grids.iter().map(Grid::n_tokens).sum();
-            let x = random([n_patches, 16]);
+            let x = normal(1, [n_patches, 16]);
             let mut tour = tower.tour(&grids, &x.device());
             tour.windows.max_weights = limit;
             tour.images.max_weights = limit;
@@ -305,7 +302,7 @@ mod tests {
         };
         let tower = config.init(&Device::flex());
         let grids = [grid(3, 4), grid(5, 2)];
-        let x = random([88, 160]);
+        let x = normal(2, [88, 160]);
         let tour = tower.tour(&grids, &x.device());
         for block in &tower.blocks {
             let found = tour.leave(block.attend(tour.enter(x.clone()), block.sets(&tour)));
@@ -318,7 +315,7 @@ mod tests {
         let tower = tower();
         let grids = [grid(3, 5), grid(2, 2), grid(3, 5)];
         let n_patches: usize = grids.iter().map(Grid::n_tokens).sum();
-        let patches = random([n_patches, 6, 4, 4]);
+        let patches = normal(3, [n_patches, 6, 4, 4]);
         let together = tower.encode(patches.clone(), &grids, true);
         let mut first = 0;
         for grid in grids {
@@ -343,12 +340,12 @@ mod tests {
         };
         let tower = config.init(&Device::flex());
         let grids = [grid(4, 4)];
-        let patches = random([64, 6, 4, 4]);
+        let patches = normal(4, [64, 6, 4, 4]);
         let run = |patches: Tensor<4>| tower.encode(patches, &grids, true);
         let before = run(patches.clone());
         assert!(before.received.is_none(), "no block sees the whole image");
         // The last cell is in the last window of 2 by 2 cells, which is cells 10, 11, 14 and 15.
-        let changed = patches.slice_assign([60..64, 0..6, 0..4, 0..4], random([4, 6, 4, 4]));
+        let changed = patches.slice_assign([60..64, 0..6, 0..4, 0..4], normal(5, [4, 6, 4, 4]));
         let moved = (run(changed).hidden - before.hidden).abs().sum_dim(1);
         let moved: Vec<f32> = moved.into_data().try_to_vec().unwrap();
         let by_cell: Vec<bool> = moved

@@ -322,8 +322,9 @@ fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
 mod tests {
     use super::*;
     use crate::{Activation, ClipVisionConfig, VitLayout};
-    use burn::tensor::{Bool, Distribution, Tolerance};
+    use burn::tensor::{Bool, Tolerance};
     use diffprune_kernels::{AttentionOptions, attention, gelu};
+    use diffprune_test_support::normal;
 
     fn config() -> VitConfig {
         VitConfig {
@@ -343,24 +344,19 @@ mod tests {
 
     /// A model whose every parameter matters.
     fn model(config: &VitConfig) -> VitModel {
-        struct Stir;
+        struct Stir(u64);
         impl burn::module::ModuleMapper for Stir {
             fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                parameter.map(|x| {
-                    let noise = Tensor::random(x.dims(), Distribution::Normal(0.0, 0.3), &x.device());
-                    x + noise
-                })
+                self.0 += 1;
+                let seed = self.0;
+                parameter.map(|x| normal::<D>(seed, x.dims()) * 0.3 + x)
             }
         }
-        config.init(&Device::flex()).map(&mut Stir)
+        config.init(&Device::flex()).map(&mut Stir(1))
     }
 
     fn pixels(batch: usize) -> Tensor<4> {
-        Tensor::random(
-            [batch, 3, 56, 56],
-            Distribution::Normal(0.0, 1.0),
-            &Device::flex(),
-        )
+        normal(1, [batch, 3, 56, 56])
     }
 
     fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
