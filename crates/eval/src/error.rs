@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_files::LockError;
+use diffprune_files::{LockError, WriteError};
+use diffprune_images::{ImageFileError, is_lfs_pointer};
 use diffprune_vlm::VlmError;
-use diffprune_vlm_adapters::{LoadError, is_lfs_pointer};
 
 /// Why a benchmark could not be read, run or reported.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +146,11 @@ pub enum EvalError {
         wanted: String,
     },
 
-    /// The model, the method or a picture failed.
+    /// A file gives no picture.
+    #[error(transparent)]
+    Image(#[from] ImageFileError),
+
+    /// The model or the method failed.
     #[error(transparent)]
     Model(#[from] VlmError),
 
@@ -202,8 +206,9 @@ impl From<LockError> for EvalError {
     }
 }
 
-impl From<LoadError> for EvalError {
-    fn from(error: LoadError) -> Self {
-        Self::Model(error.into())
+impl From<WriteError> for EvalError {
+    fn from(error: WriteError) -> Self {
+        let path = error.path().to_path_buf();
+        Self::io(&path, "write the file", error.into())
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a file could not be written; an older one of that name is untouched.
 ///
@@ -40,6 +40,15 @@ impl fmt::Display for WriteError {
             Self::Special { path, found } => {
                 write!(f, "cannot write {}: it is {found}, {REGULAR}", path.display())
             }
+        }
+    }
+}
+
+impl WriteError {
+    /// The file that could not be written.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::Special { path, .. } => path,
         }
     }
 }

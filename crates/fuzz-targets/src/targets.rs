@@ -347,13 +347,11 @@ fn hub(bench: &Bench, bytes: &[u8]) {
         *answer = bytes.to_vec();
     }
     let cache = bench.folder.path().join("cache");
-    let options = HubOptions {
-        endpoint: bench.endpoint.clone(),
-        retries: 0,
-        pause: Duration::ZERO,
-        timeout: Duration::from_secs(2),
-        ..HubOptions::new(&cache)
-    };
+    let mut options = HubOptions::new(&cache);
+    options.endpoint = bench.endpoint.clone();
+    options.retries = 0;
+    options.pause = Duration::ZERO;
+    options.timeout = Duration::from_secs(2);
     let _ = resolve_checkpoint("owner/name", &options);
     let _ = fs::remove_dir_all(&cache);
 }

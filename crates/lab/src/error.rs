@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune::vlm::ImageFileError;
 use diffprune::{CheckpointError, ConfigError, DataError, LoadError, PruneError, TrainError, VlmError};
 use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
@@ -258,6 +259,12 @@ macro_rules! boxed {
             }
         }
     )*};
+}
+
+impl From<ImageFileError> for LabError {
+    fn from(error: ImageFileError) -> Self {
+        Self::Load(Box::new(error.into()))
+    }
 }
 
 boxed! {

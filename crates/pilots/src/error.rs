@@ -6,7 +6,7 @@ use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
 use diffprune_pruner::PruneError;
 use diffprune_vlm::VlmError;
-use diffprune_vlm_adapters::LoadError;
+use diffprune_vlm_adapters::{ImageFileError, LoadError};
 
 /// Refuses a setting of a plan: its name, its value, and the values that would do.
 pub(crate) fn refuse<T>(
@@ -78,7 +78,10 @@ pub enum PilotError {
     /// A method could not choose.
     #[error(transparent)]
     Prune(#[from] PruneError),
-    /// A picture or a checkpoint could not be read.
+    /// A picture could not be read.
+    #[error(transparent)]
+    Image(#[from] ImageFileError),
+    /// A checkpoint could not be read.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// A data set could not be read.

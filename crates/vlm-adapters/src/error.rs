@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use diffprune_images::{ImageFileError, LFS_REMEDY, is_lfs_pointer};
 use diffprune_vlm::VlmError;
-
-use crate::lfs;
 
 /// Why a checkpoint, an image or a prompt could not be used.
 ///
@@ -157,18 +156,9 @@ pub enum LoadError {
         remedy: Box<str>,
     },
 
-    /// An image file is damaged, or of a kind that this crate does not read.
-    #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
-    Image {
-        /// The image file.
-        path: PathBuf,
-        /// The kind of the file, or why decoding stopped.
-        found: String,
-        /// Values that would do.
-        wanted: String,
-        /// The remedy.
-        remedy: Box<str>,
-    },
+    /// An image file gives no picture.
+    #[error(transparent)]
+    Image(#[from] ImageFileError),
 
     /// A tokenizer file cannot be used, or a text cannot be encoded with it.
     #[error("{}: found {found}, expected {wanted}; {remedy}", path.display())]
@@ -231,9 +221,9 @@ impl LoadError {
             | Self::MissingTensor { path, .. }
             | Self::TensorShape { path, .. }
             | Self::TensorDtype { path, .. }
-            | Self::Image { path, .. }
             | Self::Tokenizer { path, .. }
             | Self::Template { path, .. } => Some(path),
+            Self::Image(error) => Some(error.path()),
             Self::Request { .. } => None,
         }
     }
@@ -258,13 +248,13 @@ impl LoadError {
 
     /// Refuses a file that begins with `bytes` if it is a pointer of git-lfs.
     pub(crate) fn check_pointer(path: &Path, bytes: &[u8], wanted: &str) -> Result<(), Self> {
-        if !lfs::is_pointer(bytes) {
+        if !is_lfs_pointer(bytes) {
             return Ok(());
         }
         Err(Self::LfsPointer {
             path: path.into(),
             wanted: wanted.into(),
-            remedy: lfs::REMEDY.into(),
+            remedy: LFS_REMEDY.into(),
         })
     }
 

@@ -6,7 +6,6 @@ mod error;
 mod hub;
 mod image;
 mod language;
-mod lfs;
 mod llava15;
 mod llava_next;
 mod load;
@@ -20,10 +19,7 @@ mod vision;
 mod vit;
 mod weights;
 
-pub use crate::image::{
-    AnyRes, CropCenter, Filter, ImageMode, ImageOrientation, ImageProcessor, QwenImageProcessor,
-    decode_image, image_kind, image_size, load_image, load_image_with, resize_bicubic, smart_resize,
-};
+pub use crate::image::{AnyRes, CropCenter, ImageMode, ImageProcessor, QwenImageProcessor, smart_resize};
 pub use config::{
     Activation, ClipVisionConfig, FeatureSelect, GenerationConfig, LlamaConfig, LlavaConfig, LlavaNextConfig,
     Qwen25VlConfig, QwenVisionConfig, VitConfig, VitLayout, VitPool,
@@ -38,7 +34,6 @@ pub use language::{
     KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer, LlamaMlp, PrunedPass, Reader, Rope,
     decode, next_token_nll, sequence_nll,
 };
-pub use lfs::is_pointer as is_lfs_pointer;
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};
 pub use load::{LoadOptions, checkpoint_dtype, load_vlm};
@@ -55,5 +50,6 @@ pub use vision::{ClipEncoding, ClipLayer, ClipVision};
 pub use vit::{Vit, VitEncoding, VitModel, canonical_vit_name};
 pub use weights::{WeightFiles, canonical_llava_name, save_safetensors, write_atomic};
 
-// The interface, so that one dependency is enough.
+// The interface and the reading of pictures, so that one dependency is enough.
+pub use diffprune_images::*;
 pub use diffprune_vlm::*;

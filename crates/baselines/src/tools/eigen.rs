@@ -204,7 +204,6 @@ fn tridiagonal(values: &mut [f64], beside: &[f64], rows: &mut [Vec<f64>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::{Device, Tensor};
 
     /// Residuals and inner products of the vectors, over the largest eigenvalue.
     fn check(matrix: &Matrix, q: usize) -> Vec<f64> {

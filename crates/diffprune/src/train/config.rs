@@ -289,7 +289,11 @@ impl RunFile {
             };
         }
         let text = toml::to_string_pretty(self).map_err(|cause| unreadable(cause.to_string()))?;
-        Ok(diffprune_vlm_adapters::write_atomic(path, text.as_bytes())?)
+        diffprune_files::write_whole(path, text.as_bytes()).map_err(|error| TrainError::Io {
+            action: "write",
+            path: error.path().into(),
+            source: error.into(),
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diffprune_images::{ImageFileError, load_image};
 use diffprune_pruner::Layout;
-use diffprune_vlm_adapters::{LoadError, load_image};
 use image::RgbImage;
 use serde::Deserialize;
 
@@ -93,7 +93,7 @@ pub enum DataError {
         /// The line, counted from 1.
         line: usize,
         /// The cause, with the picture's file.
-        source: Box<LoadError>,
+        source: Box<ImageFileError>,
     },
     /// There are no samples.
     #[error("{}: found no samples, expected at least one", path.display())]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use diffprune_files::sha256_hex;
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ impl Manifest {
     pub fn write(&self, path: &Path) -> Result<(), EvalError> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| EvalError::io(path, "encode the manifest", error.into()))?;
-        Ok(write_atomic(path, &text)?)
+        Ok(write_whole(path, &text)?)
     }
 
     /// Reads a manifest.

@@ -11,7 +11,8 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value, json};
 
-use diffprune_vlm_adapters::{image_kind, write_atomic};
+use diffprune_files::write_whole;
+use diffprune_images::image_kind;
 
 use super::readers::{file_stem, id_text};
 use crate::EvalError;
@@ -266,7 +267,7 @@ pub(crate) fn place(to: &Path, name: &str, bytes: &[u8]) -> Result<(), EvalError
         std::fs::create_dir_all(folder)
             .map_err(|source| EvalError::io(folder, "create the folder", source))?;
     }
-    Ok(write_atomic(&path, bytes)?)
+    Ok(write_whole(&path, bytes)?)
 }
 
 /// What the library reads; it panics at numbers that no file can have, as well as giving errors.

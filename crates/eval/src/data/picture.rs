@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use diffprune_vlm_adapters::image_kind;
+use diffprune_images::image_kind;
 
 /// Endings tried beside the one that a file names.
 const ENDINGS: [&str; 5] = ["jpg", "png", "jpeg", "JPEG", "webp"];

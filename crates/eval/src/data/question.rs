@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use diffprune_vlm_adapters::{LoadError, decode_image, load_image};
+use diffprune_images::{ImageFileError, decode_image, load_image};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +107,7 @@ impl Question {
     ///
     /// # Errors
     /// When the file cannot be read, holds no picture, or the question has none.
-    pub fn load_image(&self) -> Result<RgbImage, LoadError> {
+    pub fn load_image(&self) -> Result<RgbImage, ImageFileError> {
         match &self.inline {
             Some(inline) => decode_image(&self.image, inline.bytes()),
             None => load_image(&self.image),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::terminal::columns;
@@ -72,7 +72,7 @@ impl RunTiming {
         let mut bytes = serde_json::to_vec_pretty(self)
             .map_err(|error| EvalError::io(&path, "encode the times", error.into()))?;
         bytes.push(b'\n');
-        write_atomic(&path, &bytes)?;
+        write_whole(&path, &bytes)?;
         Ok(path)
     }
 }

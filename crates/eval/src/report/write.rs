@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 
 use super::figures::Figures;
 use super::format::Format;
@@ -121,7 +121,7 @@ impl Report {
         }
         let write = |(name, text): (String, String)| {
             let path = folder.join(name);
-            write_atomic(&path, text.as_bytes())?;
+            write_whole(&path, text.as_bytes())?;
             Ok(path)
         };
         files.into_iter().map(write).collect()

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -50,7 +50,7 @@ pub(crate) fn write(records: &[Record], target: &Path) -> Result<(), EvalError> 
     let io = |source| EvalError::io(target, "compress the records", source);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(&text).map_err(io)?;
-    Ok(write_atomic(target, &encoder.finish().map_err(io)?)?)
+    Ok(write_whole(target, &encoder.finish().map_err(io)?)?)
 }
 
 /// Reads records, in their order.

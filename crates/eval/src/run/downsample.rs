@@ -1,7 +1,7 @@
 //! Pictures shrunk until they hold no more than some of the tokens could say.
 
+use diffprune_images::resize_bicubic;
 use diffprune_vlm::{ImageShape, Pixels};
-use diffprune_vlm_adapters::resize_bicubic;
 use image::RgbImage;
 
 /// Width and height of what the vision encoder looks at, for each image: the square of a view, the views of a tiled

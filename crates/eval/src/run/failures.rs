@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::record::Key;
@@ -115,5 +115,5 @@ pub(crate) fn write(records: &Path, failures: &mut [Failure]) -> Result<(), Eval
             .map_err(|error| EvalError::io(&path, "encode a failure", error.into()))?;
         bytes.push(b'\n');
     }
-    Ok(write_atomic(&path, &bytes)?)
+    Ok(write_whole(&path, &bytes)?)
 }

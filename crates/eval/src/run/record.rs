@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use diffprune_vlm_adapters::write_atomic;
+use diffprune_files::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::columns;
@@ -198,7 +198,7 @@ impl RecordFile {
         if found == bytes {
             return Ok(());
         }
-        Ok(write_atomic(path, &bytes)?)
+        Ok(write_whole(path, &bytes)?)
     }
 
     /// Appends records in one write, and gives them as the file will give them back: a run that reads its own records

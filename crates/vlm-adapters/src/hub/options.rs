@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// The hub that models come from, and the cache that they go to.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// Address of the hub, without a slash at the end.
     pub endpoint: String,

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
+use diffprune_images::resize_bicubic;
 use diffprune_pruner::Grid;
 use image::{RgbImage, imageops};
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::ImageProcessor;
 use super::processor::refuse;
-use super::{ImageProcessor, resize_bicubic};
 use crate::config::{note_default_images, read_image_settings};
 use crate::{LlavaNextConfig, LoadError};
 

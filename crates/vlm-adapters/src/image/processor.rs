@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use diffprune_images::{Canvas, Crop, Filter};
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Filter;
-use super::resample::{Canvas, Crop};
 use crate::LoadError;
 use crate::config::{note_default_images, read_image_settings, read_json};
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use diffprune_images::{Canvas, Crop};
 use diffprune_pruner::{Area, Grid, Layout};
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::processor::{CLIP_MEAN, CLIP_STD, background, check_steps, levels, refuse};
-use super::resample::{Canvas, Crop};
 use super::smart_resize;
 use super::smart_resize::MAX_RATIO;
 use crate::config::{note_default_images, read_image_settings};

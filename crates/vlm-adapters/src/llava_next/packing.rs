@@ -22,6 +22,7 @@ pub enum NextTokens {
 
 /// Options of LLaVA-NeXT alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct NextOptions {
     /// Which features are tokens.
     pub tokens: NextTokens,
@@ -36,6 +37,16 @@ impl NextOptions {
             tokens: NextTokens::All,
             newlines: Newlines::None,
         }
+    }
+
+    /// The same options with these features as tokens.
+    pub fn with_tokens(self, tokens: NextTokens) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The same options with these newline vectors.
+    pub fn with_newlines(self, newlines: Newlines) -> Self {
+        Self { newlines, ..self }
     }
 }
 

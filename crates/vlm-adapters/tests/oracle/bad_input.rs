@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use diffprune_vlm_adapters::{
-    ChatTemplate, GenerationConfig, ImageProcessor, LlavaConfig, LoadError, TextTokenizer, WeightFiles,
-    load_image,
+    ChatTemplate, GenerationConfig, ImageFileError, ImageProcessor, LlavaConfig, LoadError, TextTokenizer,
+    WeightFiles, load_image,
 };
 use tempfile::TempDir;
 
@@ -299,14 +299,18 @@ fn damaged_images() -> Outcome {
     ];
     for bytes in cases {
         std::fs::write(&path, bytes)?;
-        check(load_image(&path), "picture.png", |error| {
-            matches!(error, LoadError::Image { .. })
-        });
+        check(
+            load_image(&path).map_err(LoadError::from),
+            "picture.png",
+            |error| matches!(error, LoadError::Image(ImageFileError::Content { .. })),
+        );
     }
     std::fs::remove_file(&path)?;
-    check(load_image(&path), "picture.png", |error| {
-        matches!(error, LoadError::MissingFile { .. })
-    });
+    check(
+        load_image(&path).map_err(LoadError::from),
+        "picture.png",
+        |error| matches!(error, LoadError::Image(ImageFileError::MissingFile { .. })),
+    );
     // The content decides, not the name.
     let renamed = dir.path().join("picture.jpg");
     std::fs::write(&renamed, &sound)?;

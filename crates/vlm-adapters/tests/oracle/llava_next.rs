@@ -163,7 +163,9 @@ fn options_change_the_sequence_and_nothing_else() {
             .count();
         for tokens in [NextTokens::Unpadded, NextTokens::All] {
             for newlines in [Newlines::All, Newlines::KeptRows, Newlines::None] {
-                let next = next.clone().with_options(NextOptions { tokens, newlines });
+                let next = next
+                    .clone()
+                    .with_options(NextOptions::default().with_tokens(tokens).with_newlines(newlines));
                 let encoded = next.encode(next.preprocess(&pictures).unwrap(), Signals::default());
                 if tokens == NextTokens::All {
                     let views = sizes(&case["tiles_per_image"]);

@@ -4,7 +4,6 @@ mod bad_input;
 mod bad_next;
 mod cases;
 mod conversation;
-mod jpeg;
 mod language;
 mod llava15;
 mod llava_case;

@@ -29,7 +29,7 @@ impl Case<'_> {
     }
 
     /// The 8-bit pixels, where they are stored.
-    pub fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm_adapters::LoadError> {
+    pub fn pixels(&self) -> Result<Option<RgbImage>, diffprune_vlm_adapters::ImageFileError> {
         let file = self.expected["png"].as_str();
         file.map(|file| load_image(fixture("preprocess").join(file)))
             .transpose()

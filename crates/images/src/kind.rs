@@ -4,8 +4,8 @@ use std::path::Path;
 
 use image::{ImageError, ImageFormat};
 
-use super::jpeg;
-use crate::LoadError;
+use crate::ImageFileError;
+use crate::jpeg;
 use crate::lfs;
 
 pub(super) const WANTED: &str = "a png, jpeg, webp, gif, bmp or tiff image";
@@ -31,7 +31,7 @@ pub(super) fn format_of(bytes: &[u8]) -> Result<ImageFormat, Refusal> {
     }
     if lfs::is_pointer(bytes) {
         return Err(Refusal {
-            remedy: lfs::REMEDY,
+            remedy: lfs::LFS_REMEDY,
             ..Refusal::new(lfs::FOUND)
         });
     }
@@ -70,8 +70,8 @@ impl Refusal {
         }
     }
 
-    pub(super) fn at(self, path: &Path) -> LoadError {
-        LoadError::Image {
+    pub(super) fn at(self, path: &Path) -> ImageFileError {
+        ImageFileError::Content {
             path: path.into(),
             found: self.found,
             wanted: self.wanted,

@@ -6,10 +6,10 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::channels::{has_colour_key, to_rgb};
-use super::jpeg;
-use super::kind::{MAX_BYTES, Refusal, WANTED, format_of};
-use crate::LoadError;
+use crate::ImageFileError;
+use crate::channels::{has_colour_key, to_rgb};
+use crate::jpeg;
+use crate::kind::{MAX_BYTES, Refusal, WANTED, format_of};
 
 /// Which way up a picture is read.
 ///
@@ -32,9 +32,9 @@ pub enum ImageOrientation {
 /// show their stored colour.
 ///
 /// # Errors
-/// [`LoadError::MissingFile`], [`LoadError::Io`], and [`LoadError::Image`] for files that are empty, damaged, truncated, of
+/// [`ImageFileError::MissingFile`], [`ImageFileError::Io`], and [`ImageFileError::Content`] for files that are empty, damaged, truncated, of
 /// another kind, or larger than half a gigabyte when decoded.
-pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, LoadError> {
+pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, ImageFileError> {
     load_image_with(path, ImageOrientation::AsStored)
 }
 
@@ -42,7 +42,10 @@ pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage, LoadError> {
 ///
 /// # Errors
 /// As [`load_image`].
-pub fn load_image_with(path: impl AsRef<Path>, orientation: ImageOrientation) -> Result<RgbImage, LoadError> {
+pub fn load_image_with(
+    path: impl AsRef<Path>,
+    orientation: ImageOrientation,
+) -> Result<RgbImage, ImageFileError> {
     let path = path.as_ref();
     decode(path, &read(path)?, orientation)
 }
@@ -50,8 +53,8 @@ pub fn load_image_with(path: impl AsRef<Path>, orientation: ImageOrientation) ->
 /// Like [`load_image`], for `bytes` that are already in memory (from an archive, say); `path` is for messages.
 ///
 /// # Errors
-/// [`LoadError::Image`].
-pub fn decode_image(path: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, LoadError> {
+/// [`ImageFileError::Content`].
+pub fn decode_image(path: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, ImageFileError> {
     decode(path.as_ref(), bytes, ImageOrientation::AsStored)
 }
 
@@ -60,7 +63,10 @@ pub fn decode_image(path: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, Lo
 ///
 /// # Errors
 /// As [`load_image`], but for damage behind the header.
-pub fn image_size(path: impl AsRef<Path>, orientation: ImageOrientation) -> Result<(u32, u32), LoadError> {
+pub fn image_size(
+    path: impl AsRef<Path>,
+    orientation: ImageOrientation,
+) -> Result<(u32, u32), ImageFileError> {
     let path = path.as_ref();
     let bytes = read(path)?;
     let outcome = match format_of(&bytes) {
@@ -88,11 +94,11 @@ pub fn image_size(path: impl AsRef<Path>, orientation: ImageOrientation) -> Resu
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::read(path, WANTED, "check the path", source))
+fn read(path: &Path) -> Result<Vec<u8>, ImageFileError> {
+    std::fs::read(path).map_err(|source| ImageFileError::read(path, WANTED, source))
 }
 
-fn decode(path: &Path, bytes: &[u8], orientation: ImageOrientation) -> Result<RgbImage, LoadError> {
+fn decode(path: &Path, bytes: &[u8], orientation: ImageOrientation) -> Result<RgbImage, ImageFileError> {
     let pixels = || -> Result<RgbImage, Refusal> {
         let (image, note) = match format_of(bytes)? {
             ImageFormat::Jpeg => (jpeg::decode(bytes)?.into(), jpeg_orientation(bytes)),

@@ -2,8 +2,8 @@
 
 /// Such a file, in a message.
 pub(crate) const FOUND: &str = "a git-lfs pointer in place of the file";
-/// The remedy, for messages.
-pub(crate) const REMEDY: &str = "run `git lfs pull` where it was cloned, or download the file itself";
+/// The remedy of a pointer of git-lfs, for messages.
+pub const LFS_REMEDY: &str = "run `git lfs pull` where it was cloned, or download the file itself";
 
 /// `true` if a file that begins with `bytes` is a pointer of git-lfs: a line of text in the place of a large file that was not
 /// downloaded.

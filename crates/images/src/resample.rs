@@ -9,7 +9,7 @@ use std::ops::Range;
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 
-use super::coefficients::{Coefficients, Filter, PRECISION_BITS};
+use crate::coefficients::{Coefficients, Filter, PRECISION_BITS};
 
 /// Resize `image` to `width` by `height` pixels.
 ///
@@ -31,7 +31,7 @@ pub fn resize_bicubic(image: &RgbImage, width: u32, height: u32) -> RgbImage {
 /// A picture to resize: an image somewhere on a larger plane of one colour. The plane is never stored, so a very
 /// long image on a square plane costs no more than itself.
 #[derive(Debug)]
-pub(super) struct Canvas<'a> {
+pub struct Canvas<'a> {
     image: &'a RgbImage,
     background: Rgb<u8>,
     /// Size of the plane.
@@ -43,13 +43,17 @@ pub(super) struct Canvas<'a> {
     filter: Filter,
 }
 
-/// The part of the resized picture that is wanted.
+/// The part of the resized picture that is wanted, in pixels.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Crop {
-    pub(super) x: u32,
-    pub(super) y: u32,
-    pub(super) width: u32,
-    pub(super) height: u32,
+pub struct Crop {
+    /// Column of its left edge.
+    pub x: u32,
+    /// Row of its upper edge.
+    pub y: u32,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
 }
 
 impl Crop {
@@ -64,7 +68,7 @@ impl Crop {
 
 impl<'a> Canvas<'a> {
     /// The image alone.
-    pub(super) fn of(image: &'a RgbImage) -> Self {
+    pub fn of(image: &'a RgbImage) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         Self {
             image,
@@ -78,12 +82,12 @@ impl<'a> Canvas<'a> {
     }
 
     /// The same picture, to be resized by another filter.
-    pub(super) fn with_filter(self, filter: Filter) -> Self {
+    pub fn with_filter(self, filter: Filter) -> Self {
         Self { filter, ..self }
     }
 
     /// The image in the middle of a square plane of its longer side; an odd rest goes to the right or the bottom.
-    pub(super) fn square(image: &'a RgbImage, background: Rgb<u8>) -> Self {
+    pub fn square(image: &'a RgbImage, background: Rgb<u8>) -> Self {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let side = width.max(height);
         let (left, top) = ((side - width) / 2, (side - height) / 2);
@@ -99,7 +103,10 @@ impl<'a> Canvas<'a> {
     }
 
     /// Resize the plane to `width` by `height` and return the part `crop` of the result.
-    pub(super) fn resize(&self, width: u32, height: u32, crop: Crop) -> RgbImage {
+    ///
+    /// # Panics
+    /// If a side of the picture or of the result is zero, or `crop` is not inside the result.
+    pub fn resize(&self, width: u32, height: u32, crop: Crop) -> RgbImage {
         let (n_columns, n_rows) = (self.image.width() as usize, self.image.height() as usize);
         assert!(
             n_columns > 0 && n_rows > 0,

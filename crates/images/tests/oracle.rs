@@ -1,13 +1,16 @@
 //! JPEG files against the pixels that the reference decoder makes of them, to the bit.
 
-use diffprune_vlm_adapters::{ImageOrientation, image_size, load_image};
+use std::path::Path;
+
+use diffprune_images::{ImageOrientation, image_size, load_image};
+use diffprune_test_support::fixtures;
 use serde_json::Value;
 
-use crate::{Outcome, oracles};
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 #[test]
 fn pixels_are_those_of_the_reference() -> Outcome {
-    let root = oracles().join("jpeg");
+    let root = fixtures().join("jpeg");
     let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("cases.json"))?)?;
     let cases = manifest["cases"].as_array().ok_or("cases.json has no cases")?;
     assert!(!cases.is_empty(), "no cases in {}", root.display());
@@ -27,7 +30,7 @@ fn pixels_are_those_of_the_reference() -> Outcome {
     Ok(())
 }
 
-fn check(root: &std::path::Path, case: &Value) -> Outcome {
+fn check(root: &Path, case: &Value) -> Outcome {
     let path = |field: &str| Ok::<_, String>(root.join(case[field].as_str().ok_or(format!("no {field}"))?));
     let (file, decoded) = (path("file")?, path("decoded")?);
     let found = load_image(&file)?;

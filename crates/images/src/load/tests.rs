@@ -101,7 +101,7 @@ fn four_inks_become_three_colours() -> Result<(), Box<dyn std::error::Error>> {
     for length in 0..whole.len() {
         let outcome = decode_image("inks.jpg", &whole[..length]);
         assert!(
-            matches!(&outcome, Err(error @ LoadError::Image { .. }) if error.to_string().contains("inks.jpg")),
+            matches!(&outcome, Err(error @ ImageFileError::Content { .. }) if error.to_string().contains("inks.jpg")),
             "{length}: {outcome:?}"
         );
     }
@@ -187,13 +187,16 @@ fn sizes_are_those_of_the_content() -> Result<(), Box<dyn std::error::Error>> {
         assert!(
             matches!(
                 image_size(&path, ImageOrientation::AsStored),
-                Err(LoadError::Image { .. })
+                Err(ImageFileError::Content { .. })
             ),
             "{bytes:?}"
         );
     }
     let absent = image_size(dir.path().join("absent.png"), ImageOrientation::AsStored);
-    assert!(matches!(absent, Err(LoadError::MissingFile { .. })), "{absent:?}");
+    assert!(
+        matches!(absent, Err(ImageFileError::MissingFile { .. })),
+        "{absent:?}"
+    );
     Ok(())
 }
 
@@ -247,7 +250,7 @@ fn every_kind_is_read_and_refused_when_it_is_cut() -> Result<(), Box<dyn std::er
         for part in [20, 2] {
             let outcome = decode_image("a", &bytes[..bytes.len() - bytes.len() / part]);
             assert!(
-                matches!(outcome, Err(LoadError::Image { .. })),
+                matches!(outcome, Err(ImageFileError::Content { .. })),
                 "{format:?} without its last {part}th"
             );
         }
