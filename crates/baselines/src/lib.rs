@@ -25,7 +25,7 @@ pub use pre_llm::divprune::DivPrune;
 pub use pre_llm::fastervlm::FasterVlm;
 pub use pre_llm::hired::Hired;
 pub use pre_llm::holov::HoloV;
-pub use pre_llm::id_selection::IdSelection;
+pub use pre_llm::id_selection::{IdSelection, Importance, Scaling, Suppression};
 pub use pre_llm::prumerge::PruMerge;
 pub use pre_llm::prunesid::PruneSid;
 pub use pre_llm::tome::ToMe;

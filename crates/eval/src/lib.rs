@@ -19,7 +19,8 @@ pub use answer::{
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
-    Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory, prefill_flops, stages,
+    TimedMethod, TimedStage, TimesTable, Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory,
+    prefill_flops, stages,
 };
 #[cfg(feature = "parquet")]
 pub use data::{
@@ -39,7 +40,7 @@ pub use diffprune_files::{FolderLock, LockError, Stop};
 pub use error::EvalError;
 pub use evidence::{
     ClaimVerdict, Claims, Estimand, Ledger, Number, PaperClaim, Published, PublishedCell, Reading, Role,
-    RowArms, Tier, TierVerdict, judge_published, judge_shape, published_json, published_ledger,
+    RowArms, Tier, TierVerdict, judge_published, judge_shape, judge_times, published_json, published_ledger,
     published_page,
 };
 pub use page::{Block, Page, Section, Sheet};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use diffprune::pruning::PerView;
 use diffprune::{Budget, LearnedPruner, PositionRule, Pruner, Vlm};
+use diffprune_baselines::IdSelection;
 use diffprune_eval::Arm;
 
 use crate::error::LabError;
@@ -65,7 +66,7 @@ impl ArmSource<'_> {
     ///
     /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-at-budget` keeps as many
     /// tokens as the budget allows even where the method decides on the count; the kept tokens of `NAME-reindexed` are
-    /// re-indexed; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget. A scorer that
+    /// re-indexed; `id-selection-visual` and its like are [`IdSelection::ablation`]; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget. A scorer that
     /// was given under such a name is that scorer, used as it is.
     ///
     /// # Errors
@@ -97,7 +98,7 @@ impl ArmSource<'_> {
             _ if self.scorers.contains_key(name) => self.learned(name, name, shared),
             _ => match name.strip_suffix("-inverted") {
                 Some(inner) => self.learned(inner, name, |scorer| shared(scorer.inverted())),
-                None => Ok(self.one(Arm::pruned(self.baseline(name)?))),
+                None => Ok(self.one(Arm::pruned(self.baseline(name)?).named(name))),
             },
         }
     }
@@ -180,8 +181,9 @@ impl ArmSource<'_> {
     }
 
     fn baseline(&self, name: &str) -> Result<Arc<dyn Pruner>, LabError> {
-        match diffprune_baselines::find(name) {
-            Some(pruner) => Ok(pruner.into()),
+        let ablation = IdSelection::ablation(name).map(|method| Arc::new(method) as Arc<dyn Pruner>);
+        match diffprune_baselines::find(name).map(Arc::from).or(ablation) {
+            Some(pruner) => Ok(pruner),
             None => Err(LabError::UnknownArm {
                 name: name.into(),
                 wanted: with_nearest(

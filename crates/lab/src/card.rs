@@ -118,6 +118,7 @@ fn measure(model: &LoadedModel, out: &Path, observer: &mut dyn Observer) -> Resu
         },
         seed: 0,
         resamples: None,
+        given: Vec::new(),
     };
     let answers = comparison.answer(&records, observer)?;
     let options = ReportOptions::default().with_order(names.to_vec());

@@ -7,9 +7,9 @@ use burn::tensor::DType;
 use diffprune::Budget;
 use diffprune::vlm::Turn;
 use diffprune_eval::{
-    Absent, Annotations, Arm, Benchmark, CostOptions, Figures, Format, Meta, ModelShape, PromptRules,
-    Protocols, Question, Record, Replica, Report, ReportOptions, Run, RunOptions, RunTimes, RunTiming,
-    TimingContext, failure_list, failures_of,
+    Absent, Annotations, Arm, Benchmark, CostOptions, EvidenceOptions, Figures, Format, Given, Meta,
+    ModelShape, PromptRules, Protocols, Question, Record, Replica, Report, ReportOptions, Run, RunOptions,
+    RunTimes, RunTiming, TimingContext, failure_list, failures_of,
 };
 use serde_json::Value;
 
@@ -47,6 +47,8 @@ pub struct Comparison<'a> {
     pub seed: u64,
     /// Resamples behind each interval; `None` takes the default.
     pub resamples: Option<usize>,
+    /// Verdicts on claims that records cannot judge.
+    pub given: Vec<Given>,
 }
 
 /// Settings of the run over the questions of a comparison.
@@ -159,7 +161,8 @@ impl Comparison<'_> {
             .with_order(self.names.clone())
             .with_cost(self.cost()?)
             .with_prompt_rules(PromptRules::of(&self.questions, &self.run.protocols))
-            .with_absent(self.absent.clone());
+            .with_absent(self.absent.clone())
+            .with_evidence(EvidenceOptions::default().with_given(self.given.clone()));
         options.bootstrap.seed = self.seed;
         if let Some(resamples) = self.resamples {
             options.bootstrap.resamples = resamples;

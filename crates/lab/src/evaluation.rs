@@ -156,6 +156,7 @@ impl Evaluation {
             },
             seed: self.seed,
             resamples: None,
+            given: Vec::new(),
         };
         Ok(Prepared {
             evaluation: self,

@@ -26,7 +26,7 @@ mod suggestion;
 pub use annotations::{Captions, SceneTruth};
 pub use answers::{ANSWERS, write_answers};
 pub use arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
-pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork};
+pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork, TableBench};
 pub use card::{CARD, RECIPE, card_without_scores, write_card};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};

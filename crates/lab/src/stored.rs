@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use diffprune_eval::{
-    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions,
+    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions, TimesTable,
 };
 
 use crate::error::LabError;
@@ -66,7 +66,7 @@ impl StoredRun {
     }
 
     /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
-    /// records, compressed and under the same name with `.columns.gz`, and the pictures. A report that is computed in `out` is that of
+    /// records, compressed and under the same name with `.columns.gz`, the table of times, and the pictures. A report that is computed in `out` is that of
     /// `dir`, byte for byte.
     ///
     /// # Errors
@@ -85,6 +85,10 @@ impl StoredRun {
         RecordFile::compress(&dir.join(&self.file), &target)?;
         self.report()?
             .write_as(out, &[Format::Json], &Figures::default())?;
+        let times = dir.join(TimesTable::FILE);
+        if times.is_file() {
+            TimesTable::read(&times)?.write(out)?;
+        }
         copy_pictures(dir, out)
     }
 

@@ -95,6 +95,14 @@ pub fn llm_free(
         for (a, arm) in arms.iter().enumerate() {
             for (seed, pruner) in arm.pruners.iter().enumerate() {
                 let encoded = encode(vlm, images, pruner.signals())?;
+                if let Some(layout) = encoded.layouts.iter().find(|layout| layout.segments.len() != 1) {
+                    let found = format!("one whose pictures have {} rasters", layout.segments.len());
+                    return refuse(
+                        "model",
+                        found,
+                        "one with a single raster, LLaVA-1.5 or Qwen2.5-VL",
+                    );
+                }
                 for (place, &kept) in plan.kept.iter().enumerate() {
                     let mut options = PruneOptions::new(Budget::rate(kept, to.n_tokens()));
                     options.seed = plan.seed + seed as u64;

@@ -36,7 +36,7 @@ pub enum Scaling {
 
 /// The loss of a token that is like the picked one, as a share of the picked one's importance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Weight {
+pub enum Suppression {
     /// `exp(-gamma (1 - cosine)^2)`.
     #[default]
     SquaredDistance,
@@ -68,7 +68,7 @@ pub struct IdSelection {
     /// The rate at which the weight falls with the distance; 20 is the paper's best.
     pub gamma: f32,
     /// The form of the weight.
-    pub weight: Weight,
+    pub weight: Suppression,
     /// The source of importance; the paper joins both for LLaVA in a way that it does not spell out.
     pub importance: Importance,
     /// The scaling of saliency and relevance before they are joined.
@@ -85,7 +85,7 @@ impl Default for IdSelection {
     fn default() -> Self {
         Self {
             gamma: 20.0,
-            weight: Weight::SquaredDistance,
+            weight: Suppression::SquaredDistance,
             importance: Importance::Saliency,
             scaling: Scaling::MinMax,
             clamp: true,
@@ -107,6 +107,44 @@ pub(crate) const ENTRY: Baseline =
         check: Check::Text,
     });
 
+/// Beginning of the names of [`IdSelection::ablation`].
+const ABLATION: &str = "id-selection-";
+
+impl IdSelection {
+    /// A variant of the paper's ablations by its name: `id-selection-visual` (importance from saliency alone),
+    /// `id-selection-instruction` (from the relevance to the question alone), `id-selection-both` (the product of the two),
+    /// and `id-selection-gamma-N` (the default with another `gamma`, a positive number); `None` for any other name.
+    ///
+    /// ```
+    /// use diffprune_baselines::{IdSelection, Importance};
+    ///
+    /// let both = IdSelection::ablation("id-selection-both").ok_or("no such variant")?;
+    /// assert_eq!((both.importance, both.gamma), (Importance::Product, 20.0));
+    /// assert_eq!(IdSelection::ablation("id-selection-gamma-5").map(|method| method.gamma), Some(5.0));
+    /// assert!(IdSelection::ablation("id-selection-gamma-0").is_none());
+    /// # Ok::<(), &str>(())
+    /// ```
+    pub fn ablation(name: &str) -> Option<Self> {
+        let of = |importance| Self {
+            importance,
+            ..Self::default()
+        };
+        match name.strip_prefix(ABLATION)? {
+            "visual" => Some(of(Importance::Saliency)),
+            "instruction" => Some(of(Importance::Relevance)),
+            "both" => Some(of(Importance::Product)),
+            other => {
+                let gamma = other.strip_prefix("gamma-")?.parse().ok();
+                let gamma = gamma.filter(|gamma: &f32| gamma.is_finite() && *gamma > 0.0)?;
+                Some(Self {
+                    gamma,
+                    ..Self::default()
+                })
+            }
+        }
+    }
+}
+
 impl Scaling {
     fn of(self, values: &[f32]) -> Vec<f32> {
         match self {
@@ -122,7 +160,7 @@ impl Scaling {
     }
 }
 
-impl Weight {
+impl Suppression {
     fn of(self, gamma: f32, cosine: f32) -> f32 {
         let distance = (1.0 - cosine).max(0.0);
         match self {
@@ -139,7 +177,7 @@ pub fn order(
     features: &Matrix,
     importance: &[f32],
     gamma: f32,
-    weight: Weight,
+    weight: Suppression,
     clamp: bool,
     k: usize,
 ) -> Vec<usize> {
@@ -307,11 +345,11 @@ mod tests {
         // 0.95 - 0.45 and 0.6 - 0.14.
         let features = Matrix::new(vec![1.0, 0.0, 0.6, 0.8, 0.0, 1.0], 2);
         let pick = |weight| order(&features, &[1.0, 0.95, 0.6], 2.0, weight, true, 2);
-        assert_eq!(pick(Weight::SquaredDistance), [0, 2]);
-        assert_eq!(pick(Weight::Distance), [0, 1]);
+        assert_eq!(pick(Suppression::SquaredDistance), [0, 2]);
+        assert_eq!(pick(Suppression::Distance), [0, 1]);
         // Copies: -0.5 and -0.1 are left, or nothing of both.
         let copies = Matrix::new(vec![1.0; 3], 1);
-        let pick = |clamp| order(&copies, &[0.5, 1.0, 0.9], 20.0, Weight::default(), clamp, 2);
+        let pick = |clamp| order(&copies, &[0.5, 1.0, 0.9], 20.0, Suppression::default(), clamp, 2);
         assert_eq!(pick(false), [1, 2]);
         assert_eq!(pick(true), [1, 0]);
     }

@@ -1,7 +1,7 @@
 //! Methods that only choose.
 
 use burn::tensor::Device;
-use diffprune_baselines::pre_llm::id_selection::Weight;
+use diffprune_baselines::pre_llm::id_selection::Suppression;
 use diffprune_baselines::pre_llm::{cdpruner, divprune, hired, id_selection, vispruner};
 use diffprune_baselines::{
     CdPruner, ClsAttention, DivPrune, FasterVlm, Hired, IdSelection, Matrix, VisPruner,
@@ -195,7 +195,7 @@ pub fn id_selection(case: &Case) {
     });
     let scaled: Vec<f32> = importance.iter().map(|x| (x - least) / (most - least)).collect();
     for k in case.budgets() {
-        let order = id_selection::order(&features, &scaled, gamma, Weight::default(), true, k);
+        let order = id_selection::order(&features, &scaled, gamma, Suppression::default(), true, k);
         case.assert_indices(&format!("k{k}.order"), &order);
         let mut context = blank(features.n_rows(), k);
         context.observed.projected = Some(batch(&features));

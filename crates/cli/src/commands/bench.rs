@@ -1,20 +1,24 @@
 //! `diffprune bench`.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::bail;
 use burn::tensor::Device;
 use clap::Args;
 use diffprune::Budget;
 use diffprune_eval::{StageTimer, Timing, peak_memory};
-use diffprune_lab::{BudgetTimes, ShapeBench, WeightType};
+use diffprune_lab::{BudgetTimes, ShapeBench, ShapeNetwork, WeightType, make_folder, revision};
 use serde_json::json;
 
 use crate::model::weight_types;
 use crate::print::{self, say, tell};
 use crate::questions::at_least_one;
-use crate::{arithmetic, device};
+use crate::{arithmetic, device, signals};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
+///
+/// With --methods, the papers' table of times: several methods beside one another, each once in every round.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// llava-1.5-7b, llava-next-7b, qwen2.5-vl-3b, qwen2.5-vl-7b or qwen2.5-vl-32b.
@@ -23,6 +27,18 @@ pub struct BenchArgs {
     /// Tokens that stay, several separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "all,1/3,2/9,1/9")]
     keep: Vec<Budget>,
+    /// The papers' table of times instead: these methods of `diffprune methods` (and `diffprune`, an untrained scorer), separated
+    /// by commas, and the unpruned model, in turn, at the last budget of --keep.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "A,B,C",
+        conflicts_with = "concurrency"
+    )]
+    methods: Vec<String>,
+    /// Folder for the table of --methods: times.json and times.md [default: it is only printed].
+    #[arg(long, value_name = "DIR", requires = "methods", help_heading = "Output")]
+    out: Option<PathBuf>,
     /// Tokens of the prompt beside the picture.
     #[arg(long, default_value_t = 97)]
     text: usize,
@@ -89,6 +105,9 @@ impl BenchArgs {
                 memory()
             );
         }
+        if !self.methods.is_empty() {
+            return self.table(&network);
+        }
         let mut measured = Vec::new();
         for budget in &self.keep {
             tell!("measuring {} passes at {budget}", self.warm_up + self.runs);
@@ -99,6 +118,31 @@ impl BenchArgs {
         }
         print(&measured)?;
         say!("peak memory {}", memory());
+        Ok(())
+    }
+
+    /// The papers' table of times.
+    fn table(&self, network: &ShapeNetwork<'_>) -> anyhow::Result<()> {
+        let Some(budget) = self.keep.last().copied().filter(|budget| *budget != Budget::All) else {
+            bail!("--keep: found all, expected a budget that leaves tokens out");
+        };
+        let rounds = self.warm_up + self.runs;
+        let (_watch, stop) = signals::after("round")?;
+        let table = network.table(&self.methods, budget, &revision(), &mut |done| {
+            tell!("round {done} of {rounds}");
+            !stop.is_requested()
+        })?;
+        if let Some(out) = &self.out {
+            make_folder(out)?;
+            let path = table.write(out)?;
+            if !self.json {
+                say!("{}", path.display());
+            }
+        }
+        if self.json {
+            return print::json(&table);
+        }
+        print::text(format_args!("{}", table.to_text()))?;
         Ok(())
     }
 

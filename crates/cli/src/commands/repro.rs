@@ -34,6 +34,10 @@ pub struct ReproArgs {
     /// times the questions), or a TOML file with counts that replace those of the default.
     #[arg(long, value_name = "NAME|TOML", default_value = "default")]
     plan: String,
+    /// A table of times of the published shape, by which the claims about times are judged: what `diffprune bench --shape
+    /// llava-1.5-7b --methods prunesid,pyramiddrop-published,holov,diffprune --out DIR` writes [default: no such verdicts].
+    #[arg(long, value_name = "JSON")]
+    times: Option<PathBuf>,
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -59,6 +63,7 @@ impl ReproArgs {
             device: model.device.clone(),
             revision: revision(),
             classifier: shipped_as(CLASSIFIER, "deit").ok(),
+            times: self.times,
             out: self.out,
         };
         let page = if model.model.is_some() {

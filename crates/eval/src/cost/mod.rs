@@ -8,6 +8,7 @@ mod parts;
 mod presets;
 mod schedule;
 mod shape;
+mod table;
 mod timing;
 
 pub use batches::{BatchPoint, BatchSweep};
@@ -16,4 +17,5 @@ pub use memory::peak_memory;
 pub use parts::{Stages, stages};
 pub use schedule::Schedule;
 pub use shape::{BlockShape, ModelShape, VisionShape, Windows};
+pub use table::{TimedMethod, TimedStage, TimesTable};
 pub use timing::{Lap, StageTimer, Timing, TimingContext};

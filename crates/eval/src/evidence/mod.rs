@@ -9,6 +9,7 @@ mod page;
 mod printed;
 mod published;
 mod shapes;
+mod times;
 
 pub use cells::{Published, PublishedCell};
 pub use claims::{Claims, PaperClaim, Role, RowArms, Tier};
@@ -18,3 +19,4 @@ pub(crate) use page::counted;
 pub use page::{published_json, published_ledger, published_page};
 pub use published::judge_published;
 pub use shapes::judge_shape;
+pub use times::judge_times;

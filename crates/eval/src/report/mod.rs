@@ -34,7 +34,7 @@ mod secondary;
 mod sources;
 mod table;
 mod table_id;
-mod terminal;
+pub(crate) mod terminal;
 mod text_table;
 mod timing;
 mod write;

@@ -2,21 +2,29 @@
 
 mod network;
 mod pass;
+mod table;
+
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use diffprune::scorer::ScorerConfig;
-use diffprune::{Budget, LearnedPruner, Vlm};
+use diffprune::vlm::PruneOptions;
+use diffprune::{Budget, LearnedPruner, Pruner, Vlm};
 use diffprune_eval::{
-    BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Stages, Timing, TimingContext,
-    stages,
+    BatchPoint, BatchSweep, BlockShape, Counting, ModelShape, StageTimer, Stages, TimesTable, Timing,
+    TimingContext, stages,
 };
 
 use crate::comparison::timing_context;
 use crate::error::LabError;
 use crate::model::WeightType;
+use crate::suggestion::with_nearest;
+
+use image::RgbImage;
 
 use network::Network;
 use pass::Pass;
+pub use table::TableBench;
 
 /// The settings of a measurement on a published shape: its times depend on sizes alone, whatever the weights are.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,11 +150,13 @@ impl ShapeNetwork<'_> {
         let total = self.network.n_tokens();
         let kept = budget.resolve(total)?;
         let text = self.bench.text;
+        let (prompt, picture) = (self.network.prompt(text), RgbImage::new(1, 1));
         let pass = Pass {
-            network: &self.network,
+            vlm: &self.network,
             pruner: &self.pruner,
-            budget,
-            text,
+            options: PruneOptions::new(*budget),
+            prompt: &prompt,
+            picture: &picture,
         };
         let flops = stages(&self.shape, Some(&self.blocks), kept, text, Counting::FULL);
         Ok(BudgetTimes {
@@ -159,12 +169,65 @@ impl ShapeNetwork<'_> {
         })
     }
 
+    /// A table of times of these methods, `diffprune` being an untrained scorer, at one budget.
+    ///
+    /// # Errors
+    /// When a name is unknown, the device fails, or `advance` asks to stop.
+    pub fn table(
+        &self,
+        methods: &[String],
+        budget: Budget,
+        revision: &str,
+        advance: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<TimesTable, LabError> {
+        let arm = |name: &String| -> Result<(String, Arc<dyn Pruner>), LabError> {
+            let pruner: Arc<dyn Pruner> = match name.as_str() {
+                "diffprune" => Arc::new(self.pruner.clone()),
+                _ => Arc::from(method(name)?),
+            };
+            Ok((name.clone(), pruner))
+        };
+        let methods = methods.iter().map(arm).collect::<Result<Vec<_>, _>>()?;
+        self.check_room(2)?;
+        let prompt = self.network.prompt(self.bench.text);
+        TableBench {
+            vlm: &self.network,
+            model: format!("{} with random weights", self.shape.name),
+            published: self.bench.layers.is_none().then(|| self.bench.shape.clone()),
+            shape: &self.shape,
+            picture: RgbImage::new(1, 1),
+            question: prompt[2..].to_vec(),
+            prompt,
+            budget,
+            rounds: self.bench.runs,
+            warm_up: self.bench.warm_up,
+            context: self.context.clone(),
+            revision: revision.into(),
+        }
+        .measure(&methods, advance)
+    }
+
+    /// Refuses answers for which the context has no room.
+    fn check_room(&self, n_new: usize) -> Result<(), LabError> {
+        let taken = self.network.n_tokens() + self.bench.text + 1;
+        let room = self.network.max_positions().saturating_sub(taken);
+        match n_new > room {
+            true => Err(LabError::Setup {
+                subject: "answer".into(),
+                found: format!("{n_new} new tokens"),
+                wanted: format!("at most {room}; ask for a shorter answer or text"),
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// Times of every stage for one picture.
     fn time(&self, pass: &Pass<'_>) -> Result<Vec<Timing>, LabError> {
+        self.check_room(2)?;
         let (warm_up, runs) = (self.bench.warm_up, self.bench.runs);
         let mut seconds: [Vec<f64>; Pass::STAGES.len()] = Default::default();
         for number in 0..warm_up + runs {
-            let laps = pass.run(1, 2)?;
+            let laps = pass.run(1, 2)?.seconds;
             if number >= warm_up {
                 seconds.iter_mut().zip(laps).for_each(|(all, lap)| all.push(lap));
             }
@@ -181,6 +244,9 @@ impl ShapeNetwork<'_> {
     /// Throughput, time and memory of several requests answered together.
     fn sweep(&self, pass: &Pass<'_>) -> Result<Vec<BatchPoint>, LabError> {
         let answer = self.bench.answer;
+        if !self.bench.concurrency.is_empty() {
+            self.check_room(answer)?;
+        }
         let sweep = BatchSweep {
             warm_up: self.bench.warm_up,
             runs: self.bench.runs,
@@ -191,6 +257,19 @@ impl ShapeNetwork<'_> {
             Ok(move || pass.run(batch, answer).map(drop))
         })
     }
+}
+
+/// A method of the registry.
+fn method(name: &str) -> Result<Box<dyn Pruner>, LabError> {
+    diffprune_baselines::find(name).ok_or_else(|| LabError::Setup {
+        subject: "methods".into(),
+        found: format!("`{name}`"),
+        wanted: with_nearest(
+            name,
+            crate::methods::names(),
+            "diffprune, or a name that `diffprune methods` lists",
+        ),
+    })
 }
 
 fn unknown_shape(found: &str) -> LabError {

@@ -94,9 +94,13 @@ impl Network {
         self.grid().n_tokens()
     }
 
-    /// The raster of the picture's tokens; that of the LLaVAs, all views behind one another, is one row.
+    /// The raster of the picture's tokens; several views, behind one another, are one row.
     fn grid(&self) -> Grid {
         match &self.parts {
+            Parts::Llava { model, views: 1, .. } => Grid {
+                rows: model.vision.grid_side(),
+                cols: model.vision.grid_side(),
+            },
             Parts::Llava { model, views, .. } => Grid {
                 rows: 1,
                 cols: views * model.vision.grid_side().pow(2),
@@ -232,9 +236,16 @@ impl Vlm for Network {
         Ok(drawn.insert(same.unwrap_or_else(fresh)).clone())
     }
 
-    fn encode(&self, pixels: Pixels, _: Signals) -> Encoded {
+    /// The signals are those of a picture of one view; others give none.
+    fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
         let batch = pixels.images.len();
+        let mut observed = Observed::default();
         let tokens = match &self.parts {
+            Parts::Llava { model, views: 1, .. } => {
+                let (tokens, seen) = model.observe(pixels.values, signals);
+                observed = seen;
+                tokens
+            }
             Parts::Llava { model, views, .. } => {
                 let tokens = model.tokens(pixels.values);
                 let [_, n, width] = tokens.dims();
@@ -246,7 +257,7 @@ impl Vlm for Network {
             tokens: tokens.cast(DType::F32),
             mask: None,
             layouts: vec![Layout::from(self.grid()); batch],
-            observed: Observed::default(),
+            observed,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use diffprune_eval::{
-    Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Tier, Verdict, forest,
+    Absent, Block, EvalError, Ledger, Page, Plot, Report, Row, Section, Sheet, TableId, Tier, TimesTable,
+    Verdict, forest,
 };
 use diffprune_files::write_whole;
 
@@ -48,7 +49,11 @@ pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Re
     }
     let ledger = together(&reports, &studies);
     let claims = forest(&ledger, CLAIMS)?;
-    let page = index_page(&reports, &studies, &ledger, claims.as_ref())?;
+    let times = reports
+        .iter()
+        .map(|shown| times_beside(&from.join(&shown.folder)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let page = index_page(&reports, &times, &studies, &ledger, claims.as_ref())?;
     let write = |name: &str, text: &str| -> Result<PathBuf, LabError> {
         let path = out.join(name);
         write_whole(&path, text.as_bytes())?;
@@ -63,6 +68,12 @@ pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Re
         .map(|shown| shown.report.papers_table(&shown.folder));
     write("report.tex", &tables.collect::<String>())?;
     write("report.md", &page.to_markdown())
+}
+
+/// The table of times beside a report.
+fn times_beside(folder: &Path) -> Result<Option<TimesTable>, EvalError> {
+    let path = folder.join(TimesTable::FILE);
+    path.is_file().then(|| TimesTable::read(&path)).transpose()
 }
 
 /// The claims with the verdicts of all models, of the pilot studies, and of the trainings' settings.
@@ -87,6 +98,7 @@ fn together(reports: &[ModelReport], studies: &[StudyPage]) -> Ledger {
 /// The page: claims, then the tables of each model.
 fn index_page(
     reports: &[ModelReport],
+    times: &[Option<TimesTable>],
     studies: &[StudyPage],
     ledger: &Ledger,
     claims: Option<&Plot>,
@@ -119,6 +131,17 @@ fn index_page(
     }
     for shown in reports {
         sections.push(section(shown, &shared)?);
+    }
+    let tables: Vec<Section> = times
+        .iter()
+        .flatten()
+        .map(|table| table.section(&table.model))
+        .collect();
+    if !tables.is_empty() {
+        sections.push(Section {
+            parts: tables,
+            ..Section::new("Times up to the first token (Table 4)", Vec::new())
+        });
     }
     Ok(Page {
         title: "The papers' tables in small".into(),

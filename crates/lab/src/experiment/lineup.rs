@@ -31,6 +31,20 @@ const INSIDE_IN_TABLE_3: [&str; 2] = ["fastv", "fastv-kept"];
 /// The arms of Table 5 beside the Gumbel contrast.
 const VARIANTS_OF_TABLE_5: [&str; 2] = ["diffprune-scale", "diffprune-global"];
 
+/// ID-Selection's ablations: the signals of its importance, and the strength of the suppression.
+const ID_ABLATIONS: [&str; 10] = [
+    "id-selection-both",
+    "id-selection-visual",
+    "id-selection-instruction",
+    "id-selection-gamma-1",
+    "id-selection-gamma-5",
+    "id-selection-gamma-10",
+    "id-selection-gamma-15",
+    "id-selection-gamma-20",
+    "id-selection-gamma-25",
+    "id-selection-gamma-30",
+];
+
 /// Longer trainings of DiffPrune, in updates.
 const LONGER: [usize; 2] = [240, 960];
 
@@ -42,13 +56,13 @@ impl Lineup {
     /// published methods before the language model, as their authors' code has them, and the rows of the table inside it.
     pub fn of(family: Family, plan: &Plan, seed: u64) -> Self {
         let every = !matches!(family, Family::LlavaNext | Family::Qwen25Vl);
-        let all_ablations = plan.ablations == Ablations::All;
+        let with_ablations = every && plan.ablations != Ablations::None;
         let (table, mut budgets, inside) = match family {
             Family::LlavaNext => ("Table 2", vec![Budget::rate(1, 9)], &INSIDE_IN_TABLE_2[..]),
             Family::Qwen25Vl => ("Table 3", thirds(), &INSIDE_IN_TABLE_3[..]),
             _ => ("Table 1", thirds(), &[][..]),
         };
-        if every && all_ablations {
+        if with_ablations {
             // ID-Selection's smallest budget: 16 of 576.
             budgets.push(Budget::rate(1, 36));
         }
@@ -95,6 +109,9 @@ impl Lineup {
                 .chain(&controls)
                 .map(|baseline| baseline.name.to_string()),
         );
+        if with_ablations {
+            arms.extend(ID_ABLATIONS.map(String::from));
+        }
         arms.extend(others.map(String::from));
         Self {
             table: table.into(),
@@ -289,8 +306,12 @@ mod tests {
         ] {
             assert!(!has(&default, arm) && has(&full, arm), "{arm}");
         }
-        assert_eq!(default.budgets, thirds());
-        assert_eq!(full.budgets[3], Budget::rate(1, 36));
+        assert_eq!(quick.budgets, thirds());
+        assert!(!has(&quick, "id-selection-both"));
+        for plan in [default, full] {
+            assert_eq!(plan.budgets[3], Budget::rate(1, 36));
+            assert!(ID_ABLATIONS.iter().all(|arm| has(&plan, arm)));
+        }
     }
 
     #[test]

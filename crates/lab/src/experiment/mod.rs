@@ -10,6 +10,7 @@ mod plan;
 mod rehearsal;
 mod series;
 mod studies;
+mod times;
 mod trainings;
 mod transfer;
 mod tuning;
@@ -23,6 +24,7 @@ pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
 pub use studies::{STUDIES, StudyPage, StudySizes, studies_beside, verdict_of};
+pub use times::given_times;
 pub use trainings::{TunedArms, stopped_after, training_summary};
 pub use tuning::{Trial, Tuned, Tuning};
 pub use world::{World, write_world};
@@ -31,11 +33,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use diffprune::{Method, PositionRule};
-use diffprune_eval::{Annotations, Arm, Protocol, Report};
+use diffprune_eval::{Annotations, Arm, Given, Protocol, Report, Tier};
 
 use crate::annotations::SceneTruth;
 use crate::arms::{ArmSource, Scorers};
-use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
+use crate::comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::evaluation::MINI;
@@ -69,8 +71,19 @@ pub struct Experiment<'a> {
     pub device: &'a str,
     /// Revision of the code, for the report.
     pub revision: &'a str,
+    /// Verdicts from elsewhere: those of times on the published shape ([`given_times`]).
+    pub given: &'a [Given],
     /// Folder of the report.
     pub out: &'a Path,
+}
+
+/// An experiment whose stages before the report are complete.
+struct Compared<'a> {
+    stages: Stages,
+    outcomes: Outcomes,
+    comparison: Comparison<'a>,
+    answers: Answers,
+    ledger: Ledger,
 }
 
 /// The stages, each named with a hash of everything that it depends on.
@@ -86,6 +99,12 @@ impl Experiment<'_> {
     /// When a training or an arm fails, an earlier stage cannot be read, the observer asks to stop, or the disk refuses.
     /// Completed stages stay.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Report, LabError> {
+        let mut compared = self.compare(observer)?;
+        self.report(&mut compared, Vec::new(), Vec::new(), observer)
+    }
+
+    /// The stages before the report.
+    fn compare(&self, observer: &mut dyn Observer) -> Result<Compared<'_>, LabError> {
         let name = self.model.name();
         let stages = self.stages()?;
         let folder = self.out.join(STAGES);
@@ -101,13 +120,47 @@ impl Experiment<'_> {
         let mut timing = comparison.timing(&answers);
         timing.wall_s = ledger.stage(&stages.records).seconds.unwrap_or(0.0);
         timing.write(self.out)?;
+        Ok(Compared {
+            stages,
+            outcomes,
+            comparison,
+            answers,
+            ledger,
+        })
+    }
+
+    /// The report, with these notes and the verdicts of the studies among them, and the table of times beside it.
+    fn report(
+        &self,
+        compared: &mut Compared<'_>,
+        studies: Vec<StudyPage>,
+        notes: Vec<String>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, LabError> {
         LabError::unless_stopped(observer, "before the report, with every answer saved")?;
-        observer.stage(&format!("{name}: report"), false);
-        let mut heading = self.heading(&comparison, &outcomes, &stages, &ledger)?;
+        observer.stage(&format!("{}: report", self.model.name()), false);
+        let Compared {
+            stages,
+            outcomes,
+            comparison,
+            answers,
+            ledger,
+        } = compared;
+        let mut heading = self.heading(comparison, outcomes, stages, ledger)?;
         heading.note += &answers.unanswered;
+        heading
+            .notes
+            .extend(studies::note_about(&studies).into_iter().chain(notes));
+        let findings = studies.iter().flat_map(|study| &study.findings);
+        comparison.given.extend(findings.map(|finding| Given {
+            id: finding.claim.clone(),
+            tier: Tier::Mini,
+            verdict: verdict_of(finding),
+        }));
         let report = comparison.report(&answers.records, &heading)?;
-        let pictures = self.pictures(&comparison, &outcomes.scorers)?;
+        let pictures = self.pictures(comparison, &outcomes.scorers)?;
         comparison.write(&report, &pictures, self.out, observer)?;
+        self.times(comparison, &self.out.join(STAGES), ledger, observer)?;
         Ok(report)
     }
 
@@ -176,6 +229,7 @@ impl Experiment<'_> {
             },
             seed: self.seed,
             resamples: Some(self.plan.resamples),
+            given: self.given.to_vec(),
         })
     }
 

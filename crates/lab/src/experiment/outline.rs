@@ -35,10 +35,13 @@ pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, se
             work.extend(std::iter::repeat_n(updates(learned), trainings));
         }
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
-        work.push(REPORT);
         if number == 0 {
             let images = plan.studies.images as f64;
             work.extend(study_kinds(has_classifier).map(|_| STUDY * images));
+        }
+        work.push(REPORT);
+        if plan.rounds > 0 {
+            work.push(ANSWER * (plan.rounds * lineup.arms.len()) as f64);
         }
     }
     work

@@ -1,6 +1,7 @@
 //! The sizes of an experiment.
 
 use diffprune::{Budget, TrainConfig, ValidationConfig, Variant};
+use diffprune_eval::StageTimer;
 use diffprune_mini::{MiniCounts, MiniWorld};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,8 @@ pub struct Plan {
     pub pictures: usize,
     /// The pilot studies, on the first model alone.
     pub studies: StudySizes,
+    /// Rounds behind the medians of the table of times; 0 measures none.
+    pub rounds: usize,
 }
 
 /// The arms of a plan beside DiffPrune, its contrasts and its rivals; all on the first model alone but the contrasts' soft
@@ -101,6 +104,7 @@ impl Default for Plan {
             max_new_tokens: 8,
             pictures: 6,
             studies: StudySizes::default(),
+            rounds: StageTimer::LEAST_RUNS,
         }
     }
 }
@@ -214,6 +218,7 @@ impl Plan {
             max_new_tokens: 2,
             pictures: 1,
             studies: StudySizes::smallest(),
+            rounds: 1,
             ..Self::default()
         }
     }

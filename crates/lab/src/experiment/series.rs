@@ -9,7 +9,9 @@ use diffprune_eval::Report;
 use diffprune_files::FolderLock;
 
 use super::outline::outline;
-use super::{Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, write_index};
+use super::{
+    Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, given_times, studies_beside, write_index,
+};
 use crate::error::LabError;
 use crate::files::folder_name;
 use crate::model::LoadedModel;
@@ -29,6 +31,9 @@ pub struct Series {
     /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
     /// out.
     pub classifier: Option<PathBuf>,
+    /// A table of times that was measured on the published shape (`diffprune bench --methods --out`); the claims about times are
+    /// judged by it.
+    pub times: Option<PathBuf>,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -103,6 +108,12 @@ impl Series {
         (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
+        let given = self
+            .times
+            .as_deref()
+            .map(given_times)
+            .transpose()?
+            .unwrap_or_default();
         let mut experiment = Experiment {
             plan: &self.plan,
             lineup: Lineup::of(model.vlm.family(), &self.plan, self.seed),
@@ -112,6 +123,7 @@ impl Series {
             seed: self.seed,
             device: &self.device,
             revision: &self.revision,
+            given: &given,
             out,
         };
         if self.plan.tuning.is_some() && tuned.is_none() {
@@ -123,10 +135,17 @@ impl Series {
             experiment.lineup = experiment.lineup.tuned(chosen);
             experiment.tuned = Some(tuned);
         }
-        let report = experiment.run(observer)?;
-        if study {
-            experiment.studies(&self.out, self.classifier.as_deref(), observer)?;
-        }
+        let mut compared = experiment.compare(observer)?;
+        let left_out = match study {
+            true => experiment.studies(&self.out, self.classifier.as_deref(), observer)?,
+            false => Vec::new(),
+        };
+        // A page over several models has their verdicts itself.
+        let studies = match out == self.out {
+            true => studies_beside(&self.out)?,
+            false => Vec::new(),
+        };
+        let report = experiment.report(&mut compared, studies, left_out, observer)?;
         observer.report(&report);
         Ok(report)
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diffprune::VlmError;
 use diffprune::vlm::Vit;
 use diffprune_eval::{TierVerdict, Verdict};
 use diffprune_files::write_whole;
@@ -198,8 +199,8 @@ pub(super) fn study_kinds(has_classifier: bool) -> impl Iterator<Item = &'static
 
 impl Experiment<'_> {
     /// The pilot studies of the plan, with the scorers that the experiment has trained, in `out`; each is a stage. `classifier`
-    /// is the folder of a ViT that knows the classes of the small world; without it the studies that need one are left out, and
-    /// the observer is told.
+    /// is the folder of a ViT that knows the classes of the small world. A study that needs one and has none, or cannot be made
+    /// on the model, is left out; gives a sentence for each of them, which the observer is told, too.
     ///
     /// # Errors
     /// When a training of DiffPrune is not complete, the classifier cannot be read, a study fails, the observer asks to stop, or
@@ -209,8 +210,9 @@ impl Experiment<'_> {
         out: &Path,
         classifier: Option<&Path>,
         observer: &mut dyn Observer,
-    ) -> Result<(), LabError> {
+    ) -> Result<Vec<String>, LabError> {
         let sizes = &self.plan.studies;
+        let mut left_out = Vec::new();
         let stages = out.join(STAGES);
         make_folder(&stages)?;
         let mut ledger = Ledger::open(&stages.join(Ledger::FILE), self.revision.into())?;
@@ -223,7 +225,9 @@ impl Experiment<'_> {
         for kind in Kind::ALL {
             let label = format!("{}: study {}", self.model.name(), kind.id());
             if kind.needs_classifier() && classifier.is_none() {
-                observer.note(&format!("{label} is left out: it needs a classifier"));
+                let sentence = format!("{label} is left out: it needs a classifier.");
+                observer.note(&sentence);
+                left_out.push(sentence);
                 continue;
             }
             let judge = if kind.needs_classifier() {
@@ -244,15 +248,24 @@ impl Experiment<'_> {
             let dir = stages.join(&stage);
             observer.stage(&label, ledger.has(&stage));
             if !ledger.has(&stage) {
-                ledger.time(&stage, || {
+                let made = ledger.time(&stage, || {
                     let study = self.study(kind, sizes, &scorers, classifier, observer)?;
                     study.write(&dir)?;
                     Ok(())
-                })?;
+                });
+                if let Err(error) = made {
+                    if !is_about_the_model(&error) {
+                        return Err(error);
+                    }
+                    let sentence = format!("{label} is left out: {}.", error.with_causes());
+                    observer.note(&sentence);
+                    left_out.push(sentence);
+                    continue;
+                }
             }
             publish(&dir, &out.join(STUDIES))?;
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// The folders of DiffPrune's own trainings, one for each seed.
@@ -358,6 +371,17 @@ impl Experiment<'_> {
     }
 }
 
+/// True for errors that say that a study cannot be made on a model, or by one of its methods there.
+fn is_about_the_model(error: &LabError) -> bool {
+    matches!(
+        error,
+        LabError::Prune(_)
+            | LabError::Pilot(
+                PilotError::Plan { .. } | PilotError::Prune(_) | PilotError::Vlm(VlmError::Prune(_))
+            )
+    )
+}
+
 /// Puts the files of a finished study among the pages of the report.
 pub(super) fn publish(stage: &Path, pages: &Path) -> Result<(), LabError> {
     make_folder(pages)?;
@@ -367,6 +391,15 @@ pub(super) fn publish(stage: &Path, pages: &Path) -> Result<(), LabError> {
         write_whole(pages.join(path.file_name().unwrap_or_default()), &bytes)?;
     }
     Ok(())
+}
+
+/// A note with links to the pages of the studies, as they stand below the folder of a report.
+pub(super) fn note_about(studies: &[StudyPage]) -> Option<String> {
+    let links: Vec<String> = studies
+        .iter()
+        .map(|study| format!("[{}]({})", study.title, study.page))
+        .collect();
+    (!links.is_empty()).then(|| format!("Pilot studies beside this report: {}.", links.join(", ")))
 }
 
 /// The studies whose pages stand beside a report in `out`.

@@ -35,6 +35,7 @@ fn comparison<'a>(setup: &Setup, model: &'a LoadedModel) -> Comparison<'a> {
         },
         seed: 5,
         resamples: Some(20),
+        given: Vec::new(),
     }
 }
 

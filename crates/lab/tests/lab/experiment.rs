@@ -97,6 +97,7 @@ fn run(setup: &Setup, model: &LoadedModel, revision: &str, stages: &mut Stages) 
         seed: 0,
         device: "cpu",
         revision,
+        given: &[],
         out: &out,
     };
     experiment.run(stages).unwrap()
@@ -117,7 +118,8 @@ fn every_training_seed_is_a_stage_and_a_complete_stage_does_not_run_again() {
             "model: training of dynamic-vit at 1/3",
             "model: training of dynamic-vit at 1/9",
             "model: comparison",
-            "model: report"
+            "model: report",
+            "model: times"
         ]
     );
     assert!(stages.0.iter().all(|(_, complete)| !complete));
@@ -136,7 +138,7 @@ fn every_training_seed_is_a_stage_and_a_complete_stage_does_not_run_again() {
     let mut again = Stages::default();
     assert_eq!(run(&setup, &model, "a", &mut again), report);
     let complete: Vec<bool> = again.0.iter().map(|(_, complete)| *complete).collect();
-    assert_eq!(complete, [true, true, true, true, true, false]);
+    assert_eq!(complete, [true, true, true, true, true, false, true]);
     assert!(fs::read(setup.at("out/report.md")).unwrap() == page);
     // Other code over the same stages says so.
     let mixed = run(&setup, &model, "b", &mut Stages::default());
@@ -184,6 +186,7 @@ fn a_tuning_is_made_once_and_its_recipes_serve_the_other_models() {
         seed: 1,
         device: "cpu",
         revision: "a",
+        given: &[],
         out: &out,
     };
     let mut stages = Stages::default();
@@ -235,6 +238,7 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
         device: "cpu".into(),
         revision: "a".into(),
         classifier: None,
+        times: None,
         out: setup.at("series"),
     };
     let dirs = [setup.at("model"), setup.at("model")];
@@ -253,6 +257,7 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
         device: "cpu".into(),
         revision: "a".into(),
         classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
+        times: None,
         out: setup.at("series"),
     };
     let run = |series: &Series| {
@@ -305,4 +310,33 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
         ..series
     };
     assert_eq!(run(&without).len(), 3);
+}
+
+#[test]
+fn a_study_that_a_model_cannot_have_is_left_out_and_told() {
+    let out = tempfile::tempdir().unwrap();
+    let series = Series {
+        plan: Plan::smallest(),
+        seed: 0,
+        device: "cpu".into(),
+        revision: "a".into(),
+        classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
+        times: None,
+        out: out.path().join("next"),
+    };
+    let dir = Path::new(example::MODEL).with_file_name("mini-llava-next");
+    let load = || LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32());
+    let mut stages = Stages::default();
+    let page = series.one(load, &mut stages).unwrap();
+    assert_eq!(stages.0.len(), stages.1, "{:?}", stages.0);
+    let page = fs::read_to_string(page).unwrap();
+    for part in [
+        "study llm-free is left out",
+        "expected one with a single raster",
+        "(studies/coherence.md)",
+    ] {
+        assert!(page.contains(part), "{part} is not in the report");
+    }
+    assert!(!series.out.join("studies/llm-free.json").exists());
+    assert!(series.out.join("times.md").is_file());
 }

@@ -8,7 +8,6 @@ use image::RgbImage;
 
 use super::LlavaModel;
 use crate::text::check_built_in;
-use crate::vision::TokenRows;
 use crate::{
     ChatTemplate, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
     ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, Prompts, TextBatch,
@@ -152,15 +151,13 @@ impl Vlm for Llava {
 
     fn encode(&self, pixels: Pixels, signals: Signals) -> Encoded {
         let model = &self.parts.model;
-        let encoding = model.encode(pixels.values, signals);
-        let rows = TokenRows::From(if model.keeps_class_token() { 0 } else { 1 });
+        let (tokens, observed) = model.observe(pixels.values, signals);
         let layout = |image: &ImageShape| layout(&self.parts.config, self.parts.processor.mode, image);
         Encoded {
-            // Methods choose in f32, whatever the weights are held in.
-            tokens: rows.of(encoding.hidden.clone()),
+            tokens,
             mask: None,
             layouts: pixels.images.iter().map(layout).collect(),
-            observed: encoding.observed(&rows, signals),
+            observed,
         }
     }
 

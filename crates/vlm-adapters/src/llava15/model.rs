@@ -2,8 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use diffprune_pruner::Signals;
+use diffprune_pruner::{Observed, Signals};
 
+use crate::vision::TokenRows;
 use crate::{ClipEncoding, ClipVision, FeatureSelect, Llama, LlavaConfig, Projector, Reader};
 
 /// The network of LLaVA-1.5. It runs on the plain device (frozen) and, after `.train()`, learns all of its weights.
@@ -47,6 +48,21 @@ impl LlavaModel {
     /// - pixels: `[b, 3, image_size, image_size]`
     pub fn encode(&self, pixels: Tensor<4>, signals: Signals) -> ClipEncoding {
         self.vision.encode(pixels, self.feature_layer, signals)
+    }
+
+    /// The visual tokens of pictures that are one view each, in f32, with the signals asked for: what methods choose by.
+    ///
+    /// # Shapes
+    /// - pixels: `[b, 3, image_size, image_size]`
+    /// - tokens: `[b, n, d_vision]`
+    pub fn observe(&self, pixels: Tensor<4>, signals: Signals) -> (Tensor<3>, Observed) {
+        let encoding = self.encode(pixels, signals);
+        let rows = TokenRows::From(if self.with_class { 0 } else { 1 });
+        // Methods choose in f32, whatever the weights are held in.
+        (
+            rows.of(encoding.hidden.clone()),
+            encoding.observed(&rows, signals),
+        )
     }
 
     /// The visual tokens among a hidden state: the patches (and `[CLS]` where the configuration keeps it).
