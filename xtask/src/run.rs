@@ -43,6 +43,9 @@ pub struct ReproFlags {
     /// Several models, named as for --model [default: the three shipped ones].
     #[arg(long, value_delimiter = ',', conflicts_with = "model")]
     models: Vec<String>,
+    /// Folder with benchmarks and captions in their official formats, in place of the small world.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
     /// Further flags for `diffprune run repro`; paths in them count from the workspace.
     #[arg(last = true)]
     rest: Vec<String>,
@@ -69,9 +72,14 @@ impl ReproFlags {
             (None, false) => vec!["--models".to_string(), models],
             (None, true) => Vec::new(),
         };
+        let data = self.data.as_deref().map(path_or_name).transpose()?;
+        let data: Vec<String> = data
+            .into_iter()
+            .flat_map(|data| ["--data".into(), data])
+            .collect();
         cmd!(
             shell,
-            "{binary} run repro --device {device} --seed {seed} --out {out} {plan...} {model...} {rest...}"
+            "{binary} run repro --device {device} --seed {seed} --out {out} {plan...} {model...} {data...} {rest...}"
         )
         .quiet()
         .run()?;

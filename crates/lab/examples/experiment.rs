@@ -24,13 +24,12 @@ pub fn run(model: &Path, out: &Path) -> Result<Report, LabError> {
     let model = LoadedModel::load(model, &Device::flex(), LoadOptions::default())?;
     let (plan, revision) = (Plan::smallest(), revision());
     let world = World::write(&plan, 0, &out.join(STAGES), &revision, &mut ())?;
-    let arms = ["full", "diffprune", "cls-attention", "random"];
-    let lineup = Lineup {
-        table: "DiffPrune beside attention and chance".into(),
-        budgets: vec![Budget::rate(1, 3), Budget::rate(1, 9)],
-        learned: vec![Learned::new("diffprune", Method::default())],
-        arms: arms.map(String::from).into(),
-    };
+    let lineup = Lineup::new(
+        "DiffPrune beside attention and chance",
+        [Budget::rate(1, 3), Budget::rate(1, 9)],
+        [Learned::new("diffprune", Method::default())],
+        ["full", "diffprune", "cls-attention", "random"],
+    );
     #[rustfmt::skip]
     let experiment = Experiment {
         plan: &plan, lineup, model: &model, world: &world, tuned: None, seed: 0, device: "cpu", revision: &revision, out,

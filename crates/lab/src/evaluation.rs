@@ -21,7 +21,7 @@ use crate::observer::Observer;
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";
 /// Tier of numbers about the benchmarks' own pictures.
-const FULL: &str = "full";
+pub(crate) const FULL: &str = "full";
 /// Name of the records in the folder of the results.
 pub const RECORDS: &str = "records.jsonl";
 /// Name of what the records depend on, beside them.

@@ -34,6 +34,13 @@ pub struct ReproArgs {
     /// times the questions), or a TOML file with counts that replace those of the default.
     #[arg(long, value_name = "NAME|TOML", default_value = "default")]
     plan: String,
+    /// Folder with benchmarks (gqa, pope, textvqa, …) and captions (captions/train, captions/val) in their official formats, in place of
+    /// the small world; samples that cannot be used are left out and told.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// At most so many questions of each benchmark of --data, for a first look.
+    #[arg(long, value_name = "N", requires = "data")]
+    limit: Option<usize>,
     /// A table of times of the published shape, by which the claims about times are judged: what `diffprune bench --shape
     /// llava-1.5-7b --methods prunesid,pyramiddrop-published,holov,diffprune --out DIR` writes [default: no such verdicts].
     #[arg(long, value_name = "JSON")]
@@ -63,6 +70,8 @@ impl ReproArgs {
             device: model.device.clone(),
             revision: revision(),
             classifier: shipped_as(CLASSIFIER, "deit").ok(),
+            data: self.data,
+            limit: self.limit,
             times: self.times,
             out: self.out,
         };

@@ -4,43 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::thread::{available_parallelism, scope};
 
-/// An FNV-1a hash in the making.
-#[derive(Debug, Clone)]
-pub(super) struct ContentDigest(u64);
-
-impl ContentDigest {
-    /// Of nothing yet.
-    pub(super) fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-
-    /// Adds bytes.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    /// Adds a text, set apart from the next one.
-    pub(super) fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-        self.bytes(&[0xff]);
-    }
-
-    /// Sixteen hexadecimal digits.
-    pub(super) fn hex(&self) -> String {
-        format!("{:016x}", self.0)
-    }
-}
+use diffprune_files::Fnv64;
 
 /// The name of each file's content, in order; a file that is not there has an empty one.
 pub(super) fn files(paths: &[PathBuf]) -> Vec<io::Result<String>> {
     let one = |path: &PathBuf| match std::fs::read(path) {
-        Ok(bytes) => {
-            let mut digest = ContentDigest::new();
-            digest.bytes(&bytes);
-            Ok(digest.hex())
-        }
+        Ok(bytes) => Ok(Fnv64::new().bytes(&bytes).hex()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(io::Error::new(
             error.kind(),

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diffprune_files::Fnv64;
 use diffprune_images::{ImageFileError, load_image};
 use diffprune_pruner::Layout;
 use image::RgbImage;
 use serde::Deserialize;
 
-use super::content::{ContentDigest, files};
+use super::content::files;
 
 /// Name of the list in a [`CaptionFolder`].
 pub const CAPTIONS_FILE: &str = "captions.jsonl";
@@ -256,15 +257,14 @@ impl CaptionData for CaptionFolder {
             path: path.into(),
             source,
         };
-        let mut digest = ContentDigest::new();
-        for row in &self.rows {
-            digest.text(&row.caption);
-            digest.text(&format!("{:?}", row.boxes));
-        }
+        let rows = self.rows.iter();
+        let mut digest = rows.fold(Fnv64::new(), |digest, row| {
+            digest.text(&row.caption).text(&format!("{:?}", row.boxes))
+        });
         // A picture that cannot be opened is reported, with its line, when it is asked for.
         let pictures = self.rows.iter().map(|row| self.root.join(&row.image));
         for content in files(&pictures.collect::<Vec<_>>()) {
-            digest.text(&content.map_err(|source| unread(&list, source))?);
+            digest = digest.text(&content.map_err(|source| unread(&list, source))?);
         }
         Ok(Some(digest.hex()))
     }

@@ -3,8 +3,8 @@
 use diffprune_pruner::Layout;
 use diffprune_vlm::Vlm;
 
-use super::content::ContentDigest;
 use crate::{CaptionData, CaptionPrompt, CaptionSample, DataError, TrainError};
+use diffprune_files::Fnv64;
 
 /// A data set without the samples that a model cannot take: pictures that cannot be read or have a shape that it refuses,
 /// captions that cannot be asked for.
@@ -90,9 +90,7 @@ impl CaptionData for Usable<'_> {
         if self.indices.len() == self.data.len() {
             return Ok(Some(whole));
         }
-        let mut digest = ContentDigest::new();
-        digest.text(&whole);
-        digest.text(&format!("{:?}", self.indices));
+        let digest = Fnv64::new().text(&whole).text(&format!("{:?}", self.indices));
         Ok(Some(digest.hex()))
     }
 

@@ -327,7 +327,7 @@ mod tests {
         let page = std::fs::read_to_string(folder.path().join("times.md")).unwrap();
         assert!(page.contains("| diffprune |"), "{page}");
         table.rows[1].select_s.pop();
-        table.write(folder.path()).unwrap();
+        std::fs::write(&path, serde_json::to_vec(&table).unwrap()).unwrap();
         assert!(TimesTable::read(&path).is_err());
     }
 }

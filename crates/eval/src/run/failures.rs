@@ -67,7 +67,10 @@ struct Line<'a> {
 
 /// True when only the sample is to blame: the run can go on without it. A disk that refuses is no sample's fault.
 pub(crate) fn is_of_a_sample(error: &EvalError) -> bool {
-    matches!(error, EvalError::Model(_) | EvalError::Setup { .. })
+    matches!(
+        error,
+        EvalError::Model(_) | EvalError::Image(_) | EvalError::Setup { .. }
+    )
 }
 
 /// Runs `work`; a panic in it becomes an error.

@@ -11,6 +11,7 @@ use diffprune_files::write_whole;
 use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
 use super::transfer::{TRANSFER, transfer};
 use crate::LabError;
+use crate::evaluation::MINI;
 
 /// The report of one model, with its folder.
 pub struct ModelReport {
@@ -88,7 +89,10 @@ fn together(reports: &[ModelReport], studies: &[StudyPage]) -> Ledger {
         .collect();
     let mut ledger = Ledger::together(&named);
     let configs: Vec<_> = reports.iter().map(|shown| &shown.report.meta.config).collect();
-    ledger.enter(TRANSFER, Tier::Mini, transfer(&configs));
+    let tier = reports
+        .first()
+        .and_then(|shown| Tier::of(&shown.report.meta.tier));
+    ledger.enter(TRANSFER, tier.unwrap_or(Tier::Mini), transfer(&configs));
     for finding in studies.iter().flat_map(|study| &study.findings) {
         ledger.enter(&finding.claim, Tier::Mini, verdict_of(finding));
     }
@@ -104,11 +108,17 @@ fn index_page(
     claims: Option<&Plot>,
 ) -> Result<Page, EvalError> {
     let shared = shared_notes(reports);
-    let mut lead = vec![
-        "Tier mini: small trained models and ten generated benchmarks in the official formats. Brackets are paired-bootstrap \
-         95 % intervals over images; a claim whose interval covers zero is a tie. Nothing here is a number of the papers."
-            .to_string(),
-    ];
+    let is_mini = reports.iter().all(|shown| shown.report.meta.tier == MINI);
+    let about = match is_mini {
+        true => {
+            "Tier mini: small trained models and ten generated benchmarks in the official formats. Nothing here is a number of \
+             the papers. "
+        }
+        false => "",
+    };
+    let mut lead = vec![format!(
+        "{about}Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval covers zero is a tie."
+    )];
     lead.extend(shared.iter().map(|note| note.to_string()));
     lead.push(ledger.counted());
     let plot = claims.map(|plot| Block::Plot(plot.clone(), format!("{CLAIMS}.svg")));

@@ -5,6 +5,7 @@ use diffprune::{
     Atp, Budget, DynamicLlava, DynamicVit, GlimpsePrune, GumbelBackward, GumbelSte, Method, variants,
 };
 use diffprune_baselines::{Baseline, Encoder, Fidelity, registry};
+use diffprune_eval::Absent;
 use serde::{Deserialize, Serialize};
 
 use super::{Ablations, Learned, Plan};
@@ -21,6 +22,9 @@ pub struct Lineup {
     pub learned: Vec<Learned>,
     /// Arms, in the order of the tables.
     pub arms: Vec<String>,
+    /// Arms that the data has no use for, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
 }
 
 /// The rows of Tables 2 and 3 that act inside the language model. `pyramiddrop-published` stands for its row: its authors
@@ -49,6 +53,22 @@ const ID_ABLATIONS: [&str; 10] = [
 const LONGER: [usize; 2] = [240, 960];
 
 impl Lineup {
+    /// A comparison by its name, its budgets from the largest to the smallest, what is trained for it, and its arms by name.
+    pub fn new<A: Into<String>>(
+        table: impl Into<String>,
+        budgets: impl Into<Vec<Budget>>,
+        learned: impl Into<Vec<Learned>>,
+        arms: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            table: table.into(),
+            budgets: budgets.into(),
+            learned: learned.into(),
+            arms: arms.into_iter().map(Into::into).collect(),
+            absent: Vec::new(),
+        }
+    }
+
     /// The comparison on models of a family, trained with seeds from `seed` on.
     ///
     /// LLaVA-1.5 and unknown families: every method of the registry, every learned rival and the ablations of the plan at three
@@ -118,7 +138,28 @@ impl Lineup {
             budgets,
             learned,
             arms,
+            absent: Vec::new(),
         }
+    }
+
+    /// The same line-up for captions that do not know where objects are: methods that learn from boxes are in the tables with
+    /// that reason, and are not trained.
+    #[must_use]
+    pub fn without_boxes(mut self) -> Self {
+        let (needing, others) = self
+            .learned
+            .into_iter()
+            .partition(|learned: &Learned| learned.method.needs_relevance());
+        self.learned = others;
+        for name in needing.iter().flat_map(names_of) {
+            self.arms.retain(|arm| *arm != name);
+            self.absent.extend(self.budgets.iter().map(|budget| Absent {
+                arm: name.clone(),
+                budget: budget.to_string(),
+                reason: "it learns from boxes around objects, which the captions do not have".into(),
+            }));
+        }
+        self
     }
 
     /// The same line-up with an arm `NAME-tuned` behind each method whose tuning chose another recipe than the declared one.
@@ -373,7 +414,7 @@ mod tests {
     /// The numbers of `docs/repro.md`.
     #[test]
     fn plans_have_so_many_trainings() {
-        for (plan, wanted) in [(Plan::quick(), 14), (Plan::default(), 46), (Plan::full(), 132)] {
+        for (plan, wanted) in [(Plan::quick(), 14), (Plan::default(), 49), (Plan::full(), 132)] {
             let lineups = Family::ALL.map(|family| of(family, &plan));
             let count = |lineup: &Lineup| -> usize {
                 let learned = lineup.learned.iter();

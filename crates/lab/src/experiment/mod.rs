@@ -40,7 +40,6 @@ use crate::arms::{ArmSource, Scorers};
 use crate::comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 use crate::digest::Digest;
 use crate::error::LabError;
-use crate::evaluation::MINI;
 use crate::files::make_folder;
 use crate::model::LoadedModel;
 use crate::observer::Observer;
@@ -83,6 +82,7 @@ struct Compared<'a> {
     outcomes: Outcomes,
     comparison: Comparison<'a>,
     answers: Answers,
+    left_out: String,
     ledger: Ledger,
 }
 
@@ -112,7 +112,7 @@ impl Experiment<'_> {
         let mut ledger = Ledger::open(&folder.join(Ledger::FILE), self.revision.into())?;
         ledger.adopt(&self.world.name, self.world.stage.clone());
         let outcomes = self.train(&stages.trainings, &folder, &mut ledger, observer)?;
-        let comparison = self.comparison(&outcomes.scorers, &stages.records)?;
+        let (comparison, left_out) = self.comparison(&outcomes.scorers, &stages.records)?;
         observer.stage(&format!("{name}: comparison"), ledger.has(&stages.records));
         let answers = ledger.time(&stages.records, || {
             comparison.answer(&folder.join(&stages.records), observer)
@@ -125,6 +125,7 @@ impl Experiment<'_> {
             outcomes,
             comparison,
             answers,
+            left_out,
             ledger,
         })
     }
@@ -144,10 +145,11 @@ impl Experiment<'_> {
             outcomes,
             comparison,
             answers,
+            left_out,
             ledger,
         } = compared;
         let mut heading = self.heading(comparison, outcomes, stages, ledger)?;
-        heading.note += &answers.unanswered;
+        heading.note += &format!("{left_out}{}", answers.unanswered);
         heading
             .notes
             .extend(studies::note_about(&studies).into_iter().chain(notes));
@@ -175,7 +177,7 @@ impl Experiment<'_> {
                 plan.pope_per_image,
                 (plan.random_seeds, plan.untrained_seeds),
                 plan.oracle_questions,
-                plan.max_new_tokens,
+                self.max_new_tokens(),
                 self.seed,
             ),
         ))?;
@@ -189,11 +191,14 @@ impl Experiment<'_> {
         data::protocol(self.model.vlm.as_ref())
     }
 
-    /// The questions in the words of the model's protocol, and the arms that can answer them.
-    fn comparison(&self, scorers: &Scorers, fingerprint: &str) -> Result<Comparison<'_>, LabError> {
+    /// The questions in the words of the model's protocol, and the arms that can answer them; and a note about the samples
+    /// of the data that are left out.
+    fn comparison(&self, scorers: &Scorers, fingerprint: &str) -> Result<(Comparison<'_>, String), LabError> {
         let vlm = self.model.vlm.as_ref();
-        let questions = data::read_questions(&self.world.folder, self.protocol())?;
-        let questions = data::thinned(questions, self.plan.pope_per_image);
+        let set = self.world.questions(self.protocol(), self.plan.pope_per_image)?;
+        set.list_problems(self.out)?;
+        let left_out = set.note();
+        let questions = set.questions;
         let source = ArmSource {
             vlm,
             scorers,
@@ -209,8 +214,9 @@ impl Experiment<'_> {
             root: self.world.folder.clone(),
         };
         let first = questions.first().ok_or_else(no_questions)?;
-        let runnable = runnable_arms(vlm, arms, &self.lineup.budgets, first, truth.as_deref())?;
-        Ok(Comparison {
+        let mut runnable = runnable_arms(vlm, arms, &self.lineup.budgets, first, truth.as_deref())?;
+        runnable.absent.extend(self.lineup.absent.iter().cloned());
+        let comparison = Comparison {
             model: self.model,
             device: self.device.into(),
             copies: Vec::new(),
@@ -222,7 +228,7 @@ impl Experiment<'_> {
             truth,
             run: RunSettings {
                 protocols: self.protocol().into(),
-                max_new_tokens: Some(self.plan.max_new_tokens),
+                max_new_tokens: self.max_new_tokens(),
                 strict: false,
                 threads: None,
                 fingerprint: fingerprint.into(),
@@ -230,7 +236,13 @@ impl Experiment<'_> {
             seed: self.seed,
             resamples: Some(self.plan.resamples),
             given: self.given.to_vec(),
-        })
+        };
+        Ok((comparison, left_out))
+    }
+
+    /// Longest answer in new tokens; on official data the protocol's.
+    fn max_new_tokens(&self) -> Option<usize> {
+        self.world.is_small.then_some(self.plan.max_new_tokens)
     }
 
     fn heading(
@@ -256,8 +268,7 @@ impl Experiment<'_> {
             .map(|tuned| serde_json::json!({"model": tuned.model, "arms": tuned.arms}));
         Ok(Heading {
             revision: ledger.revision(&all),
-            // The data is the small world, whatever the model.
-            tier: MINI.into(),
+            tier: self.world.tier().into(),
             title: format!("DiffPrune on {}", self.model.name()),
             note: self.note(comparison),
             notes: notes::notes(self.plan, &self.lineup, outcomes, self.tuned),
@@ -282,11 +293,16 @@ impl Experiment<'_> {
             true => String::new(),
             false => format!("; those of {} are numbered anew", reindexed.join(", ")),
         };
+        let world = match (self.world.is_small, self.world.limit) {
+            (true, None) => format!("the small world of seed {}", self.seed),
+            (true, Some(limit)) => format!("a small world, at most {limit} questions of a benchmark"),
+            (false, None) => "the data of a folder in the official formats".into(),
+            (false, Some(limit)) => format!("the first {limit} questions of each benchmark in a folder"),
+        };
         format!(
-            "Model {}; the small world of seed {}: {} questions about {} pictures, asked and scored by the protocol `{}`. \
-             Kept tokens keep their position ids{exceptions}.",
+            "Model {}; {world}: {} questions about {} pictures, asked and scored by the protocol `{}`. Kept tokens keep their \
+             position ids{exceptions}.",
             self.model.name(),
-            self.seed,
             comparison.questions.len(),
             comparison.n_pictures(),
             self.protocol().name(),

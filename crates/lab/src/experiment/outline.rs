@@ -1,6 +1,5 @@
 //! The work of an experiment before it begins.
 
-use diffprune::vlm::Family;
 use diffprune_mini::MiniCounts;
 
 use super::studies::study_kinds;
@@ -14,13 +13,23 @@ const ANSWER: f64 = 0.3;
 const REPORT: f64 = 100.0;
 const STUDY: f64 = 2.0;
 
-/// The work of each stage of the experiments on models of these families, in the order in which they are begun.
-pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, seed: u64) -> Vec<f64> {
-    let questions = questions(&plan.counts, plan.pope_per_image);
+/// The work of each stage of the experiments with these line-ups, in the order in which they are begun. `given` is the number of
+/// questions of a folder of data; without it the small world is drawn first. `studies`: with a classifier or without one, or
+/// none.
+pub(super) fn outline(
+    plan: &Plan,
+    lineups: &[Lineup],
+    given: Option<usize>,
+    studies: Option<bool>,
+    seed: u64,
+) -> Vec<f64> {
+    let questions = given.unwrap_or_else(|| questions(&plan.counts, plan.pope_per_image));
     let pictures = plan.counts.train_captions + plan.counts.val_captions + questions;
-    let mut work = vec![PICTURE * pictures as f64];
-    for (number, family) in families.iter().enumerate() {
-        let lineup = Lineup::of(*family, plan, seed);
+    let mut work = match given {
+        Some(_) => Vec::new(),
+        None => vec![PICTURE * pictures as f64],
+    };
+    for (number, lineup) in lineups.iter().enumerate() {
         let updates = |learned: &Learned| (learned.steps.unwrap_or(plan.steps) * plan.batch) as f64;
         if let Some(tuning) = plan.tuning.as_ref().filter(|_| number == 0) {
             // The declared recipe does not depend on the width as far as its number of trials goes.
@@ -35,7 +44,7 @@ pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, se
             work.extend(std::iter::repeat_n(updates(learned), trainings));
         }
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
-        if number == 0 {
+        if let Some(has_classifier) = studies.filter(|_| number == 0) {
             let images = plan.studies.images as f64;
             work.extend(study_kinds(has_classifier).map(|_| STUDY * images));
         }
@@ -48,7 +57,7 @@ pub(super) fn outline(plan: &Plan, families: &[Family], has_classifier: bool, se
 }
 
 /// About as many questions as the world of these counts has.
-fn questions(counts: &MiniCounts, pope_per_image: usize) -> usize {
+pub(super) fn questions(counts: &MiniCounts, pope_per_image: usize) -> usize {
     let rotated = 4 * (counts.mmbench_questions + counts.mmbench_cn_questions);
     let single = counts.textvqa_questions + counts.vqav2_questions + counts.vizwiz_questions;
     let others = counts.seed_bench_questions + counts.scienceqa_questions + 10 * counts.mme_pictures;

@@ -31,6 +31,10 @@ pub struct Series {
     /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
     /// out.
     pub classifier: Option<PathBuf>,
+    /// A folder with benchmarks and captions in their official formats, in place of the small world.
+    pub data: Option<PathBuf>,
+    /// At most so many questions of each benchmark of [`Self::data`].
+    pub limit: Option<usize>,
     /// A table of times that was measured on the published shape (`diffprune bench --methods --out`); the claims about times are
     /// judged by it.
     pub times: Option<PathBuf>,
@@ -53,8 +57,7 @@ impl Series {
     ) -> Result<PathBuf, E> {
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let model = load()?;
-        observer.outline(&self.outline(&[model.vlm.family()]));
-        let world = self.world(observer)?;
+        let world = self.world(&[model.vlm.family()], observer)?;
         self.experiment(&model, &world, &self.out, (&mut None, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
@@ -75,10 +78,8 @@ impl Series {
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let family = |dir: &PathBuf| plan_vlm(dir, LoadOptions::default()).map(|plan| plan.family());
         // A folder that cannot be read is told when its turn comes.
-        if let Ok(families) = dirs.iter().map(family).collect::<Result<Vec<_>, _>>() {
-            observer.outline(&self.outline(&families));
-        }
-        let world = self.world(observer)?;
+        let families = dirs.iter().map(family).collect::<Result<Vec<_>, _>>();
+        let world = self.world(&families.unwrap_or_default(), observer)?;
         let (mut reports, mut tuned) = (Vec::new(), None);
         for (dir, name) in dirs.iter().zip(names) {
             LabError::unless_stopped(observer, &format!("before {name}"))?;
@@ -90,13 +91,36 @@ impl Series {
         Ok(write_index(&self.out, &self.out, reports)?)
     }
 
-    fn outline(&self, families: &[Family]) -> Vec<f64> {
-        outline(&self.plan, families, self.classifier.is_some(), self.seed)
+    /// The data, after the observer was told what there is to do on models of these families, as far as they are known.
+    fn world(&self, families: &[Family], observer: &mut dyn Observer) -> Result<World, LabError> {
+        let given = self.data.as_deref();
+        let given = given.map(|folder| World::of_folder(folder, self.limit, &self.revision));
+        let given = given.transpose()?;
+        let has_boxes = given.as_ref().is_none_or(|world| world.has_boxes);
+        let lineups: Vec<Lineup> = families
+            .iter()
+            .map(|family| self.lineup(*family, has_boxes))
+            .collect();
+        if !lineups.is_empty() {
+            let studies = given.is_none().then_some(self.classifier.is_some());
+            let questions = given.as_ref().map(|world| world.n_questions);
+            observer.outline(&outline(&self.plan, &lineups, questions, studies, self.seed));
+        }
+        match given {
+            Some(world) => Ok(world),
+            None => {
+                let stages = self.out.join(STAGES);
+                World::write(&self.plan, self.seed, &stages, &self.revision, observer)
+            }
+        }
     }
 
-    fn world(&self, observer: &mut dyn Observer) -> Result<World, LabError> {
-        let stages = self.out.join(STAGES);
-        World::write(&self.plan, self.seed, &stages, &self.revision, observer)
+    fn lineup(&self, family: Family, has_boxes: bool) -> Lineup {
+        let lineup = Lineup::of(family, &self.plan, self.seed);
+        match has_boxes {
+            true => lineup,
+            false => lineup.without_boxes(),
+        }
     }
 
     /// One model; tunes on it where the plan says so and no earlier model was tuned on, and studies it where asked to.
@@ -108,6 +132,7 @@ impl Series {
         (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
+        let lineup = self.lineup(model.vlm.family(), world.has_boxes);
         let given = self
             .times
             .as_deref()
@@ -116,7 +141,7 @@ impl Series {
             .unwrap_or_default();
         let mut experiment = Experiment {
             plan: &self.plan,
-            lineup: Lineup::of(model.vlm.family(), &self.plan, self.seed),
+            lineup,
             model,
             world,
             tuned: None,
@@ -136,9 +161,14 @@ impl Series {
             experiment.tuned = Some(tuned);
         }
         let mut compared = experiment.compare(observer)?;
-        let left_out = match study {
-            true => experiment.studies(&self.out, self.classifier.as_deref(), observer)?,
-            false => Vec::new(),
+        let left_out = match (study, &self.data) {
+            (false, _) => Vec::new(),
+            (true, None) => experiment.studies(&self.out, self.classifier.as_deref(), observer)?,
+            // The stages are about pictures of the small world.
+            (true, Some(_)) => vec![
+                "The pilot studies are no part of a run on a folder of data; `diffprune pilot` makes them on any model and pictures."
+                    .into(),
+            ],
         };
         // A page over several models has their verdicts itself.
         let studies = match out == self.out {

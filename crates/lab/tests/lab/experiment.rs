@@ -7,8 +7,9 @@ use burn::tensor::Device;
 use diffprune::{Budget, DynamicVit, LoadOptions, Method};
 use diffprune_eval::{Metric, Report, TableId};
 use diffprune_lab::{
-    Experiment, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning, studies_beside,
+    Experiment, LabError, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning, studies_beside,
 };
+use diffprune_test_support::copy_tree;
 
 use crate::Setup;
 
@@ -83,6 +84,7 @@ fn lineup() -> Lineup {
             },
         ],
         arms: ["full", "diffprune", "dynamic-vit"].map(String::from).to_vec(),
+        absent: Vec::new(),
     }
 }
 
@@ -238,11 +240,13 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
         device: "cpu".into(),
         revision: "a".into(),
         classifier: None,
+        data: None,
+        limit: None,
         times: None,
         out: setup.at("series"),
     };
     let dirs = [setup.at("model"), setup.at("model")];
-    let load = |_: &Path| -> Result<LoadedModel, diffprune_lab::LabError> { panic!("nothing is loaded") };
+    let load = |_: &Path| -> Result<LoadedModel, LabError> { panic!("nothing is loaded") };
     let error = series.several(&dirs, load, &mut ()).unwrap_err();
     assert!(error.to_string().contains("differ in their last name"), "{error}");
     assert!(!series.out.exists());
@@ -257,6 +261,8 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
         device: "cpu".into(),
         revision: "a".into(),
         classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
+        data: None,
+        limit: None,
         times: None,
         out: setup.at("series"),
     };
@@ -321,6 +327,8 @@ fn a_study_that_a_model_cannot_have_is_left_out_and_told() {
         device: "cpu".into(),
         revision: "a".into(),
         classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
+        data: None,
+        limit: None,
         times: None,
         out: out.path().join("next"),
     };
@@ -339,4 +347,75 @@ fn a_study_that_a_model_cannot_have_is_left_out_and_told() {
     }
     assert!(!series.out.join("studies/llm-free.json").exists());
     assert!(series.out.join("times.md").is_file());
+}
+
+/// What somebody has who brings weights and data: the official formats, and nothing that only a generated world knows.
+#[test]
+fn a_folder_of_data_takes_the_place_of_the_small_world() {
+    let setup = Setup::new();
+    let data = setup.at("data");
+    copy_tree(&setup.world.folder, &data);
+    for name in ["manifest.json", "boxes.json"] {
+        fs::remove_file(data.join(name)).unwrap();
+    }
+    // One line that cannot be used: it is left out and told.
+    let questions = data.join("textvqa/llava_textvqa_val_v051_ocr.jsonl");
+    let text = fs::read_to_string(&questions).unwrap();
+    fs::write(&questions, format!("{text}{{\"question_id\": 1}}\n")).unwrap();
+    let series = Series {
+        plan: Plan::smallest(),
+        seed: 0,
+        device: "cpu".into(),
+        revision: "a".into(),
+        classifier: None,
+        data: Some(data.clone()),
+        limit: Some(2),
+        times: None,
+        out: setup.at("own"),
+    };
+    let before = files_below(&data);
+    let run = || {
+        let mut stages = Stages::default();
+        let page = series
+            .one(|| Ok::<_, LabError>(setup.model()), &mut stages)
+            .unwrap();
+        assert_eq!(stages.0.len(), stages.1, "{:?}", stages.0);
+        fs::read_to_string(page).unwrap()
+    };
+    let page = run();
+    assert_eq!(files_below(&data), before, "nothing is written into the data");
+    for part in [
+        "Samples of the data left out because they cannot be used: textvqa 1",
+        "it learns from boxes around objects, which the captions do not have",
+        "the first 2 questions of each benchmark in a folder",
+        "`diffprune pilot` makes them on any model and pictures",
+    ] {
+        assert!(page.contains(part), "{part} is not in the report");
+    }
+    let report = Report::read(&series.out.join("report.json")).unwrap();
+    assert_eq!(report.meta.tier, "full");
+    assert!(
+        report
+            .row(TableId::Main, "diffprune", "1/9", &Metric::Average)
+            .is_some()
+    );
+    assert!(
+        report
+            .row(TableId::Main, "glimpse-prune", "1/9", &Metric::Average)
+            .is_none()
+    );
+    assert_eq!(run(), page);
+}
+
+fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(files_below(&path)),
+            false => files.push(path),
+        }
+    }
+    files.sort();
+    files
 }
