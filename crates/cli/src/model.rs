@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use burn::tensor::Device;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with, take_notes};
 use diffprune::{Budget, LoadOptions};
+use diffprune_eval::free_memory;
 use diffprune_lab::{LoadedModel, WeightType, foreign_scorer, nearest};
 use diffprune_mini::{Family, model_name};
 use indicatif::ProgressStyle;
 
+use crate::arithmetic;
 use crate::device;
 use crate::family::FamilyArgs;
 use crate::print::{self, detail, tell};
@@ -58,7 +61,11 @@ impl ModelArgs {
     pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
         let device = device::parse(&self.device)?;
         let start = std::time::Instant::now();
-        let model = LoadedModel::load(dir, &device, self.options(dir)?)?;
+        let options = self.options(dir)?;
+        if device == Device::flex() {
+            tell_need(dir, &options);
+        }
+        let model = LoadedModel::load(dir, &device, options)?;
         tell_notes();
         detail!(
             "{}: read as {} onto {} in {:.1} s",
@@ -115,6 +122,28 @@ impl ModelArgs {
         options.dtype = self.weights().map(Into::into);
         Ok(self.family.onto(options)?)
     }
+}
+
+/// Tells when the weights are larger than the memory that is free. A checkpoint whose files are damaged is told by reading it.
+fn tell_need(dir: &Path, options: &LoadOptions) {
+    let (Ok(need), Some(free)) = (LoadedModel::needed_bytes(dir, options), free_memory()) else {
+        return;
+    };
+    if let Some(note) = need_note(need, free) {
+        tell!("note: {note}");
+    }
+}
+
+/// The note about weights of `need` bytes where `free` bytes are free.
+fn need_note(need: u64, free: u64) -> Option<String> {
+    (need > free).then(|| {
+        format!(
+            "the weights take {}, and {} of memory are free (a limit of the control group counts): expect the system to end the \
+             program; --dtype f16 halves what f32 takes, and a GPU has memory of its own",
+            arithmetic::bytes(need),
+            arithmetic::bytes(free)
+        )
+    })
 }
 
 /// Tells what reading a checkpoint assumed or passed over.
@@ -208,4 +237,25 @@ pub fn shipped_as(name: &str, model: &str) -> anyhow::Result<PathBuf> {
             here.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_do_not_fit_are_told_before_they_are_read() {
+        let note = need_note(28 << 30, 6 << 30).unwrap();
+        assert!(note.contains("28.0 GiB") && note.contains("6.0 GiB"), "{note}");
+        assert_eq!(need_note(6 << 30, 28 << 30), None);
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../assets")
+            .join(model_name(Family::default()));
+        let [f32, f16] = [WeightType::F32, WeightType::F16].map(|dtype| {
+            let mut options = LoadOptions::default();
+            options.dtype = Some(dtype.into());
+            LoadedModel::needed_bytes(&dir, &options).unwrap()
+        });
+        assert!(f32 == 2 * f16 && f16 > 1 << 20, "{f32} {f16}");
+    }
 }

@@ -19,8 +19,8 @@ pub use answer::{
 };
 pub use cost::{
     BatchPoint, BatchSweep, BlockShape, Counting, Lap, Logits, ModelShape, Schedule, StageTimer, Stages,
-    TimedMethod, TimedStage, TimesTable, Timing, TimingContext, VisionShape, Windows, kv_bytes, peak_memory,
-    prefill_flops, stages,
+    TimedMethod, TimedStage, TimesTable, Timing, TimingContext, VisionShape, Windows, free_memory, kv_bytes,
+    peak_memory, prefill_flops, stages,
 };
 #[cfg(feature = "parquet")]
 pub use data::{

@@ -2,6 +2,7 @@
 
 mod digest;
 mod error;
+pub mod faults;
 mod lock;
 mod stop;
 mod whole;

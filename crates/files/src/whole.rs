@@ -1,11 +1,11 @@
 //! Whole files: under another name first, then renamed.
 
 use std::fs::{self, File, FileType, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::WriteError;
+use crate::{WriteError, faults};
 
 /// Writes `bytes` to `path`: beside it first, on the disk for certain, then renamed. A reader, and whoever looks after a
 /// crash, finds the old content or the new one.
@@ -56,6 +56,7 @@ impl Staged {
     }
 
     fn rename(&self) -> Result<(), WriteError> {
+        faults::ask(&self.target).map_err(at(&self.target))?;
         fs::rename(&self.temporary, &self.target).map_err(at(&self.target))
     }
 
@@ -66,7 +67,7 @@ impl Staged {
             temporary,
             target: target.into(),
         };
-        file.write_all(bytes).map_err(at(target))?;
+        faults::write_all(&mut file, target, bytes).map_err(at(target))?;
         if durable {
             file.sync_all().map_err(at(target))?;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
-use diffprune::vlm::checkpoint_dtype;
+use diffprune::vlm::{WeightFiles, checkpoint_dtype};
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
 use crate::digest::Digest;
@@ -109,6 +109,16 @@ impl LoadedModel {
             dtype: WeightType::of(dtype),
             options: describe_options(&options),
         })
+    }
+
+    /// The bytes that the weights of a checkpoint take when they are read with these options, from the headers of its files.
+    ///
+    /// # Errors
+    /// When there are no weights, or a header is damaged.
+    pub fn needed_bytes(dir: &Path, options: &LoadOptions) -> Result<u64, LabError> {
+        let files = WeightFiles::open(dir)?;
+        let dtype = options.dtype.unwrap_or_else(|| files.dtype());
+        Ok(files.n_values() * dtype.size() as u64)
     }
 
     /// Name of the model in reports: the last part of its folder's path.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use diffprune_files::write_whole;
+use diffprune_files::{faults, write_whole};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,9 @@ impl CheckpointDir {
             // A folder cannot be renamed onto another one; the older checkpoints cover the moment in between.
             fs::remove_dir_all(target).map_err(TrainingError::io("replace", target))?;
         }
-        fs::rename(folder.path(), target).map_err(TrainingError::io("create", target))?;
+        faults::ask(target)
+            .and_then(|()| fs::rename(folder.path(), target))
+            .map_err(TrainingError::io("create", target))?;
         // The folder has its final name now, so the guard that would delete it is given up.
         let _ = folder.keep();
         if let Ok(root) = File::open(&self.root) {
@@ -141,7 +143,9 @@ impl CheckpointDir {
     fn prune(&self) -> Result<(), TrainingError> {
         let all = self.all()?;
         for old in &all[..all.len().saturating_sub(self.keep)] {
-            fs::remove_dir_all(&old.path).map_err(TrainingError::io("remove", &old.path))?;
+            faults::ask(&old.path)
+                .and_then(|()| fs::remove_dir_all(&old.path))
+                .map_err(TrainingError::io("remove", &old.path))?;
         }
         Ok(())
     }

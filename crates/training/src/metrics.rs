@@ -1,10 +1,9 @@
 //! Measurements of a run as JSON lines.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use diffprune_files::write_whole;
+use diffprune_files::{faults, write_whole};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -72,8 +71,7 @@ impl MetricsLog {
             }
         }
         let text = format!("{}\n", Value::Object(line));
-        self.file
-            .write_all(text.as_bytes())
+        faults::write_all(&mut self.file, &self.path, text.as_bytes())
             .map_err(TrainingError::io("write", &self.path))
     }
 }
@@ -93,6 +91,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[derive(Serialize)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{diffprune, model_of, output, succeed};
 
-const PLAN: &str = "steps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
+const PLAN: &str = "rounds = 1\nsteps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
                     untrained_seeds = 2\nrandom_seeds = 2\nablations = \"none\"\nown_budgets = false\noracle_questions = 2\n\
                     resamples = 50\nmax_new_tokens = 2\npope_per_image = 1\npictures = 1\n[counts]\n\
                     pope_images = 2\ngqa_per_kind = 1\ntextvqa_questions = 2\nvqav2_questions = 1\n\
@@ -84,8 +84,8 @@ fn report(out: &Path, resumed: usize) -> Value {
     // What depends on the clock stands beside the report.
     let stages = read(out.join("stages/stages.json"));
     let mut stages = stages.as_object().unwrap().clone();
-    // The studies stand beside the page over the models, which is the report itself where there is one.
-    stages.retain(|name, _| !name.starts_with("study-"));
+    // The studies stand beside the page over the models, which is the report itself where there is one; the times beside each.
+    stages.retain(|name, _| !name.starts_with("study-") && !name.starts_with("times-"));
     let is_noted = |stage: &Value| stage["seconds"].is_number() && stage["revisions"][0].is_string();
     assert!(
         stages.len() == 2 + trainings.len() && stages.values().all(is_noted),

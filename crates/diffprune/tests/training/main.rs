@@ -3,6 +3,7 @@
 mod contrasts;
 mod fake;
 mod families;
+mod faults;
 mod inputs;
 mod rivals;
 

@@ -13,7 +13,7 @@ mod timing;
 
 pub use batches::{BatchPoint, BatchSweep};
 pub use flops::{Counting, Logits, kv_bytes, prefill_flops};
-pub use memory::peak_memory;
+pub use memory::{free_memory, peak_memory};
 pub use parts::{Stages, stages};
 pub use schedule::Schedule;
 pub use shape::{BlockShape, ModelShape, VisionShape, Windows};

@@ -249,7 +249,7 @@ impl TimesTable {
     }
 
     /// The table as part of a page.
-    pub fn section(&self, title: &str) -> Section {
+    fn section(&self, title: &str) -> Section {
         let mut blocks = vec![Block::Text(self.note()), Block::Sheet(self.to_sheet())];
         if !self.absent.is_empty() {
             let row = |absent: &Absent| vec![absent.arm.clone(), absent.reason.clone()];

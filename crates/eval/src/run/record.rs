@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use diffprune_files::write_whole;
+use diffprune_files::{faults, write_whole};
 use serde::{Deserialize, Serialize};
 
 use super::columns;
@@ -216,7 +216,9 @@ impl RecordFile {
     fn write<T: Serialize>(&mut self, rows: &[T]) -> Result<Vec<u8>, EvalError> {
         let bytes = lines(&self.path, rows.iter())?;
         let before = self.file.metadata().map(|metadata| metadata.len());
-        if let Err(source) = self.file.write_all(&bytes).and_then(|()| self.file.flush()) {
+        if let Err(source) =
+            faults::write_all(&mut self.file, &self.path, &bytes).and_then(|()| self.file.flush())
+        {
             // Half a line in the middle of the file would be damage; at worst it stays at the end, where it is dropped.
             let _ = before.and_then(|length| self.file.set_len(length));
             return Err(EvalError::io(&self.path, "append", source));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use diffprune_eval::{Arm, EvalError, Question, Record, RecordFile, Replica, Run};
+use diffprune_files::faults::Faults;
 use diffprune_pruner::Layout;
 
 use super::by_name::ByName;
@@ -49,6 +50,68 @@ fn killed_at_every_record_and_within_every_line() {
             sorted.iter_mut().for_each(|records| records.sort_by_key(key));
             assert_eq!(sorted[0], sorted[1]);
         }
+    }
+}
+
+#[test]
+fn a_full_disk_at_any_moment_is_told_and_loses_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 3);
+    let whole = execute(&questions, 1, &folder.path().join("whole/records.jsonl")).unwrap();
+    let changes = {
+        let counted = Faults::below(folder.path().join("counted"), None);
+        execute(&questions, 1, &folder.path().join("counted/records.jsonl")).unwrap();
+        counted.count()
+    };
+    assert!(changes > 5, "{changes} changes of files");
+    for nth in 0..changes {
+        let file = folder.path().join(format!("torn-{nth}/records.jsonl"));
+        let error = {
+            let _full = Faults::below(file.parent().unwrap(), Some(nth));
+            execute(&questions, 1, &file).expect_err("a change that fails is told")
+        };
+        assert!(
+            error.to_string().contains(&file.display().to_string()),
+            "{nth}: {error}"
+        );
+        let before = fs::read(&file).map_or(0, |bytes| bytes.len());
+        assert_eq!(execute(&questions, 2, &file).unwrap(), whole, "{nth}");
+        assert!(fs::read(&file).unwrap().len() >= before);
+        // The report writes whole files: an old one stays, a new one appears or does not.
+        assert_eq!(RecordFile::read(&file).unwrap().len(), whole.len());
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_leaves_the_old_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let questions = world(folder.path(), 3);
+    let records = execute(&questions, 1, &folder.path().join("records.jsonl")).unwrap();
+    let out = folder.path().join("report");
+    let counted = Faults::below(&out, None);
+    report(&records).write(&out).unwrap();
+    let changes = counted.count();
+    drop(counted);
+    assert!(changes > 5, "{changes} changes of files");
+    let files = || {
+        let mut files: Vec<_> = fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let whole = files();
+    for nth in 0..changes {
+        let _full = Faults::below(&out, Some(nth));
+        let error = report(&records[..records.len() - 2]).write(&out);
+        assert!(error.is_err(), "{nth}");
+        drop(_full);
+        // No half file and none under another name; every file is the old one or the new one.
+        assert_eq!(files().len(), whole.len(), "{nth}");
+        report(&records).write(&out).unwrap();
+        assert_eq!(files(), whole, "{nth}");
     }
 }
 

@@ -50,10 +50,8 @@ pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Re
     }
     let ledger = together(&reports, &studies);
     let claims = forest(&ledger, CLAIMS)?;
-    let times = reports
-        .iter()
-        .map(|shown| times_beside(&from.join(&shown.folder)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let timed = |shown: &ModelReport| from.join(&shown.folder).join(TimesTable::FILE).is_file();
+    let times: Vec<bool> = reports.iter().map(timed).collect();
     let page = index_page(&reports, &times, &studies, &ledger, claims.as_ref())?;
     let write = |name: &str, text: &str| -> Result<PathBuf, LabError> {
         let path = out.join(name);
@@ -69,12 +67,6 @@ pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Re
         .map(|shown| shown.report.papers_table(&shown.folder));
     write("report.tex", &tables.collect::<String>())?;
     write("report.md", &page.to_markdown())
-}
-
-/// The table of times beside a report.
-fn times_beside(folder: &Path) -> Result<Option<TimesTable>, EvalError> {
-    let path = folder.join(TimesTable::FILE);
-    path.is_file().then(|| TimesTable::read(&path)).transpose()
 }
 
 /// The claims with the verdicts of all models, of the pilot studies, and of the trainings' settings.
@@ -102,7 +94,7 @@ fn together(reports: &[ModelReport], studies: &[StudyPage]) -> Ledger {
 /// The page: claims, then the tables of each model.
 fn index_page(
     reports: &[ModelReport],
-    times: &[Option<TimesTable>],
+    times: &[bool],
     studies: &[StudyPage],
     ledger: &Ledger,
     claims: Option<&Plot>,
@@ -134,24 +126,13 @@ fn index_page(
                 plot.into_iter().chain([rules]).collect(),
             )
         },
-        Section::new("Reports", vec![Block::Sheet(overview(reports))]),
+        Section::new("Reports", vec![Block::Sheet(overview(reports, times))]),
     ];
     if !studies.is_empty() {
         sections.push(Section::new("Pilot studies", vec![Block::Sheet(pilots(studies))]));
     }
     for shown in reports {
         sections.push(section(shown, &shared)?);
-    }
-    let tables: Vec<Section> = times
-        .iter()
-        .flatten()
-        .map(|table| table.section(&table.model))
-        .collect();
-    if !tables.is_empty() {
-        sections.push(Section {
-            parts: tables,
-            ..Section::new("Times up to the first token (Table 4)", Vec::new())
-        });
     }
     Ok(Page {
         title: "The papers' tables in small".into(),
@@ -174,9 +155,14 @@ fn pilots(studies: &[StudyPage]) -> Sheet {
     Sheet::new(["study", "question", "verdicts"]).with(studies.iter().map(row))
 }
 
-/// The models with their reports and verdicts.
-fn overview(reports: &[ModelReport]) -> Sheet {
-    let row = |ModelReport { folder, report }: &ModelReport| {
+/// The models with their reports, the pages of their times where there are any, and their verdicts.
+fn overview(reports: &[ModelReport], times: &[bool]) -> Sheet {
+    let row = |(ModelReport { folder, report }, timed): (&ModelReport, &bool)| {
+        // Times differ from run to run, and this page does not.
+        let times = match timed {
+            true => format!(", [times]({folder}/times.md)"),
+            false => String::new(),
+        };
         let count = |verdict| {
             let claims = report.claims.iter();
             claims
@@ -188,14 +174,14 @@ fn overview(reports: &[ModelReport]) -> Sheet {
             text(report, "model"),
             text(report, "table"),
             format!(
-                "[report]({folder}/report.md), [HTML]({folder}/report.html), [JSON]({folder}/report.json)"
+                "[report]({folder}/report.md), [HTML]({folder}/report.html), [JSON]({folder}/report.json){times}"
             ),
             count(Verdict::Holds),
             count(Verdict::Tie),
             count(Verdict::Fails),
         ]
     };
-    Sheet::new(["model", "table", "report", "holds", "tie", "fails"]).with(reports.iter().map(row))
+    Sheet::new(["model", "table", "report", "holds", "tie", "fails"]).with(reports.iter().zip(times).map(row))
 }
 
 /// The notes that every report has.

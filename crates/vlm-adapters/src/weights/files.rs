@@ -124,6 +124,15 @@ impl WeightFiles {
         most.map_or(DType::F32, |(dtype, _)| dtype)
     }
 
+    /// The number of values of all tensors, read from the headers alone.
+    pub fn n_values(&self) -> u64 {
+        let size = |name: &String| {
+            let (_, info) = self.find(name).ok()?;
+            Some(info.shape.iter().map(|&side| side as u64).product::<u64>())
+        };
+        self.places.keys().filter_map(size).sum()
+    }
+
     /// The shape of `name`, read from the header alone.
     ///
     /// # Errors
