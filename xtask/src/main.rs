@@ -7,6 +7,7 @@ mod device;
 mod narrow;
 mod package;
 mod run;
+mod terminal;
 mod test;
 mod tidy;
 
@@ -46,6 +47,8 @@ enum Task {
     Fuzz(run::FuzzFlags),
     /// Answer and train for a long time, and write down the memory that is held.
     Soak(run::SoakFlags),
+    /// Draw what the program prints, for docs/terminal.md.
+    Terminal,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Task::Bench(flags) => flags.run(&shell),
         Task::Fuzz(flags) => flags.run(&shell),
         Task::Soak(flags) => flags.run(&shell),
+        Task::Terminal => terminal::run(&shell),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -246,7 +246,7 @@ fn target_folder(shell: &Shell) -> PathBuf {
 }
 
 /// Builds the binary in release, with the device's feature, and names it.
-fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
     let features = device::feature(device)?
         .iter()
         .flat_map(|name| ["--features", *name])

@@ -5,6 +5,7 @@ mod answers;
 mod arms;
 mod bench;
 mod card;
+mod checksums;
 mod clock;
 mod comparison;
 mod data;
@@ -28,6 +29,7 @@ pub use answers::{ANSWERS, write_answers};
 pub use arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
 pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork, TableBench};
 pub use card::{CARD, RECIPE, card_without_scores, write_card};
+pub use checksums::{CHECKSUMS, verify_checksums, write_checksums};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 pub use data::{

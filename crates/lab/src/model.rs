@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device};
 use diffprune::vlm::{WeightFiles, checkpoint_dtype};
 use diffprune::{LoadOptions, Vlm, load_vlm};
 
+use crate::checksums::verify_checksums;
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::folder_name;
@@ -100,8 +101,9 @@ impl LoadedModel {
     /// Reads a checkpoint in Hugging Face layout onto a device.
     ///
     /// # Errors
-    /// When a file is missing or damaged, or belongs to no known family.
+    /// When a file is missing or damaged, is not what a list of checksums beside it says, or belongs to no known family.
     pub fn load(dir: &Path, device: &Device, options: LoadOptions) -> Result<Self, LabError> {
+        verify_checksums(dir)?;
         let dtype = options.dtype.map_or_else(|| checkpoint_dtype(dir), Ok)?;
         Ok(Self {
             vlm: load_vlm(dir, device, options)?,

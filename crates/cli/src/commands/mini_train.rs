@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use burn::tensor::{DType, Device};
 use clap::Args;
 use diffprune_files::write_whole;
-use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder};
+use diffprune_lab::{CARD, Digest, RECIPE, card_without_scores, make_folder, write_checksums};
 use diffprune_mini::{Family, PretrainConfig, Pretrained, WorldConfig, pretrain, write_processor_files};
 
 use super::mini_card::measure;
@@ -180,6 +180,7 @@ pub(super) fn unfinished(dir: &Path) -> anyhow::Result<PathBuf> {
 
 /// Renames the finished folder to its place; one that was there goes, and so does what a crash in here left.
 pub(super) fn replace(from: &Path, to: &Path) -> anyhow::Result<()> {
+    write_checksums(from)?;
     let old = sibling(to, "old")?;
     let moved = |from: &Path, to: &Path| {
         fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))

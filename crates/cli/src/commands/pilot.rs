@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use diffprune::CaptionData;
 use diffprune::vlm::{Vit, load_image};
 use diffprune_eval::Stop;
-use diffprune_lab::{GeneratedCaptions, PilotModel, read_captions};
+use diffprune_lab::{GeneratedCaptions, PilotModel, read_captions, verify_checksums};
 use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
 use diffprune_pilots::{
     CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, Study, proxy,
@@ -323,6 +323,7 @@ impl ClassifierArgs {
         let name = dir
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        verify_checksums(&dir)?;
         Ok((Vit::load(&dir, &device::parse(device)?)?, name))
     }
 

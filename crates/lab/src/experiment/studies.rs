@@ -15,6 +15,7 @@ use diffprune_pilots::{
 use serde::{Deserialize, Serialize};
 
 use super::{Experiment, Ledger, STAGES};
+use crate::checksums::verify_checksums;
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::{folder_name, make_folder, read_json};
@@ -302,6 +303,7 @@ impl Experiment<'_> {
         let seed = self.seed;
         let judge = || -> Result<(Vit, String, LabelledImages), LabError> {
             let dir = classifier.unwrap_or(Path::new(""));
+            verify_checksums(dir)?;
             let vit = Vit::load(dir, &vlm.device()).map_err(PilotError::from)?;
             let data = LabelledImages::generated(sizes.images, seed)?;
             if data.n_classes != vit.config.n_classes {

@@ -1,0 +1,147 @@
+//! `cargo xtask terminal`: what the program prints, as pictures in `docs/terminal/`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use xshell::Shell;
+
+use crate::run::build;
+
+/// The pictures, each with the lines that are typed in it; `{tmp}` is an empty folder.
+const PICTURES: [(&str, &[&str]); 4] = [
+    ("help", &["diffprune --help"]),
+    ("ask-help", &["diffprune ask --help"]),
+    (
+        "ask",
+        &[
+            "diffprune ask --image assets/scene.png --keep 1/9 --pruner visionzip \"what color is the cross?\"",
+            "diffprune ask --image assets/scene.png --keep all \"is there a red circle?\"",
+            "diffprune ask --image assets/scene.png --keep 1/9 --pruner vision-zip \"what color is the cross?\"",
+            "diffprune ask --image assets/scene.png --keep 1000 --dry-run \"what color is the cross?\"",
+        ],
+    ),
+    (
+        "train",
+        &[
+            "diffprune mini data --quiet --out {tmp}/world --images 64 --val-images 16",
+            "diffprune train --data {tmp}/world --out {tmp}/scorer --keep 1/9 --steps 20",
+            "diffprune ask --image assets/scene.png --keep 1/9 --pruner diffprune:{tmp}/scorer \"what color is the cross?\"",
+        ],
+    ),
+];
+
+/// Characters of a line; longer ones are broken.
+const COLUMNS: usize = 112;
+/// Size of a character and of a line, pixels.
+const WIDTH: f64 = 7.8;
+const HEIGHT: f64 = 17.0;
+/// Space around the text, pixels.
+const MARGIN: f64 = 14.0;
+
+/// Builds the program and draws every picture.
+pub fn run(shell: &Shell) -> anyhow::Result<()> {
+    let binary = build(shell, "cpu")?;
+    let programs = binary.parent().context("the program lies in a folder")?;
+    for (name, lines) in PICTURES {
+        let folder = shell.create_temp_dir()?;
+        let mut told = String::new();
+        for line in lines {
+            let here = line.replace("{tmp}", &folder.path().display().to_string());
+            let output = typed(&here, programs)?;
+            let output = output.replace(&folder.path().display().to_string(), "runs");
+            writeln!(told, "$ {}", line.replace("{tmp}", "runs"))?;
+            told += output.trim_end();
+            told += "\n\n";
+        }
+        shell.write_file(format!("docs/terminal/{name}.svg"), svg(told.trim_end()))?;
+        println!("docs/terminal/{name}.svg");
+    }
+    Ok(())
+}
+
+/// What a line prints, errors between the rest as on a screen.
+fn typed(line: &str, programs: &Path) -> anyhow::Result<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("sh")
+        .args(["-c", &format!("{line} 2>&1")])
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("NO_COLOR", "1")
+        .output()
+        .with_context(|| format!("cannot run a shell for `{line}`"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Text on a dark ground, what was typed in another colour.
+fn svg(text: &str) -> String {
+    let lines: Vec<String> = text.lines().flat_map(broken).collect();
+    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    let (width, height) = (
+        (2.0 * MARGIN + WIDTH * longest as f64).ceil(),
+        (2.0 * MARGIN + HEIGHT * lines.len() as f64).ceil(),
+    );
+    let mut rows = String::new();
+    for (row, line) in lines.iter().enumerate() {
+        let (y, colour) = (
+            MARGIN + HEIGHT * (row as f64 + 0.75),
+            if line.starts_with("$ ") {
+                "#8fd18a"
+            } else {
+                "#e4e6eb"
+            },
+        );
+        let line = line
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        let _ = writeln!(
+            rows,
+            "<text x=\"{MARGIN}\" y=\"{y}\" fill=\"{colour}\" xml:space=\"preserve\">{line}</text>"
+        );
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"13\">\n\
+         <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#1b1e24\"/>\n{rows}</svg>\n"
+    )
+}
+
+/// A line in pieces of [`COLUMNS`] characters at most, broken at spaces.
+fn broken(line: &str) -> Vec<String> {
+    let mut pieces = Vec::new();
+    let mut rest = line.trim_end();
+    while rest.chars().count() > COLUMNS {
+        let end = rest
+            .char_indices()
+            .nth(COLUMNS)
+            .map_or(rest.len(), |(end, _)| end);
+        let end = rest[..end]
+            .rfind(' ')
+            .filter(|&place| place > COLUMNS / 2)
+            .unwrap_or(end);
+        pieces.push(rest[..end].to_string());
+        rest = rest[end..].trim_start();
+    }
+    pieces.push(rest.to_string());
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_and_marks_are_escaped() {
+        let line = "word ".repeat(60);
+        let pieces = broken(&line);
+        assert!(pieces.len() == 3 && pieces.iter().all(|piece| piece.chars().count() <= COLUMNS));
+        assert_eq!(pieces.concat().matches("word").count(), 60);
+        assert_eq!(broken(&"é".repeat(COLUMNS + 1)).len(), 2);
+        let picture = svg("$ a <b>\nx & y");
+        assert!(
+            picture.contains("a &lt;b&gt;") && picture.contains("x &amp; y"),
+            "{picture}"
+        );
+    }
+}
