@@ -166,8 +166,8 @@ fn interrupted_experiments_end_with_the_same_reports() {
             .filter(|entry| entry.as_ref().unwrap().path().is_dir())
             .count()
     };
-    // The world and the five pilot studies are written once, above the models' folders.
-    assert_eq!((data(&broken), data(&broken.join("llava-next"))), (6, 6));
+    // The world and the five pilot studies are written once, above the models' folders; those have trainings and times.
+    assert_eq!((data(&broken), data(&broken.join("llava-next"))), (6, 7));
     files(&broken.join("llava-1.5"));
     // Pictures of an earlier run do not come back; files of others stay.
     let pictures = broken.join("llava-1.5/pictures");
@@ -183,11 +183,20 @@ fn interrupted_experiments_end_with_the_same_reports() {
     assert_eq!(index(&broken), page);
     archived(&broken, &dir.path().join("kept"), &dir.path().join("again"));
     assert!(!pictures.join("9-diffprune.png").exists() && pictures.join("mine.txt").exists());
-    // One model alone has the same numbers, in the folder itself.
+    // One model alone has the same numbers, in the folder itself, and the verdicts of the studies with them.
     let alone = dir.path().join("alone");
     let line = "run repro --model {} --plan {} --out {} --seed 3";
     succeed(line, &[&setup.models[2], &setup.plan, &alone]);
-    assert_eq!(report(&alone, 0), report(&broken.join("qwen2.5-vl"), 0));
+    let (alone, among) = (report(&alone, 0), report(&broken.join("qwen2.5-vl"), 0));
+    for part in ["tables", "data", "counted", "absent", "equal"] {
+        assert_eq!(alone[part], among[part], "{part}");
+    }
+    let judged = |report: &Value, id: &str| {
+        let claims = report["claims"].as_array().unwrap();
+        let claim = claims.iter().find(|claim| claim["id"] == id).unwrap();
+        claim["tiers"]["mini"]["estimate"].is_number()
+    };
+    assert!(judged(&alone, "f1.coherence") && !judged(&among, "f1.coherence"));
 }
 
 #[test]
