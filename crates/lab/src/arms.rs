@@ -66,8 +66,8 @@ impl ArmSource<'_> {
     ///
     /// `inverted` is the scorer called `diffprune` upside down, `NAME-inverted` any other one; `NAME-at-budget` keeps as many
     /// tokens as the budget allows even where the method decides on the count; the kept tokens of `NAME-reindexed` are
-    /// re-indexed; `id-selection-visual` and its like are [`IdSelection::ablation`]; in `NAME-per-view` each view of a picture chooses by itself, with its share of the budget. A scorer that
-    /// was given under such a name is that scorer, used as it is.
+    /// re-indexed; `id-selection-visual` and its like are [`IdSelection::ablation`]; in `NAME-per-view` each view of a picture
+    /// chooses by itself, with its share of the budget. A scorer that was given under such a name is that scorer, used as it is.
     ///
     /// # Errors
     /// When the name is unknown or asks for a scorer that was not given, or the method has no such variant.
