@@ -170,18 +170,10 @@ impl FuzzFlags {
             .into_iter()
             .flat_map(|name| ["--target".into(), name])
             .collect();
-        let packages = [
-            "--package",
-            "diffprune-fuzz-targets",
-            "--package",
-            "diffprune-one-build",
-        ];
-        cmd!(
-            shell,
-            "cargo run --quiet {packages...} --bin diffprune-fuzz -- --seconds {seconds} --seed {seed} {target...}"
-        )
-        .quiet()
-        .run()?;
+        let binary = build_in_dev(shell, "diffprune-fuzz-targets", ["--bin", "diffprune-fuzz"])?;
+        cmd!(shell, "{binary} --seconds {seconds} --seed {seed} {target...}")
+            .quiet()
+            .run()?;
         Ok(())
     }
 }
@@ -205,15 +197,26 @@ impl SoakFlags {
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let (answers, updates) = (self.answers.to_string(), self.updates.to_string());
         let out = resolved(shell, self.out.as_deref(), "runs/soak.csv")?;
-        let packages = ["--package", "diffprune-lab", "--package", "diffprune-one-build"];
-        cmd!(
-            shell,
-            "cargo run --quiet {packages...} --example soak -- {answers} {updates} {out}"
-        )
-        .quiet()
-        .run()?;
+        let binary = build_in_dev(shell, "diffprune-lab", ["--example", "soak"])?;
+        cmd!(shell, "{binary} {answers} {updates} {out}").quiet().run()?;
         Ok(())
     }
+}
+
+/// Builds a program of a package with the checks of a debug build, and with the features of the tests, so that Burn is not built
+/// again; `cargo run` takes one package alone. Gives its path.
+fn build_in_dev(shell: &Shell, package: &str, [kind, name]: [&str; 2]) -> anyhow::Result<PathBuf> {
+    cmd!(
+        shell,
+        "cargo build --quiet --package {package} --package diffprune-one-build {kind} {name}"
+    )
+    .quiet()
+    .run()?;
+    let mut folder = target_folder(shell).join("debug");
+    if kind == "--example" {
+        folder.push("examples");
+    }
+    Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// A path as the caller means it, from the caller's own folder; the default lies in the workspace.

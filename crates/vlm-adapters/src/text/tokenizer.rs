@@ -1,6 +1,7 @@
 //! The checkpoint's own `tokenizer.json`, unchanged.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -69,7 +70,10 @@ impl TextTokenizer {
     /// # Errors
     /// [`LoadError::Tokenizer`] for text that the tokenizer has no ids for.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, LoadError> {
-        let encoding = self.inner.encode_fast(text, add_special);
+        // The library panics where the file's own rules name a token that the file does not have.
+        let encode = || self.inner.encode_fast(text, add_special);
+        let encoding = catch_unwind(AssertUnwindSafe(encode))
+            .unwrap_or_else(|_| Err("rules that name a token which is not there".into()));
         let encoding = encoding.map_err(|error| failure(&self.path, error, "a text that it can encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
