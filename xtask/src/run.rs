@@ -254,7 +254,7 @@ pub(crate) fn build(shell: &Shell, device: &str) -> anyhow::Result<PathBuf> {
         .iter()
         .flat_map(|name| ["--features", *name])
         .collect::<Vec<_>>();
-    eprintln!("building diffprune in release (the first time takes about ten minutes on two cores)");
+    eprintln!("building diffprune in release (the first time takes ten to thirty minutes on two cores)");
     cmd!(
         shell,
         "cargo build --release --package diffprune-cli {features...}"

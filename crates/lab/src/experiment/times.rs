@@ -117,7 +117,7 @@ impl Experiment<'_> {
     }
 }
 
-/// Place of 1/9 among the budgets of a line-up.
+/// Place of 1/9 among the budgets of a line-up: the smallest that all tables have.
 const SMALLEST: usize = 2;
 
 /// DiffPrune of the first training seed, and the published methods that run without annotations.
