@@ -1,7 +1,6 @@
 //! The `diffprune` command: one program around the crates of the family. See the crate's README.
 
 mod args;
-mod arithmetic;
 mod commands;
 mod device;
 mod failure;

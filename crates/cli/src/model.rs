@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use burn::tensor::Device;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use diffprune::vlm::{HubOptions, Progress, resolve_checkpoint_with, resolve_settings_with, take_notes};
 use diffprune::{Budget, LoadOptions};
-use diffprune_eval::free_memory;
-use diffprune_lab::{LoadedModel, WeightType, foreign_scorer, nearest};
+use diffprune_lab::{
+    LoadedModel, WeightType, foreign_scorer, memory_note, nearest, shipped_family, shipped_model,
+};
 use diffprune_mini::{Family, model_name};
 use indicatif::ProgressStyle;
 
-use crate::arithmetic;
 use crate::device;
 use crate::family::FamilyArgs;
 use crate::print::{self, detail, tell};
@@ -24,9 +23,6 @@ pub fn weight_types() -> impl TypedValueParser<Value = WeightType> {
     PossibleValuesParser::new(WeightType::ALL.map(WeightType::name))
         .try_map(|name| name.parse::<WeightType>())
 }
-
-/// The folder of the shipped models in the repository.
-const ASSETS: &str = "assets";
 
 /// A model, its number format and its device.
 #[derive(Debug, Clone, Args)]
@@ -62,8 +58,10 @@ impl ModelArgs {
         let device = device::parse(&self.device)?;
         let start = std::time::Instant::now();
         let options = self.options(dir)?;
-        if device == Device::flex() {
-            tell_need(dir, &options);
+        if device::is_cpu(&device)
+            && let Some(note) = memory_note(dir, &options)
+        {
+            tell!("note: {note}");
         }
         let model = LoadedModel::load(dir, &device, options)?;
         tell_notes();
@@ -81,7 +79,7 @@ impl ModelArgs {
     pub fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.model {
             Some(model) => resolve(model, true),
-            None => shipped(Family::default()),
+            None => Ok(shipped_model(Family::default())?),
         }
     }
 
@@ -89,7 +87,7 @@ impl ModelArgs {
     pub fn settings_dir(&self) -> anyhow::Result<PathBuf> {
         match &self.model {
             Some(model) => resolve(model, false),
-            None => shipped(Family::default()),
+            None => Ok(shipped_model(Family::default())?),
         }
     }
 
@@ -99,7 +97,7 @@ impl ModelArgs {
         let small = self
             .model
             .as_deref()
-            .is_none_or(|model| small_model(model).is_some());
+            .is_none_or(|model| shipped_family(model).is_some());
         let given = self.dtype.or(self.half.then_some(WeightType::F16));
         given.or(small.then_some(WeightType::F32))
     }
@@ -122,28 +120,6 @@ impl ModelArgs {
         options.dtype = self.weights().map(Into::into);
         Ok(self.family.onto(options)?)
     }
-}
-
-/// Tells when the weights are larger than the memory that is free. A checkpoint whose files are damaged is told by reading it.
-fn tell_need(dir: &Path, options: &LoadOptions) {
-    let (Ok(need), Some(free)) = (LoadedModel::needed_bytes(dir, options), free_memory()) else {
-        return;
-    };
-    if let Some(note) = need_note(need, free) {
-        tell!("note: {note}");
-    }
-}
-
-/// The note about weights of `need` bytes where `free` bytes are free.
-fn need_note(need: u64, free: u64) -> Option<String> {
-    (need > free).then(|| {
-        format!(
-            "the weights take {}, and {} of memory are free (a limit of the control group counts): expect the system to end the \
-             program; --dtype f16 halves what f32 takes, and a GPU has memory of its own",
-            arithmetic::bytes(need),
-            arithmetic::bytes(free)
-        )
-    })
 }
 
 /// Tells what reading a checkpoint assumed or passed over.
@@ -173,8 +149,8 @@ pub fn tell_idle(keep: Budget, total: usize) {
 /// The folder that a text names: one on this machine, a shipped model, or a model of the hub in the cache, fetched if
 /// need be, with its weights or without.
 fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
-    if let Some(family) = small_model(model) {
-        return shipped(family);
+    if let Some(family) = shipped_family(model) {
+        return Ok(shipped_model(family)?);
     }
     let bar = print::bar(0);
     let style = ProgressStyle::with_template("{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
@@ -199,63 +175,4 @@ fn resolve(model: &str, with_weights: bool) -> anyhow::Result<PathBuf> {
         Some(name) => format!("model {model}: did you mean `{name}`?"),
         None => format!("model {model}"),
     })
-}
-
-/// The family of a shipped model that a text names; a folder of that name comes first.
-fn small_model(model: &str) -> Option<Family> {
-    let named = Family::ALL
-        .into_iter()
-        .find(|&family| model_name(family) == model);
-    named.filter(|_| !Path::new(model).is_dir())
-}
-
-/// The folder of a family's shipped small model, from the root of the repository.
-pub fn shipped_folder(family: Family) -> PathBuf {
-    Path::new(ASSETS).join(model_name(family))
-}
-
-/// A shipped model of a family.
-fn shipped(family: Family) -> anyhow::Result<PathBuf> {
-    shipped_as(&model_name(family), &family.to_string())
-}
-
-/// A folder below the shipped models: below the current folder, above it, or above the program's own file. `model` is its
-/// name for `cargo xtask mini`.
-pub fn shipped_as(name: &str, model: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_dir().context("cannot tell the current folder")?;
-    let program = std::env::current_exe().unwrap_or_default();
-    let folder = Path::new(ASSETS).join(name);
-    let found = here
-        .ancestors()
-        .chain(program.ancestors())
-        .map(|dir| dir.join(&folder))
-        .find(|dir| dir.is_dir());
-    found.with_context(|| {
-        format!(
-            "{}: not found in {} or above; train it with `cargo xtask mini --model {model}` or name a checkpoint",
-            folder.display(),
-            here.display()
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_that_do_not_fit_are_told_before_they_are_read() {
-        let note = need_note(28 << 30, 6 << 30).unwrap();
-        assert!(note.contains("28.0 GiB") && note.contains("6.0 GiB"), "{note}");
-        assert_eq!(need_note(6 << 30, 28 << 30), None);
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../assets")
-            .join(model_name(Family::default()));
-        let [f32, f16] = [WeightType::F32, WeightType::F16].map(|dtype| {
-            let mut options = LoadOptions::default();
-            options.dtype = Some(dtype.into());
-            LoadedModel::needed_bytes(&dir, &options).unwrap()
-        });
-        assert!(f32 == 2 * f16 && f16 > 1 << 20, "{f32} {f16}");
-    }
 }

@@ -1,7 +1,7 @@
 //! Arguments about questions.
 
 use clap::Args;
-use diffprune_eval::{Benchmark, Protocol, Protocols};
+use diffprune_eval::{Protocol, Protocols};
 use diffprune_lab::Reading;
 
 /// The questions and their wording.
@@ -40,29 +40,5 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("expected a count of at least 1, found `{text}`")),
-    }
-}
-
-/// The benchmark of that name, as its folder may have it.
-pub fn benchmark(name: &str) -> Result<Benchmark, String> {
-    let plain = name.trim().to_lowercase().replace('-', "_");
-    let mut all = Benchmark::ALL.into_iter();
-    all.find(|benchmark| benchmark.name() == plain).ok_or_else(|| {
-        let names = Benchmark::ALL.map(Benchmark::name);
-        format!("found `{name}`, expected one of {}", names.join(", "))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn benchmarks_go_by_the_names_of_their_folders() {
-        for name in ["mme", "MME", " mme "] {
-            assert_eq!(benchmark(name), Ok(Benchmark::Mme));
-        }
-        assert_eq!(benchmark("seed-bench"), Ok(Benchmark::SeedBench));
-        assert!(benchmark("mm-vet").unwrap_err().contains("seed_bench"));
     }
 }

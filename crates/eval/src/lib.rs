@@ -24,7 +24,7 @@ pub use cost::{
 };
 #[cfg(feature = "parquet")]
 pub use data::{
-    AddRow, JsonList, OfficialFiles, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet,
+    AddRow, JsonList, OfficialFiles, Parcel, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet,
     unpack_parquet,
 };
 pub use data::{

@@ -70,6 +70,26 @@ pub enum LabError {
         source: image::ImageError,
     },
 
+    /// A model cannot take a picture.
+    #[error("{}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: Box<VlmError>,
+    },
+
+    /// A recipe in TOML cannot be read.
+    #[error("{}: expected a recipe in TOML", path.display())]
+    RecipeFile {
+        /// The file.
+        path: PathBuf,
+        /// The parser's error, with the place.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+
     /// A data folder holds no benchmark.
     #[error(
         "{}: found no questions, expected folders of benchmarks (gqa, pope, mme, ...) with the official files", root.display()

@@ -3,11 +3,14 @@
 mod annotations;
 mod answers;
 mod arms;
+mod asked;
 mod bench;
 mod card;
+mod check;
 mod checksums;
 mod clock;
 mod comparison;
+mod counts;
 mod data;
 mod digest;
 mod drawing;
@@ -18,20 +21,28 @@ mod files;
 mod methods;
 mod model;
 mod observer;
+mod overall;
 mod pictures;
 mod pilots;
 mod revision;
+mod run_folder;
+mod shipped;
 mod stored;
 mod suggestion;
+mod training;
+mod units;
 
 pub use annotations::{Captions, SceneTruth};
 pub use answers::{ANSWERS, write_answers};
 pub use arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
-pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork, TableBench};
+pub use asked::{Asked, StageTimes, ask_timed};
+pub use bench::{BudgetTimes, ShapeBench, ShapeNetwork, TableBench, budget_table};
 pub use card::{CARD, RECIPE, card_without_scores, write_card};
+pub use check::{DataFindings, FileList, FoundBenchmark};
 pub use checksums::{CHECKSUMS, verify_checksums, write_checksums};
 pub use clock::timed;
 pub use comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
+pub use counts::{CountRequest, ImageCounts, TokenCounts};
 pub use data::{
     PROBLEMS, QuestionSet, Reading, benchmark_folder, limited, protocol, question_digest, read_captions,
     read_questions, thinned, unknown_folders,
@@ -52,8 +63,13 @@ pub use methods::{
 };
 pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
+pub use overall::OverallProgress;
 pub use pictures::drawn_pictures;
-pub use pilots::{GeneratedCaptions, PilotModel};
+pub use pilots::{GeneratedCaptions, PilotModel, study_pictures};
 pub use revision::revision;
-pub use stored::{StoredRun, difference, leaderboard};
+pub use run_folder::{pretrain_recipe, read_recipe, replace_folder, settle_recipe, unfinished_folder};
+pub use shipped::{CLASSIFIER, find_shipped, memory_note, shipped_family, shipped_folder, shipped_model};
+pub use stored::{StoredRun, difference, leaderboard, same_results};
 pub use suggestion::nearest;
+pub use training::{check_train_budget, default_training};
+pub use units::{aligned_columns, readable_bytes, readable_seconds};

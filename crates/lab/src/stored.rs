@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use diffprune_eval::{
-    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions, TimesTable,
+    Benchmark, Figures, Format, Meta, PromptRule, Record, RecordFile, Report, ReportOptions, SameResult,
+    TimesTable,
 };
 
 use crate::error::LabError;
@@ -63,6 +64,25 @@ impl StoredRun {
             options,
             meta: without_computed_note(meta),
         })
+    }
+
+    /// The folders of runs in `dir`: itself, or those below it, by name. A folder without any stands for itself, so that the
+    /// error about reading it says what is missing.
+    pub fn folders(dir: &Path) -> Vec<PathBuf> {
+        let is_run = |dir: &Path| dir.join("report.json").is_file() || dir.join(RECORDS).is_file();
+        if is_run(dir) {
+            return vec![dir.into()];
+        }
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut runs: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| is_run(path))
+            .collect();
+        runs.sort();
+        if runs.is_empty() {
+            runs.push(dir.into());
+        }
+        runs
     }
 
     /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
@@ -171,6 +191,41 @@ pub fn leaderboard(runs: &[StoredRun]) -> Result<Report, LabError> {
         }
     }
     Ok(report)
+}
+
+/// Whether the runs in two folders have the same result, model by model: each with its name and what was found, and the names
+/// of those that the second folder does not have.
+///
+/// # Errors
+/// When a run cannot be read, its records do not belong together, or no run is in both.
+pub fn same_results(
+    first: &Path,
+    second: &Path,
+) -> Result<(Vec<(String, SameResult)>, Vec<String>), LabError> {
+    let read = |dir: &Path| -> Result<Vec<StoredRun>, LabError> {
+        let folders = StoredRun::folders(dir);
+        folders.iter().map(|dir| StoredRun::read(dir)).collect()
+    };
+    let (own, others) = (read(first)?, read(second)?);
+    let alone = own.len() == 1 && others.len() == 1;
+    let (mut compared, mut missing) = (Vec::new(), Vec::new());
+    for run in own {
+        match others.iter().find(|other| alone || other.name == run.name) {
+            Some(other) => {
+                let found = run.report()?.same_result(&other.report()?);
+                compared.push((run.name, found));
+            }
+            None => missing.push(run.name),
+        }
+    }
+    match compared.is_empty() {
+        false => Ok((compared, missing)),
+        true => Err(LabError::Setup {
+            subject: "runs".into(),
+            found: format!("none in both {} and {}", first.display(), second.display()),
+            wanted: "two runs of the same models".into(),
+        }),
+    }
 }
 
 /// The names of runs: where some are the same, all get numbers.

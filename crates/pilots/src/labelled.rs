@@ -65,6 +65,24 @@ impl LabelledImages {
         })
     }
 
+    /// The same pictures, for a classifier of so many classes.
+    ///
+    /// # Errors
+    /// When they have another number of classes.
+    pub fn for_classes(self, n_classes: usize) -> Result<Self, PilotError> {
+        match self.n_classes == n_classes {
+            true => Ok(self),
+            false => Err(PilotError::Plan {
+                field: "classifier",
+                found: format!("{n_classes} classes"),
+                expected: format!(
+                    "the {} of the pictures; give --classifier and --imagenet together",
+                    self.n_classes
+                ),
+            }),
+        }
+    }
+
     /// Number of pictures.
     pub fn len(&self) -> usize {
         self.images.len()

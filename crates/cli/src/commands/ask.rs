@@ -1,20 +1,16 @@
 //! `diffprune ask`.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use diffprune::vlm::{
-    Conversation, Hooks, PreparedImages, PruneOptions, Question, Stage, TextStream, load_image_with,
-};
+use diffprune::vlm::{Conversation, PreparedImages, PruneOptions, Question, load_image_with};
 use diffprune::{Budget, Vlm};
-use diffprune_lab::{LoadedModel, Method, default_method};
+use diffprune_lab::{Asked, CountRequest, LoadedModel, Method, ask_timed, default_method, readable_bytes};
 use serde_json::json;
 
-use crate::arithmetic::{self, Request};
+use super::dry_run;
 use crate::method::{HELP, Positions};
 use crate::model::{ModelArgs, tell_foreign, tell_idle};
 use crate::picture::PictureArgs;
@@ -64,38 +60,19 @@ pub struct AskArgs {
     json: bool,
 }
 
-/// One answer.
-struct Answered {
-    text: String,
-    times: Times,
-    /// Visual tokens that the language model worked on.
-    kept: usize,
-    /// Visual tokens that entered each layer, of a method inside the language model.
-    layers: Option<Vec<usize>>,
-}
-
-/// Seconds of the stages of one answer.
-#[derive(Default)]
-struct Times {
-    encode: f64,
-    select: f64,
-    prefill: f64,
-    decode: f64,
-}
-
 impl AskArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         if self.dry_run {
-            return arithmetic::print(&Request {
-                model: &self.model,
+            let request = CountRequest {
                 images: &self.images,
                 orientation: self.pictures.orientation(),
                 question: self.question.as_deref(),
                 keep: self.keep,
                 pruner: self.pruner.as_deref(),
                 positions: self.positions.map(Into::into),
-            });
+            };
+            return dry_run::print(&self.model, &request);
         }
         let is_blank = |question: &String| question.trim().is_empty();
         if self.question.as_ref().map_or(!self.chat, is_blank) {
@@ -118,13 +95,18 @@ impl AskArgs {
             .with_seed(self.seed)
             .with_positions(self.positions.map(Into::into));
         let mut conversation = Conversation::new(pruner.as_ref(), options);
+        let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
         // The pictures come with the first question; later ones find them pruned as they were.
         let mut images = pictures.as_slice();
         let mut given = self.question.clone();
         while let Some(text) = given.take().map_or_else(read_line, |text| Ok(Some(text)))? {
             let question = Question { text: &text, images };
-            let answered = self.answer(vlm, &mut conversation, question)?;
+            let mut show = |piece: &str| if self.json { Ok(()) } else { show(piece) };
+            let answered = ask_timed(vlm, &mut conversation, question, &generate, &mut show)?;
             images = &[];
+            if !self.json {
+                say!("");
+            }
             let prepared = conversation.images();
             let total: usize = (0..prepared.len()).map(|image| prepared.total(image)).sum();
             tell_idle(self.keep, total / prepared.len().max(1));
@@ -140,77 +122,8 @@ impl AskArgs {
         Ok(())
     }
 
-    /// Answers a question, word by word on standard output unless JSON is wanted there.
-    fn answer(
-        &self,
-        vlm: &dyn Vlm,
-        conversation: &mut Conversation<'_>,
-        question: Question<'_>,
-    ) -> anyhow::Result<Answered> {
-        let generate = vlm.generate_options().with_max_new_tokens(self.max_new_tokens);
-        let start = Instant::now();
-        let waited = || {
-            // A device that fails here fails again where the result is needed.
-            let _ = vlm.device().sync();
-            start.elapsed().as_secs_f64()
-        };
-        let (mut encoded, mut selected, mut read) = (None, None, None);
-        let mut on_stage = |stage: Stage| match stage {
-            Stage::Encoded => encoded = Some(waited()),
-            Stage::Projected => selected = Some(waited()),
-            _ => {}
-        };
-        let mut on_prefill = || read = Some(start.elapsed().as_secs_f64());
-        let mut stream = TextStream::new(vlm);
-        let mut on_token = |_: usize, id: u32| {
-            let piece = stream.push(id).filter(|_| !self.json);
-            let shown = piece.map_or(Ok(()), show);
-            // A closed pipe: there is no need to go on.
-            shown.map_or(ControlFlow::Break(()), ControlFlow::Continue)
-        };
-        let mut hooks = Hooks {
-            on_stage: Some(&mut on_stage),
-            on_prefill: Some(&mut on_prefill),
-            on_token: Some(&mut on_token),
-            ..Hooks::default()
-        };
-        let reply = conversation.ask(vlm, question, &generate, &mut hooks)?;
-        let report = hooks.report.take();
-        drop(hooks);
-        if !self.json {
-            say!("{}", stream.rest(&reply.text));
-        }
-        let end = start.elapsed().as_secs_f64();
-        let encode = encoded.unwrap_or_default();
-        let ready = selected.unwrap_or_default();
-        let read = read.unwrap_or(ready);
-        let times = Times {
-            encode,
-            select: ready - encode,
-            prefill: read - ready,
-            decode: end - read,
-        };
-        let images = conversation.images();
-        let entered = (0..images.len()).map(|image| images.kept(image)).sum();
-        // A method inside the language model keeps another number in each layer: the average is shown.
-        let average = report.as_ref().and_then(|report| report.sequences.first());
-        let kept = average.map_or(entered, |sequence| sequence.processed_average().round() as usize);
-        Ok(Answered {
-            text: reply.text,
-            times,
-            kept,
-            layers: average.map(|sequence| sequence.visual_tokens.clone()),
-        })
-    }
-
     /// The line of counts and times.
-    fn print_counts(
-        &self,
-        model: &LoadedModel,
-        pruner: &str,
-        images: &PreparedImages<'_>,
-        answered: &Answered,
-    ) {
+    fn print_counts(&self, model: &LoadedModel, pruner: &str, images: &PreparedImages<'_>, answered: &Asked) {
         let (kept, times) = (answered.kept, &answered.times);
         let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
         let saved = saved_bytes(model, total, kept);
@@ -219,11 +132,11 @@ impl AskArgs {
              {} of KV cache saved",
             kept,
             total,
-            1e3 * times.encode,
-            1e3 * times.select,
-            1e3 * times.prefill,
-            1e3 * times.decode,
-            arithmetic::bytes(saved),
+            times.encode,
+            times.select,
+            times.prefill,
+            times.decode,
+            readable_bytes(saved),
         );
         tell!("{}", model.with_options(&line));
     }
@@ -235,7 +148,7 @@ impl AskArgs {
         pruner: &str,
         question: &str,
         images: &PreparedImages<'_>,
-        answered: &Answered,
+        answered: &Asked,
     ) -> anyhow::Result<()> {
         let total: usize = (0..images.len()).map(|image| images.total(image)).sum();
         let of_image = |(number, path): (usize, &PathBuf)| {
@@ -244,7 +157,6 @@ impl AskArgs {
                 "indices": images.keep_indices(number),
             })
         };
-        let times = &answered.times;
         print::json(&json!({
             "question": question,
             "answer": answered.text,
@@ -258,10 +170,7 @@ impl AskArgs {
             "total": total,
             "kept": answered.kept,
             "tokens_per_layer": answered.layers,
-            "ms": {
-                "encode": 1e3 * times.encode, "select": 1e3 * times.select, "prefill": 1e3 * times.prefill,
-                "decode": 1e3 * times.decode,
-            },
+            "ms": answered.times,
             "kv_bytes_saved": saved_bytes(model, total, answered.kept),
         }))
     }
@@ -273,7 +182,7 @@ fn saved_bytes(model: &LoadedModel, total: usize, kept: usize) -> u64 {
 }
 
 /// Prints a piece of the answer at once.
-fn show(text: String) -> std::io::Result<()> {
+fn show(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()

@@ -7,14 +7,16 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::Args;
 use diffprune::Budget;
-use diffprune_eval::{StageTimer, Timing, peak_memory};
-use diffprune_lab::{BudgetTimes, ShapeBench, ShapeNetwork, WeightType, make_folder, revision};
+use diffprune_eval::peak_memory;
+use diffprune_lab::{
+    BudgetTimes, ShapeBench, ShapeNetwork, WeightType, budget_table, make_folder, readable_bytes, revision,
+};
 use serde_json::json;
 
 use crate::model::weight_types;
 use crate::print::{self, say, tell};
 use crate::questions::at_least_one;
-use crate::{arithmetic, device, signals};
+use crate::{device, signals};
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
 ///
@@ -108,16 +110,15 @@ impl BenchArgs {
         if !self.methods.is_empty() {
             return self.table(&network);
         }
-        let mut measured = Vec::new();
+        let mut measured: Vec<(Budget, BudgetTimes)> = Vec::new();
         for budget in &self.keep {
             tell!("measuring {} passes at {budget}", self.warm_up + self.runs);
-            measured.push((budget, network.measure(budget)?));
+            measured.push((*budget, network.measure(budget)?));
         }
         if self.json {
             return print::json(&self.as_json(&measured));
         }
-        print(&measured)?;
-        say!("peak memory {}", memory());
+        say!("{}peak memory {}", budget_table(&measured), memory());
         Ok(())
     }
 
@@ -146,8 +147,8 @@ impl BenchArgs {
         Ok(())
     }
 
-    fn as_json(&self, measured: &[(&Budget, BudgetTimes)]) -> serde_json::Value {
-        let budget = |(budget, times): &(&Budget, BudgetTimes)| {
+    fn as_json(&self, measured: &[(Budget, BudgetTimes)]) -> serde_json::Value {
+        let budget = |(budget, times): &(Budget, BudgetTimes)| {
             json!({
                 "keep": budget, "kept": times.kept, "total": times.total, "kv_bytes": times.cache_bytes,
                 "flops": times.flops, "timings": times.timings, "batches": times.batches,
@@ -160,98 +161,7 @@ impl BenchArgs {
     }
 }
 
-/// A table with a row for each budget, then the circumstances that all rows share.
-fn print(measured: &[(&Budget, BudgetTimes)]) -> anyhow::Result<()> {
-    let Some((_, first)) = measured.first() else {
-        return Ok(());
-    };
-    let mut head: Vec<String> = ["keep", "tokens", "KV cache", "TFLOPs"]
-        .map(String::from)
-        .to_vec();
-    head.extend(first.timings.iter().map(|timing| format!("{} ms", timing.stage)));
-    head.push("speed-up".into());
-    let mut rows = vec![head];
-    let to_first_token = |times: &BudgetTimes| times.timings.last().map(|timing| timing.median_ms);
-    for (budget, times) in measured {
-        let mut row = vec![
-            budget.to_string(),
-            format!("{} of {}", times.kept, times.total),
-            arithmetic::bytes(times.cache_bytes),
-            times
-                .flops
-                .map_or("-".into(), |flops| format!("{:.2}", flops.total() / 1e12)),
-        ];
-        let time = |timing: &Timing| format!("{:.1} ± {:.1}", timing.median_ms, timing.iqr_ms() / 2.0);
-        row.extend(times.timings.iter().map(time));
-        let ratio = to_first_token(first).zip(to_first_token(times));
-        row.push(ratio.map_or("-".into(), |(first, own)| format!("{:.2}x", first / own)));
-        rows.push(row);
-    }
-    say!("{}", aligned(&rows));
-    if let Some(timing) = first.timings.first() {
-        say!(
-            "medians and half the distance of the quartiles of {} runs; {}; speed-up to the first token against {}{}",
-            timing.runs,
-            timing.context,
-            measured[0].0,
-            few(timing.runs)
-        );
-    }
-    for (budget, times) in measured {
-        for point in &times.batches {
-            let most = point.peak_bytes.map_or("unknown".into(), arithmetic::bytes);
-            say!(
-                "keep {budget}: {point}; peak memory {most}{}",
-                few(point.latency.runs)
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Columns as wide as their widest cell, the first to the left, the others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate().map(|(column, cell)| {
-            let width = width(column).unwrap_or(0);
-            match column {
-                0 => format!("{cell:width$}"),
-                _ => format!("{cell:>width$}"),
-            }
-        });
-        cells.collect::<Vec<_>>().join("  ")
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// The remark behind a median of too few runs.
-fn few(runs: usize) -> &'static str {
-    if runs < StageTimer::LEAST_RUNS {
-        " (few runs: no claim)"
-    } else {
-        ""
-    }
-}
-
 /// The process's peak memory as people read it.
 fn memory() -> String {
-    peak_memory().map_or("unknown".into(), arithmetic::bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let row = |cells: [&str; 2]| cells.map(String::from).to_vec();
-        let text = aligned(&[row(["keep", "ms"]), row(["1/9", "12.5 ± 1"])]);
-        assert_eq!(text, "keep        ms\n1/9   12.5 ± 1");
-    }
+    peak_memory().map_or("unknown".into(), readable_bytes)
 }

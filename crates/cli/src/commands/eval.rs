@@ -13,7 +13,7 @@ use diffprune_lab::{
 use crate::device;
 use crate::model::ModelArgs;
 use crate::print::{self, say, tell};
-use crate::questions::{QuestionArgs, at_least_one, benchmark};
+use crate::questions::{QuestionArgs, at_least_one};
 use crate::signals;
 use crate::watch::Terminal;
 
@@ -48,7 +48,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "NAME=DIR", help_heading = "Pruning")]
     scorer: Vec<String>,
     /// Benchmarks that are asked [default: all that have a folder].
-    #[arg(long, value_delimiter = ',', value_name = "A,B,C", value_parser = benchmark)]
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
     benchmarks: Vec<Benchmark>,
     /// At most so many questions of each benchmark.
     #[arg(long, value_parser = at_least_one)]

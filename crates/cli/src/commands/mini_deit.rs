@@ -1,17 +1,15 @@
 //! `diffprune mini deit`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use burn::tensor::DType;
 use clap::{Args, ValueEnum};
 use diffprune::vlm::VitLayout;
 use diffprune_files::write_whole;
-use diffprune_lab::{RECIPE, make_folder};
+use diffprune_lab::{RECIPE, make_folder, read_recipe, replace_folder, settle_recipe, unfinished_folder};
 use diffprune_mini::{DeitRecipe, WorldConfig, train_deit};
 
-use super::mini_train::{replace, settle, threads, unfinished};
+use super::mini_train::threads;
 use crate::print::say;
 use crate::{device, signals};
 
@@ -60,24 +58,19 @@ impl MiniDeitArgs {
         };
         make_folder(&self.out)?;
         let text = toml::to_string(&recipe)?;
-        settle(&self.out.join(RECIPE), &text)?;
+        settle_recipe(&self.out.join(RECIPE), &text)?;
         let world = WorldConfig::default();
         let (_watch, stop) = signals::after("step")?;
         let trained = train_deit(&recipe, &world, &self.out, &device, threads(&device), &stop)?;
-        let folder = unfinished(&self.assets)?;
+        let folder = unfinished_folder(&self.assets)?;
         let layout = match self.layout {
             Layout::Transformers => VitLayout::TransformersDeit,
             Layout::Timm => VitLayout::Timm,
         };
         trained.save_pretrained(&folder, layout, DType::F16)?;
         write_whole(folder.join(RECIPE), text.as_bytes())?;
-        replace(&folder, &self.assets)?;
+        replace_folder(&folder, &self.assets)?;
         say!("{}", self.assets.display());
         Ok(())
     }
-}
-
-fn read_recipe(path: &Path) -> anyhow::Result<DeitRecipe> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{}: expected a recipe in TOML", path.display()))
 }

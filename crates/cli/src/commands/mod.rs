@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod bench;
 pub mod check;
+mod dry_run;
 pub mod eval;
 pub mod methods;
 pub mod mini_card;

@@ -2,26 +2,22 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use diffprune::CaptionData;
-use diffprune::vlm::{Vit, load_image};
+use diffprune::vlm::Vit;
 use diffprune_eval::Stop;
-use diffprune_lab::{GeneratedCaptions, PilotModel, read_captions, verify_checksums};
-use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
+use diffprune_lab::{
+    CLASSIFIER, GeneratedCaptions, PilotModel, find_shipped, read_captions, study_pictures, verify_checksums,
+};
 use diffprune_pilots::{
     CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, Study, proxy,
 };
-use image::RgbImage;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device;
-use crate::model::{ModelArgs, shipped_as};
+use crate::model::ModelArgs;
 use crate::print::{self, say};
 use crate::signals::{self, Watch};
-
-/// The small classifier below `assets`.
-pub(super) const CLASSIFIER: &str = "mini-deit";
 
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]
@@ -204,11 +200,7 @@ impl CoherenceArgs {
             tau: training.tau,
             seed: training.out.seed,
         };
-        let pilot = PilotModel {
-            vlm: model.vlm.as_ref(),
-            name: model.name(),
-            scorers: training.scorers,
-        };
+        let pilot = PilotModel::new(&model, training.scorers);
         let bar = Bar::new("coherence")?;
         let study = pilot.coherence(data.as_ref(), self.seeds, &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)
@@ -229,11 +221,7 @@ impl LandscapeArgs {
             seed: training.out.seed,
             ..LandscapePlan::default()
         };
-        let pilot = PilotModel {
-            vlm: model.vlm.as_ref(),
-            name: model.name(),
-            scorers: training.scorers,
-        };
+        let pilot = PilotModel::new(&model, training.scorers);
         let bar = Bar::new("landscape")?;
         let study = pilot.landscape(data.as_ref(), &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)
@@ -264,11 +252,7 @@ impl LlmFreeArgs {
             seed: self.common.out.seed,
             ..LlmFreePlan::default()
         };
-        let pilot = PilotModel {
-            vlm: model.vlm.as_ref(),
-            name: model.name(),
-            scorers: self.scorers,
-        };
+        let pilot = PilotModel::new(&model, self.scorers);
         let bar = Bar::new("llm-free")?;
         let study = pilot.llm_free(&vit, &classifier, &data, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
@@ -278,39 +262,15 @@ impl LlmFreeArgs {
 impl DiversityArgs {
     fn run(self) -> anyhow::Result<()> {
         let model = self.model.load()?;
-        let images = self.images()?;
+        let images = study_pictures(self.pictures.as_deref(), self.common.images, self.common.out.seed)?;
         let plan = DiversityPlan {
             seed: self.common.out.seed,
             ..DiversityPlan::default()
         };
-        let pilot = PilotModel {
-            vlm: model.vlm.as_ref(),
-            name: model.name(),
-            scorers: self.scorers,
-        };
+        let pilot = PilotModel::new(&model, self.scorers);
         let bar = Bar::new("diversity")?;
         let study = pilot.diversity(&images, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
-    }
-
-    fn images(&self) -> anyhow::Result<Vec<RgbImage>> {
-        let count = self.common.images;
-        let Some(dir) = &self.pictures else {
-            let scenes = SceneDataset::new(WorldConfig::default(), self.common.out.seed, Split::Test)?;
-            return Ok((0..count as u64)
-                .map(|index| render(&scenes.get(index)))
-                .collect());
-        };
-        let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()?;
-        files.retain(|file| file.is_file());
-        files.sort();
-        files.truncate(count);
-        if files.is_empty() {
-            bail!("{}: found no files, expected a folder of pictures", dir.display());
-        }
-        Ok(files.iter().map(load_image).collect::<Result<_, _>>()?)
     }
 }
 
@@ -318,7 +278,7 @@ impl ClassifierArgs {
     fn load(&self, device: &str) -> anyhow::Result<(Vit, String)> {
         let dir = match &self.classifier {
             Some(dir) => dir.clone(),
-            None => shipped_as(CLASSIFIER, "deit")?,
+            None => find_shipped(CLASSIFIER, "deit")?,
         };
         let name = dir
             .file_name()
@@ -332,14 +292,7 @@ impl ClassifierArgs {
             Some(root) => LabelledImages::imagenet(root, common.images)?,
             None => LabelledImages::generated(common.images, common.out.seed)?,
         };
-        if data.n_classes != vit.config.n_classes {
-            bail!(
-                "classifier: found {} classes, expected the {} of the pictures; give --classifier and --imagenet together",
-                vit.config.n_classes,
-                data.n_classes
-            );
-        }
-        Ok(data)
+        Ok(data.for_classes(vit.config.n_classes)?)
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
 use diffprune_files::write_whole;
 use diffprune_lab::{
-    LabError, ModelReport, RECORDS, StoredRun, difference, drawn_pictures, leaderboard, make_folder,
+    LabError, ModelReport, StoredRun, difference, drawn_pictures, leaderboard, make_folder, same_results,
     write_index,
 };
 
@@ -56,7 +56,7 @@ impl ReportArgs {
         if self.same_result {
             return same_result(&self.dirs);
         }
-        let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| runs_in(dir)).collect();
+        let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| StoredRun::folders(dir)).collect();
         let stored = dirs
             .iter()
             .map(|dir| StoredRun::read(dir))
@@ -152,23 +152,16 @@ fn same_result(dirs: &[PathBuf]) -> anyhow::Result<()> {
     let [first, second] = dirs else {
         bail!("--same-result: found {} folders, expected two", dirs.len());
     };
-    let read = |dir: &Path| -> Result<Vec<StoredRun>, LabError> {
-        runs_in(dir).iter().map(|dir| StoredRun::read(dir)).collect()
-    };
-    let (own, others) = (read(first)?, read(second)?);
-    let alone = own.len() == 1 && others.len() == 1;
-    let (mut compared, mut differ) = (0, 0);
-    for run in &own {
-        let Some(other) = others.iter().find(|other| alone || other.name == run.name) else {
-            say!("{}: only in {}", run.name, first.display());
-            continue;
-        };
-        let found = run.report()?.same_result(&other.report()?);
-        compared += 1;
+    let (compared, missing) = same_results(first, second)?;
+    for name in missing {
+        say!("{name}: only in {}", first.display());
+    }
+    let mut differ = 0;
+    for (name, found) in &compared {
         differ += usize::from(!found.holds());
         say!(
             "{}: {} averages compared, {} apart; {} claims judged, {} at odds",
-            run.name,
+            name,
             found.compared,
             found.apart.len(),
             found.judged,
@@ -187,34 +180,8 @@ fn same_result(dirs: &[PathBuf]) -> anyhow::Result<()> {
             say!("  {}: {} and {}", claim.id, claim.first, claim.second);
         }
     }
-    if compared == 0 {
-        bail!(
-            "found no run in both {} and {}",
-            first.display(),
-            second.display()
-        );
-    }
     if differ > 0 {
-        bail!("{differ} of {compared} runs do not have the same result");
+        bail!("{differ} of {} runs do not have the same result", compared.len());
     }
     Ok(())
-}
-
-/// The run in a folder, or those in the folders below it, by name.
-fn runs_in(dir: &Path) -> Vec<PathBuf> {
-    let is_run = |dir: &Path| dir.join("report.json").is_file() || dir.join(RECORDS).is_file();
-    if is_run(dir) {
-        return vec![dir.into()];
-    }
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut runs: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| is_run(path))
-        .collect();
-    runs.sort();
-    match runs.is_empty() {
-        // The error about the folder says what is missing.
-        true => vec![dir.into()],
-        false => runs,
-    }
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffprune_lab::{Plan, Series, WeightType, revision};
+use diffprune_lab::{CLASSIFIER, Plan, Series, WeightType, find_shipped, revision};
 use diffprune_mini::{Family, model_name};
 
-use super::pilot::CLASSIFIER;
 use crate::device;
-use crate::model::{ModelArgs, shipped_as};
+use crate::model::ModelArgs;
 use crate::print::say;
 use crate::signals::{self, Watch};
 use crate::watch::Terminal;
@@ -69,7 +68,7 @@ impl ReproArgs {
             seed: self.seed,
             device: model.device.clone(),
             revision: revision(),
-            classifier: shipped_as(CLASSIFIER, "deit").ok(),
+            classifier: find_shipped(CLASSIFIER, "deit").ok(),
             data: self.data,
             limit: self.limit,
             times: self.times,

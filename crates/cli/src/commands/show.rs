@@ -67,7 +67,7 @@ impl ShowArgs {
             self.out.display(),
             counts.kept,
             counts.total,
-            by_segment(&counts)
+            counts.by_segment()
         );
         say!("{}", model.with_options(&line));
         Ok(())
@@ -75,9 +75,6 @@ impl ShowArgs {
 
     fn as_json(&self, model: &LoadedModel, name: &str, counts: &KeptCounts) -> serde_json::Value {
         let part = |(grid, kept): &(Grid, usize)| json!({"rows": grid.rows, "cols": grid.cols, "kept": kept});
-        // What is no number has no place in JSON.
-        let finite = |score: &f32| score.is_finite().then_some(*score);
-        let scores = counts.scores.iter().map(finite).collect::<Vec<_>>();
         json!({
             "file": self.out,
             "image": self.image,
@@ -90,19 +87,7 @@ impl ShowArgs {
             "merged": counts.merged,
             "segments": counts.segments.iter().map(part).collect::<Vec<_>>(),
             "indices": counts.indices,
-            "scores": (!scores.is_empty()).then_some(scores),
+            "scores": counts.finite_scores(),
         })
     }
-}
-
-/// The counts of each raster where there are several: in LLaVA-NeXT the small view of the whole picture, then the map of
-/// the tiles.
-fn by_segment(counts: &KeptCounts) -> String {
-    if counts.segments.len() < 2 {
-        return String::new();
-    }
-    let part =
-        |(grid, kept): &(Grid, usize)| format!("{kept} of the raster of {}x{} tokens", grid.rows, grid.cols);
-    let parts: Vec<_> = counts.segments.iter().map(part).collect();
-    format!(" ({})", parts.join(", "))
 }

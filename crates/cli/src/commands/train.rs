@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::{
-    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, TrainConfig, Trainer, Usable, Variant, Vlm,
 };
 use diffprune_lab::{
-    LabError, default_learning_rate, default_scorer, read_captions, stopped_after, training_summary,
+    LabError, check_train_budget, default_training, read_captions, stopped_after, training_summary,
 };
 
 use crate::model::ModelArgs;
@@ -78,7 +77,7 @@ impl TrainArgs {
         let (data, held_out) = (&data as &dyn CaptionData, held_out.as_ref());
         let held_out = held_out.map(|folder| folder as &dyn CaptionData);
         let vlm = model.vlm.as_ref();
-        refuse_idle_budget(vlm, data, &config)?;
+        check_train_budget(vlm, data, config.diffprune.budget)?;
         let (_watch, stop) = signals::after("update")?;
         let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
         let trainer = trainer.with_stop(stop);
@@ -106,18 +105,7 @@ impl TrainArgs {
     fn settings(&self, d_descriptor: usize) -> anyhow::Result<TrainConfig> {
         let mut config = match &self.config {
             Some(path) => TrainConfig::from_file(path)?,
-            None => {
-                let mut config = TrainConfig {
-                    lr: default_learning_rate(d_descriptor),
-                    ..TrainConfig::default()
-                };
-                config.diffprune.scorer = default_scorer(d_descriptor);
-                config.diffprune.budget = Budget::rate(2, 9);
-                if matches!(self.method, Some(Method::Operator(_))) {
-                    config.diffprune.throttler.gate = GateKind::Scale;
-                }
-                config
-            }
+            None => default_training(self.method, d_descriptor),
         };
         config.diffprune.method = self.method.unwrap_or(config.diffprune.method);
         config.diffprune.throttler.gate = match self.gate {
@@ -149,25 +137,4 @@ fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) ->
         }
     }
     Ok(usable)
-}
-
-/// Refuses a budget that keeps every token of the first picture: nothing would be learned.
-fn refuse_idle_budget(vlm: &dyn Vlm, data: &dyn CaptionData, config: &TrainConfig) -> anyhow::Result<()> {
-    // A first sample that cannot be used is reported, or left out, by the training.
-    let Ok(sample) = data.sample(0) else {
-        return Ok(());
-    };
-    let Ok(pixels) = vlm.preprocess(std::slice::from_ref(&sample.image)) else {
-        return Ok(());
-    };
-    let total: usize = vlm.encode(pixels, Signals::default()).counts().iter().sum();
-    let kept = config.diffprune.budget.resolve(total)?;
-    if kept >= total {
-        bail!(
-            "keep: found {}, which keeps all {total} tokens of the first picture, expected fewer: with nothing to choose nothing is \
-             learned",
-            config.diffprune.budget
-        );
-    }
-    Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::print::{self, say};
-use crate::signals;
-use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
-use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
+use diffprune_eval::Parcel;
+
+use crate::print::{self, say};
+use crate::signals;
 
 /// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
 /// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.
@@ -16,7 +16,7 @@ use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
     /// `captions`, `imagenet`, or the benchmark: gqa, pope, textvqa, mmbench, mmbench_cn, mme, scienceqa, vqav2, seed_bench or vizwiz.
-    #[arg(value_name = "WHAT", value_parser = parcel)]
+    #[arg(value_name = "WHAT")]
     what: Parcel,
     /// Folder with the parquet files.
     #[arg(long, value_name = "DIR")]
@@ -29,17 +29,6 @@ pub struct UnpackArgs {
     limit: Option<usize>,
 }
 
-/// The data to unpack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parcel {
-    /// Pictures to train on.
-    Captions,
-    /// Pictures with a class.
-    ImageNet,
-    /// Questions.
-    Benchmark(Benchmark),
-}
-
 impl UnpackArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
@@ -49,47 +38,17 @@ impl UnpackArgs {
             let bar = bar.get_or_insert_with(|| print::progress("rows", total));
             bar.step(done, &[]);
         };
-        ensure!(
-            self.limit.is_none() || self.what == Parcel::Captions,
-            "unpack: found --limit, which is for captions: the others are unpacked whole; leave it out, and give it to `eval`"
-        );
-        let (name, n_rows, unit) = match self.what {
-            Parcel::Captions => {
-                let n_rows = unpack_captions(&self.from, &self.out, self.limit, &stop, &mut progress)?;
-                ("captions".to_string(), n_rows, "captioned pictures")
-            }
-            Parcel::ImageNet => {
-                let n_rows = unpack_imagenet(&self.from, &self.out, &stop, &mut progress)?;
-                ("imagenet".to_string(), n_rows, "pictures")
-            }
-            Parcel::Benchmark(benchmark) => {
-                let n_rows = unpack_parquet(benchmark, &self.from, &self.out, &stop, &mut progress)?;
-                (benchmark.to_string(), n_rows, "questions")
-            }
-        };
+        let Self {
+            what,
+            from,
+            out,
+            limit,
+        } = self;
+        let n_rows = what.unpack(&from, &out, limit, &stop, &mut progress)?;
         if let Some(bar) = bar {
             bar.finish();
         }
-        say!("{name}: {n_rows} {unit} in {}", self.out.display());
+        say!("{}: {n_rows} {} in {}", what.name(), what.unit(), out.display());
         Ok(())
     }
-}
-
-/// The data of that name.
-fn parcel(name: &str) -> Result<Parcel, String> {
-    match name {
-        "captions" => return Ok(Parcel::Captions),
-        "imagenet" => return Ok(Parcel::ImageNet),
-        _ => {}
-    }
-    let found = Benchmark::ALL
-        .into_iter()
-        .find(|benchmark| benchmark.name() == name);
-    found.map(Parcel::Benchmark).ok_or_else(|| {
-        let names = Benchmark::ALL.map(Benchmark::name);
-        format!(
-            "found `{name}`, expected captions, imagenet or one of {}",
-            names.join(", ")
-        )
-    })
 }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use serde::de::Error;
@@ -65,6 +66,20 @@ benchmarks! {
     SeedBench = SeedBench,
     /// VizWiz val: ten-annotator accuracy, percent.
     VizWiz = VizWiz,
+}
+
+/// The benchmark of the crate with that name, as its folder may have it: `seed_bench`, `SEED-Bench`.
+impl FromStr for Benchmark {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = text.trim().to_lowercase().replace('-', "_");
+        let mut all = Self::ALL.into_iter();
+        all.find(|benchmark| benchmark.name() == plain).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            format!("found `{text}`, expected one of {}", names.join(", "))
+        })
+    }
 }
 
 /// A benchmark from outside the crate. Two of one name are equal; they are ordered by name, after the crate's own.
@@ -271,6 +286,16 @@ impl Hash for CustomBenchmark {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn benchmarks_go_by_the_names_of_their_folders() {
+        for name in ["mme", "MME", " mme "] {
+            assert_eq!(name.parse(), Ok(Benchmark::Mme));
+        }
+        assert_eq!("seed-bench".parse(), Ok(Benchmark::SeedBench));
+        let error = "mm-vet".parse::<Benchmark>().unwrap_err();
+        assert!(error.contains("seed_bench"), "{error}");
+    }
 
     #[test]
     fn numbers_begin_with_the_name_of_their_benchmark() {

@@ -8,6 +8,8 @@ mod imagenet;
 mod json;
 mod manifest;
 #[cfg(feature = "parquet")]
+mod parcel;
+#[cfg(feature = "parquet")]
 mod parquet_rows;
 mod picture;
 mod problems;
@@ -36,6 +38,8 @@ pub use benchmarks::{
 pub use captions::{Caption, Captions, read_captions};
 pub use imagenet::{ImageNet, ImageNetSample};
 pub use manifest::{Difference, FileEntry, Manifest};
+#[cfg(feature = "parquet")]
+pub use parcel::Parcel;
 #[cfg(feature = "parquet")]
 pub use parquet_rows::ParquetRow;
 pub use picture::InlineImage;

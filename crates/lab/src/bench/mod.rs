@@ -3,6 +3,7 @@
 mod network;
 mod pass;
 mod table;
+mod text;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use image::RgbImage;
 use network::Network;
 use pass::Pass;
 pub use table::TableBench;
+pub use text::budget_table;
 
 /// The settings of a measurement on a published shape: its times depend on sizes alone, whatever the weights are.
 #[derive(Debug, Clone, PartialEq)]

@@ -38,6 +38,25 @@ pub struct KeptCounts {
 }
 
 impl KeptCounts {
+    /// The counts of each raster as the end of a line, where there are several: in LLaVA-NeXT the small view of the whole
+    /// picture, then the map of the tiles.
+    pub fn by_segment(&self) -> String {
+        if self.segments.len() < 2 {
+            return String::new();
+        }
+        let part = |(grid, kept): &(Grid, usize)| {
+            format!("{kept} of the raster of {}x{} tokens", grid.rows, grid.cols)
+        };
+        let parts: Vec<_> = self.segments.iter().map(part).collect();
+        format!(" ({})", parts.join(", "))
+    }
+
+    /// The scores as JSON has them: what is no number is `None`; `None` in all when the method has no scores.
+    pub fn finite_scores(&self) -> Option<Vec<Option<f32>>> {
+        let finite = |score: &f32| score.is_finite().then_some(*score);
+        (!self.scores.is_empty()).then(|| self.scores.iter().map(finite).collect())
+    }
+
     fn new(layout: &Layout, keep: &[usize], scores: Vec<f32>, merged: bool) -> Self {
         let within = |(first, segment): (usize, &Segment)| {
             let own = first..first + segment.grid.n_tokens();

@@ -1,6 +1,7 @@
 //! The pilot studies with methods by their names.
 
 mod parameters;
+mod pictures;
 mod trainings;
 
 use std::path::PathBuf;
@@ -17,7 +18,9 @@ use image::RgbImage;
 
 use crate::LabError;
 use crate::methods::{Method, load_scorer, untrained};
+use crate::model::LoadedModel;
 
+pub use pictures::study_pictures;
 pub use trainings::GeneratedCaptions;
 
 /// Name of the judged arm.
@@ -39,7 +42,16 @@ pub struct PilotModel<'a> {
     pub scorers: Vec<PathBuf>,
 }
 
-impl PilotModel<'_> {
+impl<'a> PilotModel<'a> {
+    /// A model under its own name, with the folders of its scorers.
+    pub fn new(model: &'a LoadedModel, scorers: Vec<PathBuf>) -> Self {
+        Self {
+            vlm: model.vlm.as_ref(),
+            name: model.name(),
+            scorers,
+        }
+    }
+
     fn scorers(&self) -> Result<Vec<LearnedPruner>, LabError> {
         if self.scorers.is_empty() {
             return Err(LabError::Setup {
