@@ -109,7 +109,7 @@ pub struct MiniFlags {
 }
 
 impl MiniFlags {
-    /// Builds in release and trains.
+    /// Builds in release and trains, a model with the scorer that it brings along.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = build(shell, &self.device)?;
         let Self { model, rest, .. } = &self;
@@ -126,6 +126,15 @@ impl MiniFlags {
         )
         .quiet()
         .run()?;
+        if model != "deit" {
+            // In f32, as the shipped models are used.
+            cmd!(
+                shell,
+                "{binary} mini scorer --model {assets} --dtype f32 --device {device} --out {out}/scorer"
+            )
+            .quiet()
+            .run()?;
+        }
         Ok(())
     }
 }

@@ -67,6 +67,8 @@ enum Mini {
     Train(commands::mini_train::MiniTrainArgs),
     /// Train the small classifier of the pilot studies and write it as a checkpoint.
     Deit(commands::mini_deit::MiniDeitArgs),
+    /// Train the scorer that the small model brings along.
+    Scorer(commands::mini_scorer::ScorerArgs),
     /// Measure the small model and write its card.
     Card(commands::mini_card::CardArgs),
 }
@@ -85,6 +87,7 @@ impl Cli {
             Command::Mini(Mini::Data(args)) => args.run(),
             Command::Mini(Mini::Train(args)) => args.run(),
             Command::Mini(Mini::Deit(args)) => args.run(),
+            Command::Mini(Mini::Scorer(args)) => args.run(),
             Command::Mini(Mini::Card(args)) => args.run(),
             Command::Train(args) => args.run(),
             Command::Eval(args) => args.run(),

@@ -4,10 +4,12 @@ use diffprune::PositionRule;
 
 /// Help for arguments that name a method.
 pub const HELP: &str = "How tokens are chosen: cls, random, stratified, uniform-grid, average-pool, first-k, last-k, \
-                        centre, untrained, any published method by its name, or a trained scorer (or rival) as \
-                        diffprune:DIR, inverted:DIR or at-budget:DIR. With -per-view behind the name (random-per-view, \
+                        centre, untrained, any published method by its name, diffprune (the trained scorer that a \
+                        shipped model brings along), or a trained scorer (or rival) as diffprune:DIR, inverted:DIR or \
+                        at-budget:DIR. With -per-view behind the name (random-per-view, \
                         diffprune-per-view:DIR) each view of LLaVA-NeXT chooses by itself with its share of the budget \
-                        [default: cls, or holov-qwen for Qwen2.5-VL, whose encoder has no [CLS]]";
+                        [default: diffprune where a scorer lies beside the weights; elsewhere cls, or holov-qwen for \
+                        Qwen2.5-VL, whose encoder has no [CLS]]";
 
 /// Position ids of kept tokens, as they are typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

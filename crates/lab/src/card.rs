@@ -189,7 +189,9 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          feature-driven subsets). Without this a decoder this small takes an incomplete token grid for a foreign input \
          and falls apart, which large models do not do; with it, fewer tokens mostly mean less information. Keep that \
          in mind when comparing with models that never saw subsets.\n\n\
-         The full recipe is `{RECIPE}`.\n\n\
+         The full recipe is `{RECIPE}`. `scorer` holds the scorer that DiffPrune learned for it (`diffprune mini scorer \
+         --model {name}`: 60 updates on captions, as the default plan of `cargo xtask repro` trains it); `ask` and `show` use it \
+         unless told otherwise.\n\n\
          ## Limits\n\n\
          Scenes of 1 to 4 drawn objects and, in half of them, a sign. Counting leans on the share of object tokens \
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \

@@ -8,7 +8,8 @@ use diffprune::vlm::{
 use diffprune::{Budget, LoadOptions, PositionRule};
 
 use crate::error::LabError;
-use crate::methods::{check_method, default_method};
+use crate::methods::check_method;
+use crate::scorer::resolve_method;
 
 /// A question whose tokens are to be counted.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ pub struct CountRequest<'a> {
     pub question: Option<&'a str>,
     /// Tokens that stay of each picture.
     pub keep: Budget,
-    /// The method that chooses; `None` takes the family's default.
+    /// The method that chooses; `None` takes the model's default.
     pub pruner: Option<&'a str>,
     /// Position ids of kept tokens; `None` takes the method's own rule.
     pub positions: Option<PositionRule>,
@@ -73,8 +74,8 @@ impl TokenCounts {
     /// all the same: see [`Self::span`].
     pub fn of(dir: &Path, options: LoadOptions, request: &CountRequest<'_>) -> Result<Self, LabError> {
         let plan = plan_vlm(dir.to_path_buf(), options)?;
-        let name = request.pruner.unwrap_or(default_method(plan.family()));
-        let pruner = check_method(name, plan.family())?;
+        let name = resolve_method(dir, request.pruner, plan.family()).resolved;
+        let pruner = check_method(&name, plan.family())?;
         // A method inside the language model lets every token into it.
         let inside = pruner.as_ref().is_some_and(|pruner| pruner.decoder().is_some());
         let own = pruner.map(|pruner| pruner.positions()).unwrap_or_default();

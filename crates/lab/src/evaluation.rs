@@ -17,6 +17,7 @@ use crate::files::{make_folder, read_json, write_json};
 use crate::methods::{Method, default_method, load_scorer};
 use crate::model::LoadedModel;
 use crate::observer::Observer;
+use crate::scorer::{OURS, shipped_scorer};
 
 /// Tier of numbers about the small world.
 pub const MINI: &str = "mini";
@@ -42,7 +43,8 @@ pub struct Evaluation {
     pub arms: Vec<String>,
     /// The budgets.
     pub budgets: Vec<Budget>,
-    /// Folders of trained scorers with the names of their arms.
+    /// Folders of trained scorers with the names of their arms; a scorer that the model brings along is `diffprune` beside
+    /// them.
     pub scorers: Vec<(String, PathBuf)>,
     /// Seeds over which the arm `random` is averaged.
     pub random_seeds: u64,
@@ -112,7 +114,7 @@ impl Evaluation {
         let mut set = QuestionSet::read(&self.data, &self.reading, self.strict, &self.benchmarks)?;
         let questions = data::limited(std::mem::take(&mut set.questions), self.limit);
         let truth = SceneTruth::open(&self.data)?;
-        let hashes = self.scorer_hashes()?;
+        let hashes = self.scorer_hashes(model)?;
         let scorers = self.scorers(model)?;
         let (names, arms) = self.arms(model, &scorers)?;
         let (model_digest, questions_digest) = (model.fingerprint()?, data::question_digest(&questions)?);
@@ -182,6 +184,18 @@ impl Evaluation {
         Ok((names, arms))
     }
 
+    /// The folders of the scorers: those that were given, and as `diffprune` the one that the model brings along, unless
+    /// another has that name.
+    fn scorer_folders(&self, model: &LoadedModel) -> Vec<(String, PathBuf)> {
+        let mut folders = self.scorers.clone();
+        if let Some(own) = shipped_scorer(&model.dir)
+            && folders.iter().all(|(name, _)| name != OURS)
+        {
+            folders.push((OURS.into(), own));
+        }
+        folders
+    }
+
     /// The scorers for this model.
     fn scorers(&self, model: &LoadedModel) -> Result<Scorers, LabError> {
         let scorer = |(name, dir): &(String, PathBuf)| {
@@ -192,17 +206,17 @@ impl Evaluation {
             };
             Ok((name.clone(), vec![trained]))
         };
-        self.scorers.iter().map(scorer).collect()
+        self.scorer_folders(model).iter().map(scorer).collect()
     }
 
     /// A hash of the files of each scorer.
-    fn scorer_hashes(&self) -> Result<Vec<String>, LabError> {
+    fn scorer_hashes(&self, model: &LoadedModel) -> Result<Vec<String>, LabError> {
         let hash = |(name, dir): &(String, PathBuf)| {
             let digest = Digest::of_folder(dir, &["diffprune.json"])?;
             Ok(format!("{name}={}", digest.hex()))
         };
         let mut hashes = self
-            .scorers
+            .scorer_folders(model)
             .iter()
             .map(hash)
             .collect::<Result<Vec<_>, LabError>>()?;
@@ -225,7 +239,7 @@ impl Evaluation {
             "untrained",
             "text-only",
         ];
-        let inverted = scorers.contains_key("diffprune").then(|| "inverted".to_string());
+        let inverted = scorers.contains_key(OURS).then(|| "inverted".to_string());
         let controls = controls.into_iter().map(String::from);
         controls.chain(scorers.keys().cloned()).chain(inverted).collect()
     }

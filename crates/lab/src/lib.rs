@@ -26,6 +26,7 @@ mod pictures;
 mod pilots;
 mod revision;
 mod run_folder;
+mod scorer;
 mod shipped;
 mod stored;
 mod suggestion;
@@ -65,9 +66,12 @@ pub use model::{LoadedModel, WeightType, describe_options};
 pub use observer::Observer;
 pub use overall::OverallProgress;
 pub use pictures::drawn_pictures;
-pub use pilots::{GeneratedCaptions, PilotModel, study_pictures};
+pub use pilots::{
+    GeneratedCaptions, NamedVit, PilotModel, read_classifiers, study_pictures, width_study, widths_beside,
+};
 pub use revision::revision;
 pub use run_folder::{pretrain_recipe, read_recipe, replace_folder, settle_recipe, unfinished_folder};
+pub use scorer::{MethodName, SCORER, resolve_method, shipped_scorer, train_shipped_scorer};
 pub use shipped::{CLASSIFIER, find_shipped, memory_note, shipped_family, shipped_folder, shipped_model};
 pub use stored::{StoredRun, difference, leaderboard, same_results};
 pub use suggestion::nearest;

@@ -23,7 +23,7 @@ const WANTED: &str = "cls, random, stratified, uniform-grid, average-pool, first
 pub const PER_VIEW: &str = "-per-view";
 
 /// The words before the folder of a scorer.
-const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
+pub(crate) const KINDS: [&str; 4] = ["diffprune", "scorer", "at-budget", "inverted"];
 
 /// The name of the method for models of a family when none is given: the tokens that the encoder attends to most, by `[CLS]`
 /// where there is one and by the attention that tokens receive elsewhere.
@@ -147,7 +147,9 @@ impl<'a> Name<'a> {
             true => Ok(Self { base, dir, per_view }),
             false if dir.is_none() && KINDS.contains(&base) => Err(LabError::UnknownMethod {
                 found: text.into(),
-                wanted: format!("the folder of the scorer behind it, as in {base}:DIR"),
+                wanted: format!(
+                    "the folder of the scorer behind it, as in {base}:DIR (no trained scorer lies beside this model)"
+                ),
             }),
             false if dir.is_none() && HeadCheckpoint::metadata(text).is_ok() => {
                 Err(LabError::UnknownMethod {

@@ -74,14 +74,14 @@ impl Default for CoherencePlan {
 }
 
 /// The measurements of an arm at a point.
-struct Measured {
-    batches: Vec<Units>,
+pub(crate) struct Measured {
+    pub(crate) batches: Vec<Units>,
     noises: Vec<Units>,
 }
 
 impl Measured {
     /// Coherence over batches, averaged over parameter vectors.
-    fn coherence(&self, left_out: Option<usize>) -> f64 {
+    pub(crate) fn coherence(&self, left_out: Option<usize>) -> f64 {
         average(&self.batches, left_out)
     }
 }
@@ -91,7 +91,8 @@ fn average(units: &[Units], left_out: Option<usize>) -> f64 {
 }
 
 /// Claim `f1.coherence`: gradients of disjoint batches point the same way more with the first arm than with each of
-/// `surrogates`, at the first point. Claim `f1.size` is reported as untestable: one model has one size.
+/// `surrogates`, at the first point. Claim
+/// `f1.size` is that of [`coherence_over_widths`](crate::coherence_over_widths).
 ///
 /// Coherence is the mean cosine over pairs of batches, `(|Σu|² − B) / (B (B − 1))` of the unit gradients `u`; intervals are
 /// those of the jackknife over batches, paired between arms. The claim holds when every difference to a surrogate is above
@@ -108,6 +109,18 @@ pub fn coherence(
     plan: &CoherencePlan,
     advance: &mut Advance<'_>,
 ) -> Result<Study, PilotError> {
+    let measured = measure(points, arms, plan, advance)?;
+    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    result(setting, points, &names, surrogates, plan, &measured)
+}
+
+/// The gradients of every arm at every point.
+pub(crate) fn measure(
+    points: &[CoherencePoint],
+    arms: &mut [CoherenceArm<'_>],
+    plan: &CoherencePlan,
+    advance: &mut Advance<'_>,
+) -> Result<Vec<Vec<Measured>>, PilotError> {
     check(points, arms, plan)?;
     let per_arm: usize =
         points.iter().map(|point| point.n_parameters).sum::<usize>() * (plan.batches + plan.noises);
@@ -152,8 +165,7 @@ pub fn coherence(
         }
         measured.push(of_arm);
     }
-    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
-    result(setting, points, &names, surrogates, plan, &measured)
+    Ok(measured)
 }
 
 fn check(
@@ -316,13 +328,6 @@ fn result(
                 reason,
                 published: Some(PUBLISHED.into()),
             },
-            Finding {
-                claim: "f1.size".into(),
-                outcome: Outcome::Untestable,
-                estimate: None,
-                reason: "Rule: coherence of the surrogate falls over three sizes of one architecture. One model has one size.".into(),
-                published: None,
-            },
         ],
         tables: vec![StudyTable {
             title: "Coherence by point and arm".into(),
@@ -342,13 +347,13 @@ fn result(
     })
 }
 
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+pub(crate) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let n = values.len().max(1) as f64;
     values.sum::<f64>() / n
 }
 
 /// A norm with as many digits as a reader wants.
-fn size(norm: f64) -> String {
+pub(crate) fn size(norm: f64) -> String {
     match norm {
         norm if norm >= 100.0 => format!("{norm:.0}"),
         norm if norm >= 1.0 => format!("{norm:.1}"),
@@ -356,7 +361,7 @@ fn size(norm: f64) -> String {
     }
 }
 
-fn range(values: &[f64]) -> String {
+pub(crate) fn range(values: &[f64]) -> String {
     let (lo, hi) = values.iter().fold((f64::MAX, f64::MIN), |(lo, hi), &value| {
         (lo.min(value), hi.max(value))
     });

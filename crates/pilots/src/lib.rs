@@ -10,6 +10,7 @@ mod proxy;
 mod study;
 mod trials;
 mod units;
+mod widths;
 
 pub use coherence::{CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, GradientFn, coherence};
 pub use diversity::{DiversityArm, DiversityPlan, diversity};
@@ -20,3 +21,4 @@ pub use llm_free::{LlmFreeArm, LlmFreeModels, LlmFreePlan, llm_free};
 pub use proxy::{ProxyPlan, proxy};
 pub use study::{Finding, Outcome, Study, StudyFigure, StudyTable};
 pub use trials::{Advance, Trials};
+pub use widths::{NetworkWidth, coherence_over_widths};

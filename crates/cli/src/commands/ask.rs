@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use diffprune::vlm::{Conversation, PreparedImages, PruneOptions, Question, load_image_with};
 use diffprune::{Budget, Vlm};
-use diffprune_lab::{Asked, CountRequest, LoadedModel, Method, ask_timed, default_method, readable_bytes};
+use diffprune_lab::{Asked, CountRequest, LoadedModel, ask_timed, readable_bytes};
 use serde_json::json;
 
 use super::dry_run;
@@ -88,9 +88,9 @@ impl AskArgs {
             .collect::<Result<Vec<_>, _>>()?;
         let model = self.model.load()?;
         let vlm: &dyn Vlm = model.vlm.as_ref();
-        let name = self.pruner.as_deref().unwrap_or(default_method(vlm.family()));
-        tell_foreign(name, vlm.family());
-        let pruner = Method::parse(name, vlm, self.seed)?.pruner();
+        let (name, method) = model.method(self.pruner.as_deref(), self.seed)?;
+        tell_foreign(&name.resolved, vlm.family());
+        let (name, pruner) = (name.shown.as_str(), method.pruner());
         let options = PruneOptions::new(self.keep)
             .with_seed(self.seed)
             .with_positions(self.positions.map(Into::into));

@@ -44,7 +44,8 @@ pub struct EvalArgs {
         help_heading = "Pruning"
     )]
     budgets: Vec<Budget>,
-    /// A trained scorer under the name of its arm; may be repeated.
+    /// A trained scorer under the name of its arm; may be repeated. That of a shipped model is `diffprune` unless another
+    /// has the name.
     #[arg(long, value_name = "NAME=DIR", help_heading = "Pruning")]
     scorer: Vec<String>,
     /// Benchmarks that are asked [default: all that have a folder].

@@ -9,6 +9,7 @@ pub mod methods;
 pub mod mini_card;
 pub mod mini_data;
 pub mod mini_deit;
+pub mod mini_scorer;
 pub mod mini_train;
 pub mod pilot;
 pub mod report;

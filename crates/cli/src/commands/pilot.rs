@@ -7,7 +7,8 @@ use diffprune::CaptionData;
 use diffprune::vlm::Vit;
 use diffprune_eval::Stop;
 use diffprune_lab::{
-    CLASSIFIER, GeneratedCaptions, PilotModel, find_shipped, read_captions, study_pictures, verify_checksums,
+    CLASSIFIER, GeneratedCaptions, PilotModel, find_shipped, read_captions, read_classifiers, study_pictures,
+    verify_checksums, width_study, widths_beside,
 };
 use diffprune_pilots::{
     CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, Study, proxy,
@@ -22,8 +23,10 @@ use crate::signals::{self, Watch};
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]
 pub enum Pilot {
-    /// Agreement of the scorer's gradients over batches (claims f1.coherence, f1.size).
+    /// Agreement of the scorer's gradients over batches (claim f1.coherence).
     Coherence(CoherenceArgs),
+    /// The same on classifiers of several widths (claim f1.size).
+    Widths(WidthsArgs),
     /// The loss over the scorer's weights: smooth or in jumps (claim f2.smooth).
     Landscape(LandscapeArgs),
     /// Noise against dropping: accuracy of a classifier under random scores (claim f4.proxy).
@@ -93,6 +96,33 @@ pub struct CoherenceArgs {
     /// Fresh scorers.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct WidthsArgs {
+    #[command(flatten)]
+    out: OutArgs,
+    /// Folder of a ViT or DeiT; give it once for each width [default: the shipped small ones].
+    #[arg(long = "classifier", value_name = "DIR")]
+    classifiers: Vec<PathBuf>,
+    /// Folder of an ImageNet validation set (val/<wnid>/*.JPEG) [default: generated pictures of the small world].
+    #[arg(long, value_name = "DIR")]
+    imagenet: Option<PathBuf>,
+    /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Disjoint batches.
+    #[arg(long, default_value_t = 16)]
+    batches: usize,
+    /// Pictures of a batch.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Fresh scorers for each classifier.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Temperature, the same for all arms.
+    #[arg(long, default_value_t = CoherencePlan::default().tau)]
+    tau: f64,
 }
 
 #[derive(Debug, Args)]
@@ -170,6 +200,7 @@ impl Pilot {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Coherence(args) => args.run(),
+            Self::Widths(args) => args.run(),
             Self::Landscape(args) => args.run(),
             Self::Proxy(args) => args.run(),
             Self::LlmFree(args) => args.run(),
@@ -204,6 +235,32 @@ impl CoherenceArgs {
         let bar = Bar::new("coherence")?;
         let study = pilot.coherence(data.as_ref(), self.seeds, &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)
+    }
+}
+
+impl WidthsArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let dirs = match self.classifiers.is_empty() {
+            true => widths_beside(&find_shipped(CLASSIFIER, "deit")?)?,
+            false => self.classifiers,
+        };
+        let classifiers = read_classifiers(&dirs, &device::parse(&self.device)?)?;
+        let plan = CoherencePlan {
+            batches: self.batches,
+            noises: 0,
+            batch: self.batch,
+            tau: self.tau,
+            seed: self.out.seed,
+        };
+        let data = match &self.imagenet {
+            Some(root) => LabelledImages::imagenet(root, plan.batches * plan.batch)?,
+            None => LabelledImages::generated(plan.batches * plan.batch, plan.seed)?,
+        };
+        let bar = Bar::new("widths")?;
+        let study = width_study(&classifiers, &data, self.seeds, &plan, &mut |share| {
+            bar.advance(share)
+        })?;
+        self.out.finish(&study)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use diffprune::vlm::{PruneOptions, load_image_with};
 use diffprune::{Budget, Grid};
-use diffprune_lab::{KeptCounts, LoadedModel, Method, default_method, draw};
+use diffprune_lab::{KeptCounts, LoadedModel, draw};
 use serde_json::json;
 
 use crate::method::HELP;
@@ -50,12 +50,9 @@ impl ShowArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let picture = load_image_with(&self.image, self.picture.orientation())?;
         let model = self.model.load()?;
-        let name = self
-            .pruner
-            .as_deref()
-            .unwrap_or(default_method(model.vlm.family()));
-        tell_foreign(name, model.vlm.family());
-        let method = Method::parse(name, model.vlm.as_ref(), self.seed)?;
+        let (name, method) = model.method(self.pruner.as_deref(), self.seed)?;
+        tell_foreign(&name.resolved, model.vlm.family());
+        let name = name.shown.as_str();
         let options = PruneOptions::new(self.keep).with_seed(self.seed);
         let counts = draw(model.vlm.as_ref(), &picture, &method, name, &options, &self.out)?;
         tell_idle(self.keep, counts.total);

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::{folder_name, make_folder, read_json};
 use crate::observer::Observer;
-use crate::pilots::{GeneratedCaptions, PilotModel};
+use crate::pilots::{GeneratedCaptions, PilotModel, read_classifiers, width_study, widths_beside};
 
 /// Folder of the pages below that of the report.
 pub const STUDIES: &str = "studies";
@@ -155,10 +155,11 @@ pub fn verdict_of(finding: &Finding) -> TierVerdict {
     measured.remarked(&finding.reason)
 }
 
-/// The five studies.
+/// The studies.
 #[derive(Clone, Copy)]
 enum Kind {
     Coherence,
+    Widths,
     Landscape,
     Proxy,
     LlmFree,
@@ -166,8 +167,9 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Coherence,
+        Self::Widths,
         Self::Landscape,
         Self::Proxy,
         Self::LlmFree,
@@ -178,6 +180,7 @@ impl Kind {
     fn id(self) -> &'static str {
         match self {
             Self::Coherence => "coherence",
+            Self::Widths => "widths",
             Self::Landscape => "landscape",
             Self::Proxy => "proxy",
             Self::LlmFree => "llm-free",
@@ -186,7 +189,7 @@ impl Kind {
     }
 
     fn needs_classifier(self) -> bool {
-        matches!(self, Self::Proxy | Self::LlmFree)
+        matches!(self, Self::Widths | Self::Proxy | Self::LlmFree)
     }
 }
 
@@ -223,6 +226,8 @@ impl Experiment<'_> {
             .map(|dir| Digest::of_folder(dir, &["config.json"]))
             .transpose()?;
         let judge = judge.map_or(String::new(), |digest| digest.short());
+        let widths = classifier.map(widths_beside).transpose()?.unwrap_or_default();
+        let beside: Vec<Option<String>> = widths.iter().map(|dir| folder_name(dir)).collect();
         for kind in Kind::ALL {
             let label = format!("{}: study {}", self.model.name(), kind.id());
             if kind.needs_classifier() && classifier.is_none() {
@@ -231,10 +236,10 @@ impl Experiment<'_> {
                 left_out.push(sentence);
                 continue;
             }
-            let judge = if kind.needs_classifier() {
-                judge.as_str()
-            } else {
-                ""
+            let judge = match kind {
+                Kind::Widths => format!("{judge} {beside:?}"),
+                _ if kind.needs_classifier() => judge.clone(),
+                _ => String::new(),
             };
             let model = self.model.fingerprint()?;
             let settings = (
@@ -242,7 +247,7 @@ impl Experiment<'_> {
                 self.seed,
                 &model,
                 &trained,
-                judge,
+                judge.as_str(),
                 self.device_and_weights(),
             );
             let stage = format!("study-{}-{}", kind.id(), Digest::of_settings(&settings)?.short());
@@ -250,7 +255,7 @@ impl Experiment<'_> {
             observer.stage(&label, ledger.has(&stage));
             if !ledger.has(&stage) {
                 let made = ledger.time(&stage, || {
-                    let study = self.study(kind, sizes, &scorers, classifier, observer)?;
+                    let study = self.study(kind, sizes, &scorers, &widths, classifier, observer)?;
                     study.write(&dir)?;
                     Ok(())
                 });
@@ -285,6 +290,7 @@ impl Experiment<'_> {
         kind: Kind,
         sizes: &StudySizes,
         scorers: &[PathBuf],
+        widths: &[PathBuf],
         classifier: Option<&Path>,
         observer: &mut dyn Observer,
     ) -> Result<Study, LabError> {
@@ -326,6 +332,18 @@ impl Experiment<'_> {
                 };
                 let data = GeneratedCaptions::new(sizes.batches * sizes.batch, seed)?;
                 pilot.coherence(&data, sizes.fresh, &plan, &mut advance)
+            }
+            Kind::Widths => {
+                let plan = CoherencePlan {
+                    batches: sizes.batches,
+                    batch: sizes.batch,
+                    noises: 0,
+                    seed,
+                    ..CoherencePlan::default()
+                };
+                let data = LabelledImages::generated(sizes.batches * sizes.batch, seed)?;
+                let classifiers = read_classifiers(widths, &vlm.device())?;
+                width_study(&classifiers, &data, sizes.fresh, &plan, &mut advance)
             }
             Kind::Landscape => {
                 let plan = LandscapePlan {

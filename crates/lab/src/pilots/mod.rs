@@ -3,6 +3,7 @@
 mod parameters;
 mod pictures;
 mod trainings;
+mod widths;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::model::LoadedModel;
 
 pub use pictures::study_pictures;
 pub use trainings::GeneratedCaptions;
+pub use widths::{NamedVit, read_classifiers, width_study, widths_beside};
 
 /// Name of the judged arm.
 const OURS: &str = "diffprune";

@@ -18,7 +18,7 @@ use crate::LabError;
 use crate::methods::{default_scorer, unreadable};
 
 /// The surrogates that the claims name, with both backward rules.
-const SURROGATES: [&str; 6] = [
+pub(super) const SURROGATES: [&str; 6] = [
     "gumbel-ste",
     "gumbel-ste-soft",
     "gumbel-gathered",
@@ -28,7 +28,7 @@ const SURROGATES: [&str; 6] = [
 ];
 
 /// The contrast between both.
-const SCALE: &str = "diffprune-scale";
+pub(super) const SCALE: &str = "diffprune-scale";
 
 /// Captions of generated scenes, drawn when they are asked for.
 pub struct GeneratedCaptions {
@@ -132,14 +132,14 @@ impl PilotModel<'_> {
         plan: &CoherencePlan,
         advance: &mut Advance<'_>,
     ) -> Result<Study, LabError> {
-        enough(data, plan.batches * plan.batch)?;
+        enough(data.len(), plan.batches * plan.batch)?;
         let setting = Setting::new(self.vlm, data, plan.batch, plan.tau, plan.seed)?;
         let setting = &setting;
         let points = self.points(plan.seed, seeds)?;
         let points = &points;
         let mut arms = Vec::new();
         for name in [OURS, SCALE].into_iter().chain(SURROGATES) {
-            let config = self.config(name)?;
+            let config = arm_config(name, self.vlm.d_descriptor())?;
             let gradient = move |at: GradientAt| {
                 let model = points[at.point].models[at.parameters].for_worker();
                 let loss = setting.loss(&model, &config, at.batch, at.noise)?;
@@ -182,7 +182,7 @@ impl PilotModel<'_> {
         plan: &LandscapePlan,
         advance: &mut Advance<'_>,
     ) -> Result<Study, LabError> {
-        enough(data, plan.pictures)?;
+        enough(data.len(), plan.pictures)?;
         let setting = Setting::new(self.vlm, data, plan.pictures, plan.tau, plan.seed)?;
         let setting = &setting;
         let mut points = self.points(plan.seed, 1)?;
@@ -195,7 +195,7 @@ impl PilotModel<'_> {
             .collect();
         let mut arms = Vec::new();
         for name in [OURS, SCALE].into_iter().chain(hard.iter().copied()) {
-            let config = self.config(name)?;
+            let config = arm_config(name, self.vlm.d_descriptor())?;
             let loss = move |point: usize, parameters: &[f32]| {
                 let model = &points[point].models[0];
                 let model = Trainee {
@@ -234,7 +234,7 @@ impl PilotModel<'_> {
     /// Fresh scorers of the seeds from `seed` on, then those that were given.
     fn points(&self, seed: u64, count: u64) -> Result<Vec<Point>, LabError> {
         let (width, device) = (self.vlm.d_descriptor(), self.vlm.device());
-        let config = self.config(OURS)?;
+        let config = arm_config(OURS, width)?;
         let fresh = (seed..seed + count).map(|seed| config.init(width, seed, &device));
         let mut points = vec![Point {
             label: "before training".into(),
@@ -257,39 +257,39 @@ impl PilotModel<'_> {
         Ok(points)
     }
 
-    /// The default settings of `diffprune train` for an arm.
-    fn config(&self, name: &str) -> Result<DiffPruneConfig, LabError> {
-        let width = self.vlm.d_descriptor();
-        let config = DiffPruneConfig {
-            scorer: default_scorer(width),
-            budget: Budget::rate(2, 9),
-            ..DiffPruneConfig::default()
-        };
-        let config = match name {
-            OURS => config,
-            SCALE => Variant::named(SCALE)?.of(&config, width),
-            _ => DiffPruneConfig {
-                method: name.parse::<Method>().map_err(|error| LabError::UnknownMethod {
-                    found: name.into(),
-                    wanted: error.to_string(),
-                })?,
-                ..config
-            },
-        };
-        Ok(config.resolve(width)?)
-    }
-
     fn setting(&self) -> String {
         format!("Model {}, its training loss on captions, budget 2/9;", self.name)
     }
 }
 
-fn enough(data: &dyn CaptionData, wanted: usize) -> Result<(), LabError> {
-    match data.len() >= wanted {
+/// The default settings of `diffprune train` for an arm, for descriptors of this width.
+pub(super) fn arm_config(name: &str, width: usize) -> Result<DiffPruneConfig, LabError> {
+    let config = DiffPruneConfig {
+        scorer: default_scorer(width),
+        budget: Budget::rate(2, 9),
+        ..DiffPruneConfig::default()
+    };
+    let config = match name {
+        OURS => config,
+        SCALE => Variant::named(SCALE)?.of(&config, width),
+        _ => DiffPruneConfig {
+            method: name.parse::<Method>().map_err(|error| LabError::UnknownMethod {
+                found: name.into(),
+                wanted: error.to_string(),
+            })?,
+            ..config
+        },
+    };
+    Ok(config.resolve(width)?)
+}
+
+/// Refuses fewer pictures than the batches take.
+pub(super) fn enough(found: usize, wanted: usize) -> Result<(), LabError> {
+    match found >= wanted {
         true => Ok(()),
         false => Err(LabError::Setup {
-            subject: "captions".into(),
-            found: data.len().to_string(),
+            subject: "pictures".into(),
+            found: found.to_string(),
             wanted: format!("at least {wanted}, one for each picture of the batches; or ask for fewer"),
         }),
     }

@@ -53,6 +53,26 @@ pub struct MiniCounts {
     pub val_captions: usize,
 }
 
+impl MiniCounts {
+    /// Nothing at all, to name what is wanted on top.
+    pub fn none() -> Self {
+        Self {
+            pope_images: 0,
+            gqa_per_kind: 0,
+            textvqa_questions: 0,
+            vqav2_questions: 0,
+            vizwiz_questions: 0,
+            mme_pictures: 0,
+            mmbench_questions: 0,
+            mmbench_cn_questions: 0,
+            seed_bench_questions: 0,
+            scienceqa_questions: 0,
+            train_captions: 0,
+            val_captions: 0,
+        }
+    }
+}
+
 impl Default for MiniCounts {
     fn default() -> Self {
         Self {
