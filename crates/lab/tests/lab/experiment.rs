@@ -288,7 +288,14 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
         .collect();
     assert_eq!(
         names,
-        ["coherence", "landscape", "proxy", "llm-free", "diversity"]
+        [
+            "coherence",
+            "widths",
+            "landscape",
+            "proxy",
+            "llm-free",
+            "diversity"
+        ]
     );
     assert!(first.iter().all(|(_, complete)| !complete));
     let pages = studies_beside(&series.out).unwrap();
