@@ -129,3 +129,27 @@ fn a_prefix_that_does_not_fit_is_refused() {
     assert_eq!((batch.len(), batch.kv_bytes()), (0, 0));
     assert!(batch.join(request(rest, &none)).is_ok());
 }
+
+#[test]
+fn ids_of_a_prefix_count_as_seen() {
+    let none = PreparedImages::none();
+    for name in MODELS {
+        let vlm = model(name);
+        let red = [picture(168, 168, RED)];
+        let mut case = Case::new(&*vlm, "what colour is the square?", &red, &Spread, 12);
+        let (answer, _) = case.alone(&*vlm);
+        // What it would say stands before the picture, and is not to be said again.
+        case.prompt = [&answer[..], &case.prompt].concat();
+        case = case.drawn(1, 6);
+        case.options = case.options.with_repetition_penalty(50.0);
+        let alone = case.alone(&*vlm).0;
+        assert!(answer.iter().all(|id| !alone.contains(id)), "{name}");
+        let prefix = vlm.read_prefix(&case.prompt, &case.images).unwrap().unwrap();
+        let request = JoinRequest::new(&case.prompt[prefix.n_ids()..], &none, &case.options);
+        let mut batch = vlm.decode_batch();
+        let mut told = Told::default();
+        told.join(&mut *batch, request.with_prefix(&prefix));
+        told.finish(&mut *batch);
+        assert_eq!(told.answers[0], alone, "{name}");
+    }
+}
