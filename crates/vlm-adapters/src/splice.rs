@@ -96,6 +96,45 @@ pub fn plan_splice(
     image_token_id: u32,
     language: &Llama,
 ) -> Result<Vec<SplicePlan>, VlmError> {
+    plan_after(prompts, visual, image_token_id, language, Before::default())
+}
+
+/// What was read of a sequence before: nothing, by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    /// Its tokens.
+    pub(crate) tokens: usize,
+    n_text: usize,
+    /// The position id of the text that follows it.
+    position: usize,
+}
+
+impl Before {
+    /// All of a planned sequence.
+    pub(crate) fn of(plan: &SplicePlan) -> Self {
+        Self {
+            tokens: plan.slots.len(),
+            n_text: plan.n_text(),
+            position: plan.next_position,
+        }
+    }
+}
+
+impl SplicePlan {
+    fn n_text(&self) -> usize {
+        let is_text = |slot: &&Slot| matches!(slot, Slot::Text(_));
+        self.slots.iter().filter(is_text).count()
+    }
+}
+
+/// As [`plan_splice`], of prompts that follow what was read before.
+pub(crate) fn plan_after(
+    prompts: &[Vec<u32>],
+    visual: Option<&VisualInput>,
+    image_token_id: u32,
+    language: &Llama,
+    before: Before,
+) -> Result<Vec<SplicePlan>, VlmError> {
     if let Some(visual) = visual {
         let found = prompts
             .iter()
@@ -111,8 +150,8 @@ pub fn plan_splice(
     let mut image = 0;
     let mut plans = Vec::with_capacity(prompts.len());
     for (index, prompt) in prompts.iter().enumerate() {
-        let plan = plan_one(prompt, visual, image_token_id, &mut image);
-        check_prompt(index, prompt, &plan, language)?;
+        let plan = plan_one(prompt, visual, image_token_id, &mut image, before.position);
+        check_prompt(index, prompt, &plan, language, before)?;
         plans.push(plan);
     }
     Ok(plans)
@@ -232,7 +271,7 @@ impl Table {
     }
 }
 
-/// The places of one prompt and their positions: Eq. (13) of `docs/method.md`.
+/// The places of one prompt and their positions from `next` on: Eq. (13) of `docs/method.md`.
 ///
 /// The places of an image and the text after it stand where its [`VisualSequence`](crate::VisualSequence) says.
 fn plan_one(
@@ -240,9 +279,9 @@ fn plan_one(
     visual: Option<&VisualInput>,
     image_token_id: u32,
     image: &mut usize,
+    mut next: usize,
 ) -> SplicePlan {
     let mut plan = SplicePlan::default();
-    let mut next = 0;
     for (i, &id) in prompt.iter().enumerate() {
         if id != image_token_id {
             plan.slots.push(Slot::Text(i));
@@ -266,7 +305,13 @@ fn plan_one(
     plan
 }
 
-fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llama) -> Result<(), VlmError> {
+fn check_prompt(
+    index: usize,
+    prompt: &[u32],
+    plan: &SplicePlan,
+    language: &Llama,
+    before: Before,
+) -> Result<(), VlmError> {
     let problem = |problem: String| Err(VlmError::Prompt { index, problem });
     if plan.slots.is_empty() {
         return problem("found no token, expected at least one".into());
@@ -277,15 +322,10 @@ fn check_prompt(index: usize, prompt: &[u32], plan: &SplicePlan, language: &Llam
             "found id {id}, expected ids below {vocab}; use the checkpoint's own tokenizer"
         ));
     }
-    let n_text = plan
-        .slots
-        .iter()
-        .filter(|slot| matches!(slot, Slot::Text(_)))
-        .count();
     check_length(
         plan.next_position,
-        plan.slots.len(),
-        n_text,
+        before.tokens + plan.slots.len(),
+        before.n_text + plan.n_text(),
         language.max_positions(),
     )
 }

@@ -57,10 +57,28 @@ pub enum VlmError {
         /// The method.
         method: String,
     },
+    /// The beginning of a prompt that was read before cannot be used here.
+    #[error("prefix: found {found}, expected {wanted}; join the whole prompt without a prefix")]
+    Prefix {
+        /// The prefix found.
+        found: String,
+        /// A prefix that would do.
+        wanted: &'static str,
+    },
     /// The pruner could not choose.
     #[error(transparent)]
     Prune(#[from] PruneError),
     /// Text could not be turned into ids; the backbone's own error.
     #[error(transparent)]
     Text(Box<dyn Error + Send + Sync>),
+}
+
+impl VlmError {
+    /// A prefix of another model, or of one whose batches take none.
+    pub fn foreign_prefix() -> Self {
+        Self::Prefix {
+            found: "one that this model did not read".into(),
+            wanted: "what `read_prefix` of this model or of a clone of it gave",
+        }
+    }
 }

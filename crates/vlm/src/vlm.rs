@@ -5,8 +5,8 @@ use diffprune_pruner::{Layout, PositionRule, Signals};
 use image::RgbImage;
 
 use crate::{
-    Encoded, Family, GenerateOptions, Hooks, Pixels, Prompts, TextBatch, Turn, VisualInput, VisualSequence,
-    VlmError,
+    DecodeBatch, Encoded, Family, GenerateOptions, Hooks, OneByOne, Pixels, Prefix, PreparedImages, Prompts,
+    TextBatch, Turn, VisualInput, VisualSequence, VlmError,
 };
 
 /// A vision-language model whose visual tokens can be pruned. Its parameters are frozen.
@@ -159,4 +159,24 @@ pub trait Vlm: Send {
     /// # Errors
     /// As [`Vlm::loss`], and when the method cannot choose.
     fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError>;
+
+    /// An empty batch that is decoded step by step: continuous batching. It shares the weights and outlives `self`.
+    ///
+    /// Without a body of a backbone's own it is [`OneByOne`], whose answers are right and which gains no speed.
+    fn decode_batch(&self) -> Box<dyn DecodeBatch> {
+        Box::new(OneByOne::new(self.clone_box()))
+    }
+
+    /// Reads the beginning of a prompt, everything up to the last image's end, to be shared by the sequences of a
+    /// [`Self::decode_batch`] that begin with the same ids and the same images. What follows it is
+    /// `prompt[prefix.n_ids()..]`.
+    ///
+    /// `None` where nothing can be shared (see [`Prefix::end`]), and for backbones without batches of their own.
+    ///
+    /// # Errors
+    /// As [`Vlm::loss`].
+    fn read_prefix(&self, prompt: &[u32], images: &PreparedImages<'_>) -> Result<Option<Prefix>, VlmError> {
+        let _ = (prompt, images);
+        Ok(None)
+    }
 }

@@ -152,6 +152,30 @@ impl LlamaAttention {
         (linear3(&self.o_proj, attended), query_keys)
     }
 
+    /// The output of one new token of each of several sequences, which attends to all tokens in a cache of its own.
+    ///
+    /// # Shapes
+    /// - x: the normed input, `[sequences, 1, d_model]`
+    /// - output: `[sequences, 1, d_model]`
+    pub(super) fn forward_each<'a>(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        caches: impl Iterator<Item = &'a mut LayerCache>,
+    ) -> Tensor<3> {
+        let q = rope.apply(self.heads(linear3(&self.q_proj, x.clone())));
+        let k = rope.apply(self.heads(linear3(&self.k_proj, x.clone())));
+        let v = self.heads(linear3(&self.v_proj, x));
+        let [n, _, n_heads, head_dim] = q.dims();
+        let of = |all: &Tensor<4>, row: usize| all.clone().narrow(0, row, 1);
+        let attended = caches.enumerate().map(|(row, cache)| {
+            let (keys, values) = cache.append(of(&k, row), of(&v, row));
+            attention(of(&q, row), keys, values, &AttentionOptions::default())
+        });
+        let attended = Tensor::cat(attended.collect(), 0).reshape([n, 1, n_heads * head_dim]);
+        linear3(&self.o_proj, attended)
+    }
+
     /// Queries of chosen places and keys of all, without attending: `index` as in [`Rope::select`].
     pub(super) fn query_keys(&self, x: Tensor<3>, rope: &Rope, index: &Tensor<1, Int>) -> QueryKeys {
         let [batch, n_tokens, d_model] = x.dims();

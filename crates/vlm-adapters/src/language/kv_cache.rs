@@ -68,6 +68,16 @@ impl KvCache {
         }
     }
 
+    /// Sets `n` more slots aside in every layer whose slots are used up.
+    pub(super) fn make_room(&mut self, n: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.make_room(n));
+    }
+
+    /// Bytes of the slots that are allocated.
+    pub(super) fn bytes(&self) -> u64 {
+        self.layers.iter().map(LayerCache::bytes).sum()
+    }
+
     /// Adds the key mask of `n` new tokens and returns the mask of all slots up to them, `[b, len + n]`; `None` while
     /// no token was ever masked. Call it once for each forward pass, before the layers.
     pub fn extend_mask(
@@ -118,6 +128,26 @@ impl LayerCache {
     pub fn keys(&self) -> Option<Tensor<4>> {
         let (keys, _) = self.slots.as_ref()?;
         Some(keys.clone().narrow(1, 0, self.len))
+    }
+
+    fn make_room(&mut self, n: usize) {
+        if self.len < self.shape[1] {
+            return;
+        }
+        let [batch, len, n_heads, head_dim] = self.shape;
+        self.shape[1] = len + n;
+        let (device, dtype) = &self.options;
+        let room = || Tensor::<4>::zeros([batch, n, n_heads, head_dim], (device, *dtype));
+        let wider = |slots: Tensor<4>| Tensor::cat(vec![slots, room()], 1);
+        self.slots = self
+            .slots
+            .take()
+            .map(|(keys, values)| (wider(keys), wider(values)));
+    }
+
+    fn bytes(&self) -> u64 {
+        let numbers = self.slots.as_ref().map_or(0, |_| self.shape.iter().product());
+        (2 * numbers * self.options.1.size()) as u64
     }
 
     /// Stores the keys and values of new tokens and returns those of all tokens so far.

@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use diffprune_kernels::{apply_rms_norm, linear3, swiglu};
 
 use super::attention::{LayerPass, QueryKeys};
-use super::{KvCache, LlamaAttention, Rope};
+use super::{KvCache, LayerCache, LlamaAttention, Rope};
 use crate::LlamaConfig;
 
 /// Standard deviation of freshly drawn weights, as in GPT-2 and Llama.
@@ -317,8 +317,27 @@ impl LlamaLayer {
         let normed = apply_rms_norm(&self.input_layernorm, x.clone());
         let (attended, query_keys) = self.self_attn.forward(normed, pass);
         let x = x.narrow(1, n_tokens - n_rows, n_rows) + attended;
+        (self.after_attention(x), query_keys)
+    }
+
+    /// The output for one new token of each of several sequences with caches of their own.
+    ///
+    /// # Shapes
+    /// - x: `[sequences, 1, d_model]`
+    /// - output: `[sequences, 1, d_model]`
+    pub(super) fn forward_each<'a>(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        caches: impl Iterator<Item = &'a mut LayerCache>,
+    ) -> Tensor<3> {
+        let normed = apply_rms_norm(&self.input_layernorm, x.clone());
+        self.after_attention(x + self.self_attn.forward_each(normed, rope, caches))
+    }
+
+    fn after_attention(&self, x: Tensor<3>) -> Tensor<3> {
         let normed = apply_rms_norm(&self.post_attention_layernorm, x.clone());
-        (x + self.mlp.forward(normed), query_keys)
+        x + self.mlp.forward(normed)
     }
 
     /// Queries of chosen places and keys of all places of the layer's input `[b, n, d_model]`, without running it.

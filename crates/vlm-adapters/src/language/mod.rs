@@ -1,12 +1,15 @@
 //! Language models.
 
 mod attention;
+mod batch;
 #[cfg(test)]
 mod checks;
+mod continuation;
 mod decode;
 mod kv_cache;
 mod llama;
 mod loss;
+mod prefix;
 mod pruning;
 mod reader;
 mod rows;

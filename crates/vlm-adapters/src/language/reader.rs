@@ -2,9 +2,12 @@
 
 use burn::tensor::Tensor;
 
+use super::batch::LlamaBatch;
+use super::prefix::LlamaPrefix;
 use super::{Llama, decode, next_token_nll, sequence_nll};
 use crate::{
-    GenerateOptions, Hooks, Padding, Prompts, Spliced, TextBatch, VisualInput, VlmError, plan_splice, splice,
+    DecodeBatch, GenerateOptions, Hooks, Padding, Prefix, PreparedImages, Prompts, Spliced, TextBatch,
+    VisualInput, VlmError, plan_splice, splice,
 };
 
 /// A language model that reads prompts with images in them.
@@ -78,5 +81,24 @@ impl Reader<'_> {
         }
         let spliced = self.splice(prompts.ids, prompts.visual, Padding::Left)?;
         decode(self.llama, prompts.ids, &spliced, prompts.options, hooks)
+    }
+
+    /// An empty batch of sequences that join and leave between steps; see
+    /// [`Vlm::decode_batch`](crate::Vlm::decode_batch).
+    pub fn batch(&self) -> Box<dyn DecodeBatch> {
+        Box::new(LlamaBatch::new(self.llama.clone(), self.image_token_id))
+    }
+
+    /// Reads the beginning of a prompt for several sequences of a [`Self::batch`]; see
+    /// [`Vlm::read_prefix`](crate::Vlm::read_prefix).
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn read_prefix(
+        &self,
+        prompt: &[u32],
+        images: &PreparedImages<'_>,
+    ) -> Result<Option<Prefix>, VlmError> {
+        LlamaPrefix::read(self, prompt, images)
     }
 }

@@ -9,9 +9,10 @@ use image::RgbImage;
 use super::LlavaModel;
 use crate::text::check_built_in;
 use crate::{
-    ChatTemplate, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks, ImageMode,
-    ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, PromptStyle, Prompts, TextBatch,
-    TextTokenizer, Turn, VisualInput, Vlm, VlmError, check_images, render_prompt,
+    ChatTemplate, DecodeBatch, Encoded, Family, FeatureSelect, GenerateOptions, GenerationConfig, Hooks,
+    ImageMode, ImageProcessor, ImageShape, LlavaConfig, LoadError, LoadOptions, Pixels, Prefix,
+    PreparedImages, PromptStyle, Prompts, TextBatch, TextTokenizer, Turn, VisualInput, Vlm, VlmError,
+    check_images, render_prompt,
 };
 
 /// LLaVA-1.5: the frozen network, its image processor and its texts.
@@ -183,6 +184,14 @@ impl Vlm for Llava {
 
     fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
         self.parts.model.reader().generate_with(prompts, hooks)
+    }
+
+    fn decode_batch(&self) -> Box<dyn DecodeBatch> {
+        self.parts.model.reader().batch()
+    }
+
+    fn read_prefix(&self, prompt: &[u32], images: &PreparedImages<'_>) -> Result<Option<Prefix>, VlmError> {
+        self.parts.model.reader().read_prefix(prompt, images)
     }
 }
 

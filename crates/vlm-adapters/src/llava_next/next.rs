@@ -12,9 +12,9 @@ use crate::llava15::mismatch;
 use crate::text::check_built_in;
 use crate::vision::{Scattered, TokenRows};
 use crate::{
-    AnyRes, ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, Llava,
-    LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, Prompts, TextBatch,
-    TextTokenizer, Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
+    AnyRes, ChatTemplate, DecodeBatch, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape,
+    Llava, LlavaModel, LlavaNextConfig, LlavaParts, LoadError, LoadOptions, Pixels, Prefix, PreparedImages,
+    Prompts, TextBatch, TextTokenizer, Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
 };
 
 /// LLaVA-NeXT: the frozen network, its image processor and its texts.
@@ -257,6 +257,14 @@ impl Vlm for LlavaNext {
 
     fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
         self.llava.generate_with(prompts, hooks)
+    }
+
+    fn decode_batch(&self) -> Box<dyn DecodeBatch> {
+        self.llava.decode_batch()
+    }
+
+    fn read_prefix(&self, prompt: &[u32], images: &PreparedImages<'_>) -> Result<Option<Prefix>, VlmError> {
+        self.llava.read_prefix(prompt, images)
     }
 }
 

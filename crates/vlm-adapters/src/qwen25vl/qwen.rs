@@ -13,9 +13,10 @@ use crate::llava15::{check_placeholder, mismatch};
 use crate::notes::note;
 use crate::text::render_template;
 use crate::{
-    ChatTemplate, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape, LoadError,
-    LoadOptions, Pixels, PromptStyle, Prompts, Qwen25VlConfig, QwenImageProcessor, TextBatch, TextTokenizer,
-    Turn, VisualInput, VisualSequence, Vlm, VlmError, check_images,
+    ChatTemplate, DecodeBatch, Encoded, Family, GenerateOptions, GenerationConfig, Hooks, ImageShape,
+    LoadError, LoadOptions, Pixels, Prefix, PreparedImages, PromptStyle, Prompts, Qwen25VlConfig,
+    QwenImageProcessor, TextBatch, TextTokenizer, Turn, VisualInput, VisualSequence, Vlm, VlmError,
+    check_images,
 };
 
 /// The place at which visual tokens are chosen. The unit is a cell of patches in both cases.
@@ -300,6 +301,14 @@ impl Vlm for Qwen25Vl {
 
     fn generate_with(&self, prompts: Prompts<'_>, hooks: &mut Hooks<'_>) -> Result<Vec<Vec<u32>>, VlmError> {
         self.parts.model.reader().generate_with(prompts, hooks)
+    }
+
+    fn decode_batch(&self) -> Box<dyn DecodeBatch> {
+        self.parts.model.reader().batch()
+    }
+
+    fn read_prefix(&self, prompt: &[u32], images: &PreparedImages<'_>) -> Result<Option<Prefix>, VlmError> {
+        self.parts.model.reader().read_prefix(prompt, images)
     }
 }
 

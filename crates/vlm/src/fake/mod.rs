@@ -1,7 +1,9 @@
 //! A model for tests: no files, no weights, tiny tensors, the same numbers every time.
 
+mod batch;
 mod model;
 mod reading;
+mod speaker;
 mod tables;
 
 use std::fmt;
@@ -12,7 +14,7 @@ use burn::tensor::{Device, Tensor, activation};
 use diffprune_pruner::Grid;
 
 use crate::{Family, TextBatch, VisualInput, Vlm, VlmError};
-use reading::{Reading, check_flags, images_of};
+use reading::{Reading, Taken, check_flags, images_of};
 
 /// A model for tests of whatever runs a [`Vlm`]: a few tokens per image, a text of bytes, a "language model" that looks at
 /// the mean of the visual tokens and the last id.
@@ -28,6 +30,7 @@ use reading::{Reading, check_flags, images_of};
 ///   the answer and a line break.
 /// - Methods inside the language model act on [`Self::with_layers`] layers that change nothing; every query's attention is
 ///   a softmax over the red of what is there.
+/// - [`Vlm::decode_batch`] is a batch of its own kind, and [`Vlm::read_prefix`] gives prefixes, as in the real models.
 #[derive(Clone)]
 pub struct FakeVlm {
     device: Device,
@@ -41,6 +44,7 @@ pub struct FakeVlm {
     has_class: bool,
     answer: Option<Arc<AnswerFn>>,
     encoded: Arc<AtomicUsize>,
+    read: Arc<AtomicUsize>,
 }
 
 type AnswerFn = dyn Fn(&FakeInput<'_>) -> String + Send + Sync;
@@ -76,6 +80,7 @@ impl FakeVlm {
             has_class: true,
             answer: None,
             encoded: Arc::default(),
+            read: Arc::default(),
         }
     }
 
@@ -140,6 +145,11 @@ impl FakeVlm {
         self.encoded.load(Ordering::Relaxed)
     }
 
+    /// Tokens of prompts that the language model of this model and its copies has read; those of a prefix once.
+    pub fn tokens_read(&self) -> usize {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// Tokens of each image.
     pub fn n_tokens(&self) -> usize {
         self.grid.n_tokens()
@@ -150,14 +160,33 @@ impl FakeVlm {
         &self,
         prompts: &[Vec<u32>],
         visual: Option<&VisualInput>,
+        taken: Taken,
     ) -> Result<Vec<(usize, usize)>, VlmError> {
-        images_of(prompts, visual, Self::IMAGE_ID, Self::VOCAB, self.max_positions)
+        let limits = reading::Limits {
+            image_id: Self::IMAGE_ID,
+            vocab: Self::VOCAB,
+            max_positions: self.max_positions,
+        };
+        images_of(prompts, visual, limits, taken)
+    }
+
+    /// Reads a prompt whose first image is `first`.
+    fn read(&self, prompt: &[u32], visual: Option<&VisualInput>, first: usize) -> Reading {
+        let table = tables::rows(self.table());
+        let reading = Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device);
+        self.read.fetch_add(reading.len(), Ordering::Relaxed);
+        reading
+    }
+
+    /// Bytes of the keys and values of one token in one layer.
+    fn layer_bytes(&self) -> u64 {
+        (2 * self.d_model * size_of::<f32>()) as u64
     }
 
     /// The negative log-likelihoods of the targets of each sequence, `[targets]`.
     fn nll(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Vec<Tensor<1>>, VlmError> {
         check_flags(batch)?;
-        let images = self.images_of(&batch.ids, visual)?;
+        let images = self.images_of(&batch.ids, visual, Taken::default())?;
         let table = self.table();
         let nll = |(row, (ids, &(first, n))): (usize, (&Vec<u32>, &(usize, usize)))| {
             let targets = &batch.targets[row];

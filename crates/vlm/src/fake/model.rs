@@ -6,11 +6,13 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use diffprune_pruner::{Layout, Observed, Signals};
 use image::RgbImage;
 
-use super::reading::{self, Reading};
+use super::batch::{FakeBatch, read_prefix};
+use super::reading::{self, Reading, Taken};
+use super::speaker::Speaker;
 use super::{FakeVlm, tables};
 use crate::{
-    Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Prompts, Sampler, TextBatch, Turn,
-    VisualInput, Vlm, VlmError, check_images,
+    DecodeBatch, Encoded, Family, GenerateOptions, Hooks, ImageShape, Pixels, Prefix, PreparedImages,
+    Prompts, TextBatch, Turn, VisualInput, Vlm, VlmError, check_images,
 };
 
 impl Vlm for FakeVlm {
@@ -39,7 +41,7 @@ impl Vlm for FakeVlm {
     }
 
     fn kv_bytes_per_token(&self) -> u64 {
-        (2 * self.n_layers * self.d_model * size_of::<f32>()) as u64
+        self.n_layers as u64 * self.layer_bytes()
     }
 
     fn text_ids(&self, text: &str) -> Result<Vec<u32>, VlmError> {
@@ -148,7 +150,7 @@ impl Vlm for FakeVlm {
             visual,
             options,
         } = prompts;
-        let images = self.images_of(prompts, visual)?;
+        let images = self.images_of(prompts, visual, Taken::default())?;
         if prompts.is_empty() || options.max_new_tokens == 0 {
             return Ok(vec![Vec::new(); prompts.len()]);
         }
@@ -156,9 +158,7 @@ impl Vlm for FakeVlm {
         let mut readings: Vec<Reading> = prompts
             .iter()
             .zip(images)
-            .map(|(prompt, (first, _))| {
-                Reading::new(prompt, visual, first, Self::IMAGE_ID, &table, &self.device)
-            })
+            .map(|(prompt, (first, _))| self.read(prompt, visual, first))
             .collect();
         if let Some(decoder) = hooks.decoder {
             hooks.report = Some(reading::prune(&mut readings, &decoder, self.n_layers)?);
@@ -167,34 +167,35 @@ impl Vlm for FakeVlm {
             on_prefill();
         }
         let mut answers = Vec::new();
-        for (row, (reading, prompt)) in readings.iter().zip(prompts).enumerate() {
-            let mut scripted = self.scripted(reading, prompt).map(Vec::into_iter);
-            let mut sampler = Sampler::new(options, row, prompt);
-            let mut last = prompt.last().copied().unwrap_or_default();
+        for (row, (reading, prompt)) in readings.into_iter().zip(prompts).enumerate() {
+            let mut speaker = Speaker::new(self, reading, prompt, row, options);
+            let mut scores = speaker.scores(&table);
+            if let Some(on_scores) = &mut hooks.on_scores {
+                on_scores(row, &scores);
+            }
             let mut ids = Vec::new();
-            for step in 0..options.max_new_tokens {
-                let mut scores = reading.scores(last, &table);
-                let decided = scripted.as_mut().map(|ids| ids.next().unwrap_or(Self::END_ID));
-                if let Some(id) = decided {
-                    let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    scores[id as usize] = best + 1.0;
-                }
-                if let (0, Some(on_scores)) = (step, &mut hooks.on_scores) {
-                    on_scores(row, &scores);
-                }
-                last = decided.unwrap_or_else(|| sampler.next(&mut scores));
-                if last == Self::END_ID || options.stop_ids.contains(&last) {
+            loop {
+                let (id, finish) = speaker.next(&mut scores);
+                ids.extend(id);
+                let broken = match (id, &mut hooks.on_token) {
+                    (Some(id), Some(on_token)) => on_token(row, id).is_break(),
+                    _ => false,
+                };
+                if broken || finish.is_some() {
                     break;
                 }
-                ids.push(last);
-                if let Some(on_token) = &mut hooks.on_token
-                    && on_token(row, last).is_break()
-                {
-                    break;
-                }
+                scores = speaker.scores(&table);
             }
             answers.push(ids);
         }
         Ok(answers)
+    }
+
+    fn decode_batch(&self) -> Box<dyn DecodeBatch> {
+        Box::new(FakeBatch::new(self.clone()))
+    }
+
+    fn read_prefix(&self, prompt: &[u32], images: &PreparedImages<'_>) -> Result<Option<Prefix>, VlmError> {
+        read_prefix(self, prompt, images)
     }
 }

@@ -8,11 +8,12 @@ use diffprune_pruner::{
 
 use super::tables;
 use crate::{
-    DecoderPruning, DecoderReport, SequenceReport, StageReport, TextBatch, VisualInput, VisualSource,
-    VlmError,
+    DecoderPruning, DecoderReport, SequenceReport, StageReport, TextBatch, VisualInput, VisualSequence,
+    VisualSource, VlmError,
 };
 
 /// The vectors of one prompt.
+#[derive(Clone)]
 pub(super) struct Reading {
     device: Device,
     vectors: Vec<Vec<f32>>,
@@ -54,6 +55,18 @@ impl Reading {
             vectors,
             is_visual,
         }
+    }
+
+    /// What was read first, with this after it.
+    pub(super) fn followed_by(mut self, rest: Self) -> Self {
+        self.vectors.extend(rest.vectors);
+        self.is_visual.extend(rest.is_visual);
+        self
+    }
+
+    /// Number of vectors.
+    pub(super) fn len(&self) -> usize {
+        self.vectors.len()
     }
 
     /// The visual vectors.
@@ -203,14 +216,49 @@ pub(super) fn prune(
     Ok(report)
 }
 
-/// Checks that prompts fit images, vocabulary and positions; gives the images of each prompt: the first, and how many.
+/// What prompts may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) image_id: u32,
+    pub(super) vocab: usize,
+    pub(super) max_positions: usize,
+}
+
+/// The part of a sequence that a prompt takes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Taken {
+    pub(super) tokens: usize,
+    pub(super) positions: usize,
+}
+
+impl Taken {
+    /// Of a prompt whose placeholders take all of these images.
+    pub(super) fn new(prompt: &[u32], visual: Option<&VisualInput>, image_id: u32) -> Self {
+        let n_text = prompt.iter().filter(|&&id| id != image_id).count();
+        Self::of(n_text, visual.map_or(&[], |visual| &visual.sequences))
+    }
+
+    fn of(n_text: usize, images: &[VisualSequence]) -> Self {
+        Self {
+            tokens: n_text + images.iter().map(|image| image.slots.len()).sum::<usize>(),
+            positions: n_text + images.iter().map(|image| image.span).sum::<usize>(),
+        }
+    }
+}
+
+/// Checks that prompts fit images, vocabulary and, after what is taken of them, positions; gives the images of each
+/// prompt: the first, and how many.
 pub(super) fn images_of(
     prompts: &[Vec<u32>],
     visual: Option<&VisualInput>,
-    image_id: u32,
-    vocab: usize,
-    max_positions: usize,
+    limits: Limits,
+    taken: Taken,
 ) -> Result<Vec<(usize, usize)>, VlmError> {
+    let Limits {
+        image_id,
+        vocab,
+        max_positions,
+    } = limits;
     let mut images = Vec::new();
     let mut first = 0;
     for (index, prompt) in prompts.iter().enumerate() {
@@ -226,25 +274,31 @@ pub(super) fn images_of(
         images.push((first, n));
         first += n;
     }
-    let Some(visual) = visual else {
-        return Ok(images.into_iter().map(|_| (0, 0)).collect());
-    };
-    if first != visual.sequences.len() {
+    if let Some(visual) = visual
+        && first != visual.sequences.len()
+    {
         return Err(VlmError::Placeholders {
             found: first,
             wanted: visual.sequences.len(),
         });
     }
-    for (prompt, &(first, n)) in prompts.iter().zip(&images) {
-        let own = &visual.sequences[first..first + n];
-        let found = prompt.len() - n + own.iter().map(|sequence| sequence.span).sum::<usize>();
+    for (prompt, (first, n)) in prompts.iter().zip(&mut images) {
+        let own = match visual {
+            Some(visual) => &visual.sequences[*first..*first + *n],
+            None => &[],
+        };
+        let own = Taken::of(prompt.len() - *n, own);
+        let found = taken.positions + own.positions;
         if found > max_positions {
             return Err(VlmError::ContextOverflow {
                 found,
                 wanted: max_positions,
-                tokens: prompt.len() - n + own.iter().map(|sequence| sequence.slots.len()).sum::<usize>(),
+                tokens: taken.tokens + own.tokens,
                 remedy: "keep fewer tokens and number their positions from 0, or ask a shorter question",
             });
+        }
+        if visual.is_none() {
+            (*first, *n) = (0, 0);
         }
     }
     Ok(images)
