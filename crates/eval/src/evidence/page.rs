@@ -43,24 +43,23 @@ pub(crate) fn counted(ledger: &Ledger, tier: Tier) -> String {
 }
 
 impl Ledger {
-    /// The ledger as a table: one line for each claim, in its order, with what each tier says.
+    /// The ledger as a table: one line for each claim, in its order, with what each tier says; the verdicts come first, so that
+    /// they are seen together, then the numbers behind them.
     pub fn to_sheet(&self) -> Sheet {
         let tiers = self.tiers();
-        let mut header = vec!["id".to_string(), "claim".into(), "unit".into()];
-        for tier in &tiers {
-            header.push(tier.to_string());
-            header.push(format!("{tier}: estimate [interval]"));
-        }
-        header.push("p".into());
+        let mut header = vec!["id".to_string(), "claim".into()];
+        header.extend(tiers.iter().map(Tier::to_string));
+        header.extend(["p".into(), "unit".into()]);
+        header.extend(tiers.iter().map(|tier| format!("{tier}: estimate [interval]")));
         header.push("remarks".into());
         let row = |claim: &ClaimVerdict| {
-            let mut row = vec![claim.id.clone(), claim.says.clone(), claim.unit.clone()];
-            for tier in &tiers {
-                let verdict = claim.tiers.get(tier);
-                row.push(verdict.map_or(NOTHING.to_string(), |verdict| verdict.verdict.to_string()));
-                row.push(verdict.and_then(number).unwrap_or_else(|| NOTHING.into()));
-            }
-            row.push(p_of(claim, &tiers));
+            let of = |tier: &Tier| claim.tiers.get(tier);
+            let word = |tier| of(tier).map_or(NOTHING.to_string(), |verdict| verdict.verdict.to_string());
+            let estimate = |tier| of(tier).and_then(number).unwrap_or_else(|| NOTHING.into());
+            let mut row = vec![claim.id.clone(), claim.says.clone()];
+            row.extend(tiers.iter().map(word));
+            row.extend([p_of(claim, &tiers), claim.unit.clone()]);
+            row.extend(tiers.iter().map(estimate));
             row.push(remarks(claim, &tiers));
             row
         };
