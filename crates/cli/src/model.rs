@@ -77,6 +77,17 @@ impl ModelArgs {
         Ok(model)
     }
 
+    /// Reads the model onto each device of a list such as `cuda:0,cuda:1`; there is at least one.
+    pub fn load_on_each(&self) -> anyhow::Result<Vec<LoadedModel>> {
+        let dir = self.dir()?;
+        let on = |name: &str| Self {
+            device: name.into(),
+            ..self.clone()
+        };
+        let devices = device::list(&self.device).into_iter();
+        devices.map(|name| on(name).load_from(&dir)).collect()
+    }
+
     /// The folder of the checkpoint, fetched from the hub where that is meant.
     pub fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.model {

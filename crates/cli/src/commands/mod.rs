@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod bench;
 pub mod check;
+pub mod encode;
 pub mod eval;
 pub mod methods;
 pub mod mini_card;

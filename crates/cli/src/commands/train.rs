@@ -1,14 +1,17 @@
 //! `diffprune train`.
 
+use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::{
-    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant, Vlm,
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, Signals, TrainConfig, Trainer, Usable, Variant,
+    View, Vlm,
 };
 use diffprune_lab::{
-    LabError, default_learning_rate, default_scorer, read_captions, stopped_after, training_summary,
+    LabError, LoadedModel, TrainingData, default_learning_rate, default_scorer, stopped_after,
+    training_summary,
 };
 
 use crate::model::ModelArgs;
@@ -23,8 +26,21 @@ pub struct TrainArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Folder with captions.jsonl, or with `train` and `val` that have one each.
+    #[arg(long, value_name = "DIR", required_unless_present = "features")]
+    data: Option<PathBuf>,
+    /// Folder that `encode` wrote with this model: no picture is read, and no vision tower runs. With --data they must be made
+    /// from that.
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    features: Option<PathBuf>,
+    /// Column of the list that has the captions [default: caption; in an image folder caption_enriched, caption or text].
+    #[arg(long, value_name = "NAME", requires = "data")]
+    caption_column: Option<String>,
+    /// Train on this share of every class, as in 0.1; a class is the folder of a picture (n01440764/…).
+    #[arg(long, value_name = "SHARE")]
+    class_share: Option<f64>,
+    /// Seed of the draw of --class-share.
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "class_share")]
+    class_seed: u64,
     /// Folder of the run, which becomes the scorer's checkpoint.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
@@ -55,6 +71,9 @@ pub struct TrainArgs {
     /// Leave out the samples that the model cannot take, and say how many and which [default: end at the first].
     #[arg(long)]
     skip_unusable: bool,
+    /// Show burn-train's dashboard on a terminal: q, then s, ends the training after the running update, as Ctrl-C does without it.
+    #[arg(long, help_heading = "Messages")]
+    dashboard: bool,
 }
 
 /// So many samples that are left out are named; of the others their number.
@@ -72,26 +91,32 @@ pub enum GateName {
 impl TrainArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let model = self.model.load()?;
+        let models = self.model.load_on_each()?;
+        let model = &models[0];
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
-        let (data, held_out) = (&data as &dyn CaptionData, held_out.as_ref());
-        let held_out = held_out.map(|folder| folder as &dyn CaptionData);
+        let data = self.data(model, &config)?;
         let vlm = model.vlm.as_ref();
-        refuse_idle_budget(vlm, data, &config)?;
+        refuse_idle_budget(vlm, data.train.as_ref(), &config)?;
         let (_watch, stop) = signals::after("update")?;
-        let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
-        let trainer = trainer.with_stop(stop);
+        let trainer = Trainer::new(vlm, &config)
+            .with_devices(models[1..].iter().map(|model| model.vlm.as_ref()))
+            .with_model_digest(model.fingerprint()?)
+            .with_view(self.view())
+            .with_stop(stop);
         let mut progress = print::progress("training", config.steps);
+        let (train, held_out) = (data.train.as_ref(), data.held_out.as_deref());
         let report = match self.skip_unusable {
-            false => trainer.run(data, held_out, &self.out, &mut progress)?,
+            false => {
+                let held_out = held_out.map(|held_out| held_out as &dyn CaptionData);
+                trainer.run(train, held_out, &self.out, &mut progress)?
+            }
             true => {
-                let data = usable(vlm, data, &config)?;
+                let train = usable(vlm, train, &config)?;
                 let held_out = held_out
                     .map(|held_out| usable(vlm, held_out, &config))
                     .transpose()?;
                 let held_out = held_out.as_ref().map(|usable| usable as &dyn CaptionData);
-                trainer.run(&data, held_out, &self.out, &mut progress)?
+                trainer.run(&train, held_out, &self.out, &mut progress)?
             }
         };
         if !report.finished {
@@ -100,6 +125,40 @@ impl TrainArgs {
         }
         say!("{}", model.with_options(&training_summary(&report)));
         Ok(())
+    }
+
+    /// Captions with their pictures, or with features that were encoded before.
+    fn data(&self, model: &LoadedModel, config: &TrainConfig) -> anyhow::Result<TrainingData> {
+        let boxes = config.diffprune.method.needs_relevance();
+        let column = self.caption_column.as_deref();
+        let pictures = self
+            .data
+            .as_ref()
+            .map(|dir| TrainingData::pictures(dir, boxes, column));
+        let pictures = pictures.transpose()?;
+        let data = match &self.features {
+            Some(dir) => TrainingData::features(dir, model, pictures.as_ref())?,
+            None => match pictures {
+                Some(pictures) => pictures,
+                None => bail!("data: found neither --data nor --features, expected one of them"),
+            },
+        };
+        Ok(match self.class_share {
+            Some(share) => data.with_class_share(share, self.class_seed)?,
+            None => data,
+        })
+    }
+
+    /// The dashboard where it was asked for and can be shown.
+    fn view(&self) -> View {
+        let has_terminal = stdout().is_terminal();
+        if self.dashboard && !has_terminal {
+            tell!("note: standard output is no terminal: lines in the place of the dashboard");
+        }
+        match self.dashboard && has_terminal {
+            true => View::Dashboard,
+            false => View::Lines,
+        }
     }
 
     /// Settings of the file (or the defaults for this width), with what the command line says on top.
@@ -136,7 +195,11 @@ impl TrainArgs {
 }
 
 /// The samples that a model can learn from; the others are told.
-fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) -> anyhow::Result<Usable<'a>> {
+pub fn usable<'a>(
+    vlm: &dyn Vlm,
+    data: &'a dyn CaptionData,
+    config: &TrainConfig,
+) -> anyhow::Result<Usable<'a>> {
     let prompt = CaptionPrompt::new(vlm, &config.prompt, config.max_caption_tokens)?;
     let (usable, skipped) = Usable::of(vlm, data, &prompt)?;
     if !skipped.is_empty() {
@@ -154,13 +217,9 @@ fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) ->
 /// Refuses a budget that keeps every token of the first picture: nothing would be learned.
 fn refuse_idle_budget(vlm: &dyn Vlm, data: &dyn CaptionData, config: &TrainConfig) -> anyhow::Result<()> {
     // A first sample that cannot be used is reported, or left out, by the training.
-    let Ok(sample) = data.sample(0) else {
+    let Some(total) = n_tokens(vlm, data) else {
         return Ok(());
     };
-    let Ok(pixels) = vlm.preprocess(std::slice::from_ref(&sample.image)) else {
-        return Ok(());
-    };
-    let total: usize = vlm.encode(pixels, Signals::default()).counts().iter().sum();
     let kept = config.diffprune.budget.resolve(total)?;
     if kept >= total {
         bail!(
@@ -170,4 +229,14 @@ fn refuse_idle_budget(vlm: &dyn Vlm, data: &dyn CaptionData, config: &TrainConfi
         );
     }
     Ok(())
+}
+
+/// Tokens of the first picture; `None` where it cannot be read.
+fn n_tokens(vlm: &dyn Vlm, data: &dyn CaptionData) -> Option<usize> {
+    if let Some(stored) = data.stored(0).ok()? {
+        return Some(stored.layout.n_tokens());
+    }
+    let sample = data.sample(0).ok()?;
+    let pixels = vlm.preprocess(std::slice::from_ref(&sample.image)).ok()?;
+    Some(vlm.encode(pixels, Signals::default()).counts().iter().sum())
 }

@@ -7,7 +7,7 @@ use crate::signals;
 use anyhow::ensure;
 use clap::Args;
 use diffprune::training::Progress;
-use diffprune_eval::{Benchmark, unpack_captions, unpack_imagenet, unpack_parquet};
+use diffprune_eval::{Benchmark, unpack_caption_column, unpack_captions, unpack_imagenet, unpack_parquet};
 
 /// Writes the official files of a benchmark from its parquet copy, pictures included, so that `eval` reads them; or the
 /// captioned pictures of ImageNet-1K-VL-Enriched, so that `train` does.
@@ -24,6 +24,9 @@ pub struct UnpackArgs {
     /// Folder for the files; `eval` looks for a benchmark's in a folder of the benchmark's name.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Column of the captions [default: caption_enriched, or caption].
+    #[arg(long, value_name = "NAME")]
+    caption_column: Option<String>,
     /// Captioned pictures of each split, at most.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -50,12 +53,22 @@ impl UnpackArgs {
             bar.step(done, &[]);
         };
         ensure!(
+            self.caption_column.is_none() || self.what == Parcel::Captions,
+            "unpack: found --caption-column, which is for captions; leave it out"
+        );
+        ensure!(
             self.limit.is_none() || self.what == Parcel::Captions,
             "unpack: found --limit, which is for captions: the others are unpacked whole; leave it out, and give it to `eval`"
         );
         let (name, n_rows, unit) = match self.what {
             Parcel::Captions => {
-                let n_rows = unpack_captions(&self.from, &self.out, self.limit, &stop, &mut progress)?;
+                let (from, to, limit) = (&self.from, &self.out, self.limit);
+                let n_rows = match &self.caption_column {
+                    Some(column) => {
+                        unpack_caption_column(from, to, &[column.as_str()], limit, &stop, &mut progress)?
+                    }
+                    None => unpack_captions(from, to, limit, &stop, &mut progress)?,
+                };
                 ("captions".to_string(), n_rows, "captioned pictures")
             }
             Parcel::ImageNet => {

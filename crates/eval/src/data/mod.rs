@@ -47,6 +47,6 @@ pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
 #[cfg(feature = "parquet")]
 pub use unpack::{AddRow, JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
 #[cfg(feature = "parquet")]
-pub use unpack_captions::unpack_captions;
+pub use unpack_captions::{unpack_caption_column, unpack_captions};
 #[cfg(feature = "parquet")]
 pub use unpack_imagenet::unpack_imagenet;
