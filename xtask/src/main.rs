@@ -2,8 +2,10 @@
 //! the `diffprune` binary.
 
 mod check;
+mod dashboard;
 mod deny;
 mod device;
+mod features;
 mod narrow;
 mod package;
 mod run;
@@ -47,8 +49,10 @@ enum Task {
     Fuzz(run::FuzzFlags),
     /// Answer and train for a long time, and write down the memory that is held.
     Soak(run::SoakFlags),
-    /// Draw what the program prints, for docs/terminal.md.
-    Terminal,
+    /// Steps per second of a training on pictures and on features that were encoded before.
+    Features(features::FeatureFlags),
+    /// Draw what the program prints, for docs/terminal.md; the dashboard needs tmux.
+    Terminal(terminal::TerminalFlags),
 }
 
 fn main() -> ExitCode {
@@ -76,7 +80,8 @@ fn run() -> anyhow::Result<ExitCode> {
         Task::Bench(flags) => flags.run(&shell),
         Task::Fuzz(flags) => flags.run(&shell),
         Task::Soak(flags) => flags.run(&shell),
-        Task::Terminal => terminal::run(&shell),
+        Task::Features(flags) => flags.run(&shell),
+        Task::Terminal(flags) => flags.run(&shell),
     }?;
     Ok(ExitCode::SUCCESS)
 }

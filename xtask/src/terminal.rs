@@ -1,12 +1,14 @@
 //! `cargo xtask terminal`: what the program prints, as pictures in `docs/terminal/`.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
+use clap::Args;
 use xshell::Shell;
 
+use crate::dashboard;
 use crate::run::build;
 
 /// The pictures, each with the lines that are typed in it; `{tmp}` is an empty folder.
@@ -40,11 +42,42 @@ const HEIGHT: f64 = 17.0;
 /// Space around the text, pixels.
 const MARGIN: f64 = 14.0;
 
-/// Builds the program and draws every picture.
-pub fn run(shell: &Shell) -> anyhow::Result<()> {
-    let binary = build(shell, "cpu")?;
+/// The picture that is taken from a terminal.
+const DASHBOARD: &str = "dashboard";
+
+/// Flags of `cargo xtask terminal`.
+#[derive(Args)]
+pub struct TerminalFlags {
+    /// One picture alone: help, ask-help, ask, train or dashboard.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// A program that is built already [default: build it in release].
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl TerminalFlags {
+    /// Builds the program and draws every picture.
+    pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
+        let binary = match self.binary {
+            Some(binary) => binary,
+            None => build(shell, "cpu")?,
+        };
+        let wanted = |name: &str| self.only.as_deref().is_none_or(|only| only == name);
+        draw(shell, &binary, wanted)?;
+        if wanted(DASHBOARD) {
+            let screen = dashboard::screen(shell, &binary)?;
+            shell.write_file(format!("docs/terminal/{DASHBOARD}.svg"), svg(screen.trim_end()))?;
+            println!("docs/terminal/{DASHBOARD}.svg");
+        }
+        Ok(())
+    }
+}
+
+/// Draws the pictures of lines that are wanted.
+fn draw(shell: &Shell, binary: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     let programs = binary.parent().context("the program lies in a folder")?;
-    for (name, lines) in PICTURES {
+    for (name, lines) in PICTURES.into_iter().filter(|(name, _)| wanted(name)) {
         let folder = shell.create_temp_dir()?;
         let mut told = String::new();
         for line in lines {

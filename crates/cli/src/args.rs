@@ -31,6 +31,8 @@ enum Command {
     Mini(Mini),
     /// Train a scorer on captions, with the model frozen.
     Train(commands::train::TrainArgs),
+    /// Encode captioned pictures once, for any number of trainings.
+    Encode(commands::encode::EncodeArgs),
     /// Compare methods on question sets: records and a report.
     Eval(commands::eval::EvalArgs),
     /// Write a benchmark's official files, or captioned pictures, from their parquet copy.
@@ -90,6 +92,7 @@ impl Cli {
             Command::Mini(Mini::Scorer(args)) => args.run(),
             Command::Mini(Mini::Card(args)) => args.run(),
             Command::Train(args) => args.run(),
+            Command::Encode(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Unpack(args) => args.run(),
             Command::Check(args) => args.run(),

@@ -2,7 +2,6 @@
 
 mod args;
 mod commands;
-mod device;
 mod failure;
 mod family;
 mod method;

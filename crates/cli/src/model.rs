@@ -13,7 +13,6 @@ use diffprune_lab::{
 use diffprune_mini::{Family, model_name};
 use indicatif::ProgressStyle;
 
-use crate::device;
 use crate::family::FamilyArgs;
 use crate::print::{self, detail, tell};
 use crate::signals;
@@ -55,10 +54,10 @@ impl ModelArgs {
 
     /// Reads the model in a folder with these options.
     pub fn load_from(&self, dir: &Path) -> anyhow::Result<LoadedModel> {
-        let device = device::parse(&self.device)?;
+        let device = diffprune_devices::parse(&self.device)?;
         let start = std::time::Instant::now();
         let options = self.options(dir)?;
-        if device::is_cpu(&device)
+        if diffprune_devices::is_cpu(&device)
             && let Some(note) = memory_note(dir, &options)
         {
             tell!("note: {note}");
@@ -73,6 +72,17 @@ impl ModelArgs {
             start.elapsed().as_secs_f64()
         );
         Ok(model)
+    }
+
+    /// Reads the model onto each device of a list such as `cuda:0,cuda:1`; there is at least one.
+    pub fn load_on_each(&self) -> anyhow::Result<Vec<LoadedModel>> {
+        let dir = self.dir()?;
+        let on = |name: &str| Self {
+            device: name.into(),
+            ..self.clone()
+        };
+        let devices = diffprune_devices::list(&self.device).into_iter();
+        devices.map(|name| on(name).load_from(&dir)).collect()
     }
 
     /// The folder of the checkpoint, fetched from the hub where that is meant.

@@ -1,14 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod encoded;
 mod train;
 mod variants;
 
 pub use config::{DiffPruneConfig, ScorerChoice, ScorerPreset};
+pub use encoded::{
+    FEATURES_FILE, FeatureError, FeatureFolder, FeatureIndex, FeatureOptions, FeaturePlan, FeatureReport,
+    ShardOf, write_features,
+};
 pub use train::{
-    CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionPrompt, CaptionSample,
-    DataError, FeatureStore, METRICS_FILE, SETTINGS_FILE, Skipped, TrainConfig, TrainError, TrainReport,
-    TrainWarning, Trainee, Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
+    CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionLoader, CaptionOutput,
+    CaptionPrompt, CaptionSample, CaptionShard, CaptionTask, ClassShare, DataError, FeatureStore,
+    HeldOutLoader, HeldOutOutput, HeldOutPart, LEARNER_DIR, METADATA_FILE, METRICS_FILE, SETTINGS_FILE,
+    Skipped, StoredPicture, TokenValues, TrainConfig, TrainError, TrainReport, TrainWarning, Trainee,
+    Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
 };
 pub use variants::{Variant, variants};
 
@@ -29,6 +36,7 @@ pub use diffprune_softtopk::{
     TopKOperatorConfig, gumbel_topk_ste, hard_topk,
 };
 pub use diffprune_throttler::{GateKind, NoiseScale, Throttler, ThrottlerConfig, ThrottlerInput};
+pub use diffprune_training::learner::View;
 pub use diffprune_vlm::{
     Family, PreparedImages, PruneOptions, Vlm, VlmError, answer, prepare, prepare_encoded, respond,
 };

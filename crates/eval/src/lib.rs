@@ -24,8 +24,8 @@ pub use cost::{
 };
 #[cfg(feature = "parquet")]
 pub use data::{
-    AddRow, JsonList, OfficialFiles, Parcel, ParquetCopy, ParquetRow, unpack_captions, unpack_imagenet,
-    unpack_parquet,
+    AddRow, JsonList, OfficialFiles, Parcel, ParquetCopy, ParquetRow, UnpackOptions, unpack_caption_column,
+    unpack_captions, unpack_imagenet, unpack_parquet,
 };
 pub use data::{
     AnswerFile, AnsweredQuestions, Benchmark, BenchmarkFiles, BenchmarkSpec, Caption, Captions,

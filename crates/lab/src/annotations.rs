@@ -48,13 +48,13 @@ pub struct Captions {
 }
 
 impl Captions {
-    /// Reads the captions of a folder; with `boxes` also the annotations around it.
+    /// Reads the captions of a folder, from a column of that name if one is given; with `boxes` also the annotations around it.
     ///
     /// # Errors
     /// When a file is missing or damaged.
-    pub fn open(folder: &Path, boxes: bool) -> Result<Self, LabError> {
+    pub fn open(folder: &Path, boxes: bool, column: Option<&str>) -> Result<Self, LabError> {
         let truth = if boxes { SceneTruth::around(folder)? } else { None };
-        let folder = CaptionFolder::open(folder)?;
+        let folder = CaptionFolder::open_with(folder, column)?;
         Ok(Self { folder, truth })
     }
 }
@@ -74,6 +74,10 @@ impl CaptionData for Captions {
 
     fn place(&self, index: usize) -> Option<String> {
         self.folder.place(index)
+    }
+
+    fn class(&self, index: usize) -> Option<String> {
+        self.folder.class(index)
     }
 
     /// Boxes of the captions' own list come first.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use diffprune::Vlm;
+use diffprune::{CaptionFolder, Vlm};
 use diffprune_eval::{Benchmark, EvalError, Protocol, Protocols, Question, ReadOptions, Split};
 use diffprune_files::write_whole;
 use serde::Serialize;
@@ -303,22 +303,30 @@ fn folders_of(root: &Path) -> Vec<String> {
     names
 }
 
-/// Captions to train on and, when there are some, held-out ones: `dir` itself, or `train` and `val` below it (also below
-/// `captions`, as a small world has them). With `boxes` they know where the objects are, if the world does.
+/// Captions to train on and, when there are some, held-out ones: `dir` itself, or `train` and `val` (`validation`) below it (also
+/// below `captions`, as a small world has them). With `boxes` they know where the objects are, if the world does.
 ///
 /// # Errors
 /// When a list of captions or of boxes is missing or damaged.
 pub fn read_captions(dir: &Path, boxes: bool) -> Result<(Captions, Option<Captions>), LabError> {
-    if dir.join(diffprune::CAPTIONS_FILE).is_file() {
-        return Ok((Captions::open(dir, boxes)?, None));
+    read_caption_column(dir, boxes, None)
+}
+
+/// As [`read_captions`], with the captions in a column of that name.
+pub(crate) fn read_caption_column(
+    dir: &Path,
+    boxes: bool,
+    column: Option<&str>,
+) -> Result<(Captions, Option<Captions>), LabError> {
+    if CaptionFolder::is_at(dir) {
+        return Ok((Captions::open(dir, boxes, column)?, None));
     }
     let below = dir.join("captions");
     let root: PathBuf = if below.is_dir() { below } else { dir.to_path_buf() };
-    let held_out = root.join("val");
-    let held_out = if held_out.is_dir() {
-        Some(Captions::open(&held_out, boxes)?)
-    } else {
-        None
+    let held_out = ["val", "validation"].map(|name| root.join(name));
+    let held_out = match held_out.iter().find(|folder| folder.is_dir()) {
+        Some(folder) => Some(Captions::open(folder, boxes, column)?),
+        None => None,
     };
-    Ok((Captions::open(&root.join("train"), boxes)?, held_out))
+    Ok((Captions::open(&root.join("train"), boxes, column)?, held_out))
 }

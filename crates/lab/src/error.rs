@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use diffprune::vlm::ImageFileError;
-use diffprune::{CheckpointError, ConfigError, DataError, LoadError, PruneError, TrainError, VlmError};
+use diffprune::{
+    CheckpointError, ConfigError, DataError, FeatureError, LoadError, PruneError, TrainError, VlmError,
+};
 use diffprune_eval::EvalError;
 use diffprune_mini::MiniError;
 use diffprune_pilots::PilotError;
@@ -214,6 +216,10 @@ pub enum LabError {
     #[error(transparent)]
     Train(Box<TrainError>),
 
+    /// Features of captions cannot be written or read.
+    #[error(transparent)]
+    Features(Box<FeatureError>),
+
     /// The small world cannot be written or read.
     #[error(transparent)]
     Mini(Box<MiniError>),
@@ -238,6 +244,7 @@ impl LabError {
             Self::Stopped { .. } | Self::Pilot(PilotError::Stopped) => true,
             Self::Eval(error) => matches!(**error, EvalError::Stopped { .. } | EvalError::Unfinished { .. }),
             Self::Mini(error) => matches!(**error, MiniError::Stopped { .. } | MiniError::Unfinished { .. }),
+            Self::Features(error) => matches!(**error, FeatureError::Stopped { .. }),
             _ => false,
         }
     }
@@ -292,6 +299,7 @@ boxed! {
     Vlm(VlmError),
     Load(LoadError),
     Train(TrainError),
+    Features(FeatureError),
     Mini(MiniError),
     Data(DataError),
     Config(ConfigError),

@@ -25,13 +25,9 @@ pub fn default_training(method: Option<Method>, d_descriptor: usize) -> TrainCon
 /// # Errors
 /// When the budget keeps every token, or none.
 pub fn check_train_budget(vlm: &dyn Vlm, data: &dyn CaptionData, budget: Budget) -> Result<(), LabError> {
-    let Ok(sample) = data.sample(0) else {
+    let Some(total) = first_total(vlm, data) else {
         return Ok(());
     };
-    let Ok(pixels) = vlm.preprocess(std::slice::from_ref(&sample.image)) else {
-        return Ok(());
-    };
-    let total: usize = vlm.encode(pixels, Signals::default()).counts().iter().sum();
     match budget.resolve(total)? < total {
         true => Ok(()),
         false => Err(LabError::Setup {
@@ -40,4 +36,14 @@ pub fn check_train_budget(vlm: &dyn Vlm, data: &dyn CaptionData, budget: Budget)
             wanted: "fewer: with nothing to choose nothing is learned".into(),
         }),
     }
+}
+
+/// Tokens of the first picture; `None` where it cannot be used.
+fn first_total(vlm: &dyn Vlm, data: &dyn CaptionData) -> Option<usize> {
+    if let Some(stored) = data.stored(0).ok()? {
+        return Some(stored.layout.n_tokens());
+    }
+    let sample = data.sample(0).ok()?;
+    let pixels = vlm.preprocess(std::slice::from_ref(&sample.image)).ok()?;
+    Some(vlm.encode(pixels, Signals::default()).counts().iter().sum())
 }

@@ -77,7 +77,7 @@ impl Area {
 }
 
 /// A raster of tokens that stand side by side in the sequence.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// Rows and columns.
     pub grid: Grid,
@@ -86,7 +86,7 @@ pub struct Segment {
 }
 
 /// The part of the image that the vision encoder saw at once: all of it, or a tile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Rows and columns of the encoder's own raster.
     pub grid: Grid,
@@ -99,7 +99,7 @@ pub struct View {
 /// LLaVA-1.5 and Qwen2.5-VL have one segment and one view. LLaVA-NeXT has two segments (the small whole image, then the
 /// map of all tiles) and a view for the whole image and for each tile: the tokens of a tile are not neighbours in the
 /// sequence.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layout {
     /// Rasters, in sequence order; their tokens are all tokens.
     pub segments: Vec<Segment>,

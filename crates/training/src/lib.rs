@@ -3,6 +3,8 @@
 mod checkpoint;
 mod error;
 mod gradients;
+#[cfg(feature = "learner")]
+pub mod learner;
 mod metrics;
 mod named;
 mod optimizer;

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::model::weight_types;
 use crate::print::{self, say, tell};
 use crate::questions::at_least_one;
-use crate::{device, signals};
+use crate::signals;
 
 /// Times the stages of an answer on random weights of a published shape: what pruning saves, whatever the weights say.
 ///
@@ -77,7 +77,7 @@ pub struct BenchArgs {
 impl BenchArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let device = device::parse(&self.device)?;
+        let device = diffprune_devices::parse(&self.device)?;
         self.measure(&device)
     }
 

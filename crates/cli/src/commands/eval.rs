@@ -10,7 +10,6 @@ use diffprune_lab::{
     Evaluated, Evaluation, LoadedModel, ORACLE_QUESTIONS, protocol, revision, unknown_folders,
 };
 
-use crate::device;
 use crate::model::ModelArgs;
 use crate::print::{self, say, tell};
 use crate::questions::{QuestionArgs, at_least_one};
@@ -86,9 +85,9 @@ pub struct EvalArgs {
 impl EvalArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let devices = device::list(&self.model.device);
+        let devices = diffprune_devices::list(&self.model.device);
         for device in &devices {
-            device::parse(device)?;
+            diffprune_devices::parse(device)?;
         }
         let model = self.on(devices[0])?;
         let evaluation = self.evaluation(&model)?;

@@ -8,7 +8,6 @@ use diffprune::LoadOptions;
 use diffprune_eval::Stop;
 use diffprune_lab::{CARD, LoadedModel, write_card};
 
-use crate::device;
 use crate::model::ModelArgs;
 use crate::print::say;
 use crate::signals;
@@ -28,7 +27,7 @@ impl CardArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
         self.model.family.refuse("mini card")?;
-        let device = device::parse(&self.model.device)?;
+        let device = diffprune_devices::parse(&self.model.device)?;
         let dir = self.model.dir()?;
         let (_watch, stop) = signals::after("answers")?;
         measure(&dir, &self.out, &device, stop)?;

@@ -11,7 +11,7 @@ use diffprune_mini::{DeitRecipe, WorldConfig, train_deit};
 
 use super::mini_train::threads;
 use crate::print::say;
-use crate::{device, signals};
+use crate::signals;
 
 /// Trains the small classifier of the pilot studies, and writes it as a checkpoint.
 ///
@@ -48,7 +48,7 @@ enum Layout {
 impl MiniDeitArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let device = device::parse(&self.device)?;
+        let device = diffprune_devices::parse(&self.device)?;
         let recipe = match &self.config {
             Some(path) => read_recipe(path)?,
             None => DeitRecipe {

@@ -13,7 +13,7 @@ use diffprune_mini::{Family, Pretrained, WorldConfig, pretrain, write_processor_
 
 use super::mini_card::measure;
 use crate::print::say;
-use crate::{device, signals};
+use crate::signals;
 
 /// Trains a small model from scratch, measures it, and writes it as a checkpoint in Hugging Face layout.
 ///
@@ -47,7 +47,7 @@ pub struct MiniTrainArgs {
 impl MiniTrainArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let device = device::parse(&self.device)?;
+        let device = diffprune_devices::parse(&self.device)?;
         let config = pretrain_recipe(self.model, self.start.as_deref(), self.config.as_deref())?;
         make_folder(&self.out)?;
         let recipe = toml::to_string(&config)?;
@@ -89,7 +89,7 @@ fn small_model(text: &str) -> Result<Family, String> {
 /// Shards run on as many threads as a CPU has; a GPU takes them one after the other.
 pub(super) fn threads(device: &Device) -> Option<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, |count| count.get());
-    device::is_cpu(device).then(cores)
+    diffprune_devices::is_cpu(device).then(cores)
 }
 
 fn write_checkpoint(

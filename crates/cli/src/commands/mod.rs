@@ -4,6 +4,7 @@ pub mod ask;
 pub mod bench;
 pub mod check;
 mod dry_run;
+pub mod encode;
 pub mod eval;
 pub mod methods;
 pub mod mini_card;

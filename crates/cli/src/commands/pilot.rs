@@ -15,7 +15,6 @@ use diffprune_pilots::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::device;
 use crate::model::ModelArgs;
 use crate::print::{self, say};
 use crate::signals::{self, Watch};
@@ -244,7 +243,7 @@ impl WidthsArgs {
             true => widths_beside(&find_shipped(CLASSIFIER, "deit")?)?,
             false => self.classifiers,
         };
-        let classifiers = read_classifiers(&dirs, &device::parse(&self.device)?)?;
+        let classifiers = read_classifiers(&dirs, &diffprune_devices::parse(&self.device)?)?;
         let plan = CoherencePlan {
             batches: self.batches,
             noises: 0,
@@ -341,7 +340,7 @@ impl ClassifierArgs {
             .file_name()
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         verify_checksums(&dir)?;
-        Ok((Vit::load(&dir, &device::parse(device)?)?, name))
+        Ok((Vit::load(&dir, &diffprune_devices::parse(device)?)?, name))
     }
 
     fn data(&self, common: &CommonArgs, vit: &Vit) -> anyhow::Result<LabelledImages> {

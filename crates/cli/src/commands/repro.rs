@@ -7,7 +7,6 @@ use clap::Args;
 use diffprune_lab::{CLASSIFIER, Plan, Series, WeightType, find_shipped, revision};
 use diffprune_mini::{Family, model_name};
 
-use crate::device;
 use crate::model::ModelArgs;
 use crate::print::say;
 use crate::signals::{self, Watch};
@@ -60,7 +59,7 @@ impl ReproArgs {
         } else {
             plan(&self.plan)?
         };
-        device::parse(&self.model.device)?;
+        diffprune_devices::parse(&self.model.device)?;
         // Its numbers are those of weights in f32, whatever the files store.
         let model = self.model.clone().held_in(WeightType::F32);
         let series = Series {

@@ -1,13 +1,16 @@
 //! `diffprune train`.
 
+use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::{
-    Budget, CaptionData, CaptionPrompt, GateKind, Method, TrainConfig, Trainer, Usable, Variant, Vlm,
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, TrainConfig, Trainer, Usable, Variant, View, Vlm,
 };
 use diffprune_lab::{
-    LabError, check_train_budget, default_training, read_captions, stopped_after, training_summary,
+    LabError, LoadedModel, TrainingData, check_train_budget, default_training, stopped_after,
+    training_summary,
 };
 
 use crate::model::ModelArgs;
@@ -22,8 +25,21 @@ pub struct TrainArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Folder with captions.jsonl, or with `train` and `val` that have one each.
+    #[arg(long, value_name = "DIR", required_unless_present = "features")]
+    data: Option<PathBuf>,
+    /// Folder that `encode` wrote with this model: no picture is read, and no vision tower runs. With --data they must be made
+    /// from that.
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    features: Option<PathBuf>,
+    /// Column of the list that has the captions [default: caption; in an image folder caption_enriched, caption or text].
+    #[arg(long, value_name = "NAME", requires = "data")]
+    caption_column: Option<String>,
+    /// Train on this share of every class, as in 0.1; a class is the folder of a picture (n01440764/…).
+    #[arg(long, value_name = "SHARE")]
+    class_share: Option<f64>,
+    /// Seed of the draw of --class-share.
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "class_share")]
+    class_seed: u64,
     /// Folder of the run, which becomes the scorer's checkpoint.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: PathBuf,
@@ -54,6 +70,9 @@ pub struct TrainArgs {
     /// Leave out the samples that the model cannot take, and say how many and which [default: end at the first].
     #[arg(long)]
     skip_unusable: bool,
+    /// Show burn-train's dashboard on a terminal: q, then s, ends the training after the running update, as Ctrl-C does without it.
+    #[arg(long, help_heading = "Messages")]
+    dashboard: bool,
 }
 
 /// So many samples that are left out are named; of the others their number.
@@ -71,26 +90,32 @@ pub enum GateName {
 impl TrainArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let model = self.model.load()?;
+        let models = self.model.load_on_each()?;
+        let model = &models[0];
         let config = self.settings(model.vlm.d_descriptor())?;
-        let (data, held_out) = read_captions(&self.data, config.diffprune.method.needs_relevance())?;
-        let (data, held_out) = (&data as &dyn CaptionData, held_out.as_ref());
-        let held_out = held_out.map(|folder| folder as &dyn CaptionData);
+        let data = self.data(model, &config)?;
         let vlm = model.vlm.as_ref();
-        check_train_budget(vlm, data, config.diffprune.budget)?;
+        check_train_budget(vlm, data.train.as_ref(), config.diffprune.budget)?;
         let (_watch, stop) = signals::after("update")?;
-        let trainer = Trainer::new(vlm, &config).with_model_digest(model.fingerprint()?);
-        let trainer = trainer.with_stop(stop);
+        let trainer = Trainer::new(vlm, &config)
+            .with_devices(models[1..].iter().map(|model| model.vlm.as_ref()))
+            .with_model_digest(model.fingerprint()?)
+            .with_view(self.view())
+            .with_stop(stop);
         let mut progress = print::progress("training", config.steps);
+        let (train, held_out) = (data.train.as_ref(), data.held_out.as_deref());
         let report = match self.skip_unusable {
-            false => trainer.run(data, held_out, &self.out, &mut progress)?,
+            false => {
+                let held_out = held_out.map(|held_out| held_out as &dyn CaptionData);
+                trainer.run(train, held_out, &self.out, &mut progress)?
+            }
             true => {
-                let data = usable(vlm, data, &config)?;
+                let train = usable(vlm, train, &config)?;
                 let held_out = held_out
                     .map(|held_out| usable(vlm, held_out, &config))
                     .transpose()?;
                 let held_out = held_out.as_ref().map(|usable| usable as &dyn CaptionData);
-                trainer.run(&data, held_out, &self.out, &mut progress)?
+                trainer.run(&train, held_out, &self.out, &mut progress)?
             }
         };
         if !report.finished {
@@ -99,6 +124,40 @@ impl TrainArgs {
         }
         say!("{}", model.with_options(&training_summary(&report)));
         Ok(())
+    }
+
+    /// Captions with their pictures, or with features that were encoded before.
+    fn data(&self, model: &LoadedModel, config: &TrainConfig) -> anyhow::Result<TrainingData> {
+        let boxes = config.diffprune.method.needs_relevance();
+        let column = self.caption_column.as_deref();
+        let pictures = self
+            .data
+            .as_ref()
+            .map(|dir| TrainingData::pictures(dir, boxes, column));
+        let pictures = pictures.transpose()?;
+        let data = match &self.features {
+            Some(dir) => TrainingData::features(dir, model, pictures.as_ref())?,
+            None => match pictures {
+                Some(pictures) => pictures,
+                None => bail!("data: found neither --data nor --features, expected one of them"),
+            },
+        };
+        Ok(match self.class_share {
+            Some(share) => data.with_class_share(share, self.class_seed)?,
+            None => data,
+        })
+    }
+
+    /// The dashboard where it was asked for and can be shown.
+    fn view(&self) -> View {
+        let has_terminal = stdout().is_terminal();
+        if self.dashboard && !has_terminal {
+            tell!("note: standard output is no terminal: lines in the place of the dashboard");
+        }
+        match self.dashboard && has_terminal {
+            true => View::Dashboard,
+            false => View::Lines,
+        }
     }
 
     /// Settings of the file (or the defaults for this width), with what the command line says on top.
@@ -124,7 +183,11 @@ impl TrainArgs {
 }
 
 /// The samples that a model can learn from; the others are told.
-fn usable<'a>(vlm: &dyn Vlm, data: &'a dyn CaptionData, config: &TrainConfig) -> anyhow::Result<Usable<'a>> {
+pub fn usable<'a>(
+    vlm: &dyn Vlm,
+    data: &'a dyn CaptionData,
+    config: &TrainConfig,
+) -> anyhow::Result<Usable<'a>> {
     let prompt = CaptionPrompt::new(vlm, &config.prompt, config.max_caption_tokens)?;
     let (usable, skipped) = Usable::of(vlm, data, &prompt)?;
     if !skipped.is_empty() {

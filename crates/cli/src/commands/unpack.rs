@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use diffprune::training::Progress;
-use diffprune_eval::Parcel;
+use diffprune_eval::{Parcel, UnpackOptions};
 
 use crate::print::{self, say};
 use crate::signals;
@@ -24,6 +24,9 @@ pub struct UnpackArgs {
     /// Folder for the files; `eval` looks for a benchmark's in a folder of the benchmark's name.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Column of the captions [default: caption_enriched, or caption].
+    #[arg(long, value_name = "NAME")]
+    caption_column: Option<String>,
     /// Captioned pictures of each split, at most.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -43,8 +46,13 @@ impl UnpackArgs {
             from,
             out,
             limit,
+            caption_column,
         } = self;
-        let n_rows = what.unpack(&from, &out, limit, &stop, &mut progress)?;
+        let options = UnpackOptions {
+            limit,
+            caption_column,
+        };
+        let n_rows = what.unpack(&from, &out, &options, &stop, &mut progress)?;
         if let Some(bar) = bar {
             bar.finish();
         }

@@ -1,10 +1,5 @@
 //! The device under test.
 
-// The list of devices is counted as the command line counts it.
-#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
-#[path = "../../../cli/src/device/choice.rs"]
-mod choice;
-
 use std::fmt;
 
 use burn::tensor::{DType, Device};
@@ -28,25 +23,8 @@ impl Target {
         let name = std::env::var("DIFFPRUNE_TEST_DEVICE").map_err(|_| {
             "DIFFPRUNE_TEST_DEVICE is not set, expected wgpu, vulkan or cuda; run `cargo xtask test --device …`"
         })?;
-        let (kind, index) = match name.split_once(':') {
-            Some((kind, index)) => (kind, Some(index)),
-            None => (name.as_str(), None),
-        };
-        let index: Option<usize> = index
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| format!("device `{name}`: expected a number after the colon"))?;
-        let device = match kind {
-            // The checks themselves: the CPU agrees with itself.
-            "cpu" if index.is_none() => Device::flex(),
-            #[cfg(feature = "wgpu")]
-            "wgpu" => choice::wgpu(index)?,
-            #[cfg(feature = "vulkan")]
-            "vulkan" => choice::vulkan(index)?,
-            #[cfg(feature = "cuda")]
-            "cuda" => choice::cuda(index)?,
-            _ => return Err(format!("device `{name}`: not one that this test was built for")),
-        };
+        // The checks themselves run on the CPU too: it agrees with itself.
+        let device = diffprune_devices::parse(&name).map_err(|error| error.to_string())?;
         let dtype = match std::env::var("DIFFPRUNE_TEST_DTYPE").as_deref() {
             Err(_) | Ok("f32") => DType::F32,
             Ok("f16") => DType::F16,

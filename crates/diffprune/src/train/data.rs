@@ -7,12 +7,17 @@ use diffprune_files::Fnv64;
 use diffprune_images::{ImageFileError, load_image};
 use diffprune_pruner::Layout;
 use image::RgbImage;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::content::files;
+use super::features::StoredPicture;
 
 /// Name of the list in a [`CaptionFolder`].
 pub const CAPTIONS_FILE: &str = "captions.jsonl";
+/// Name of the list in an image folder, as `datasets` of Hugging Face reads it.
+pub const METADATA_FILE: &str = "metadata.jsonl";
+/// Columns of an image folder that may be the caption; the first that a line has is taken.
+const COLUMNS: [&str; 3] = ["caption_enriched", "caption", "text"];
 
 /// One picture and what it shows.
 #[derive(Debug, Clone)]
@@ -54,6 +59,21 @@ pub trait CaptionData: Sync {
         None
     }
 
+    /// Sample `index` behind the encoder, for data that was encoded before: its picture is then not asked for.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn stored(&self, index: usize) -> Result<Option<StoredPicture>, DataError> {
+        let _ = index;
+        Ok(None)
+    }
+
+    /// The class of what sample `index` shows, for data that has classes. Only [`ClassShare`](crate::ClassShare) asks.
+    fn class(&self, index: usize) -> Option<String> {
+        let _ = index;
+        None
+    }
+
     /// The share of each token of sample `index` that shows what matters, from 0 (background) to 1, in the order of the layout;
     /// `None` when the data does not know. Only methods that learn from boxes ask.
     ///
@@ -62,6 +82,36 @@ pub trait CaptionData: Sync {
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
         let _ = (index, layout);
         Ok(None)
+    }
+}
+
+impl<D: CaptionData + ?Sized> CaptionData for Box<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+        (**self).sample(index)
+    }
+
+    fn digest(&self) -> Result<Option<String>, DataError> {
+        (**self).digest()
+    }
+
+    fn place(&self, index: usize) -> Option<String> {
+        (**self).place(index)
+    }
+
+    fn stored(&self, index: usize) -> Result<Option<StoredPicture>, DataError> {
+        (**self).stored(index)
+    }
+
+    fn class(&self, index: usize) -> Option<String> {
+        (**self).class(index)
+    }
+
+    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+        (**self).relevance(index, layout)
     }
 }
 
@@ -122,6 +172,21 @@ pub enum DataError {
         /// Samples some of which have none.
         samples: Vec<usize>,
     },
+    /// A share that cannot be drawn.
+    #[error("class share: found {found}, expected a share above 0 and at most 1")]
+    Share {
+        /// The share.
+        found: f64,
+    },
+    /// A share of classes is wanted and there are none.
+    #[error(
+        "{place}: found a sample without a class, expected pictures in a folder for each class, as ImageNet has them \
+         (n01440764/…): without classes no share of each can be drawn"
+    )]
+    NoClass {
+        /// The place of the sample.
+        place: String,
+    },
     /// A source of samples of another kind failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -130,9 +195,13 @@ pub enum DataError {
 /// A folder with `captions.jsonl`: a line `{"image": "images/000000.png", "caption": "a red cross"}` per sample, with
 /// paths relative to the folder. A line may have `"boxes": [[x0, y0, x1, y1], ...]`, in pixels of the picture, for methods
 /// that learn from them. Other fields are passed over, as are empty lines.
+///
+/// Where that list is not there, the folder may be an image folder as `datasets` of Hugging Face reads it: `metadata.jsonl`
+/// with the picture in `file_name` and the caption in `caption_enriched`, `caption` or `text`.
 #[derive(Debug, Clone)]
 pub struct CaptionFolder {
     root: PathBuf,
+    list: PathBuf,
     rows: Vec<Row>,
 }
 
@@ -144,11 +213,10 @@ struct Row {
     boxes: Option<Vec<[f64; 4]>>,
 }
 
-#[derive(Deserialize)]
-struct Record {
-    image: PathBuf,
-    caption: String,
-    boxes: Option<Vec<[f64; 4]>>,
+/// The columns of a list.
+struct Columns<'a> {
+    picture: &'static str,
+    captions: Vec<&'a str>,
 }
 
 impl CaptionFolder {
@@ -157,8 +225,30 @@ impl CaptionFolder {
     /// # Errors
     /// When the list is missing or empty, or a line is no caption.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, DataError> {
+        Self::open_with(root, None)
+    }
+
+    /// `true` when a folder has a list.
+    pub fn is_at(root: impl AsRef<Path>) -> bool {
+        let root = root.as_ref();
+        [CAPTIONS_FILE, METADATA_FILE]
+            .iter()
+            .any(|name| root.join(name).is_file())
+    }
+
+    /// As [`Self::open`], with the caption in a column of that name.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when a line lacks the column.
+    pub fn open_with(root: impl AsRef<Path>, column: Option<&str>) -> Result<Self, DataError> {
         let root = root.as_ref().to_path_buf();
-        let path = root.join(CAPTIONS_FILE);
+        let own = root.join(CAPTIONS_FILE);
+        let (path, picture, usual) = match own.is_file() || !root.join(METADATA_FILE).is_file() {
+            true => (own, "image", &COLUMNS[1..2]),
+            false => (root.join(METADATA_FILE), "file_name", &COLUMNS[..]),
+        };
+        let captions = column.map_or_else(|| usual.to_vec(), |column| vec![column]);
+        let columns = Columns { picture, captions };
         let text = fs::read_to_string(&path).map_err(|source| DataError::Read {
             path: path.clone(),
             source,
@@ -171,12 +261,16 @@ impl CaptionFolder {
             .enumerate()
             .filter(|(_, line)| !line.trim().is_empty())
         {
-            rows.push(parse(&path, i + 1, line)?);
+            rows.push(parse(&path, i + 1, line, &columns)?);
         }
         if rows.is_empty() {
             return Err(DataError::Empty { path });
         }
-        Ok(Self { root, rows })
+        Ok(Self {
+            root,
+            list: path,
+            rows,
+        })
     }
 
     /// The file of a sample's picture; `None` beyond the end.
@@ -211,25 +305,34 @@ fn covered(boxes: &[[f64; 4]], [width, height]: [f64; 2], layout: &Layout) -> Ve
     (0..layout.n_tokens()).map(token).collect()
 }
 
-fn parse(path: &Path, line: usize, text: &str) -> Result<Row, DataError> {
+fn parse(path: &Path, line: usize, text: &str, columns: &Columns<'_>) -> Result<Row, DataError> {
     let wrong = |found: String| DataError::Line {
         path: path.to_path_buf(),
         line,
         found,
     };
-    let record: Record = serde_json::from_str(text).map_err(|cause| wrong(cause.to_string()))?;
-    if record.caption.trim().is_empty() {
+    let record: Map<String, Value> = serde_json::from_str(text).map_err(|cause| wrong(cause.to_string()))?;
+    let text_of = |column: &str| record.get(column)?.as_str();
+    let image = text_of(columns.picture).ok_or_else(|| wrong(format!("no text in `{}`", columns.picture)))?;
+    let caption = columns.captions.iter().find_map(|column| text_of(column));
+    let caption =
+        caption.ok_or_else(|| wrong(format!("no text in `{}`", columns.captions.join("` or `"))))?;
+    if caption.trim().is_empty() {
         return Err(wrong("an empty caption".to_string()));
     }
+    let boxes: Option<Vec<[f64; 4]>> = match record.get("boxes") {
+        Some(boxes) => serde_json::from_value(boxes.clone()).map_err(|cause| wrong(cause.to_string()))?,
+        None => None,
+    };
     let is_box = |[x0, y0, x1, y1]: &[f64; 4]| x0 < x1 && y0 < y1;
-    if let Some(bad) = record.boxes.iter().flatten().find(|corners| !is_box(corners)) {
+    if let Some(bad) = boxes.iter().flatten().find(|corners| !is_box(corners)) {
         return Err(wrong(format!("a box {bad:?} without area")));
     }
     Ok(Row {
         line,
-        image: record.image,
-        caption: record.caption,
-        boxes: record.boxes,
+        image: image.into(),
+        caption: caption.to_string(),
+        boxes,
     })
 }
 
@@ -241,7 +344,7 @@ impl CaptionData for CaptionFolder {
     fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
         let row = self.row(index)?;
         let image = load_image(self.root.join(&row.image)).map_err(|source| DataError::Image {
-            path: self.root.join(CAPTIONS_FILE),
+            path: self.list.clone(),
             line: row.line,
             source: Box::new(source),
         })?;
@@ -252,7 +355,6 @@ impl CaptionData for CaptionFolder {
     }
 
     fn digest(&self) -> Result<Option<String>, DataError> {
-        let list = self.root.join(CAPTIONS_FILE);
         let unread = |path: &Path, source| DataError::Read {
             path: path.into(),
             source,
@@ -264,18 +366,20 @@ impl CaptionData for CaptionFolder {
         // A picture that cannot be opened is reported, with its line, when it is asked for.
         let pictures = self.rows.iter().map(|row| self.root.join(&row.image));
         for content in files(&pictures.collect::<Vec<_>>()) {
-            digest = digest.text(&content.map_err(|source| unread(&list, source))?);
+            digest = digest.text(&content.map_err(|source| unread(&self.list, source))?);
         }
         Ok(Some(digest.hex()))
     }
 
     fn place(&self, index: usize) -> Option<String> {
         let row = self.rows.get(index)?;
-        Some(format!(
-            "{}:{}",
-            self.root.join(CAPTIONS_FILE).display(),
-            row.line
-        ))
+        Some(format!("{}:{}", self.list.display(), row.line))
+    }
+
+    /// The folder of the picture, if it lies in one below that of the list.
+    fn class(&self, index: usize) -> Option<String> {
+        let folder = self.rows.get(index)?.image.parent()?.file_name()?;
+        Some(folder.to_string_lossy().into_owned())
     }
 
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
@@ -363,6 +467,39 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn image_folders_have_columns_and_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |name: &str, rest: &str| format!("{{\"file_name\":\"{name}\",{rest}}}\n");
+        let list = line(
+            "n01/a.png",
+            "\"caption\":\"a cross\",\"caption_enriched\":\"a red cross\",\"label\":3",
+        ) + &line("n02/b.png", "\"text\":\"a ring\",\"short\":\"ring\"");
+        fs::write(folder.path().join(METADATA_FILE), list).unwrap();
+        for name in ["n01", "n02"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        RgbImage::from_pixel(3, 2, image::Rgb([9, 8, 7]))
+            .save(folder.path().join("n01/a.png"))
+            .unwrap();
+        assert!(CaptionFolder::is_at(folder.path()) && !CaptionFolder::is_at(folder.path().join("n01")));
+        let data = CaptionFolder::open(folder.path()).unwrap();
+        assert_eq!(data.sample(0).unwrap().caption, "a red cross");
+        assert_eq!([0, 1].map(|i| data.class(i).unwrap()), ["n01", "n02"]);
+        let absent = data.sample(1).unwrap_err().to_string();
+        assert!(
+            absent.contains("metadata.jsonl:2") && absent.contains("b.png"),
+            "{absent}"
+        );
+        let error = CaptionFolder::open_with(folder.path(), Some("short"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("metadata.jsonl:1") && error.contains("`short`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -15,39 +15,75 @@ use crate::{CachePrecision, CaptionData, CaptionPrompt, TrainError};
 /// through the encoder alone and every token through the same rounding: what is held and what is not, and in which
 /// order pictures come, makes no difference to a single bit.
 pub struct FeatureStore<'a> {
-    data: &'a dyn CaptionData,
+    data: Source<'a>,
     precision: CachePrecision,
     limit: u64,
     held: Mutex<Held>,
 }
 
+/// The data, lent or shared.
+enum Source<'a> {
+    Lent(&'a dyn CaptionData),
+    Shared(SharedData),
+}
+
+/// Data that any thread may hold.
+pub(crate) type SharedData = Arc<dyn CaptionData + Send + Sync>;
+
 #[derive(Default)]
 struct Held {
-    pictures: HashMap<usize, Arc<Picture>>,
+    pictures: HashMap<usize, Arc<StoredPicture>>,
     bytes: u64,
 }
 
-struct Picture {
-    caption: String,
-    layout: Layout,
-    d_vision: usize,
-    tokens: Values,
-    relevance: Option<Vec<f32>>,
+/// A captioned picture behind the encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPicture {
+    /// Its caption.
+    pub caption: String,
+    /// How its tokens lie on it.
+    pub layout: Layout,
+    /// Width of a token.
+    pub d_vision: usize,
+    /// The numbers of all tokens, one token after the other.
+    pub tokens: TokenValues,
+    /// The share of each token that shows what matters, where the data knows; see [`CaptionData::relevance`].
+    pub relevance: Option<Vec<f32>>,
 }
 
-enum Values {
+/// Numbers of tokens in one of two precisions.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenValues {
+    /// As computed.
     F32(Vec<f32>),
+    /// Rounded to 11 bits.
     F16(Vec<f16>),
 }
 
 impl<'a> FeatureStore<'a> {
     /// A store that holds at most `limit` bytes of tokens.
     pub fn new(data: &'a dyn CaptionData, precision: CachePrecision, limit: u64) -> Self {
+        Self::from_source(Source::Lent(data), precision, limit)
+    }
+
+    /// The same on data that is shared.
+    pub(crate) fn shared(data: SharedData, precision: CachePrecision, limit: u64) -> Self {
+        Self::from_source(Source::Shared(data), precision, limit)
+    }
+
+    fn from_source(data: Source<'a>, precision: CachePrecision, limit: u64) -> Self {
         Self {
             data,
             precision,
             limit,
             held: Mutex::default(),
+        }
+    }
+
+    fn data(&self) -> &dyn CaptionData {
+        match &self.data {
+            Source::Lent(data) => *data,
+            Source::Shared(data) => data.as_ref(),
         }
     }
 
@@ -85,18 +121,18 @@ impl<'a> FeatureStore<'a> {
             // Which of them it was is asked only now.
             let bad = |caption: &&String| prompt.batch(vlm, std::slice::from_ref(*caption)).is_err();
             let place = captions.iter().position(|caption| bad(&caption));
-            let place = place.and_then(|i| self.data.place(*indices.get(i)?));
+            let place = place.and_then(|i| self.data().place(*indices.get(i)?));
             TrainError::from(error).at(place)
         })
     }
 
-    fn picture(&self, vlm: &dyn Vlm, index: usize) -> Result<Arc<Picture>, TrainError> {
+    fn picture(&self, vlm: &dyn Vlm, index: usize) -> Result<Arc<StoredPicture>, TrainError> {
         let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(picture) = lock().pictures.get(&index) {
             return Ok(picture.clone());
         }
         let picture = self.compute(vlm, index);
-        let picture = Arc::new(picture.map_err(|error| error.at(self.data.place(index)))?);
+        let picture = Arc::new(picture.map_err(|error| error.at(self.data().place(index)))?);
         let mut held = lock();
         let bytes = picture.tokens.bytes();
         if held.bytes + bytes <= self.limit && held.pictures.insert(index, picture.clone()).is_none() {
@@ -105,28 +141,57 @@ impl<'a> FeatureStore<'a> {
         Ok(picture)
     }
 
-    fn compute(&self, vlm: &dyn Vlm, index: usize) -> Result<Picture, TrainError> {
-        let sample = self.data.sample(index)?;
-        let pixels = vlm.preprocess(std::slice::from_ref(&sample.image))?;
-        let encoded = vlm.encode(pixels, Signals::default());
-        let layout = encoded.layouts[0].clone();
-        let [_, _, d_vision] = encoded.tokens.dims();
-        let tokens = encoded.tokens.slice([0..1, 0..layout.n_tokens()]).into_data();
-        let tokens = match self.precision {
-            CachePrecision::F32 => Values::F32(tokens.iter::<f32>().collect()),
-            CachePrecision::F16 => Values::F16(tokens.iter::<f32>().map(f16::from_f32).collect()),
+    fn compute(&self, vlm: &dyn Vlm, index: usize) -> Result<StoredPicture, TrainError> {
+        let picture = match self.data().stored(index)? {
+            Some(picture) => picture,
+            None => encode(vlm, self.data(), index)?,
         };
-        Ok(Picture {
-            caption: sample.caption,
-            relevance: self.data.relevance(index, &layout)?,
-            layout,
-            d_vision,
-            tokens,
+        Ok(StoredPicture {
+            tokens: picture.tokens.held_in(self.precision),
+            ..picture
         })
     }
 }
 
-impl Values {
+/// A sample behind the encoder, alone, as computed.
+pub(crate) fn encode(
+    vlm: &dyn Vlm,
+    data: &dyn CaptionData,
+    index: usize,
+) -> Result<StoredPicture, TrainError> {
+    let sample = data.sample(index)?;
+    let pixels = vlm.preprocess(std::slice::from_ref(&sample.image))?;
+    let encoded = vlm.encode(pixels, Signals::default());
+    let layout = encoded.layouts[0].clone();
+    let [_, _, d_vision] = encoded.tokens.dims();
+    let tokens = encoded.tokens.slice([0..1, 0..layout.n_tokens()]).into_data();
+    Ok(StoredPicture {
+        caption: sample.caption,
+        relevance: data.relevance(index, &layout)?,
+        layout,
+        d_vision,
+        tokens: TokenValues::F32(tokens.iter::<f32>().collect()),
+    })
+}
+
+impl TokenValues {
+    /// Numbers in either precision, from f32.
+    pub fn new(values: Vec<f32>, precision: CachePrecision) -> Self {
+        match precision {
+            CachePrecision::F32 => Self::F32(values),
+            CachePrecision::F16 => Self::F16(values.into_iter().map(f16::from_f32).collect()),
+        }
+    }
+
+    /// The same in another precision; nothing comes back that was rounded away.
+    fn held_in(self, precision: CachePrecision) -> Self {
+        match (self, precision) {
+            (Self::F32(values), CachePrecision::F16) => Self::new(values, precision),
+            // Half the memory for the same numbers.
+            (held, _) => held,
+        }
+    }
+
     fn bytes(&self) -> u64 {
         match self {
             Self::F32(values) => 4 * values.len() as u64,
@@ -143,7 +208,7 @@ impl Values {
 }
 
 /// Pictures side by side; shorter ones are padded with zeros at the end.
-fn stack(pictures: &[Arc<Picture>], device: &Device) -> Encoded {
+fn stack(pictures: &[Arc<StoredPicture>], device: &Device) -> Encoded {
     let layouts: Vec<Layout> = pictures.iter().map(|picture| picture.layout.clone()).collect();
     let counts: Vec<usize> = layouts.iter().map(Layout::n_tokens).collect();
     let n_tokens = counts.iter().copied().max().unwrap_or(0);
@@ -196,8 +261,8 @@ mod tests {
 
     #[test]
     fn shorter_pictures_are_padded_and_masked() {
-        let picture = |rows: usize, tokens: Values| {
-            Arc::new(Picture {
+        let picture = |rows: usize, tokens: TokenValues| {
+            Arc::new(StoredPicture {
                 caption: String::new(),
                 layout: Grid { rows, cols: 1 }.into(),
                 d_vision: 2,
@@ -205,8 +270,8 @@ mod tests {
                 relevance: (rows > 1).then(|| vec![0.5; rows]),
             })
         };
-        let long = picture(3, Values::F32(vec![1., 2., 3., 4., 5., 6.]));
-        let short = picture(1, Values::F16(vec![f16::from_f32(7.), f16::from_f32(8.)]));
+        let long = picture(3, TokenValues::F32(vec![1., 2., 3., 4., 5., 6.]));
+        let short = picture(1, TokenValues::F16(vec![f16::from_f32(7.), f16::from_f32(8.)]));
         let encoded = stack(&[short, long.clone()], &Device::flex());
         let values = encoded.tokens.into_data().try_to_vec::<f32>().unwrap();
         assert_eq!(values, [7., 8., 0., 0., 0., 0., 1., 2., 3., 4., 5., 6.]);

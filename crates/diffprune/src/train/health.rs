@@ -166,6 +166,7 @@ mod tests {
                 ..WeightStats::default()
             },
             budget: 32.0,
+            targets_per_second: 0.0,
         }
     }
 

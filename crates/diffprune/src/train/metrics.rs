@@ -23,6 +23,9 @@ pub(crate) struct StepMetrics {
     /// Tokens that may pass, as a mean over the images; a setting and no measurement.
     #[serde(skip)]
     pub(crate) budget: f64,
+    /// Targets that were learned per second, which no file of the run may depend on.
+    #[serde(skip)]
+    pub(crate) targets_per_second: f64,
 }
 
 /// One line of `metrics.jsonl` for a validation.
@@ -43,6 +46,8 @@ pub(crate) struct WeightStats {
     pub(crate) alpha_entropy: f64,
     /// Sum of `alpha (1 - alpha)` of an image: tokens that are neither kept nor dropped, 0 for a hard choice.
     pub(crate) leakage: f64,
+    /// Share of the tokens with a weight above one half.
+    pub(crate) above_half: f64,
 }
 
 impl WeightStats {
@@ -72,6 +77,7 @@ impl WeightStats {
             alpha_mean: alpha_sum / count,
             alpha_entropy: sum(|alpha| part(alpha) + part(1.0 - alpha)) / count,
             leakage: sum(|alpha| alpha * (1.0 - alpha)),
+            above_half: sum(|alpha| f64::from(u8::from(alpha > 0.5))) / count,
         }
     }
 
@@ -81,6 +87,7 @@ impl WeightStats {
             alpha_mean: self.alpha_mean + other.alpha_mean,
             alpha_entropy: self.alpha_entropy + other.alpha_entropy,
             leakage: self.leakage + other.leakage,
+            above_half: self.above_half + other.above_half,
         }
     }
 
@@ -91,6 +98,7 @@ impl WeightStats {
             alpha_mean: self.alpha_mean * share,
             alpha_entropy: self.alpha_entropy * share,
             leakage: self.leakage * share,
+            above_half: self.above_half * share,
         }
     }
 }
@@ -112,6 +120,11 @@ mod tests {
         assert_eq!((sum.alpha_sum, sum.leakage, images), (4.0, 1.0, 2));
         assert!((sum.alpha_entropy - 2f64.ln()).abs() < 1e-12);
         assert_eq!(sum.over(2).alpha_mean, 0.5);
+        assert_eq!(
+            sum.over(2).above_half,
+            0.25,
+            "half of the first image, none of the second"
+        );
         let mask = TensorData::new(vec![true, true, false, false, true, true, true, false], [2, 4]);
         let (masked, _) = WeightStats::of(&weights, Some(&Tensor::from_data(mask, &device)));
         assert_eq!(masked.alpha_sum, 2.5);

@@ -6,22 +6,33 @@ mod data;
 mod error;
 mod features;
 mod health;
+mod learner;
 mod metrics;
 mod model;
 mod order;
 mod path;
 mod run;
-mod step;
+mod serve;
+mod setting;
+mod shard;
+mod share;
 mod text;
+mod trainer;
 mod usable;
 
 pub use config::{CachePrecision, TrainConfig, ValidationConfig};
-pub use data::{CAPTIONS_FILE, CaptionData, CaptionFolder, CaptionSample, DataError};
+pub use data::{CAPTIONS_FILE, CaptionData, CaptionFolder, CaptionSample, DataError, METADATA_FILE};
 pub use error::TrainError;
-pub use features::FeatureStore;
+pub(crate) use features::encode;
+pub use features::{FeatureStore, StoredPicture, TokenValues};
 pub use health::TrainWarning;
+pub use learner::{
+    CaptionLoader, CaptionOutput, CaptionShard, CaptionTask, HeldOutLoader, HeldOutOutput, HeldOutPart,
+};
 pub use model::Trainee;
+pub use share::ClassShare;
+
 pub use path::{CaptionBatch, TrainingLoss, training_loss};
-pub use run::{METRICS_FILE, SETTINGS_FILE, TrainReport, Trainer, train};
 pub use text::CaptionPrompt;
+pub use trainer::{LEARNER_DIR, METRICS_FILE, SETTINGS_FILE, TrainReport, Trainer, train};
 pub use usable::{Skipped, Usable};

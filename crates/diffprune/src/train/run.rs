@@ -1,82 +1,59 @@
-//! The training run: loop, checkpoints, validation, result.
+//! A run by its updates: optimiser, checkpoints, validation, result.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use diffprune_learned::HeadCheckpoint;
 use diffprune_scorer::ScorerCheckpoint;
-use diffprune_training::{CheckpointDir, FolderLock, MetricsLog, Optimizer, Progress, Stop, TrainingError};
+use diffprune_training::learner::{Gauge, Readings, Reported, StepPlan, SteppedRun};
+use diffprune_training::{CheckpointDir, MetricsLog, Optimizer};
 use diffprune_vlm::Vlm;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::config::{Inputs, RunFile};
 use super::health::Health;
+use super::learner::{CaptionOutput, CaptionShard, HeldOutOutput, HeldOutPart, reading};
 use super::metrics::ValidationMetrics;
 use super::model::StoredTrainee;
-use super::order::DataOrder;
-use super::step::Setting;
-use crate::{CaptionData, TrainConfig, TrainError, TrainWarning, Trainee};
+use super::setting::Setting;
+use super::trainer::{METRICS_FILE, SETTINGS_FILE};
+use crate::{TrainError, TrainReport, Trainee};
 
-/// Name of the file with the resolved settings in a run directory.
-pub const SETTINGS_FILE: &str = "train.toml";
-/// Name of the file with the measurements in a run directory.
-pub const METRICS_FILE: &str = "metrics.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 
-/// The result of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainReport {
-    /// Updates done, over all interruptions.
-    pub steps: usize,
-    /// `true` if the run is over; false after [`Trainer::stop_after`] and when it was asked to stop.
-    pub finished: bool,
-    /// `true` if validation ended the run before its last step.
-    pub stopped_early: bool,
-    /// Negative log-likelihood of the last batch, nats per token; `None` when nothing was left to do.
-    pub last_nll: Option<f64>,
-    /// Negative log-likelihood before the first update, nats per token; `None` without validation.
-    #[serde(default)]
-    pub start_val_nll: Option<f64>,
-    /// Step of the best validation; 0 is the state before the first update.
-    pub best_step: Option<usize>,
-    /// Its negative log-likelihood, nats per token.
-    pub best_val_nll: Option<f64>,
-    /// Warnings that a reader of the result needs.
-    #[serde(default)]
-    pub warnings: Vec<TrainWarning>,
-    /// The run directory, which is the scorer's checkpoint once the run is over.
-    pub out_dir: PathBuf,
+/// Measurements that the log of a run keeps for each update.
+const LOGGED: [&str; 6] = [
+    reading::NLL,
+    reading::PENALTY,
+    reading::TAU,
+    reading::LR,
+    reading::GRAD_NORM,
+    reading::ABOVE_HALF,
+];
+/// Names of the metrics that plain lines show, with the words for them.
+pub(super) const SHOWN: [(&str, &str); 3] =
+    [("Loss", "nll"), ("Temperature", "tau"), ("Learning rate", "lr")];
+
+/// The metrics of an update.
+pub(super) fn train_gauges() -> Vec<Gauge> {
+    vec![
+        Gauge::new(reading::NLL, "Loss").with_unit("nats per token"),
+        Gauge::new(reading::TAU, "Temperature"),
+        Gauge::new(reading::LR, "Learning rate").with_precision(6),
+        Gauge::new(reading::GRAD_NORM, "Gradient norm"),
+        Gauge::new(reading::ABOVE_HALF, "Weights above one half").with_unit("of tokens"),
+        Gauge::new(reading::SPEED, "Caption tokens per second")
+            .with_precision(1)
+            .where_more_is_better(),
+    ]
 }
 
-/// Trains scorer and denoiser on captions; the model is frozen.
-///
-/// The run directory gets `train.toml` (all settings, before the first step), `metrics.jsonl`, `checkpoints/`, `best/`
-/// and at the end the scorer's checkpoint (`diffprune.json`, `model.safetensors`). Run again on the same directory, it
-/// goes on after the newest checkpoint, to the bits of a run that was never interrupted. A directory belongs to its settings
-/// and to the content of its captions and pictures ([`CaptionData::digest`]); with others it is refused. Of the model's
-/// weights the run knows what [`Trainer::with_model_digest`] is told.
-///
-/// # Errors
-/// See [`TrainError`]. Nothing half-written is left, and a run can be resumed after any of them.
-pub fn train(
-    vlm: &dyn Vlm,
-    data: &dyn CaptionData,
-    validation: Option<&dyn CaptionData>,
-    config: &TrainConfig,
-    out_dir: impl AsRef<Path>,
-    progress: &mut Progress,
-) -> Result<TrainReport, TrainError> {
-    Trainer::new(vlm, config).run(data, validation, out_dir, progress)
-}
-
-/// [`train`] with the possibility to stop in between.
-pub struct Trainer<'a> {
-    vlm: &'a dyn Vlm,
-    config: TrainConfig,
-    stop: Stop,
-    stop_after: Option<usize>,
-    model_digest: Option<String>,
+/// The metrics of a validation.
+pub(super) fn valid_gauges() -> Vec<Gauge> {
+    vec![Gauge::new(reading::NLL, "Loss").with_unit("nats per token")]
 }
 
 /// The content of a checkpoint beside weights and moments.
@@ -97,66 +74,39 @@ struct Best {
     nll_bits: u64,
 }
 
-impl<'a> Trainer<'a> {
-    /// A trainer for one model.
-    pub fn new(vlm: &'a dyn Vlm, config: &TrainConfig) -> Self {
-        Self {
-            vlm,
-            config: config.clone(),
-            stop: Stop::default(),
-            stop_after: None,
-            model_digest: None,
-        }
-    }
+/// A run in its directory.
+pub(super) struct Run {
+    setting: Arc<Setting>,
+    out_dir: PathBuf,
+    model: Trainee,
+    optimizer: Optimizer,
+    state: RunState,
+    step: usize,
+    /// Step of the newest checkpoint.
+    saved: usize,
+    stop_after: Option<usize>,
+    checkpoints: CheckpointDir,
+    log: MetricsLog,
+    last_nll: Option<f64>,
+    lr: f64,
+}
 
-    /// Names the content of the model's files, so that the run belongs to it: with other weights it is not gone on with.
-    pub fn with_model_digest(mut self, digest: impl Into<String>) -> Self {
-        self.model_digest = Some(digest.into());
-        self
-    }
-
-    /// Returns after the update in which `stop` is requested, with a checkpoint of it: the next run goes on there.
-    pub fn with_stop(mut self, stop: Stop) -> Self {
-        self.stop = stop;
-        self
-    }
-
-    /// Returns once `steps` updates are done, as if the process had been killed there.
-    pub fn stop_after(mut self, steps: usize) -> Self {
-        self.stop_after = Some(steps);
-        self
-    }
-
-    /// Starts or resumes the run in `out_dir`; see [`train`].
+impl Run {
+    /// Opens the run in `out_dir`, whose lock the caller holds, after its newest checkpoint.
     ///
     /// # Errors
-    /// See [`TrainError`].
-    pub fn run(
-        &self,
-        data: &dyn CaptionData,
-        validation: Option<&dyn CaptionData>,
-        out_dir: impl AsRef<Path>,
-        progress: &mut Progress,
-    ) -> Result<TrainReport, TrainError> {
-        let out_dir = out_dir.as_ref();
-        let setting = Setting::new(self.vlm, &self.config, data, validation)?;
+    /// When the directory holds another run, or a file is damaged.
+    pub(super) fn open(
+        setting: Arc<Setting>,
+        inputs: Inputs,
+        out_dir: &Path,
+        stop_after: Option<usize>,
+    ) -> Result<Self, TrainError> {
         let config = &setting.config;
-        let _lock = FolderLock::take(out_dir).map_err(TrainingError::from)?;
         let checkpoints = CheckpointDir::open(out_dir.join(CHECKPOINTS), config.keep_checkpoints)?;
-        let inputs = Inputs {
-            model: self.model_digest.clone(),
-            captions: data.digest()?,
-            held_out: match validation.filter(|_| config.validation.every > 0) {
-                Some(held_out) => held_out.digest()?,
-                None => None,
-            },
-        };
-        RunFile::new(self.vlm, inputs, config).write_or_compare(&out_dir.join(SETTINGS_FILE))?;
-
-        // On the plain device: each shard records on a copy of its own.
-        let mut model = config
-            .diffprune
-            .init(self.vlm.d_descriptor(), config.seed, &setting.device)?;
+        let file = setting.with_vlm(|vlm| RunFile::new(vlm, inputs, config));
+        file.write_or_compare(&out_dir.join(SETTINGS_FILE))?;
+        let mut model = setting.trainee()?;
         let mut optimizer = Optimizer::new(config.optimizer());
         let (mut state, mut step) = (RunState::default(), 0);
         if let Some(checkpoint) = checkpoints.latest()? {
@@ -164,82 +114,69 @@ impl<'a> Trainer<'a> {
             (stored, state) = checkpoint.restore(model.into(), &mut optimizer)?;
             model = stored.into();
             step = checkpoint.step;
-            progress.note(&format!("resuming after step {step}"));
         }
-        let mut log = MetricsLog::open(out_dir.join(METRICS_FILE), step)?;
-        let mut order = DataOrder::new(config.seed, data.len());
-        let mut last_nll = None;
-        if step == 0
-            && let Some(val_nll) = setting.validate(&model)?
-        {
-            log.log(0, &ValidationMetrics { val_nll })?;
-            // An untrained scorer can be better than what a training makes of it.
-            if state.record(0, val_nll, &setting) {
-                setting.save(out_dir.join(BEST), &model, 0, &state)?;
-            }
-        }
-        let mut saved = step;
-        while step < config.steps && !state.stopped_early {
-            if self.stop.is_requested() {
-                if step > saved {
-                    checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
-                }
-                progress.finish();
-                return Ok(report(&setting, &state, step, last_nll, out_dir, false));
-            }
-            if self.stop_after == Some(step) {
-                return Ok(report(&setting, &state, step, last_nll, out_dir, false));
-            }
-            let metrics;
-            (model, metrics) = setting.update(model, &mut optimizer, &mut order, step)?;
-            step += 1;
-            log.log(step, &metrics)?;
-            if state
-                .health
-                .update(step, config.steps, &metrics, config.clip_norm)
-            {
-                let norm = metrics.grad_norm;
-                progress.note(&format!(
-                    "warning: step {step}: the gradients have a norm of {norm:.0}"
-                ));
-            }
-            last_nll = Some(metrics.nll);
-            progress.step(
-                step,
-                &[("nll", metrics.nll), ("tau", metrics.tau), ("lr", metrics.lr)],
-            );
-            if let Some(val_nll) = setting.validate_when_due(&model, step)? {
-                log.log(step, &ValidationMetrics { val_nll })?;
-                progress.note(&format!("step {step}: validation nll {val_nll:.4}"));
-                if state.record(step, val_nll, &setting) {
-                    setting.save(out_dir.join(BEST), &model, step, &state)?;
-                }
-            }
-            if step.is_multiple_of(config.checkpoint_every) || step == config.steps || state.stopped_early {
-                saved = step;
-                checkpoints.save(step, &StoredTrainee::from(model.clone()), &optimizer, &state)?;
-            }
-        }
-        progress.finish();
-        setting.finish(&model, &state, step, out_dir)?;
-        for warning in state.health.warnings(config.clip_norm) {
-            progress.note(&format!("warning: {warning}"));
-        }
-        Ok(report(&setting, &state, step, last_nll, out_dir, true))
+        Ok(Self {
+            log: MetricsLog::open(out_dir.join(METRICS_FILE), step)?,
+            setting,
+            out_dir: out_dir.to_path_buf(),
+            model,
+            optimizer,
+            state,
+            step,
+            saved: step,
+            stop_after,
+            checkpoints,
+            last_nll: None,
+            lr: 0.0,
+        })
     }
-}
 
-impl Setting<'_> {
-    fn save(&self, dir: PathBuf, model: &Trainee, step: usize, state: &RunState) -> Result<(), TrainError> {
+    /// Updates done.
+    pub(super) fn step(&self) -> usize {
+        self.step
+    }
+
+    /// `true` when nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.step >= self.setting.config.steps || self.state.stopped_early
+    }
+
+    /// What readers of the result need to know.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.state.health.warnings(self.setting.config.clip_norm);
+        let texts = warnings.iter().map(|warning| format!("warning: {warning}"));
+        texts.collect()
+    }
+
+    /// Notes a validation, and keeps the model when it is the best so far.
+    fn validated(&mut self, val_nll: f64) -> Result<(), TrainError> {
+        self.log.log(self.step, &ValidationMetrics { val_nll })?;
+        let patience = self.setting.config.validation.patience;
+        match self.state.record(self.step, val_nll, patience) {
+            true => self.save(self.out_dir.join(BEST), &self.model, self.step),
+            false => Ok(()),
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        let stored = StoredTrainee::from(self.model.clone());
+        self.checkpoints
+            .save(self.step, &stored, &self.optimizer, &self.state)?;
+        self.saved = self.step;
+        Ok(())
+    }
+
+    fn save(&self, dir: PathBuf, model: &Trainee, step: usize) -> Result<(), TrainError> {
         let model = model.valid();
+        let config = &self.setting.config;
         let summary = serde_json::json!({
             "step": step,
-            "best_val_nll": state.best.map(|best| f64::from_bits(best.nll_bits)),
-            "settings": &self.config.diffprune,
-            "seed": self.config.seed,
+            "best_val_nll": self.state.best.map(|best| f64::from_bits(best.nll_bits)),
+            "settings": &config.diffprune,
+            "seed": config.seed,
         });
-        let family = self.with_vlm(|vlm| vlm.family().name());
-        let metadata = HeadCheckpoint::describe(self.config.diffprune.method.name(), &model.head)
+        let family = self.setting.with_vlm(|vlm: &dyn Vlm| vlm.family().name());
+        let metadata = HeadCheckpoint::describe(config.diffprune.method.name(), &model.head)
             .with_vlm(family)
             .with_training(summary);
         Ok(HeadCheckpoint::save_with_denoiser(
@@ -251,29 +188,147 @@ impl Setting<'_> {
     }
 
     /// Writes the result: the best weights if they are wanted and known, else the last ones.
-    fn finish(
-        &self,
-        model: &Trainee,
-        state: &RunState,
-        step: usize,
-        out_dir: &Path,
-    ) -> Result<(), TrainError> {
-        match state.best.filter(|_| self.config.validation.keep_best) {
-            None => self.save(out_dir.to_path_buf(), model, step, state),
+    pub(super) fn finish(&self) -> Result<(), TrainError> {
+        let out_dir = self.out_dir.clone();
+        let config = &self.setting.config;
+        match self.state.best.filter(|_| config.validation.keep_best) {
+            None => self.save(out_dir, &self.model, self.step),
             Some(best) => {
-                let dir = out_dir.join(BEST);
-                let (head, _) = HeadCheckpoint::load(&dir, &self.device)?;
-                let denoiser = ScorerCheckpoint::load_denoiser(&dir, model.valid().denoiser)?;
-                let model = Trainee::new(head, denoiser, &self.device);
-                self.save(out_dir.to_path_buf(), &model, best.step, state)
+                let (dir, device) = (out_dir.join(BEST), &self.setting.device);
+                let (head, _) = HeadCheckpoint::load(&dir, device)?;
+                let denoiser = ScorerCheckpoint::load_denoiser(&dir, self.model.valid().denoiser)?;
+                let model = Trainee::new(head, denoiser, device);
+                self.save(out_dir, &model, best.step)
             }
         }
+    }
+
+    pub(super) fn report(&self, finished: bool) -> TrainReport {
+        let (state, config) = (&self.state, &self.setting.config);
+        TrainReport {
+            steps: self.step,
+            finished,
+            stopped_early: state.stopped_early && self.step < config.steps,
+            last_nll: self.last_nll,
+            start_val_nll: state.health.start(),
+            warnings: state.health.warnings(config.clip_norm),
+            best_step: state.best.map(|best| best.step),
+            best_val_nll: state.best.map(|best| f64::from_bits(best.nll_bits)),
+            out_dir: self.out_dir.clone(),
+        }
+    }
+}
+
+impl SteppedRun<Trainee> for Run {
+    type Error = TrainError;
+
+    fn plan(&self) -> StepPlan {
+        let config = &self.setting.config;
+        StepPlan {
+            done: self.step,
+            total: config.steps,
+            per_epoch: match config.validation.every {
+                0 => config.steps,
+                every => every,
+            },
+            items_per_update: self.setting.n_shards(),
+        }
+    }
+
+    fn ended_early(&self) -> bool {
+        self.state.stopped_early
+    }
+
+    fn is_to_pause(&self) -> bool {
+        self.stop_after == Some(self.step)
+    }
+
+    fn replay(&self) -> Vec<CaptionOutput> {
+        let plan = self.plan();
+        let (begin, _) = plan.bounds(plan.epoch());
+        // A log that cannot be read is no reason to end the run that writes it.
+        let text = std::fs::read_to_string(self.out_dir.join(METRICS_FILE)).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let updates = lines.filter(|line: &Value| {
+            let step = line["step"].as_u64().unwrap_or(0) as usize;
+            step > begin && line[reading::NLL].is_f64()
+        });
+        let readings = |line: Value| {
+            let known = LOGGED
+                .iter()
+                .filter_map(|name| Some((*name, line[*name].as_f64()?)));
+            known.fold(Readings::new(1), |readings, (name, value)| {
+                readings.with(name, value)
+            })
+        };
+        updates.map(|line| CaptionOutput::read(readings(line))).collect()
+    }
+
+    fn update(&mut self, shards: Vec<CaptionShard>) -> Result<Reported<CaptionOutput>, TrainError> {
+        let (grads, metrics) = self.setting.gradient(&self.model, &shards, self.step)?;
+        let stored = StoredTrainee::from(self.model.clone());
+        self.model = self.optimizer.step(metrics.lr, stored, grads).into();
+        self.step += 1;
+        self.lr = metrics.lr;
+        self.last_nll = Some(metrics.nll);
+        self.log.log(self.step, &metrics)?;
+        let config = &self.setting.config;
+        let has_exploded = self
+            .state
+            .health
+            .update(self.step, config.steps, &metrics, config.clip_norm);
+        let note = || {
+            let (step, norm) = (self.step, metrics.grad_norm);
+            format!("warning: step {step}: the gradients have a norm of {norm:.0}")
+        };
+        Ok(Reported {
+            notes: has_exploded.then(note).into_iter().collect(),
+            output: CaptionOutput::of_update(&metrics),
+        })
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.lr
+    }
+
+    fn validate(&mut self, parts: Vec<HeldOutPart>) -> Result<Reported<Vec<HeldOutOutput>>, TrainError> {
+        let outcomes = self.setting.validate(&self.model, &parts);
+        let sums = outcomes.into_iter().collect::<Result<Vec<_>, TrainError>>()?;
+        let (nll, targets) = sums
+            .iter()
+            .fold((0.0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+        let val_nll = nll / targets.max(1) as f64;
+        self.validated(val_nll)?;
+        let note = format!("step {}: validation nll {val_nll:.4}", self.step);
+        let outputs = sums.into_iter().map(|sums| HeldOutOutput { outcome: Ok(sums) });
+        Ok(Reported {
+            output: outputs.collect(),
+            notes: (self.step > 0).then_some(note).into_iter().collect(),
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), TrainError> {
+        let config = &self.setting.config;
+        let is_due = self.step.is_multiple_of(config.checkpoint_every) || self.is_over();
+        if is_due { self.checkpoint() } else { Ok(()) }
+    }
+
+    fn pause(&mut self) -> Result<(), TrainError> {
+        // Told to stop as a kill would do, nothing is saved.
+        if self.step > self.saved && !self.is_to_pause() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn model(&self) -> Trainee {
+        self.model.clone()
     }
 }
 
 impl RunState {
     /// Notes a validation; true when it is the best so far.
-    fn record(&mut self, step: usize, nll: f64, setting: &Setting<'_>) -> bool {
+    fn record(&mut self, step: usize, nll: f64, patience: usize) -> bool {
         self.health.validation(step, nll);
         let better = nll.is_finite() && self.best.is_none_or(|best| nll < f64::from_bits(best.nll_bits));
         if better {
@@ -284,30 +339,8 @@ impl RunState {
             self.since_best = 0;
         } else {
             self.since_best += 1;
-            let patience = setting.config.validation.patience;
             self.stopped_early = patience > 0 && self.since_best >= patience;
         }
         better
-    }
-}
-
-fn report(
-    setting: &Setting<'_>,
-    state: &RunState,
-    steps: usize,
-    last_nll: Option<f64>,
-    out_dir: &Path,
-    finished: bool,
-) -> TrainReport {
-    TrainReport {
-        steps,
-        finished,
-        stopped_early: state.stopped_early && steps < setting.config.steps,
-        last_nll,
-        start_val_nll: state.health.start(),
-        warnings: state.health.warnings(setting.config.clip_norm),
-        best_step: state.best.map(|best| best.step),
-        best_val_nll: state.best.map(|best| f64::from_bits(best.nll_bits)),
-        out_dir: out_dir.to_path_buf(),
     }
 }

@@ -3,7 +3,7 @@
 use diffprune_pruner::Layout;
 use diffprune_vlm::Vlm;
 
-use crate::{CaptionData, CaptionPrompt, CaptionSample, DataError, TrainError};
+use crate::{CaptionData, CaptionPrompt, CaptionSample, DataError, StoredPicture, TrainError};
 use diffprune_files::Fnv64;
 
 /// A data set without the samples that a model cannot take: pictures that cannot be read or have a shape that it refuses,
@@ -68,6 +68,10 @@ fn look(
     prompt: &CaptionPrompt,
     index: usize,
 ) -> Result<(), TrainError> {
+    if let Some(stored) = data.stored(index)? {
+        prompt.batch(vlm, &[stored.caption])?;
+        return Ok(());
+    }
     let sample = data.sample(index)?;
     vlm.preprocess(std::slice::from_ref(&sample.image))?;
     prompt.batch(vlm, &[sample.caption])?;
@@ -96,6 +100,14 @@ impl CaptionData for Usable<'_> {
 
     fn place(&self, index: usize) -> Option<String> {
         self.data.place(*self.indices.get(index)?)
+    }
+
+    fn class(&self, index: usize) -> Option<String> {
+        self.data.class(*self.indices.get(index)?)
+    }
+
+    fn stored(&self, index: usize) -> Result<Option<StoredPicture>, DataError> {
+        self.data.stored(self.inner(index)?)
     }
 
     fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {

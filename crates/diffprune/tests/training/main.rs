@@ -4,7 +4,9 @@ mod contrasts;
 mod fake;
 mod families;
 mod faults;
+mod features;
 mod inputs;
+mod learner;
 mod rivals;
 
 use std::fs;

@@ -39,7 +39,7 @@ pub use captions::{Caption, Captions, read_captions};
 pub use imagenet::{ImageNet, ImageNetSample};
 pub use manifest::{Difference, FileEntry, Manifest};
 #[cfg(feature = "parquet")]
-pub use parcel::Parcel;
+pub use parcel::{Parcel, UnpackOptions};
 #[cfg(feature = "parquet")]
 pub use parquet_rows::ParquetRow;
 pub use picture::InlineImage;
@@ -51,6 +51,6 @@ pub use template::{OPTION_LETTER, SHORT_ANSWER, Template};
 #[cfg(feature = "parquet")]
 pub use unpack::{AddRow, JsonList, OfficialFiles, ParquetCopy, unpack_parquet};
 #[cfg(feature = "parquet")]
-pub use unpack_captions::unpack_captions;
+pub use unpack_captions::{unpack_caption_column, unpack_captions};
 #[cfg(feature = "parquet")]
 pub use unpack_imagenet::unpack_imagenet;

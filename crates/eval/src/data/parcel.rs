@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use diffprune_files::Stop;
 
-use super::{unpack_captions, unpack_imagenet, unpack_parquet};
+use super::{unpack_caption_column, unpack_captions, unpack_imagenet, unpack_parquet};
 use crate::{Benchmark, EvalError};
 
 /// A data set whose parquet copy can be unpacked into files.
@@ -17,6 +17,15 @@ pub enum Parcel {
     ImageNet,
     /// Questions of a benchmark, with their pictures.
     Benchmark(Benchmark),
+}
+
+/// What of a data set is unpacked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnpackOptions {
+    /// The most captioned pictures of each split; `None` takes all.
+    pub limit: Option<usize>,
+    /// Column of the captions; `None` takes `caption_enriched`, or `caption`.
+    pub caption_column: Option<String>,
 }
 
 impl Parcel {
@@ -38,30 +47,42 @@ impl Parcel {
         }
     }
 
-    /// Writes the files of the parquet copy in `from` into `out`; gives the number of rows. `limit` is the most captioned
-    /// pictures of each split. What an earlier call wrote stays, so a call that was stopped goes on where it was.
+    /// Writes the files of the parquet copy in `from` into `out`; gives the number of rows. What an earlier call wrote stays, so a call that was stopped goes on where it was.
     ///
     /// # Errors
-    /// When there is no such copy, a row cannot be used, a file cannot be written, `stop` is requested, or a limit is given
-    /// for what is unpacked whole.
+    /// When there is no such copy, a row cannot be used, a file cannot be written, `stop` is requested, or an option of captions
+    /// is given for something else.
     pub fn unpack(
         self,
         from: &Path,
         out: &Path,
-        limit: Option<usize>,
+        options: &UnpackOptions,
         stop: &Stop,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<usize, EvalError> {
-        if limit.is_some() && self != Self::Captions {
+        let UnpackOptions {
+            limit,
+            caption_column,
+        } = options;
+        let given = [
+            (limit.is_some(), "--limit"),
+            (caption_column.is_some(), "--caption-column"),
+        ];
+        if self != Self::Captions
+            && let Some((_, option)) = given.into_iter().find(|(is_given, _)| *is_given)
+        {
             return Err(EvalError::Setup {
                 subject: "unpack".into(),
-                found: "--limit, which is for captions: the others are unpacked whole".into(),
-                wanted: "no limit; give it to `eval`".into(),
+                found: format!("{option}, which is for captions: the others are unpacked whole"),
+                wanted: "no such option".into(),
             });
         }
         let mut progress = progress;
         match self {
-            Self::Captions => unpack_captions(from, out, limit, stop, &mut progress),
+            Self::Captions => match caption_column {
+                Some(column) => unpack_caption_column(from, out, &[column], *limit, stop, &mut progress),
+                None => unpack_captions(from, out, *limit, stop, &mut progress),
+            },
             Self::ImageNet => unpack_imagenet(from, out, stop, &mut progress),
             Self::Benchmark(benchmark) => unpack_parquet(benchmark, from, out, stop, &mut progress),
         }
@@ -101,7 +122,18 @@ mod tests {
             "{error}"
         );
         let dir = Path::new("nowhere");
-        let refused = Parcel::ImageNet.unpack(dir, dir, Some(1), &Stop::default(), &mut |_, _| {});
-        assert!(refused.unwrap_err().to_string().contains("limit"));
+        let options = [
+            (Some(1), None, "--limit"),
+            (None, Some("text".to_string()), "--caption-column"),
+        ];
+        for (limit, caption_column, named) in options {
+            let options = UnpackOptions {
+                limit,
+                caption_column,
+            };
+            let refused = Parcel::ImageNet.unpack(dir, dir, &options, &Stop::default(), &mut |_, _| {});
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

@@ -32,6 +32,21 @@ pub fn unpack_captions(
     stop: &Stop,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<usize, EvalError> {
+    unpack_caption_column(from, to, &CAPTIONS, limit, stop, progress)
+}
+
+/// As [`unpack_captions`], with the caption in the first of these columns that a row has.
+///
+/// # Errors
+/// As [`unpack_captions`].
+pub fn unpack_caption_column(
+    from: &Path,
+    to: &Path,
+    columns: &[&str],
+    limit: Option<usize>,
+    stop: &Stop,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<usize, EvalError> {
     let mut splits = vec![];
     for (split, folder) in SPLITS {
         match SplitFiles::open_some(from, split, false) {
@@ -50,7 +65,7 @@ pub fn unpack_captions(
         let mut list = String::new();
         for row in files.rows().take(wanted(files)) {
             go_on(stop, &to, done, n_rows)?;
-            list += &one(&to, &row?)?;
+            list += &one(&to, &row?, columns)?;
             done += 1;
             progress(done, n_rows);
         }
@@ -60,11 +75,14 @@ pub fn unpack_captions(
 }
 
 /// Writes the picture of a row; gives its line of the list.
-fn one(to: &Path, row: &ParquetRow<'_>) -> Result<String, EvalError> {
+fn one(to: &Path, row: &ParquetRow<'_>, columns: &[&str]) -> Result<String, EvalError> {
     let id = row.text("image_id")?;
-    let caption = CAPTIONS.iter().find_map(|name| row.text(name).ok());
+    let caption = columns
+        .iter()
+        .find_map(|name| row.text(&name.to_lowercase()).ok());
     let caption = caption.filter(|text| !text.trim().is_empty());
-    let caption = caption.ok_or_else(|| row.unfit(&format!("no caption of `{id}`")))?;
+    let caption =
+        caption.ok_or_else(|| row.unfit(&format!("no caption of `{id}` in {}", columns.join(" or "))))?;
     let bytes = row.picture()?;
     let format = image::guess_format(bytes).map_err(|error| row.unfit(&error))?;
     let known = ImageFormat::from_path(&id).is_ok_and(|named| named == format);

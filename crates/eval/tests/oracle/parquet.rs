@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use diffprune_eval::{
-    Benchmark, EvalError, ImageNet, Reference, Stop, read_captions, unpack_captions, unpack_imagenet,
-    unpack_parquet,
+    Benchmark, EvalError, ImageNet, Reference, Stop, read_captions, unpack_caption_column, unpack_captions,
+    unpack_imagenet, unpack_parquet,
 };
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -214,6 +214,14 @@ fn captioned_pictures_unpack_into_what_training_reads() {
             assert!(found.image.extension().is_some(), "{id}");
         }
     }
+    // Any other text of the rows may be the caption.
+    let (of_ids, stop) = (folder.path().join("ids"), Stop::default());
+    let unpack = |column: &str| unpack_caption_column(&from, &of_ids, &[column], None, &stop, &mut |_, _| ());
+    assert_eq!(unpack("Image_ID").unwrap(), 5);
+    let found = read_captions(&of_ids.join("train"), true).unwrap().captions;
+    assert_eq!(found[1].caption, "n01440764_2");
+    let error = unpack("short").unwrap_err().to_string();
+    assert!(error.contains("no caption") && error.contains("short"), "{error}");
 }
 
 #[test]

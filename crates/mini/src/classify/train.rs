@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::nn::{Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -101,19 +102,21 @@ pub fn train_deit(
     let pictures = |split| ClassScenes::new(world.clone(), recipe.seed, split);
     let (train, val) = (pictures(Split::Train)?, pictures(Split::Val)?);
     let n_patches = config.blocks.n_patches();
-    let workers = threads.map(Workers::new);
     let stage = Stage {
         name: "classifier",
-        recipe: &recipe.training,
+        recipe: recipe.training.clone(),
         shards: recipe.shards,
         log_every: recipe.log_every,
         checkpoint_every: recipe.checkpoint_every,
-        dir,
-        workers: workers.as_ref(),
-        stop,
+        dir: dir.to_path_buf(),
+        workers: threads.map(|threads| Arc::new(Workers::new(threads))),
+        stop: stop.clone(),
+        figures: CHECK_KEPT.map(|(name, _)| name).to_vec(),
     };
     let n = recipe.images_per_shard;
-    let draw = |step: usize, shard: usize| {
+    let (of_draw, seed, plain) = (recipe.clone(), recipe.seed, device.clone());
+    let draw = move |step: usize, shard: usize| {
+        let recipe = &of_draw;
         let job = (step * recipe.shards + shard) as u64;
         let mut rng = rng(recipe.seed, STREAM_DROP, job);
         let kept = rng.random_bool(recipe.drop_share).then(|| {
@@ -124,17 +127,17 @@ pub fn train_deit(
         Ok(Batch::draw(&train, job * n as u64, n as u64, keep))
     };
     let autodiff = device.clone().autodiff();
-    let loss = |pupil: &Pupil, batch: &Batch| Ok(batch.loss(pupil, &autodiff));
-    let check = |pupil: &Pupil| {
+    let loss = move |pupil: &Pupil, batch: &Batch| Ok(batch.loss(pupil, &autodiff));
+    let check = move |pupil: &Pupil| {
         let mut figures = BTreeMap::new();
         for (name, share) in CHECK_KEPT {
             let mut right = 0;
             for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH as usize) {
-                let mut rng = rng(recipe.seed, STREAM_CHECK, first);
+                let mut rng = rng(seed, STREAM_CHECK, first);
                 let count = kept_of(share, n_patches);
                 let keep =
                     (count < n_patches).then(|| subsets(CHECK_BATCH as usize, n_patches, count, &mut rng));
-                right += Batch::draw(&val, first, CHECK_BATCH, keep).n_right(&pupil.model, device);
+                right += Batch::draw(&val, first, CHECK_BATCH, keep).n_right(&pupil.model, &plain);
             }
             figures.insert(name.to_string(), right as f64 / CHECK_IMAGES as f64);
         }

@@ -187,7 +187,7 @@ impl Body {
     ///
     /// # Panics
     /// When tower and reader are not of this family.
-    pub fn assemble(self, tower: Tower, reader: Reader, device: &Device) -> Pretrained {
+    pub fn assemble(&self, tower: Tower, reader: Reader, device: &Device) -> Pretrained {
         let Reader { bridge, language } = reader;
         match (self, tower, bridge) {
             (Self::Llava(config, _), Tower::Clip(vision), Bridge::Projector(projector)) => {
@@ -195,7 +195,7 @@ impl Body {
                 model.vision = vision;
                 model.projector = projector;
                 model.language = language;
-                Pretrained::Llava(model, config)
+                Pretrained::Llava(model, config.clone())
             }
             (Self::Next(config, ..), Tower::Clip(vision), Bridge::Newline(bridge)) => {
                 let mut model = config.init(device);
@@ -203,14 +203,14 @@ impl Body {
                 model.llava.projector = bridge.projector;
                 model.llava.language = language;
                 model.image_newline = bridge.newline;
-                Pretrained::Next(model, config)
+                Pretrained::Next(model, config.clone())
             }
             (Self::Qwen(config, ..), Tower::Qwen(vision), Bridge::Merger(merger)) => {
                 let mut model = config.init(device);
                 model.vision = vision;
                 model.merger = merger;
                 model.language = language;
-                Pretrained::Qwen(model, config)
+                Pretrained::Qwen(model, config.clone())
             }
             _ => panic!("tower and reader are those of one family"),
         }

@@ -8,6 +8,7 @@ mod labels;
 mod language;
 mod parts;
 mod pixels;
+mod pupil;
 mod run;
 mod stage;
 mod subsets;

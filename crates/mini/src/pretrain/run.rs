@@ -1,7 +1,8 @@
 //! Both stages, one after the other.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use diffprune_pruner::Layout;
@@ -9,7 +10,7 @@ use diffprune_training::{Stop, Workers, rng};
 use rand::RngExt;
 
 use super::body::{Body, Pretrained};
-use super::config::PretrainConfig;
+use super::config::{PretrainConfig, StageConfig};
 use super::labels::QUESTIONS;
 use super::language::Lesson;
 use super::parts::{Reader, Tower};
@@ -27,6 +28,8 @@ const CHECK_IMAGES: usize = 192;
 const CHECK_BATCH: usize = 16;
 /// Share of the tokens given at the check with few tokens.
 const CHECK_FEW: f64 = 1.0 / 9.0;
+/// Figures of stage two that the learner logs.
+const FIGURES: [&str; 3] = ["all", "all@few", "caption"];
 /// Random streams.
 const STREAM_LANGUAGE: u64 = 11;
 const STREAM_CHECK: u64 = 12;
@@ -52,26 +55,25 @@ pub fn pretrain(
     stop: &Stop,
 ) -> Result<Pretrained, MiniError> {
     let body = Body::new(config, world)?;
-    let workers = threads.map(Workers::new);
     device.seed(config.seed);
     let (tower, reader) = match start {
         Some(folder) => body.load(folder, device)?,
         None => body.init(device),
     };
-    let course = Course {
-        config,
-        body: &body,
+    let course = Arc::new(Course {
+        config: config.clone(),
         layout: body.layout(world),
+        body,
         train: SceneDataset::new(world.clone(), config.seed, Split::Train)?,
         val: SceneDataset::new(world.clone(), config.seed, Split::Val)?,
-        dir,
-        device,
-        workers: workers.as_ref(),
-        stop,
-    };
+        dir: dir.to_path_buf(),
+        device: device.clone(),
+        workers: threads.map(|threads| Arc::new(Workers::new(threads))),
+        stop: stop.clone(),
+    });
     let tower = course.tower(tower)?;
-    let reader = course.reader(reader, &tower)?;
-    Ok(body.assemble(tower, reader, device))
+    let reader = course.reader(reader, tower.clone())?;
+    Ok(course.body.assemble(tower, reader, device))
 }
 
 /// The model of a recipe before its training: random weights, true sizes.
@@ -90,16 +92,16 @@ pub fn untrained(
 }
 
 /// What both stages need.
-struct Course<'a> {
-    config: &'a PretrainConfig,
-    body: &'a Body,
+struct Course {
+    config: PretrainConfig,
+    body: Body,
     layout: Layout,
     train: SceneDataset,
     val: SceneDataset,
-    dir: &'a Path,
-    device: &'a Device,
-    workers: Option<&'a Workers>,
-    stop: &'a Stop,
+    dir: PathBuf,
+    device: Device,
+    workers: Option<Arc<Workers>>,
+    stop: Stop,
 }
 
 /// The data of a shard of stage two.
@@ -112,36 +114,50 @@ struct Draft {
     job: u64,
 }
 
-impl Course<'_> {
-    /// Stage one.
-    fn tower(&self, tower: Tower) -> Result<Tower, MiniError> {
-        let (config, body, device) = (self.config, self.body, self.device);
-        let (d_token, d_class) = body.widths();
-        let pupil = TowerPupil::new(tower, d_token, d_class, device);
-        let stage = Stage {
-            name: "tower",
-            recipe: &config.tower,
+impl Course {
+    /// A stage of that name, whose checks have these figures.
+    fn stage(&self, name: &'static str, recipe: &StageConfig, figures: Vec<&'static str>) -> Stage {
+        let config = &self.config;
+        Stage {
+            name,
+            recipe: recipe.clone(),
             shards: config.shards,
             log_every: config.log_every,
             checkpoint_every: config.checkpoint_every,
-            dir: self.dir,
-            workers: self.workers,
-            stop: self.stop,
-        };
-        let n = config.images_per_shard;
+            dir: self.dir.clone(),
+            workers: self.workers.clone(),
+            stop: self.stop.clone(),
+            figures,
+        }
+    }
+
+    /// Stage one.
+    fn tower(self: &Arc<Self>, tower: Tower) -> Result<Tower, MiniError> {
+        let (config, device) = (&self.config, &self.device);
+        let (d_token, d_class) = self.body.widths();
+        let pupil = TowerPupil::new(tower, d_token, d_class, device);
+        let figures = QUESTIONS.iter().map(|(name, _)| *name).collect();
+        let stage = self.stage("tower", &config.tower, figures);
+        let (n, shards) = (config.images_per_shard, config.shards);
         let autodiff = device.clone().autodiff();
-        let draw = |step: usize, shard: usize| {
-            let first = ((step * config.shards + shard) * n) as u64;
-            Pictures::draw(body, &sharp(&self.train, first, n))
+        let course = self.clone();
+        let draw = move |step: usize, shard: usize| {
+            let first = ((step * shards + shard) * n) as u64;
+            Pictures::draw(&course.body, &sharp(&course.train, first, n))
         };
-        let loss = |pupil: &TowerPupil, pictures: &Pictures| {
-            Ok(pupil.forward(body, pictures, &autodiff, false).loss)
+        let course = self.clone();
+        let loss = move |pupil: &TowerPupil, pictures: &Pictures| {
+            Ok(pupil.forward(&course.body, pictures, &autodiff, false).loss)
         };
-        let check = |pupil: &TowerPupil| {
+        let course = self.clone();
+        let check = move |pupil: &TowerPupil| {
             let mut counts = [(0, 0); QUESTIONS.len()];
             for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
-                let pictures = Pictures::draw(body, &sharp(&self.val, first as u64, CHECK_BATCH))?;
-                let found = pupil.forward(body, &pictures, device, true).counts;
+                let scenes = sharp(&course.val, first as u64, CHECK_BATCH);
+                let pictures = Pictures::draw(&course.body, &scenes)?;
+                let found = pupil
+                    .forward(&course.body, &pictures, &course.device, true)
+                    .counts;
                 for (sum, count) in counts.iter_mut().zip(found) {
                     *sum = (sum.0 + count.0, sum.1 + count.1);
                 }
@@ -153,59 +169,56 @@ impl Course<'_> {
     }
 
     /// Stage two.
-    fn reader(&self, reader: Reader, tower: &Tower) -> Result<Reader, MiniError> {
-        let config = self.config;
-        let words = Words::new(config)?;
-        let stage = Stage {
-            name: "language",
-            recipe: &config.language,
-            shards: config.shards,
-            log_every: config.log_every,
-            checkpoint_every: config.checkpoint_every,
-            dir: self.dir,
-            workers: self.workers,
-            stop: self.stop,
-        };
+    fn reader(self: &Arc<Self>, reader: Reader, tower: Tower) -> Result<Reader, MiniError> {
+        let stage = self.stage("language", &self.config.language, FIGURES.to_vec());
+        let words = Arc::new(Words::new(&self.config)?);
         let n_tokens = self.layout.n_tokens();
-        let n = config.images_per_shard;
-        let draw = |step: usize, shard: usize| {
+        let (course, spoken) = (self.clone(), words.clone());
+        let draw = move |step: usize, shard: usize| {
+            let config = &course.config;
+            let n = config.images_per_shard;
             let job = (step * config.shards + shard) as u64;
             let mut rng = rng(config.seed, STREAM_LANGUAGE, job);
             let subset = rng.random_bool(config.subset_share).then(|| {
                 let share = rng.random_range(config.subset_min..=config.subset_max);
                 tokens_of(share, n_tokens)
             });
-            self.draft(
-                &self.train,
-                &words,
+            course.draft(
+                &course.train,
+                &spoken,
                 LANGUAGE_FIRST + job * n as u64,
                 n,
                 subset,
                 job,
             )
         };
-        let study = |reader: &Reader, draft: &Draft, stream: u64, count: bool| {
-            let mut rng = rng(config.seed, stream, draft.job);
-            let pixels = draft.pictures.pixels(self.device);
-            let tokens: Tensor<3> = self.body.see(tower, pixels, draft.pictures.len()).tokens;
+        let (course, image) = (self.clone(), words.image());
+        let study = move |reader: &Reader, draft: &Draft, stream: u64, count: bool| {
+            let mut rng = rng(course.config.seed, stream, draft.job);
+            let pixels = draft.pictures.pixels(&course.device);
+            let tokens: Tensor<3> = course.body.see(&tower, pixels, draft.pictures.len()).tokens;
             let lesson = Lesson::new(
                 tokens,
-                &self.layout,
+                &course.layout,
                 &draft.pictures,
                 &draft.conversations,
                 draft.subset,
                 &mut rng,
             );
-            reader.study(&lesson, self.body, &self.layout, words.image(), count)
+            reader.study(&lesson, &course.body, &course.layout, image, count)
         };
-        let loss = |reader: &Reader, draft: &Draft| Ok(study(reader, draft, STREAM_SUBSETS, false)?.loss);
-        let check = |reader: &Reader| {
+        let study = Arc::new(study);
+        let learn = study.clone();
+        let loss =
+            move |reader: &Reader, draft: &Draft| Ok(learn(reader, draft, STREAM_SUBSETS, false)?.loss);
+        let course = self.clone();
+        let check = move |reader: &Reader| {
             let mut figures = BTreeMap::new();
             for (label, subset) in [("", None), ("@few", Some(tokens_of(CHECK_FEW, n_tokens)))] {
                 let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
                 for first in (0..CHECK_IMAGES).step_by(CHECK_BATCH) {
                     let first = first as u64;
-                    let draft = self.draft(&self.val, &words, first, CHECK_BATCH, subset, first)?;
+                    let draft = course.draft(&course.val, &words, first, CHECK_BATCH, subset, first)?;
                     for (kind, right) in study(reader, &draft, STREAM_CHECK, true)?.right {
                         let names = match kind {
                             Some((style, kind)) => {
@@ -243,7 +256,7 @@ impl Course<'_> {
         let conversations = numbers.map(|index| words.converse(dataset, index, 0));
         Ok(Draft {
             conversations: conversations.collect::<Result<_, _>>()?,
-            pictures: Pictures::draw(self.body, &scenes)?,
+            pictures: Pictures::draw(&self.body, &scenes)?,
             subset,
             job,
         })

@@ -1,5 +1,4 @@
-//! One of the devices that a driver lists. Shared with the tests of `diffprune-device-tests`, which have no harness: what
-//! tests this file stands in `mod.rs`.
+//! One of the devices that a driver lists.
 
 use std::fmt::Debug;
 

@@ -1,23 +1,62 @@
 //! Names of devices, parsed once.
 
-#[cfg(any(test, feature = "wgpu", feature = "vulkan", feature = "cuda"))]
-mod choice;
-
-use anyhow::bail;
 use burn::tensor::Device;
 
-/// The values of `--device`.
+/// The names that [`parse`] takes, as a sentence has them.
 pub const NAMES: &str = "cpu, wgpu, vulkan or cuda (with an index as in cuda:1)";
+
+/// Why a text names no device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No backend has that name.
+    #[error("device: found `{found}`, expected {NAMES}")]
+    Unknown {
+        /// The text.
+        found: String,
+    },
+
+    /// What stands behind the colon is no number.
+    #[error("device: found index `{index}` in `{found}`, expected a number as in {kind}:0")]
+    Index {
+        /// The text.
+        found: String,
+        /// Its backend.
+        kind: String,
+        /// What stands behind the colon.
+        index: String,
+    },
+
+    /// The program was built without the backend.
+    #[error(
+        "device: this program was built without {feature}; build it with `cargo build --release --package \
+         diffprune-cli --features {feature}`"
+    )]
+    Absent {
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+
+    /// The driver lists no such device; the text says what it lists.
+    #[error("{0}")]
+    NotFound(String),
+}
 
 /// The device of that name.
 ///
 /// # Errors
-/// When the name is unknown, the backend is not compiled in, or no driver is found.
-pub fn parse(name: &str) -> anyhow::Result<Device> {
+/// When the name is unknown, the backend is not compiled in, or no driver or adapter is found.
+pub fn parse(name: &str) -> Result<Device, DeviceError> {
     let (kind, index) = match name.split_once(':') {
         Some((kind, index)) => match index.parse::<usize>() {
             Ok(index) => (kind, Some(index)),
-            Err(_) => bail!("device: found index `{index}` in `{name}`, expected a number as in {kind}:0"),
+            Err(_) => {
+                return Err(DeviceError::Index {
+                    found: name.into(),
+                    kind: kind.into(),
+                    index: index.into(),
+                });
+            }
         },
         None => (name, None),
     };
@@ -26,7 +65,7 @@ pub fn parse(name: &str) -> anyhow::Result<Device> {
         "wgpu" => wgpu(index),
         "vulkan" => vulkan(index),
         "cuda" => cuda(index),
-        _ => bail!("device: found `{name}`, expected {NAMES}"),
+        _ => Err(DeviceError::Unknown { found: name.into() }),
     }
 }
 
@@ -41,47 +80,44 @@ pub fn is_cpu(device: &Device) -> bool {
 }
 
 #[cfg(not(all(feature = "wgpu", feature = "vulkan", feature = "cuda")))]
-fn absent(feature: &str) -> anyhow::Result<Device> {
-    bail!(
-        "device: this program was built without {feature}; build it with `cargo build --release --package \
-         diffprune-cli --features {feature}`"
-    )
+fn absent(feature: &'static str) -> Result<Device, DeviceError> {
+    Err(DeviceError::Absent { feature })
 }
 
 #[cfg(feature = "wgpu")]
-fn wgpu(index: Option<usize>) -> anyhow::Result<Device> {
-    choice::wgpu(index).map_err(anyhow::Error::msg)
+fn wgpu(index: Option<usize>) -> Result<Device, DeviceError> {
+    crate::choice::wgpu(index).map_err(DeviceError::NotFound)
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn wgpu(_: Option<usize>) -> anyhow::Result<Device> {
+fn wgpu(_: Option<usize>) -> Result<Device, DeviceError> {
     absent("wgpu")
 }
 
 #[cfg(feature = "vulkan")]
-fn vulkan(index: Option<usize>) -> anyhow::Result<Device> {
-    choice::vulkan(index).map_err(anyhow::Error::msg)
+fn vulkan(index: Option<usize>) -> Result<Device, DeviceError> {
+    crate::choice::vulkan(index).map_err(DeviceError::NotFound)
 }
 
 #[cfg(not(feature = "vulkan"))]
-fn vulkan(_: Option<usize>) -> anyhow::Result<Device> {
+fn vulkan(_: Option<usize>) -> Result<Device, DeviceError> {
     absent("vulkan")
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(index: Option<usize>) -> anyhow::Result<Device> {
-    choice::cuda(index).map_err(anyhow::Error::msg)
+fn cuda(index: Option<usize>) -> Result<Device, DeviceError> {
+    crate::choice::cuda(index).map_err(DeviceError::NotFound)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: Option<usize>) -> anyhow::Result<Device> {
+fn cuda(_: Option<usize>) -> Result<Device, DeviceError> {
     absent("cuda")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::choice::{choose, ordered};
     use super::*;
+    use crate::choice::{choose, ordered};
 
     #[test]
     fn the_cpu_is_always_there() {
