@@ -9,10 +9,10 @@ use xshell::{Shell, cmd};
 
 /// Size of the terminal, characters.
 const COLUMNS: &str = "112";
-const ROWS: &str = "34";
-/// Updates of the run, and that after which the picture is taken: in the middle of the third interval between validations.
+const ROWS: &str = "42";
+/// Updates of the run, and that after which the picture is taken: in the fourth interval between validations.
 const STEPS: &str = "60";
-const AFTER: usize = 45;
+const AFTER: usize = 52;
 /// What a machine under load may take.
 const LIMIT: Duration = Duration::from_secs(600);
 

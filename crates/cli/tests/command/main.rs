@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod encoding;
 mod families;
 mod formats;
 mod hub;

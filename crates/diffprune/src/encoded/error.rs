@@ -50,7 +50,7 @@ pub enum FeatureError {
     },
     /// A file is not there.
     #[error(
-        "{}: missing, one of {n_missing} of {n_files}; run `diffprune encode` again with the same arguments (for each of its \
+        "{}: missing ({n_missing} of {n_files} files are); run `diffprune encode` again with the same arguments (for each of its \
          shards): files that are whole stay",
         path.display()
     )]
