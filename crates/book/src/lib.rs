@@ -26,3 +26,7 @@ mod baselines {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/in-llm.md")]
 mod in_llm {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/training.md")]
+mod training {}

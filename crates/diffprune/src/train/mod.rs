@@ -5,8 +5,10 @@ mod content;
 mod data;
 mod error;
 mod features;
+mod folder;
 mod health;
 mod learner;
+mod loader;
 mod metrics;
 mod model;
 mod order;
@@ -21,14 +23,14 @@ mod trainer;
 mod usable;
 
 pub use config::{CachePrecision, TrainConfig, ValidationConfig};
-pub use data::{CAPTIONS_FILE, CaptionData, CaptionFolder, CaptionSample, DataError, METADATA_FILE};
+pub use data::{CaptionData, CaptionSample, DataError};
 pub use error::TrainError;
 pub(crate) use features::encode;
 pub use features::{FeatureStore, StoredPicture, TokenValues};
+pub use folder::{CAPTIONS_FILE, CaptionFolder, METADATA_FILE};
 pub use health::TrainWarning;
-pub use learner::{
-    CaptionLoader, CaptionOutput, CaptionShard, CaptionTask, HeldOutLoader, HeldOutOutput, HeldOutPart,
-};
+pub use learner::{CaptionOutput, CaptionShard, HeldOutOutput, HeldOutPart};
+pub use loader::{CaptionLoader, CaptionTask, HeldOutLoader};
 pub use model::Trainee;
 pub use share::ClassShare;
 

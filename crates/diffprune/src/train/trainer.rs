@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Inputs;
 use super::features::SharedData;
-use super::learner::{CaptionLoader, HeldOutLoader};
+use super::loader::{CaptionLoader, HeldOutLoader};
 use super::run::{Run, SHOWN, train_gauges, valid_gauges};
 use super::serve::serve;
 use super::setting::{Setting, n_threads};
