@@ -23,6 +23,8 @@ struct Read {
     joined: Joined,
     /// Tokens of it that were read before.
     cached: usize,
+    /// The budget of the method inside the language model, where there is one.
+    budget: usize,
 }
 
 /// The pictures of a request, chosen from.
@@ -65,6 +67,7 @@ impl<'m> Engine<'m> {
         let mut usage = self.usage(&read, &chosen.each);
         usage.time_ms = timer.times;
         usage.seed = seed_of(&options);
+        warnings.extend(uneven(&usage, chosen.inside, read.budget));
         let start = Start {
             id: read.joined.id,
             events: job.events,
@@ -137,13 +140,21 @@ impl<'m> Engine<'m> {
         let prefix = self.prefixes.of(self.vlm, prompt, &keys, &images)?;
         let Some((prefix, known)) = prefix else {
             let joined = batch.join(JoinRequest::new(prompt, &images, options))?;
-            return Ok(Read { joined, cached: 0 });
+            return Ok(Read {
+                joined,
+                cached: 0,
+                budget: 0,
+            });
         };
         let none = PreparedImages::none();
         let rest = JoinRequest::new(&prompt[prefix.n_ids()..], &none, options).with_prefix(&prefix);
         let joined = batch.join(rest)?;
         let cached = if known { prefix.len() } else { 0 };
-        Ok(Read { joined, cached })
+        Ok(Read {
+            joined,
+            cached,
+            budget: 0,
+        })
     }
 
     /// Reads a prompt with a method inside the language model.
@@ -170,7 +181,8 @@ impl<'m> Engine<'m> {
             let budget = self.pictures.budget(picture);
             budget.resolve(chosen.usage.total)
         });
-        let budget = Budget::Tokens(shares.sum::<Result<usize, _>>()?);
+        let share = shares.sum::<Result<usize, _>>()?;
+        let budget = Budget::Tokens(share);
         let mut each = Vec::new();
         for picture in asked.pictures {
             let wish = Wish {
@@ -196,7 +208,11 @@ impl<'m> Engine<'m> {
             Ok(joined) => {
                 drop(images);
                 self.decisions.keep(key, once);
-                Ok(Read { joined, cached: 0 })
+                Ok(Read {
+                    joined,
+                    cached: 0,
+                    budget: share,
+                })
             }
             Err(error) => {
                 self.decisions.forget(&key);
@@ -244,6 +260,18 @@ struct Inside<'a, 'm> {
     pictures: &'a [Picture],
     chosen: &'a [Chosen<'m>],
     seed: u64,
+}
+
+/// What is to be told of a method inside the language model whose layers work on another number of tokens than the
+/// budget: most of them see every token in the first layers, and some have shares of their own.
+fn uneven(usage: &Usage, inside: Option<&Offered>, budget: usize) -> Option<String> {
+    let name = &inside?.name;
+    let kept = usage.visual_tokens_kept;
+    (kept != budget).then(|| {
+        format!(
+            "{name} works on {kept} visual tokens on the average of the layers where {budget} were asked for"
+        )
+    })
 }
 
 fn joined<'p>(each: impl Iterator<Item = PreparedImages<'p>>) -> PreparedImages<'p> {

@@ -205,7 +205,8 @@ mod tests {
         let methods = Methods::new(&qwen, &[], None).unwrap();
         let error = methods.find(Some("cls")).err().unwrap();
         assert!(error.message.contains("[CLS]"), "{}", error.message);
-        assert!(methods.find(Some("oracle")).is_err());
+        let error = methods.find(Some("oracle-keep")).err().unwrap();
+        assert!(error.message.contains("truth"), "{}", error.message);
         assert!(Methods::new(&qwen, &[], Some("cls")).is_err());
     }
 }

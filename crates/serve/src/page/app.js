@@ -262,6 +262,7 @@ async function ask() {
   $("ask").disabled = true;
   $("stop").hidden = false;
   $("status").textContent = "Asking.";
+  if (matchMedia("(max-width: 860px)").matches) $("cards").scrollIntoView();
   const names = [cards.WHOLE, ...state.methods];
   const told = await Promise.all(names.map((name) => askOne(name, question, asking.signal)));
   const whole = told[0];
@@ -275,7 +276,7 @@ async function ask() {
   $("ask").disabled = false;
   $("stop").hidden = true;
   $("clear").hidden = state.conversations.size === 0;
-  $("question").select();
+  if (document.activeElement === $("question")) $("question").select();
   refresh();
 }
 

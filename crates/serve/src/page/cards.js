@@ -55,8 +55,11 @@ export function showWhole(picture, found) {
   const card = cards.get(WHOLE);
   if (!card) return;
   card.querySelector(".count").textContent = `${found.total} tokens`;
-  const label = `The picture, with all of its ${found.total} visual tokens`;
-  card.querySelector(".figures").replaceChildren(figure("Picture", label, (canvas) => drawWhole(canvas, picture)));
+  const parts = found.grid.map((raster) => `${raster.rows} × ${raster.cols}`).join(" and ");
+  card.querySelector(".figures").replaceChildren(
+    figure("Picture", "The picture", (canvas) => drawWhole(canvas, picture, [])),
+    figure(`${parts} tokens`, `The raster of its ${found.total} visual tokens`, (canvas) => drawWhole(canvas, picture, found.grid)),
+  );
 }
 
 /** Shows what a method keeps. */
@@ -89,8 +92,8 @@ export function showMethod(name, picture, found, chosen) {
     made.push(figure(`Kept${part}`, label, (canvas) => drawKept(canvas, picture, raster, own, chosen.merged)));
     if (shares) {
       const scored = `Scores of ${n} tokens by ${name}${part}, dark is low and yellow is high`;
-      const part_shares = shares.slice(first, first + n);
-      made.push(figure(`Scores${part}`, scored, (canvas) => drawScores(canvas, picture, raster, part_shares)));
+      const own_shares = shares.slice(first, first + n);
+      made.push(figure(`Scores${part}`, scored, (canvas) => drawScores(canvas, picture, raster, own_shares)));
     } else if (number === 0) {
       const none = element("figure");
       none.append(element("div", "none", "This method has no score for each token."), element("figcaption", "", "Scores"));
@@ -144,23 +147,29 @@ function bytes(value) {
 
 /** Shows counts and times of the latest answers, with bars against the largest among the cards. */
 export function showUsage(usages) {
+  const all = [...usages.values()];
+  const most = (value) => Math.max(0, ...all.map(value));
+  const stages = ["encode", "select", "prefill", "decode"];
+  const slowest = most((usage) => Math.max(...stages.map((stage) => usage.time_ms[stage])));
+  const known = (usage) => usage.images.length > 0 && usage.images.every((image) => image.cached);
+  // Times share one scale, so that a stage is as long as it looks.
+  const stage = (title, name) => [title, (usage) => usage.time_ms[name], (usage) => ms(usage.time_ms[name]), slowest];
   const rows = [
-    ["Tokens read", (usage) => usage.prompt_tokens, (value) => value.toLocaleString("en")],
-    ["KV cache", (usage) => usage.kv_bytes, bytes],
-    ["Encode", (usage) => usage.time_ms.encode, (value, usage) => (usage.images.every((i) => i.cached) && usage.images.length ? "known" : ms(value))],
-    ["Select", (usage) => usage.time_ms.select, ms],
-    ["Prefill", (usage) => usage.time_ms.prefill, ms],
-    ["Decode", (usage) => usage.time_ms.decode, ms],
+    ["Tokens read", (usage) => usage.prompt_tokens, (usage) => usage.prompt_tokens.toLocaleString("en"), most((usage) => usage.prompt_tokens)],
+    ["KV cache", (usage) => usage.kv_bytes, (usage) => bytes(usage.kv_bytes), most((usage) => usage.kv_bytes)],
+    ["Encode", (usage) => (known(usage) ? 0 : usage.time_ms.encode), (usage) => (known(usage) ? "done before" : ms(usage.time_ms.encode)), slowest],
+    stage("Select", "select"),
+    stage("Prefill", "prefill"),
+    stage("Decode", "decode"),
   ];
-  const most = rows.map(([, value]) => Math.max(...[...usages.values()].map(value), 0));
   for (const [name, usage] of usages) {
-    const made = rows.flatMap(([title, value, written], row) => {
+    const made = rows.flatMap(([title, value, written, longest]) => {
       const bar = element("dd", "bar");
       bar.setAttribute("aria-hidden", "true");
       const length = element("i");
-      length.style.width = most[row] > 0 ? `${(100 * value(usage)) / most[row]}%` : "0";
+      length.style.width = longest > 0 ? `${(100 * value(usage)) / longest}%` : "0";
       bar.append(length);
-      return [element("dt", "", title), bar, element("dd", "", written(value(usage), usage))];
+      return [element("dt", "", title), bar, element("dd", "", written(usage))];
     });
     cards.get(name)?.querySelector(".stats").replaceChildren(...made);
   }

@@ -86,10 +86,18 @@ export function drawScores(canvas, picture, raster, shares) {
   context.globalAlpha = 1;
 }
 
-/** Draws the picture as it is. */
-export function drawWhole(canvas, picture) {
-  const raster = { area: [0, 0, 1, 1], rows: 1, cols: 1 };
-  lay(canvas.getContext("2d"), picture, frame(canvas, picture, raster));
+/** Draws the picture as it is, with the lines of rasters over it; of several the one with the most tokens. */
+export function drawWhole(canvas, picture, rasters) {
+  const [raster] = [...rasters].sort((a, b) => b.rows * b.cols - a.rows * a.cols);
+  const place = frame(canvas, picture, raster ?? { area: [0, 0, 1, 1], rows: 1, cols: 1 });
+  const context = canvas.getContext("2d");
+  lay(context, picture, place);
+  if (!raster) return;
+  context.strokeStyle = "rgba(255, 255, 255, 0.5)";
+  context.lineWidth = 2.5;
+  for (let index = 0; index < raster.rows * raster.cols; index++) {
+    context.strokeRect(...place.cell(Math.floor(index / raster.cols), index % raster.cols));
+  }
 }
 
 /** Scores by rank, from 0 for the lowest to 1 for the highest. */

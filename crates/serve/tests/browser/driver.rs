@@ -46,11 +46,17 @@ impl Driver {
                  or put both into the PATH"
             )
         });
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines.map_while(Result::ok).find_map(|line| {
-            let port = line.split("on port ").nth(1)?.trim_end_matches('.').to_string();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let port = line
+                .split("successfully on port ")
+                .nth(1)?
+                .trim_end_matches('.')
+                .to_string();
             port.parse::<u16>().ok()
         });
+        // Whatever it says later must find a reader.
+        std::thread::spawn(move || lines.for_each(drop));
         let port = port.expect("chromedriver says its port");
         let address = format!("http://127.0.0.1:{port}");
         Self { child, address }
@@ -132,12 +138,12 @@ impl Browser {
     /// Writes a picture of the whole page.
     pub async fn shoot(&self, name: &str) {
         let taken = self
-            .devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true}))
+            .devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "format": "webp", "quality": 88}))
             .await;
         let bytes = STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
-        let path = self.shots.join(format!("{name}.png"));
+        let path = self.shots.join(format!("{name}.webp"));
         std::fs::write(&path, &bytes).unwrap();
-        assert!(bytes.len() > 10_000, "{}: an empty page", path.display());
+        assert!(bytes.len() > 5_000, "{}: an empty page", path.display());
     }
 
     /// What the browser complained about.
@@ -186,6 +192,14 @@ impl Browser {
             .send_keys(path.to_str().unwrap())
             .await
             .unwrap();
+    }
+
+    /// Presses the tab key, wherever the focus is.
+    pub async fn tab(&self) {
+        for kind in ["rawKeyDown", "keyUp"] {
+            let key = json!({"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9});
+            self.devtools("Input.dispatchKeyEvent", key).await;
+        }
     }
 
     /// Ends the browser.

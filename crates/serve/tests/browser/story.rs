@@ -66,7 +66,7 @@ async fn a_visitor_compares_methods_and_asks() {
         texts(&browser, ".card h3").await,
         ["Every token", "cls-attention", "random"]
     );
-    browser.shoot("1-first-look").await;
+    browser.shoot("first-look").await;
 
     // A file of one's own, and other methods by the address.
     let shared = "/?methods=visionzip,random&tokens=16&q=what%20color%20is%20the%20cross%3F";
@@ -115,7 +115,7 @@ async fn a_visitor_compares_methods_and_asks() {
         ["purple", "purple"],
         "every token, and the sixteen of VisionZip"
     );
-    browser.shoot("2-answered-light").await;
+    browser.shoot("answered").await;
     ask(&browser, "what color is the circle?", 2).await;
     assert_eq!(
         texts(&browser, "[data-method=visionzip] .turns .q").await,
@@ -159,7 +159,7 @@ async fn a_visitor_compares_methods_and_asks() {
     for (width, scheme) in [(1400, "light"), (1400, "dark"), (420, "light"), (420, "dark")] {
         browser.look(width, scheme).await;
         browser.wait(&format!("innerWidth === {width}")).await;
-        browser.shoot(&format!("3-compared-{width}-{scheme}")).await;
+        browser.shoot(&format!("compared-{width}-{scheme}")).await;
         let wide = browser
             .value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             .await;
@@ -188,13 +188,11 @@ async fn the_page_is_there_for_keyboards_and_screen_readers() {
     assert_eq!(browser.value(nameless).await, json!([]));
     // Everything can be reached by the tab key, in the order in which it stands.
     let mut reached = Vec::new();
-    let body = browser.find("body").await;
-    body.send_keys(&Key::Tab.to_string()).await.unwrap();
+    browser.tab().await;
     for _ in 0..24 {
         let at = "document.activeElement.id || document.activeElement.dataset.share || document.activeElement.className";
         reached.push(browser.value(at).await.as_str().unwrap_or_default().to_string());
-        let active = browser.client.active_element().await.unwrap();
-        active.send_keys(&Key::Tab.to_string()).await.unwrap();
+        browser.tab().await;
     }
     let wanted = [
         "skip", "model", "share", "file", "budget", "1/9", "1/1", "add", "question", "ask",
@@ -219,7 +217,7 @@ async fn problems_are_told_on_the_page() {
     browser.look(1400, "light").await;
     browser.client.goto(&server.url("/")).await.unwrap();
     browser.wait("!document.querySelector('#key-field').hidden").await;
-    browser.shoot("4-key").await;
+    browser.shoot("key").await;
     let key = browser.find("#key").await;
     key.send_keys("secret").await.unwrap();
     key.send_keys(&Key::Tab.to_string()).await.unwrap();

@@ -103,7 +103,7 @@ fn a_method_that_the_model_cannot_run_is_refused() {
         (&json!("pruner"), &json!("unsupported_parameter"))
     );
     assert!(error["message"].as_str().unwrap().contains("[CLS]"), "{error}");
-    let error = server.refused(400, &and(about(1, "n"), json!({"pruner": "oracle"})));
+    let error = server.refused(400, &and(about(1, "n"), json!({"pruner": "oracle-keep"})));
     assert!(error["message"].as_str().unwrap().contains("truth"), "{error}");
 }
 
@@ -127,6 +127,14 @@ fn a_method_inside_the_language_model_has_the_budget_of_all_pictures() {
         json!({"pruner": "fastv-kept", "visual_tokens": 4}),
     ));
     assert_eq!(content(&answer), "4 tokens");
+    // Its first layers see every token, and that is told.
+    let kept = answer["usage"]["visual_tokens_kept"].as_u64().unwrap();
+    assert!((5..16).contains(&kept), "{answer}");
+    let warning = answer["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains(&format!("{kept} visual tokens")) && warning.contains("4 were asked for"),
+        "{warning}"
+    );
     let body = json!({"pruner": "fastv-kept", "visual_tokens": 4, "messages": [{"role": "user", "content": [
         image_part(1), image_part(2), {"type": "text", "text": "n"},
     ]}]});

@@ -35,7 +35,7 @@ fn models_are_listed_with_their_methods() {
     let methods = ours["methods"].as_array().unwrap();
     let fastv = methods.iter().find(|method| method["name"] == "fastv").unwrap();
     assert_eq!(fastv["inside"], true);
-    assert!(methods.iter().all(|method| method["name"] != "oracle"));
+    assert!(methods.iter().all(|method| method["name"] != "oracle-keep"));
     assert_eq!(server.get("/v1/models/two").json()["id"], "two");
     let missing = server.get("/v1/models/three");
     assert_eq!(
