@@ -138,7 +138,10 @@ impl Browser {
     /// Writes a picture of the whole page.
     pub async fn shoot(&self, name: &str) {
         let taken = self
-            .devtools("Page.captureScreenshot", json!({"captureBeyondViewport": true, "format": "webp", "quality": 88}))
+            .devtools(
+                "Page.captureScreenshot",
+                json!({"captureBeyondViewport": true, "format": "webp", "quality": 88}),
+            )
             .await;
         let bytes = STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
         let path = self.shots.join(format!("{name}.webp"));
