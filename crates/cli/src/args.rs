@@ -43,6 +43,8 @@ enum Command {
     Show(commands::show::ShowArgs),
     /// Ask a question about a picture with pruned tokens.
     Ask(commands::ask::AskArgs),
+    /// Answer chat requests over HTTP, and show a page.
+    Serve(commands::serve::ServeArgs),
     /// Time the stages of an answer on random weights of a published shape.
     Bench(commands::bench::BenchArgs),
     /// Compute reports again from their records.
@@ -98,6 +100,7 @@ impl Cli {
             Command::Check(args) => args.run(),
             Command::Show(args) => args.run(),
             Command::Ask(args) => args.run(),
+            Command::Serve(args) => args.run(),
             Command::Bench(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Pilot(pilot) => pilot.run(),

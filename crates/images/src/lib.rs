@@ -13,5 +13,7 @@ pub use coefficients::Filter;
 pub use error::ImageFileError;
 pub use kind::image_kind;
 pub use lfs::{LFS_REMEDY, is_pointer as is_lfs_pointer};
-pub use load::{ImageOrientation, decode_image, image_size, load_image, load_image_with};
+pub use load::{
+    ImageOrientation, decode_image, decode_image_with, image_size, image_size_of, load_image, load_image_with,
+};
 pub use resample::{Canvas, Crop, resize_bicubic};

@@ -55,7 +55,19 @@ pub fn load_image_with(
 /// # Errors
 /// [`ImageFileError::Content`].
 pub fn decode_image(path: impl AsRef<Path>, bytes: &[u8]) -> Result<RgbImage, ImageFileError> {
-    decode(path.as_ref(), bytes, ImageOrientation::AsStored)
+    decode_image_with(path, bytes, ImageOrientation::AsStored)
+}
+
+/// Like [`decode_image`], the chosen way up.
+///
+/// # Errors
+/// [`ImageFileError::Content`].
+pub fn decode_image_with(
+    path: impl AsRef<Path>,
+    bytes: &[u8],
+    orientation: ImageOrientation,
+) -> Result<RgbImage, ImageFileError> {
+    decode(path.as_ref(), bytes, orientation)
 }
 
 /// Width and height of an image file, from its header; as for [`load_image`] the content decides about its kind, not the
@@ -68,19 +80,30 @@ pub fn image_size(
     orientation: ImageOrientation,
 ) -> Result<(u32, u32), ImageFileError> {
     let path = path.as_ref();
-    let bytes = read(path)?;
-    let outcome = match format_of(&bytes) {
+    image_size_of(path, &read(path)?, orientation)
+}
+
+/// Like [`image_size`], for `bytes` that are already in memory; `path` is for messages.
+///
+/// # Errors
+/// [`ImageFileError::Content`], but not for damage behind the header.
+pub fn image_size_of(
+    path: impl AsRef<Path>,
+    bytes: &[u8],
+    orientation: ImageOrientation,
+) -> Result<(u32, u32), ImageFileError> {
+    let outcome = match format_of(bytes) {
         Ok(ImageFormat::Jpeg) => {
-            let size = jpeg::dimensions(&bytes).map_err(Refusal::from);
-            size.map(|size| (size, jpeg_orientation(&bytes)))
+            let size = jpeg::dimensions(bytes).map_err(Refusal::from);
+            size.map(|size| (size, jpeg_orientation(bytes)))
         }
-        Ok(format) => decoder(&bytes, format).map(|mut decoder| {
+        Ok(format) => decoder(bytes, format).map(|mut decoder| {
             let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             (decoder.dimensions(), turned)
         }),
         Err(refusal) => Err(refusal),
     };
-    let ((width, height), note) = outcome.map_err(|refusal| refusal.at(path))?;
+    let ((width, height), note) = outcome.map_err(|refusal| refusal.at(path.as_ref()))?;
     let lies = matches!(
         note,
         Orientation::Rotate90

@@ -15,6 +15,7 @@ pub mod mini_train;
 pub mod pilot;
 pub mod report;
 pub mod repro;
+pub mod serve;
 pub mod shell;
 pub mod show;
 pub mod train;

@@ -1,0 +1,57 @@
+//! Requests that run together.
+
+use serde_json::{Value, json};
+
+use crate::common::{TestServer, about, and, content, fake, saying};
+
+/// Requests with other pictures, budgets, methods and lengths.
+fn requests() -> Vec<Value> {
+    let budgets = ["all", "1/2", "5", "1/9"];
+    let pruners = ["cls", "random", "fastv-kept", "divprune"];
+    let about_picture = |i: usize| {
+        let more = json!({"visual_tokens": budgets[i % 4], "pruner": pruners[(i / 2) % 4], "max_tokens": 5 + 7 * (i % 5)});
+        and(about((i % 3) as u8, &format!("question {i}")), more)
+    };
+    let mut requests: Vec<Value> = (0..14).map(about_picture).collect();
+    requests.push(and(saying("no picture"), json!({"max_tokens": 30})));
+    requests.push(and(
+        about(1, "drawn"),
+        json!({"temperature": 1.0, "seed": 4, "max_tokens": 30}),
+    ));
+    requests
+}
+
+#[test]
+fn answers_do_not_depend_on_who_else_is_there() {
+    let requests = requests();
+    let alone = TestServer::with(|config| config.limits.running = 1, fake());
+    let wanted: Vec<String> = requests
+        .iter()
+        .map(|body| content(&alone.chat(body)).to_string())
+        .collect();
+    let together = TestServer::with(|config| config.limits.running = 6, fake());
+    std::thread::scope(|scope| {
+        let ask = |body| {
+            let together = &together;
+            scope.spawn(move || content(&together.chat(body)).to_string())
+        };
+        let threads: Vec<_> = requests.iter().map(ask).collect();
+        for (thread, wanted) in threads.into_iter().zip(&wanted) {
+            assert_eq!(&thread.join().unwrap(), wanted);
+        }
+    });
+    assert_eq!(together.metric("diffprune_running{model=\"fake\"}"), 0.0);
+    assert_eq!(together.metric("diffprune_kv_bytes{model=\"fake\"}"), 0.0);
+}
+
+#[test]
+fn a_model_that_fails_fails_its_requests_and_goes_on() {
+    let vlm = fake().answering(|input| match input.text.contains("panic") {
+        true => panic!("on purpose"),
+        false => "fine".into(),
+    });
+    let server = TestServer::with(|_| {}, vlm);
+    let error = server.refused(500, &saying("panic"));
+    assert_eq!(error["type"], "server_error");
+    assert_eq!(content(&server.chat(&saying("hello"))), "fine");
+}

@@ -1,0 +1,95 @@
+//! The queue in front of a model.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::{Gate, TestServer, and, content, read_all, saying};
+
+const QUEUE: &str = "diffprune_queue_length{model=\"fake\"}";
+
+#[test]
+fn a_full_queue_says_when_to_come_again() {
+    let gate = Gate::default();
+    let server = TestServer::with(|config| config.limits.queue = 1, gate.model());
+    let held = server.send(&saying("hold"));
+    gate.wait(1);
+    let waiting = server.send(&saying("waits"));
+    server.wait_for(QUEUE, 1.0);
+    let reply = server.post("/v1/chat/completions", &saying("too many"));
+    assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+    assert_eq!(reply.error()["code"], "queue_full");
+    gate.open();
+    for (stream, words) in [(held, "hold"), (waiting, "waits")] {
+        let text = read_all(stream);
+        assert!(text.starts_with("HTTP/1.1 200") && text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_frees_its_place_in_the_queue() {
+    let gate = Gate::default();
+    let server = TestServer::with(|config| config.limits.queue = 1, gate.model());
+    let held = server.send(&saying("hold"));
+    gate.wait(1);
+    let waiting = server.send(&saying("waits"));
+    server.wait_for(QUEUE, 1.0);
+    drop(waiting);
+    server.wait_for(QUEUE, 0.0);
+    let next = server.send(&saying("next"));
+    server.wait_for(QUEUE, 1.0);
+    gate.open();
+    assert!(read_all(next).contains("next"));
+    assert!(read_all(held).contains("hold"));
+    assert_eq!(gate.begun(), ["hold", "next"], "nobody worked for who went away");
+}
+
+#[test]
+fn a_client_that_goes_away_frees_its_place_in_the_batch() {
+    let gate = Gate::default();
+    let server = TestServer::with(|config| config.limits.running = 1, gate.model());
+    let long = format!("hold {}", "x".repeat(900));
+    let held = server.send(&and(saying(&long), json!({"stream": true, "max_tokens": 1000})));
+    gate.wait(1);
+    drop(held);
+    // The server notices when the connection closes, the model at its next step.
+    std::thread::sleep(Duration::from_millis(100));
+    gate.open();
+    assert_eq!(content(&server.chat(&saying("next"))), "next");
+    server.wait_for("diffprune_cancelled_total{model=\"fake\"}", 1.0);
+    assert_eq!(server.metric("diffprune_running{model=\"fake\"}"), 0.0);
+}
+
+#[test]
+fn who_came_first_joins_first() {
+    let gate = Gate::default();
+    let server = TestServer::with(|config| config.limits.running = 2, gate.model());
+    let names: Vec<String> = (0..6).map(|i| format!("number {i}")).collect();
+    let mut streams = vec![server.send(&saying("hold"))];
+    gate.wait(1);
+    for (i, name) in names.iter().enumerate() {
+        streams.push(server.send(&saying(name)));
+        server.wait_for(QUEUE, (i + 1) as f64);
+    }
+    gate.open();
+    streams.into_iter().for_each(|stream| drop(read_all(stream)));
+    assert_eq!(gate.begun()[1..], names);
+}
+
+#[test]
+fn a_request_does_not_wait_for_ever() {
+    let gate = Gate::default();
+    let change =
+        |config: &mut diffprune_serve::ServeConfig| config.limits.request_time = Duration::from_millis(200);
+    let server = TestServer::with(change, gate.model());
+    let held = server.send(&saying("hold"));
+    gate.wait(1);
+    let reply = server.post("/v1/chat/completions", &saying("waits"));
+    assert_eq!(
+        (reply.status, &reply.error()["code"]),
+        (503, &json!("queue_timeout"))
+    );
+    assert!(reply.header("retry-after").is_some());
+    gate.open();
+    assert!(read_all(held).contains("HTTP/1.1 503"));
+}
