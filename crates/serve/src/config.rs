@@ -119,6 +119,9 @@ pub struct Limits {
     pub max_tokens: usize,
     /// Sequences that a model continues together [default: 16].
     pub running: usize,
+    /// Requests that join those sequences between two steps [default: 4]: more of them shorten the wait of a crowd, fewer the
+    /// pauses of answers that are being made.
+    pub joins: usize,
     /// Requests that wait for a model [default: 64]; further ones are answered with 429.
     pub queue: usize,
     /// Bytes of encoder features that are kept for pictures that come again, for each model [default: 256 MiB].
@@ -159,6 +162,7 @@ impl Default for Limits {
             default_tokens: 256,
             max_tokens: 1024,
             running: 16,
+            joins: 4,
             queue: 64,
             feature_cache_bytes: 256 << 20,
             selection_cache_bytes: 64 << 20,

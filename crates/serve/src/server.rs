@@ -4,10 +4,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::config::ServeConfig;
+use crate::config::{Limits, ServeConfig};
 use crate::engine::{Model, ModelSource};
 use crate::error::ServeError;
 use crate::http::{App, Guard, GuardedListener, Peer, now, router};
@@ -36,7 +36,7 @@ impl Server {
             addr: config.addr,
             source,
         };
-        let listener = TcpListener::bind(config.addr).await.map_err(listen)?;
+        let listener = listen_on(config.addr, &config.limits).map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
         let (metrics, registry) = Metrics::new();
         let start = |source: ModelSource| {
@@ -138,6 +138,19 @@ impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Readiness").finish_non_exhaustive()
     }
+}
+
+/// A listener with room for a crowd that comes at once.
+fn listen_on(addr: SocketAddr, limits: &Limits) -> std::io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that starts again must not wait for the connections of the one before. (Elsewhere this means another thing.)
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(u32::try_from(limits.connections).unwrap_or(u32::MAX))
 }
 
 fn check_names(sources: &[ModelSource]) -> Result<(), ServeError> {

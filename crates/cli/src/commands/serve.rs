@@ -116,10 +116,10 @@ impl ServeArgs {
             half: false,
             family: self.family.clone(),
         };
-        let read = move || Ok(model.load()?.vlm);
+        let read = move || Ok(model.load()?);
         self.scorers
             .iter()
-            .try_fold(ModelSource::new(name, read), |source, scorer| {
+            .try_fold(ModelSource::checkpoint(name, read), |source, scorer| {
                 let (name, dir) = scorer
                     .split_once('=')
                     .with_context(|| format!("--scorer {scorer}: expected NAME=DIR"))?;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use diffprune_lab::{LoadedModel, shipped_scorer, verify_checksums};
 use diffprune_vlm::Vlm;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -41,7 +42,17 @@ pub(crate) use queue::{Place, Refusal};
 /// Why a model could not be read, in words.
 pub type LoadFailure = Box<dyn std::error::Error + Send + Sync>;
 
-type Read = Box<dyn FnOnce() -> Result<Box<dyn Vlm>, LoadFailure> + Send>;
+type Read = Box<dyn FnOnce() -> Result<Loaded, LoadFailure> + Send>;
+
+/// A model that was read.
+struct Loaded {
+    vlm: Box<dyn Vlm>,
+    /// The trained scorer that it brings along.
+    scorer: Option<PathBuf>,
+}
+
+/// The name of a scorer that a model brings along.
+const OURS: &str = "diffprune";
 
 /// A model that a server is to offer. It is read on its own thread, while the server already listens.
 pub struct ModelSource {
@@ -57,9 +68,39 @@ impl ModelSource {
         name: impl Into<String>,
         load: impl FnOnce() -> Result<Box<dyn Vlm>, LoadFailure> + Send + 'static,
     ) -> Self {
+        let load = || {
+            Ok(Loaded {
+                vlm: load()?,
+                scorer: None,
+            })
+        };
+        Self::reading(name.into(), Box::new(load))
+    }
+
+    /// A checkpoint by the name that requests use, read by `load`. A trained scorer beside its weights is the method
+    /// `diffprune` and, unless another is chosen, the default.
+    pub fn checkpoint(
+        name: impl Into<String>,
+        load: impl FnOnce() -> Result<LoadedModel, LoadFailure> + Send + 'static,
+    ) -> Self {
+        let load = || {
+            let model = load()?;
+            let scorer = shipped_scorer(&model.dir);
+            if let Some(scorer) = &scorer {
+                verify_checksums(scorer)?;
+            }
+            Ok(Loaded {
+                vlm: model.vlm,
+                scorer,
+            })
+        };
+        Self::reading(name.into(), Box::new(load))
+    }
+
+    fn reading(name: String, load: Read) -> Self {
         Self {
-            name: name.into(),
-            load: Box::new(load),
+            name,
+            load,
             scorers: Vec::new(),
             pruner: None,
         }
@@ -264,7 +305,7 @@ impl Body {
     fn run(self) {
         let ModelSource {
             load,
-            scorers,
+            mut scorers,
             pruner,
             ..
         } = self.source;
@@ -272,12 +313,16 @@ impl Body {
             self.queue.close();
             self.tell.send_replace(State::Failed(problem));
         };
-        let vlm = match catch_unwind(AssertUnwindSafe(load)) {
-            Ok(Ok(vlm)) => vlm,
+        let Loaded { vlm, scorer } = match catch_unwind(AssertUnwindSafe(load)) {
+            Ok(Ok(loaded)) => loaded,
             Ok(Err(error)) => return failed(in_words(error.as_ref())),
             Err(_) => return failed("reading it failed without a reason".into()),
         };
+        let ours = scorer.map(|scorer| (OURS.to_string(), scorer));
         let default = pruner.or_else(|| self.config.pruner.clone());
+        let default = default.or_else(|| ours.as_ref().map(|(name, _)| name.clone()));
+        // One of that name on the command line comes first.
+        scorers.extend(ours);
         let methods = match Methods::new(vlm.as_ref(), &scorers, default.as_deref()) {
             Ok(methods) => methods,
             Err(error) => return failed(in_words(&error)),
@@ -299,6 +344,7 @@ impl Body {
             metrics: self.metrics.clone(),
             load: self.load,
             most: limits.running.max(1),
+            joins: limits.joins.max(1),
         };
         engine.run(&self.queue);
     }

@@ -33,35 +33,46 @@ pub(super) struct Engine<'m> {
     pub load: Arc<Load>,
     /// Most sequences at a time.
     pub most: usize,
+    /// Most requests that join between two steps.
+    pub joins: usize,
 }
 
 impl<'m> Engine<'m> {
     /// Works until the queue is closed and the running answers are complete.
     ///
-    /// One request joins between two steps, in the order in which they came, so that a long prompt delays the others by
-    /// itself alone, and nobody is overtaken.
+    /// A few requests join between two steps, in the order in which they came: nobody is overtaken, a crowd is let in
+    /// quickly, and it delays the answers that are being made by a bounded time.
     pub fn run(&mut self, queue: &Arc<Queue<Job>>) {
         let mut batch = self.vlm.decode_batch();
         let mut running: Vec<Sequence<'m>> = Vec::new();
         loop {
-            let job = match running.len() {
-                0 => match queue.pop() {
-                    Some(job) => Some(job),
+            if running.is_empty() {
+                match queue.pop() {
+                    Some(job) => self.begin(job, &mut batch, &mut running),
                     None => return,
-                },
-                n if n < self.most => queue.try_pop(),
-                _ => None,
-            };
-            match job {
-                Some(Job::Chat(job)) => self.take(*job, &mut batch, &mut running),
-                Some(Job::Select(job)) => self.answer_selection(*job),
-                None => {}
+                }
+            }
+            for _ in 0..self.joins {
+                let job = if running.len() < self.most {
+                    queue.try_pop()
+                } else {
+                    None
+                };
+                let Some(job) = job else { break };
+                self.begin(job, &mut batch, &mut running);
             }
             self.tell_load(batch.as_ref(), running.len());
             if !running.is_empty() {
                 self.step(&mut batch, &mut running);
                 self.tell_load(batch.as_ref(), running.len());
             }
+        }
+    }
+
+    fn begin(&mut self, job: Job, batch: &mut Box<dyn DecodeBatch>, running: &mut Vec<Sequence<'m>>) {
+        match job {
+            Job::Chat(job) => self.take(*job, batch, running),
+            Job::Select(job) => self.answer_selection(*job),
         }
     }
 

@@ -64,12 +64,12 @@ async fn a_visitor_compares_methods_and_asks() {
     browser.wait(&shows(48)).await;
     assert_eq!(
         texts(&browser, ".card h3").await,
-        ["Every token", "cls-attention", "random"]
+        ["Every token", "diffprune", "random"]
     );
     browser.shoot("first-look").await;
 
     // A file of one's own, and other methods by the address.
-    let shared = "/?methods=visionzip,random&tokens=16&q=what%20color%20is%20the%20cross%3F";
+    let shared = "/?methods=diffprune,visionzip&tokens=16&q=what%20color%20is%20the%20cross%3F";
     browser.client.goto(&server.url(shared)).await.unwrap();
     browser.wait(&shows(16)).await;
     let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/scene.png");
@@ -84,7 +84,7 @@ async fn a_visitor_compares_methods_and_asks() {
     );
 
     // The slider by keyboard, and what is drawn follows.
-    let before = edges(&browser, "random").await;
+    let before = edges(&browser, "diffprune").await;
     assert!(before > 100, "{before}");
     let slider = browser.find("#budget").await;
     for _ in 0..8 {
@@ -92,9 +92,9 @@ async fn a_visitor_compares_methods_and_asks() {
     }
     browser.wait(&shows(8)).await;
     browser
-        .wait("document.querySelector('[data-method=random] .count').textContent.startsWith('8 of 144')")
+        .wait("document.querySelector('[data-method=diffprune] .count').textContent.startsWith('8 of 144')")
         .await;
-    let after = edges(&browser, "random").await;
+    let after = edges(&browser, "diffprune").await;
     assert!(after > 50 && after < before, "{before} {after}");
     assert!(
         browser
@@ -113,15 +113,15 @@ async fn a_visitor_compares_methods_and_asks() {
     assert_eq!(
         answers[..2],
         ["purple", "purple"],
-        "every token, and the sixteen of VisionZip"
+        "every token, and sixteen of them"
     );
     browser.shoot("answered").await;
     ask(&browser, "what color is the circle?", 2).await;
     assert_eq!(
-        texts(&browser, "[data-method=visionzip] .turns .q").await,
+        texts(&browser, "[data-method=diffprune] .turns .q").await,
         ["what color is the cross?", "what color is the circle?"]
     );
-    let rows = texts(&browser, "[data-method=visionzip] .stats dt").await;
+    let rows = texts(&browser, "[data-method=diffprune] .stats dt").await;
     assert_eq!(
         rows,
         ["Tokens read", "KV cache", "Encode", "Select", "Prefill", "Decode"]
@@ -134,7 +134,7 @@ async fn a_visitor_compares_methods_and_asks() {
         .unwrap()
         .unwrap();
     assert!(
-        status.contains("Every token:") && status.contains("visionzip:"),
+        status.contains("Every token:") && status.contains("diffprune:"),
         "{status}"
     );
 
@@ -144,7 +144,7 @@ async fn a_visitor_compares_methods_and_asks() {
         .wait("document.querySelectorAll('[data-method=fastv-kept] canvas').length > 0")
         .await;
     browser
-        .find("[aria-label='Remove random']")
+        .find("[aria-label='Remove visionzip']")
         .await
         .click()
         .await

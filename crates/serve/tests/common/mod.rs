@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use burn::tensor::Device;
+use diffprune_lab::LoadedModel;
 use diffprune_serve::{LoadFailure, ModelSource, ServeConfig, Server};
 use diffprune_vlm::{FakeVlm, Vlm};
 use diffprune_vlm_adapters::LoadOptions;
@@ -372,9 +373,11 @@ pub fn content(answer: &Value) -> &str {
 
 /// The small model that ships with the repository.
 pub fn small_model() -> ModelSource {
-    ModelSource::new("mini-llava-1.5", || {
-        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mini-llava-1.5");
-        let model = diffprune_lab::LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32())?;
-        Ok(model.vlm)
-    })
+    ModelSource::checkpoint("mini-llava-1.5", || Ok(small_model_here()))
+}
+
+/// The same, for this thread.
+pub fn small_model_here() -> LoadedModel {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/mini-llava-1.5");
+    LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32()).unwrap()
 }

@@ -1,8 +1,12 @@
 //! Requests that run together.
 
+use diffprune_lab::Method;
+use diffprune_vlm::{PruneOptions, Turn, answer};
 use serde_json::{Value, json};
 
-use crate::common::{TestServer, about, and, content, fake, saying};
+use crate::common::{
+    TestServer, about, and, config, content, fake, picture, saying, small_model, small_model_here, url_of,
+};
 
 /// Requests with other pictures, budgets, methods and lengths.
 fn requests() -> Vec<Value> {
@@ -54,4 +58,46 @@ fn a_model_that_fails_fails_its_requests_and_goes_on() {
     let error = server.refused(500, &saying("panic"));
     assert_eq!(error["type"], "server_error");
     assert_eq!(content(&server.chat(&saying("hello"))), "fine");
+}
+
+/// The small model of the repository, with the path that everything else walks as the reference.
+#[test]
+fn answers_of_a_real_model_are_those_of_a_batch_of_one() {
+    let model = small_model_here();
+    let vlm = model.vlm.as_ref();
+    let picture = picture(200);
+    let questions = [
+        "what color is the circle?",
+        "what is in the picture?",
+        "is there a red star?",
+    ];
+    let asked = |(question, budget): (&str, &str)| {
+        let part = json!({"type": "image_url", "image_url": {"url": url_of(200)}});
+        let content = json!([part, {"type": "text", "text": question}]);
+        json!({"messages": [{"role": "user", "content": content}], "visual_tokens": budget, "pruner": "cls", "max_tokens": 12})
+    };
+    let alone = |(question, budget): (&str, &str)| {
+        let prompts = [vlm.prompt_ids(&[Turn::ask(question)]).unwrap()];
+        let pruner = Method::parse("cls", vlm, 0).unwrap().pruner();
+        let options = PruneOptions::new(budget.parse().unwrap());
+        let generate = vlm.generate_options().with_max_new_tokens(12);
+        let images = std::slice::from_ref(&picture);
+        let found = answer(vlm, images, &prompts, pruner.as_ref(), &options, &generate).unwrap();
+        vlm.text_of(&found.ids[0]).trim().to_string()
+    };
+    let server = TestServer::of(config(|_| {}), vec![small_model()]);
+    let pairs: Vec<(&'static str, &'static str)> = questions
+        .into_iter()
+        .flat_map(|question| ["all", "1/3", "5"].map(|budget| (question, budget)))
+        .collect();
+    std::thread::scope(|scope| {
+        let ask = |pair: &(&'static str, &'static str)| {
+            let (server, body) = (&server, asked(*pair));
+            scope.spawn(move || content(&server.chat(&body)).to_string())
+        };
+        let threads: Vec<_> = pairs.iter().map(ask).collect();
+        for (thread, pair) in threads.into_iter().zip(&pairs) {
+            assert_eq!(thread.join().unwrap(), alone(*pair), "{pair:?}");
+        }
+    });
 }
