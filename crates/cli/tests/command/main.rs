@@ -10,6 +10,7 @@ mod looking;
 mod machine;
 mod repro;
 mod rivals;
+mod serve;
 #[cfg(target_os = "linux")]
 mod signals;
 mod situations;

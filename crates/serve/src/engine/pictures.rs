@@ -201,5 +201,5 @@ fn prepared_bytes(images: &PreparedImages<'_>) -> u64 {
         .visual()
         .map_or(0, |visual| visual.features.dims().iter().product());
     let kept: usize = images.keep().iter().map(Vec::len).sum();
-    (4 * features + 8 * size_of::<usize>() * kept) as u64
+    (4 * features + size_of::<usize>() * kept) as u64
 }
