@@ -62,7 +62,7 @@ impl FeatureFlags {
         let tmp = folder.path();
         cmd!(
             shell,
-            "{binary} mini data --quiet --out {tmp}/world --images 256 --val-images 0"
+            "{binary} mini data --quiet --out {tmp}/world --images 256 --val-images 4"
         )
         .quiet()
         .run()?;

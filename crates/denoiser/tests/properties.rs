@@ -132,13 +132,9 @@ fn the_seed_of_the_device_fixes_the_weights() {
 
 #[test]
 fn the_documented_size_is_the_real_one() {
-    assert_eq!(
-        DenoiserConfig::new(1024).init(&Device::flex()).num_params(),
-        10_497_024
-    );
-    let global = DenoiserConfig::new(64)
-        .with_attention(DenoiserAttention::Global)
-        .init(&Device::flex());
+    assert_eq!(init(DenoiserConfig::new(1024), 0).num_params(), 10_497_024);
+    let global = DenoiserConfig::new(64).with_attention(DenoiserAttention::Global);
+    let global = init(global, 0);
     assert_eq!(
         global.num_params(),
         4 * (64 * 64 + 64) + 2 * 64 * 256 + 256 + 64 + 4 * 64
@@ -148,7 +144,8 @@ fn the_documented_size_is_the_real_one() {
 #[test]
 #[should_panic(expected = "n_heads 16 must divide d_model 20")]
 fn heads_that_do_not_fit_are_refused() {
-    let _ = DenoiserConfig::new(20)
-        .with_attention(DenoiserAttention::Global)
-        .init(&Device::flex());
+    let _ = init(
+        DenoiserConfig::new(20).with_attention(DenoiserAttention::Global),
+        0,
+    );
 }

@@ -73,7 +73,7 @@ impl TokenCounts {
     /// When something is wrong with the settings, a picture, the budget or the method. A prompt that is too long is counted
     /// all the same: see [`Self::span`].
     pub fn of(dir: &Path, options: LoadOptions, request: &CountRequest<'_>) -> Result<Self, LabError> {
-        let plan = plan_vlm(dir.to_path_buf(), options)?;
+        let plan = plan_vlm(dir, options)?;
         let name = resolve_method(dir, request.pruner, plan.family()).resolved;
         let pruner = check_method(&name, plan.family())?;
         // A method inside the language model lets every token into it.

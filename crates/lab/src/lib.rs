@@ -75,7 +75,7 @@ pub use revision::revision;
 pub use run_folder::{pretrain_recipe, read_recipe, replace_folder, settle_recipe, unfinished_folder};
 pub use scorer::{MethodName, SCORER, resolve_method, shipped_scorer, train_shipped_scorer};
 pub use shipped::{CLASSIFIER, find_shipped, memory_note, shipped_family, shipped_folder, shipped_model};
-pub use stored::{StoredRun, difference, leaderboard, same_results};
+pub use stored::{SameResults, StoredRun, difference, leaderboard, same_results};
 pub use suggestion::nearest;
 pub use training::{check_train_budget, default_training};
 pub use units::{aligned_columns, readable_bytes, readable_seconds};

@@ -193,15 +193,21 @@ pub fn leaderboard(runs: &[StoredRun]) -> Result<Report, LabError> {
     Ok(report)
 }
 
-/// Whether the runs in two folders have the same result, model by model: each with its name and what was found, and the names
-/// of those that the second folder does not have.
+/// The runs of two folders, compared model by model.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SameResults {
+    /// The name of each run that both folders have, with what was found.
+    pub compared: Vec<(String, SameResult)>,
+    /// The names of those that the second folder does not have.
+    pub missing: Vec<String>,
+}
+
+/// Whether the runs in two folders have the same result.
 ///
 /// # Errors
 /// When a run cannot be read, its records do not belong together, or no run is in both.
-pub fn same_results(
-    first: &Path,
-    second: &Path,
-) -> Result<(Vec<(String, SameResult)>, Vec<String>), LabError> {
+pub fn same_results(first: &Path, second: &Path) -> Result<SameResults, LabError> {
     let read = |dir: &Path| -> Result<Vec<StoredRun>, LabError> {
         let folders = StoredRun::folders(dir);
         folders.iter().map(|dir| StoredRun::read(dir)).collect()
@@ -219,7 +225,7 @@ pub fn same_results(
         }
     }
     match compared.is_empty() {
-        false => Ok((compared, missing)),
+        false => Ok(SameResults { compared, missing }),
         true => Err(LabError::Setup {
             subject: "runs".into(),
             found: format!("none in both {} and {}", first.display(), second.display()),

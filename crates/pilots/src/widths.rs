@@ -155,7 +155,7 @@ pub fn coherence_over_widths(
         figures: vec![StudyFigure {
             file: format!("{ID}.svg"),
             caption: setting.clone(),
-            bytes: chart.svg(&Palette::default())?.into_bytes(),
+            bytes: chart.svg(&Palette::of(names.iter().copied()))?.into_bytes(),
         }],
         setting,
         limits: "The scorer grows with the network, as it does in the papers: what width does to the surrogate and what it does to the \

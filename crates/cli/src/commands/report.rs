@@ -7,8 +7,8 @@ use clap::Args;
 use diffprune_eval::{Figures, Format, Report, published_json, published_page};
 use diffprune_files::write_whole;
 use diffprune_lab::{
-    LabError, ModelReport, StoredRun, difference, drawn_pictures, leaderboard, make_folder, same_results,
-    write_index,
+    LabError, ModelReport, SameResults, StoredRun, difference, drawn_pictures, leaderboard, make_folder,
+    same_results, write_index,
 };
 
 use crate::print::{self, say};
@@ -152,7 +152,9 @@ fn same_result(dirs: &[PathBuf]) -> anyhow::Result<()> {
     let [first, second] = dirs else {
         bail!("--same-result: found {} folders, expected two", dirs.len());
     };
-    let (compared, missing) = same_results(first, second)?;
+    let SameResults {
+        compared, missing, ..
+    } = same_results(first, second)?;
     for name in missing {
         say!("{name}: only in {}", first.display());
     }

@@ -20,9 +20,13 @@ const KEY: &str = "DIFFPRUNE_API_KEY";
 /// Answers OpenAI's chat requests with a budget of visual tokens for each picture, and shows a page (docs/serve.md).
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// A model as `ask` takes it; NAME=MODEL gives it the name that requests use. Give it again for further models
-    /// [default: mini-llava-1.5].
-    #[arg(long = "model", value_name = "[NAME=]MODEL", help_heading = "Model")]
+    /// A model as `ask` takes it; NAME=MODEL gives it the name that requests use. Give it again for further models.
+    #[arg(
+        long = "model",
+        value_name = "[NAME=]MODEL",
+        default_value = "mini-llava-1.5",
+        help_heading = "Model"
+    )]
     models: Vec<String>,
     /// cpu, wgpu, vulkan or cuda, with an index as in cuda:1.
     #[arg(long, default_value = "cpu", help_heading = "Hardware")]
@@ -73,7 +77,8 @@ pub struct ServeArgs {
 impl ServeArgs {
     /// Runs the command until SIGINT or SIGTERM.
     pub fn run(self) -> anyhow::Result<()> {
-        let sources = self.sources()?;
+        let sources = self.models.iter().map(|model| self.source(model));
+        let sources = sources.collect::<anyhow::Result<Vec<_>>>()?;
         let mut config = ServeConfig::default();
         config.addr = self.addr;
         config.api_key = self.api_key.or_else(|| std::env::var(KEY).ok());
@@ -94,16 +99,6 @@ impl ServeArgs {
             _ => {}
         })?;
         closed
-    }
-
-    fn sources(&self) -> anyhow::Result<Vec<ModelSource>> {
-        let default = vec!["mini-llava-1.5".to_string()];
-        let models = if self.models.is_empty() {
-            &default
-        } else {
-            &self.models
-        };
-        models.iter().map(|model| self.source(model)).collect()
     }
 
     fn source(&self, text: &str) -> anyhow::Result<ModelSource> {

@@ -47,7 +47,10 @@ impl<M> Pupil<M> {
 }
 
 /// A shard of a step: its data, and how a module's loss on it is computed.
-pub struct Exercise<M>(Box<dyn FnOnce(&M) -> Result<Tensor<1>, MiniError> + Send>);
+pub struct Exercise<M>(LossOf<M>);
+
+/// The loss of a module on data that it brings along.
+type LossOf<M> = Box<dyn FnOnce(&M) -> Result<Tensor<1>, MiniError> + Send>;
 
 /// What a shard, or a step, came to.
 pub struct Learned {

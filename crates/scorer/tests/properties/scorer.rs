@@ -184,16 +184,12 @@ fn the_number_of_parameters_is_as_announced() {
             .with_input_norm(false)
             .with_d_ff(Some(7)),
     ] {
-        assert_eq!(
-            config.init(&Device::flex()).num_params(),
-            config.num_params(),
-            "{config}"
-        );
+        assert_eq!(scorer(&config, 0).num_params(), config.num_params(), "{config}");
     }
 }
 
 #[test]
 #[should_panic(expected = "n_heads 3 does not divide d_model 8")]
 fn heads_that_do_not_fit_are_refused() {
-    let _ = ScorerConfig::new(8, 3).init(&Device::flex());
+    let _ = scorer(&ScorerConfig::new(8, 3), 0);
 }

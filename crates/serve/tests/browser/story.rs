@@ -54,6 +54,7 @@ async fn ask(browser: &Browser, question: &str, turn: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium and its driver; .ci/run installs them and runs this"]
 async fn a_visitor_compares_methods_and_asks() {
     let server = TestServer::of(config(|_| {}), vec![small_model()]);
     let browser = Browser::start().await;
@@ -170,6 +171,7 @@ async fn a_visitor_compares_methods_and_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium and its driver; .ci/run installs them and runs this"]
 async fn the_page_is_there_for_keyboards_and_screen_readers() {
     let server = TestServer::of(config(|_| {}), vec![small_model()]);
     let browser = Browser::start().await;
@@ -208,6 +210,7 @@ async fn the_page_is_there_for_keyboards_and_screen_readers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium and its driver; .ci/run installs them and runs this"]
 async fn problems_are_told_on_the_page() {
     let server = TestServer::of(
         config(|config| config.api_key = Some("secret".into())),
