@@ -18,7 +18,7 @@ const PICTURES: [(&str, &[&str]); 4] = [
     (
         "ask",
         &[
-            "diffprune ask --image assets/scene.png --keep 1/9 --pruner visionzip \"what color is the cross?\"",
+            "diffprune ask --image assets/scene.png --keep 1/9 \"what color is the cross?\"",
             "diffprune ask --image assets/scene.png --keep all \"is there a red circle?\"",
             "diffprune ask --image assets/scene.png --keep 1/9 --pruner vision-zip \"what color is the cross?\"",
             "diffprune ask --image assets/scene.png --keep 1000 --dry-run \"what color is the cross?\"",

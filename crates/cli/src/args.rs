@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{commands, print};
 
@@ -106,8 +106,8 @@ impl Cli {
             Command::Pilot(pilot) => pilot.run(),
             Command::Run(Run::Repro(args)) => args.run(),
             Command::Methods(args) => args.run(),
-            Command::Completions(args) => args.run(),
-            Command::Man(args) => args.run(),
+            Command::Completions(args) => args.run(Self::command()),
+            Command::Man(args) => args.run(Self::command()),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! `diffprune completions` and `diffprune man`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::print;
 
 /// Prints what a shell needs to complete commands and options.
@@ -22,22 +21,21 @@ pub struct ManArgs {
 }
 
 impl CompletionsArgs {
-    /// Runs the command.
-    pub fn run(self) -> anyhow::Result<()> {
+    /// Prints the completions of `whole`, the program's command.
+    pub fn run(self, mut whole: Command) -> anyhow::Result<()> {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "diffprune", &mut text);
+        clap_complete::generate(self.shell, &mut whole, "diffprune", &mut text);
         print::text(format_args!("{}", String::from_utf8_lossy(&text)))
     }
 }
 
 impl ManArgs {
-    /// Runs the command.
-    pub fn run(self) -> anyhow::Result<()> {
-        let whole = Cli::command();
+    /// Prints the page of `whole`, the program's command, or of a part of it.
+    pub fn run(self, whole: Command) -> anyhow::Result<()> {
         let command = match &self.command {
             None => whole,
             Some(name) => {
-                let names: Vec<&str> = whole.get_subcommands().map(clap::Command::get_name).collect();
+                let names: Vec<&str> = whole.get_subcommands().map(Command::get_name).collect();
                 let found = whole.find_subcommand(name).cloned();
                 found.ok_or_else(|| {
                     anyhow::anyhow!("man: found `{name}`, expected one of {}", names.join(", "))
