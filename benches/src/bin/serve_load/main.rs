@@ -42,7 +42,7 @@ fn main() -> Result<(), Failure> {
         "cores": std::thread::available_parallelism()?.get(),
         "release": !cfg!(debug_assertions),
         "settings": {
-            "clients": curve::CLIENTS, "budgets": curve::BUDGETS, "new_tokens": curve::NEW_TOKENS,
+            "clients": curve::CLIENTS, "budgets": curve::BUDGETS, "new_tokens": curve::NEW_TOKENS, "rounds": curve::ROUNDS,
             "caches": "off in the curves, so that every picture is encoded, chosen from and read",
         },
         "curves": curves,

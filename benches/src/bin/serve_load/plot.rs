@@ -35,7 +35,9 @@ pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Fail
             x_marks: CLIENTS.map(|clients| clients as f64).to_vec(),
             level: None,
             decimals: Some(0),
-            note: "Each point is one measurement; caches off, every picture is encoded.".into(),
+            note:
+                "The middle of three rounds; caches off, so every picture is encoded, chosen from and read."
+                    .into(),
             lines: BUDGETS.iter().map(line).collect(),
         };
         let svg = chart.svg(&Palette::of(BUDGETS))?;

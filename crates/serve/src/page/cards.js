@@ -87,7 +87,7 @@ export function showMethod(name, picture, found, chosen) {
   found.grid.forEach((raster, number) => {
     const n = raster.rows * raster.cols;
     const own = new Set([...kept].filter((i) => i >= first && i < first + n).map((i) => i - first));
-    const part = found.grid.length > 1 ? `, part ${number + 1}` : "";
+    const part = found.grid.length > 1 ? `, ${raster.rows} × ${raster.cols}` : "";
     const label = `${own.size} of ${n} tokens kept by ${name}${part}; the rest is dimmed`;
     made.push(figure(`Kept${part}`, label, (canvas) => drawKept(canvas, picture, raster, own, chosen.merged)));
     if (shares) {

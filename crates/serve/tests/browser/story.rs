@@ -84,6 +84,14 @@ async fn a_visitor_compares_methods_and_asks() {
         ["16 of 144 tokens (11 %)", "16 of 144 tokens (11 %)"]
     );
 
+    let pressed = browser
+        .find("[data-share='1/9']")
+        .await
+        .attr("aria-pressed")
+        .await
+        .unwrap();
+    assert_eq!(pressed.as_deref(), Some("true"));
+
     // The slider by keyboard, and what is drawn follows.
     let before = edges(&browser, "diffprune").await;
     assert!(before > 100, "{before}");

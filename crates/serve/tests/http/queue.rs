@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use diffprune_serve::ServeConfig;
 use serde_json::json;
 
-use crate::common::{Gate, TestServer, and, content, read_all, saying};
+use crate::common::{Gate, TestServer, and, content, fake, read_all, saying};
 
 const QUEUE: &str = "diffprune_queue_length{model=\"fake\"}";
 
@@ -46,18 +47,30 @@ fn a_client_that_goes_away_frees_its_place_in_the_queue() {
 
 #[test]
 fn a_client_that_goes_away_frees_its_place_in_the_batch() {
-    let gate = Gate::default();
-    let server = TestServer::with(|config| config.limits.running = 1, gate.model());
-    let long = format!("hold {}", "x".repeat(900));
-    let held = server.send(&and(saying(&long), json!({"stream": true, "max_tokens": 1000})));
-    gate.wait(1);
-    drop(held);
-    // The server notices when the connection closes, the model at its next step.
-    std::thread::sleep(Duration::from_millis(100));
-    gate.open();
-    assert_eq!(content(&server.chat(&saying("next"))), "next");
+    // So long that it never ends by itself while this test waits.
+    let vlm = fake()
+        .with_positions(1_000_000)
+        .answering(|input| match input.text.contains("long") {
+            true => "x".repeat(400_000),
+            false => input.text.trim().to_string(),
+        });
+    let change = |config: &mut ServeConfig| {
+        config.limits.running = 1;
+        config.limits.max_tokens = 400_000;
+    };
+    let server = TestServer::with(change, vlm);
+    let body = and(saying("long"), json!({"stream": true, "max_tokens": 400_000}));
+    let streamed = server.send(&body);
+    server.wait_for("diffprune_running{model=\"fake\"}", 1.0);
+    drop(streamed);
     server.wait_for("diffprune_cancelled_total{model=\"fake\"}", 1.0);
-    assert_eq!(server.metric("diffprune_running{model=\"fake\"}"), 0.0);
+    // The same when nothing of the answer was to be sent yet.
+    let whole = server.send(&and(body, json!({"stream": false})));
+    server.wait_for("diffprune_running{model=\"fake\"}", 1.0);
+    drop(whole);
+    server.wait_for("diffprune_cancelled_total{model=\"fake\"}", 2.0);
+    assert_eq!(content(&server.chat(&saying("next"))), "next");
+    server.wait_for("diffprune_running{model=\"fake\"}", 0.0);
 }
 
 #[test]
@@ -79,8 +92,7 @@ fn who_came_first_joins_first() {
 #[test]
 fn a_request_does_not_wait_for_ever() {
     let gate = Gate::default();
-    let change =
-        |config: &mut diffprune_serve::ServeConfig| config.limits.request_time = Duration::from_millis(200);
+    let change = |config: &mut ServeConfig| config.limits.request_time = Duration::from_secs(1);
     let server = TestServer::with(change, gate.model());
     let held = server.send(&saying("hold"));
     gate.wait(1);

@@ -8,10 +8,10 @@ use diffprune_serve::ServeConfig;
 use crate::common::{LONG, TestServer, content, counting, echo, read_all, saying};
 
 fn hasty(config: &mut ServeConfig) {
-    config.limits.head_time = Duration::from_millis(200);
-    config.limits.body_time = Duration::from_millis(200);
-    config.limits.idle_time = Duration::from_millis(200);
-    config.limits.write_time = Duration::from_millis(200);
+    config.limits.head_time = Duration::from_secs(1);
+    config.limits.body_time = Duration::from_secs(1);
+    config.limits.idle_time = Duration::from_secs(1);
+    config.limits.write_time = Duration::from_secs(1);
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_head_that_does_not_end_is_given_up() {
     // A letter now and then does not help.
     let mut writer = stream.try_clone().unwrap();
     std::thread::spawn(move || {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             std::thread::sleep(Duration::from_millis(20));
             if writer.write_all(b"x").is_err() {
                 break;
@@ -85,7 +85,7 @@ fn a_connection_may_rest_between_requests_but_not_for_ever() {
 #[test]
 fn slow_answers_are_not_taken_for_slow_clients() {
     let vlm = counting().answering(|_| {
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(2500));
         "late".into()
     });
     let server = TestServer::with(hasty, vlm);
@@ -96,7 +96,7 @@ fn slow_answers_are_not_taken_for_slow_clients() {
 fn connections_beyond_the_bound_wait() {
     let change = |config: &mut ServeConfig| {
         config.limits.connections = 2;
-        config.limits.head_time = Duration::from_millis(300);
+        config.limits.head_time = Duration::from_secs(1);
     };
     let server = TestServer::with(change, echo());
     let idle: Vec<_> = (0..2).map(|_| server.connect()).collect();
