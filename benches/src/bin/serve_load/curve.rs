@@ -14,7 +14,7 @@ use diffprune_lab::LoadedModel;
 use diffprune_serve::ModelSource;
 use diffprune_vlm_adapters::LoadOptions;
 use image::{ImageFormat, Rgb, RgbImage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Failure, client, serve};
@@ -38,9 +38,9 @@ const PICTURES: usize = 16;
 const SIDE: u32 = 168;
 
 /// One number of clients at one budget.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Point {
-    pub budget: &'static str,
+    pub budget: String,
     pub clients: usize,
     pub requests: usize,
     pub seconds: f64,
@@ -94,7 +94,7 @@ pub async fn run(dir: &Path) -> Result<Vec<Point>, Failure> {
 async fn point(
     addr: SocketAddr,
     bodies: &Arc<Vec<String>>,
-    budget: &'static str,
+    budget: &str,
     clients: usize,
 ) -> Result<Point, Failure> {
     let wanted = REQUESTS.max(OF_EACH * clients);
@@ -128,7 +128,7 @@ async fn point(
     first.sort_by(f64::total_cmp);
     let at = |share: f64| first[((first.len() - 1) as f64 * share).round() as usize];
     Ok(Point {
-        budget,
+        budget: budget.to_string(),
         clients,
         requests: first.len(),
         seconds,

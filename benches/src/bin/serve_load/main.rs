@@ -5,7 +5,7 @@
 //! cargo run -r -p diffprune-benches --bin serve-load -- --out runs/load assets/mini-llava-1.5 …
 //! ```
 //!
-//! Every number of requests and every time is bounded. A thousand clients need two thousand files: `ulimit -n 4096`.
+//! `--draw DIR` draws the curves of a record again. Every number of requests and every time is bounded. A thousand clients need two thousand files: `ulimit -n 4096`.
 
 mod client;
 mod crowd;
@@ -15,14 +15,21 @@ mod plot;
 use std::path::{Path, PathBuf};
 
 use diffprune_serve::{ModelSource, ServeConfig, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
+    if let [_, word, dir] = std::env::args().collect::<Vec<_>>().as_slice()
+        && word == "--draw"
+    {
+        return draw_again(Path::new(dir));
+    }
     let (out, models) = arguments()?;
     std::fs::create_dir_all(&out)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // What else the machine did: processes that wanted a core over the last minute, before and after each part.
+    let mut others = vec![load_average()?];
     let mut curves = Vec::new();
     for dir in &models {
         let name = dir
@@ -34,6 +41,7 @@ fn main() -> Result<(), Failure> {
             std::fs::write(out.join(file), svg)?;
         }
         curves.push(json!({"model": name, "points": points}));
+        others.push(load_average()?);
     }
     eprintln!("crowd");
     let crowd = runtime.block_on(crowd::run())?;
@@ -41,6 +49,7 @@ fn main() -> Result<(), Failure> {
         "revision": diffprune_lab::revision(),
         "cores": std::thread::available_parallelism()?.get(),
         "release": !cfg!(debug_assertions),
+        "load_average": others,
         "settings": {
             "clients": curve::CLIENTS, "budgets": curve::BUDGETS, "new_tokens": curve::NEW_TOKENS, "rounds": curve::ROUNDS,
             "caches": "off in the curves, so that every picture is encoded, chosen from and read",
@@ -53,6 +62,24 @@ fn main() -> Result<(), Failure> {
         serde_json::to_string_pretty(&record)? + "\n",
     )?;
     Ok(())
+}
+
+/// Draws the curves of a record again.
+fn draw_again(dir: &Path) -> Result<(), Failure> {
+    let record: Value = serde_json::from_slice(&std::fs::read(dir.join("load.json"))?)?;
+    for curve in record["curves"].as_array().into_iter().flatten() {
+        let points: Vec<curve::Point> = serde_json::from_value(curve["points"].clone())?;
+        for (file, svg) in plot::draw(curve["model"].as_str().unwrap_or("model"), &points)? {
+            std::fs::write(dir.join(file), svg)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first number of `/proc/loadavg`, this program's own share included.
+fn load_average() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse()?)
 }
 
 /// The folder for results, and those of the models.

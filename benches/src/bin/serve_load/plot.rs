@@ -6,6 +6,8 @@ use diffprune_eval::chart::{Line, Lines, Palette};
 use crate::Failure;
 use crate::curve::{BUDGETS, CLIENTS, Point};
 
+const MILLISECONDS: &str = "milliseconds";
+
 /// Throughput and time to the first token of a model: file names and documents.
 pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Failure> {
     let chart = |file: &str, title: String, y: &str, value: fn(&Point) -> f64| {
@@ -18,7 +20,7 @@ pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Fail
             };
             Line {
                 name: budget.to_string(),
-                label: format!("{budget} kept"),
+                label: format!("keep {budget}:"),
                 points: own
                     .map(|point| (point.clients as f64, estimate(value(point))))
                     .collect(),
@@ -34,7 +36,7 @@ pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Fail
             falling: false,
             x_marks: CLIENTS.map(|clients| clients as f64).to_vec(),
             level: None,
-            decimals: Some(0),
+            decimals: Some(if y == MILLISECONDS { 0 } else { 1 }),
             note:
                 "The middle of three rounds; caches off, so every picture is encoded, chosen from and read."
                     .into(),
@@ -53,7 +55,7 @@ pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Fail
         chart(
             "first-token",
             format!("Median time to the first token, {model}"),
-            "milliseconds",
+            MILLISECONDS,
             |point| point.first_token_ms[0],
         )?,
     ])
