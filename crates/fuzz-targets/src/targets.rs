@@ -24,70 +24,34 @@ use diffprune_mini::{DeitRecipe, PretrainConfig};
 
 /// One way in.
 pub struct Target {
-    /// Its name, also of the folder of its corpus.
+    /// Its name, also of the folder of its corpus and of its file for `cargo fuzz`.
     pub name: &'static str,
     /// Reads the bytes; what comes of it does not matter.
     pub run: fn(&Bench, &[u8]),
 }
 
+impl Target {
+    const fn of(name: &'static str, run: fn(&Bench, &[u8])) -> Self {
+        Self { name, run }
+    }
+}
+
 /// Every way in.
 pub const TARGETS: [Target; 14] = [
-    Target {
-        name: "safetensors",
-        run: safetensors,
-    },
-    Target {
-        name: "scorer",
-        run: scorer,
-    },
-    Target {
-        name: "index",
-        run: index,
-    },
-    Target {
-        name: "settings",
-        run: settings,
-    },
-    Target {
-        name: "tokenizer",
-        run: tokenizer,
-    },
-    Target {
-        name: "template",
-        run: template,
-    },
-    Target {
-        name: "image",
-        run: image,
-    },
-    Target {
-        name: "tsv",
-        run: tsv,
-    },
-    Target {
-        name: "questions",
-        run: questions,
-    },
-    Target {
-        name: "jsonl",
-        run: jsonl,
-    },
-    Target {
-        name: "toml",
-        run: toml,
-    },
-    Target {
-        name: "parquet",
-        run: parquet,
-    },
-    Target {
-        name: "hub",
-        run: hub,
-    },
-    Target {
-        name: "options",
-        run: options,
-    },
+    Target::of("safetensors", safetensors),
+    Target::of("scorer", scorer),
+    Target::of("index", index),
+    Target::of("settings", settings),
+    Target::of("tokenizer", tokenizer),
+    Target::of("template", template),
+    Target::of("image", image),
+    Target::of("tsv", tsv),
+    Target::of("questions", questions),
+    Target::of("jsonl", jsonl),
+    Target::of("toml", toml),
+    Target::of("parquet", parquet),
+    Target::of("hub", hub),
+    Target::of("options", options),
 ];
 
 /// What targets need beside the bytes: a folder for files, checkpoints in which one file is replaced, a hub.
