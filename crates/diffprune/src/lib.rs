@@ -12,10 +12,10 @@ pub use encoded::{
 };
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionLoader, CaptionOutput,
-    CaptionPrompt, CaptionSample, CaptionShard, CaptionTask, ClassShare, DataError, FeatureStore,
-    HeldOutLoader, HeldOutOutput, HeldOutPart, LEARNER_DIR, METADATA_FILE, METRICS_FILE, SETTINGS_FILE,
-    Skipped, StoredPicture, TokenValues, TrainConfig, TrainError, TrainReport, TrainWarning, Trainee,
-    Trainer, TrainingLoss, Usable, ValidationConfig, train, training_loss,
+    CaptionPrompt, CaptionSample, CaptionShard, CaptionTask, DataError, FeatureStore, HeldOutLoader,
+    HeldOutOutput, HeldOutPart, LEARNER_DIR, METADATA_FILE, METRICS_FILE, SETTINGS_FILE, Skipped,
+    StoredPicture, Subset, TokenValues, TrainConfig, TrainError, TrainReport, TrainWarning, Trainee, Trainer,
+    TrainingLoss, ValidationConfig, train, training_loss, usable,
 };
 pub use variants::{Variant, variants};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use diffprune::{
-    CaptionData, ClassShare, FEATURES_FILE, FeatureFolder, FeatureOptions, FeaturePlan, FeatureReport,
+    CaptionData, FEATURES_FILE, FeatureFolder, FeatureOptions, FeaturePlan, FeatureReport, Subset,
     write_features,
 };
 
@@ -80,7 +80,7 @@ impl TrainingData {
     /// When the share is none, or samples have no class.
     pub fn with_class_share(self, share: f64, seed: u64) -> Result<Self, LabError> {
         Ok(Self {
-            train: Box::new(ClassShare::of(self.train, share, seed)?),
+            train: Box::new(Subset::of_classes(self.train, share, seed)?),
             ..self
         })
     }

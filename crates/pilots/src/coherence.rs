@@ -36,6 +36,19 @@ pub struct CoherenceArm<'a> {
     pub gradient: Box<GradientFn<'a>>,
 }
 
+impl<'a> CoherenceArm<'a> {
+    /// The way of that name, whose gradients this function gives.
+    pub fn new(
+        name: impl Into<String>,
+        gradient: impl FnMut(GradientAt) -> Result<Vec<f32>, PilotError> + 'a,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            gradient: Box::new(gradient),
+        }
+    }
+}
+
 /// Parameters at which gradients are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoherencePoint {

@@ -32,7 +32,7 @@ pub use hub::{
 };
 pub use language::{
     KvCache, LayerCache, LayerRun, Llama, LlamaAttention, LlamaLayer, LlamaMlp, PrunedPass, Reader, Rope,
-    decode, next_token_nll, sequence_nll,
+    decode, next_token_nll, next_token_nll_recomputed, sequence_nll,
 };
 pub use llava_next::{LlavaNext, LlavaNextModel, LlavaNextParts, Newlines, NextOptions, NextTokens, Packing};
 pub use llava15::{Llava, LlavaModel, LlavaParts};

@@ -131,6 +131,21 @@ pub trait Vlm: Send {
     /// When the number of placeholders is not the number of images, or a sequence is longer than the model allows.
     fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError>;
 
+    /// As [`Vlm::loss`] of a frozen model, with the activations of one layer of its language model in memory at a time: the
+    /// layers run a second time for the gradient. Same value, same gradient of `visual` up to the order of sums.
+    ///
+    /// Without a body of a backbone's own it is [`Vlm::loss`].
+    ///
+    /// # Errors
+    /// As [`Vlm::loss`].
+    fn loss_recomputed(
+        &self,
+        batch: &TextBatch,
+        visual: Option<&VisualInput>,
+    ) -> Result<Tensor<1>, VlmError> {
+        self.loss(batch, visual)
+    }
+
     /// As [`Vlm::loss`], for each sequence by itself: the mean over its own targets, `[sequences]`.
     ///
     /// # Errors

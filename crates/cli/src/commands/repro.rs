@@ -43,6 +43,12 @@ pub struct ReproArgs {
     /// llava-1.5-7b --methods prunesid,pyramiddrop-published,holov,diffprune --out DIR` writes [default: no such verdicts].
     #[arg(long, value_name = "JSON")]
     times: Option<PathBuf>,
+    /// What an earlier tuning chose (tuning.json of a run of the plan full), compared in place of a tuning.
+    #[arg(long, value_name = "JSON")]
+    tuned: Option<PathBuf>,
+    /// Leave the pilot studies out.
+    #[arg(long)]
+    no_studies: bool,
     /// Seed of data, training and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -54,11 +60,7 @@ pub struct ReproArgs {
 impl ReproArgs {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<()> {
-        let plan = if self.quick {
-            Plan::quick()
-        } else {
-            plan(&self.plan)?
-        };
+        let plan = plan(if self.quick { "quick" } else { &self.plan })?;
         diffprune_devices::parse(&self.model.device)?;
         // Its numbers are those of weights in f32, whatever the files store.
         let model = self.model.clone().held_in(WeightType::F32);
@@ -71,6 +73,8 @@ impl ReproArgs {
             data: self.data,
             limit: self.limit,
             times: self.times,
+            tuned: self.tuned,
+            studies: !self.no_studies,
             out: self.out,
         };
         let page = if model.model.is_some() {

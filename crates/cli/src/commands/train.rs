@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use diffprune::{
-    Budget, CaptionData, CaptionPrompt, GateKind, Method, TrainConfig, Trainer, Usable, Variant, View, Vlm,
+    Budget, CaptionData, CaptionPrompt, GateKind, Method, Subset, TrainConfig, Trainer, Variant, View, Vlm,
 };
 use diffprune_lab::{
     LabError, LoadedModel, TrainingData, check_train_budget, default_training, stopped_after,
@@ -187,9 +187,9 @@ pub fn usable<'a>(
     vlm: &dyn Vlm,
     data: &'a dyn CaptionData,
     config: &TrainConfig,
-) -> anyhow::Result<Usable<'a>> {
+) -> anyhow::Result<Subset<&'a dyn CaptionData>> {
     let prompt = CaptionPrompt::new(vlm, &config.prompt, config.max_caption_tokens)?;
-    let (usable, skipped) = Usable::of(vlm, data, &prompt)?;
+    let (usable, skipped) = diffprune::usable(vlm, data, &prompt)?;
     if !skipped.is_empty() {
         tell!("{} of {} samples are left out:", skipped.len(), data.len());
         for skipped in skipped.iter().take(NAMED) {

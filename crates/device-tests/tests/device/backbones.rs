@@ -171,6 +171,7 @@ fn training(dir: &Path, target: &Target) -> Result<f32, String> {
             draws: vec![0, 1],
             seed: 5,
             tau: 0.5,
+            recompute: false,
         };
         let loss = training_loss(&model, vlm.as_ref(), &config, &batch).map_err(|e| text(&e))?;
         let value = loss.nll.clone().without_autodiff().into_scalar::<f32>();

@@ -52,10 +52,19 @@ pub struct TrainConfig {
     pub cache_precision: CachePrecision,
     /// Threads; 0 takes all of the machine. Has no influence on the result. Default: 0.
     pub threads: usize,
+    /// Hold the activations of one layer of the language model at a time, and run its layers a second time for the gradient:
+    /// what a 7B model needs on one GPU. Default: false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub recompute: bool,
     /// Validation and early stopping.
     pub validation: ValidationConfig,
     /// The method.
     pub diffprune: DiffPruneConfig,
+}
+
+/// Settings of runs from before there was this one stay as they were.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Settings of the validation.
@@ -116,6 +125,7 @@ impl Default for TrainConfig {
             cache_bytes: 2 << 30,
             cache_precision: CachePrecision::F32,
             threads: 0,
+            recompute: false,
             validation: ValidationConfig::default(),
             diffprune: DiffPruneConfig::default(),
         }

@@ -58,7 +58,8 @@ pub trait CaptionData: Sync {
         Ok(None)
     }
 
-    /// The class of what sample `index` shows, for data that has classes. Only [`ClassShare`](crate::ClassShare) asks.
+    /// The class of what sample `index` shows, for data that has classes. Only
+    /// [`Subset::of_classes`](crate::Subset::of_classes) asks.
     fn class(&self, index: usize) -> Option<String> {
         let _ = index;
         None
@@ -75,35 +76,43 @@ pub trait CaptionData: Sync {
     }
 }
 
-impl<D: CaptionData + ?Sized> CaptionData for Box<D> {
-    fn len(&self) -> usize {
-        (**self).len()
-    }
+/// A pointer to data is data.
+macro_rules! pointer {
+    ($pointer:ty) => {
+        impl<D: CaptionData + ?Sized> CaptionData for $pointer {
+            fn len(&self) -> usize {
+                (**self).len()
+            }
 
-    fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
-        (**self).sample(index)
-    }
+            fn sample(&self, index: usize) -> Result<CaptionSample, DataError> {
+                (**self).sample(index)
+            }
 
-    fn digest(&self) -> Result<Option<String>, DataError> {
-        (**self).digest()
-    }
+            fn digest(&self) -> Result<Option<String>, DataError> {
+                (**self).digest()
+            }
 
-    fn place(&self, index: usize) -> Option<String> {
-        (**self).place(index)
-    }
+            fn place(&self, index: usize) -> Option<String> {
+                (**self).place(index)
+            }
 
-    fn stored(&self, index: usize) -> Result<Option<StoredPicture>, DataError> {
-        (**self).stored(index)
-    }
+            fn stored(&self, index: usize) -> Result<Option<StoredPicture>, DataError> {
+                (**self).stored(index)
+            }
 
-    fn class(&self, index: usize) -> Option<String> {
-        (**self).class(index)
-    }
+            fn class(&self, index: usize) -> Option<String> {
+                (**self).class(index)
+            }
 
-    fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
-        (**self).relevance(index, layout)
-    }
+            fn relevance(&self, index: usize, layout: &Layout) -> Result<Option<Vec<f32>>, DataError> {
+                (**self).relevance(index, layout)
+            }
+        }
+    };
 }
+
+pointer!(Box<D>);
+pointer!(&D);
 
 /// Why captioned pictures could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,8 @@ pub struct CaptionBatch<'a> {
     pub seed: u64,
     /// Temperature of the step.
     pub tau: f64,
+    /// True holds the activations of one layer of the language model at a time, see [`Vlm::loss_recomputed`].
+    pub recompute: bool,
 }
 
 /// The result of the path.
@@ -101,7 +103,10 @@ pub fn training_loss(
     };
     let visual = vlm.visual_input(vlm.project(sent), &layouts, &keep, PositionRule::Keep);
     let text = batch.store.text(vlm, batch.prompt, &batch.indices, &captions)?;
-    let nll = vlm.loss(&text, Some(&visual))?;
+    let nll = match batch.recompute {
+        true => vlm.loss_recomputed(&text, Some(&visual))?,
+        false => vlm.loss(&text, Some(&visual))?,
+    };
     Ok(TrainingLoss {
         nll,
         n_targets: count_targets(&text),

@@ -194,6 +194,7 @@ impl Setting {
                 draws: (first..first + indices.len() as u64).collect(),
                 seed: self.config.seed,
                 tau: shard.tau,
+                recompute: self.config.recompute,
             };
             let loss = self.with_vlm_on(shard.device, |vlm| {
                 training_loss(model, vlm, &self.config.diffprune, &batch)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diffprune::training::Progress;
 use diffprune::{
-    CAPTIONS_FILE, CaptionData, CaptionFolder, CaptionPrompt, TrainConfig, TrainError, Trainer, Usable,
+    CAPTIONS_FILE, CaptionData, CaptionFolder, CaptionPrompt, TrainConfig, TrainError, Trainer, usable,
 };
 use image::{Rgb, RgbImage};
 
@@ -125,9 +125,9 @@ fn samples_that_cannot_be_used_are_named_or_left_out() {
     let config = short();
     let whole = CaptionFolder::open(data.path()).unwrap();
     let prompt = CaptionPrompt::new(&vlm, &config.prompt, config.max_caption_tokens).unwrap();
-    let (usable, skipped) = Usable::of(&vlm, &whole, &prompt).unwrap();
+    let (left, skipped) = usable(&vlm, &whole, &prompt).unwrap();
     let reasons: Vec<String> = skipped.iter().map(|skipped| skipped.reason.to_string()).collect();
-    assert_eq!((usable.len(), reasons.len()), (4, 2));
+    assert_eq!((left.len(), reasons.len()), (4, 2));
     assert!(
         reasons[0].contains("captions.jsonl:3") && reasons[0].contains("<image>"),
         "{reasons:?}"
@@ -136,12 +136,12 @@ fn samples_that_cannot_be_used_are_named_or_left_out() {
         reasons[1].contains("captions.jsonl:5") && reasons[1].contains("absent.png"),
         "{reasons:?}"
     );
-    assert_ne!(usable.digest().unwrap(), whole.digest().unwrap());
+    assert_ne!(left.digest().unwrap(), whole.digest().unwrap());
     let out = tempfile::tempdir().unwrap();
-    let report = Trainer::new(&vlm, &config).run(&usable, None, out.path(), &mut Progress::silent());
+    let report = Trainer::new(&vlm, &config).run(&left, None, out.path(), &mut Progress::silent());
     assert!(report.unwrap().finished);
 
     fs::write(&list, "{\"image\": \"absent.png\", \"caption\": \"a\"}\n").unwrap();
     let none = CaptionFolder::open(data.path()).unwrap();
-    assert!(Usable::of(&vlm, &none, &prompt).is_err(), "nothing is left");
+    assert!(usable(&vlm, &none, &prompt).is_err(), "nothing is left");
 }

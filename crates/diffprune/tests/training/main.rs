@@ -366,6 +366,7 @@ fn try_loss_on(
         draws,
         seed: 3,
         tau: 0.5,
+        recompute: false,
     };
     training_loss(model, vlm, &config.diffprune, &batch)
 }

@@ -126,6 +126,12 @@ impl Canvas<'_> {
         Ok(())
     }
 
+    /// The note below everything else.
+    pub(crate) fn foot(&self, note: &str) -> Drawn {
+        let place = (12, self.size.1 - 12);
+        self.text_of_size(note, place, Anchor::Left, Colour::FAINT, SMALL)
+    }
+
     /// Text that is read from below, its end at that place.
     pub(crate) fn upwards(&self, text: &str, at: Place, anchor: Anchor, colour: Colour) -> Drawn {
         let anchor = match anchor {

@@ -129,12 +129,6 @@ impl Dots {
             Anchor::Middle,
             Colour::INK,
         )?;
-        canvas.text_of_size(
-            &self.note,
-            (12, canvas.size().1 - 12),
-            Anchor::Left,
-            Colour::FAINT,
-            SMALL,
-        )
+        canvas.foot(&self.note)
     }
 }

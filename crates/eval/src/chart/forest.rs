@@ -94,13 +94,7 @@ impl Forest {
             self.unit(canvas, y, unit, &rows)?;
             y += HEAD + rows.iter().map(|row| height(row)).sum::<i32>();
         }
-        canvas.text_of_size(
-            &self.note,
-            (12, canvas.size().1 - 12),
-            Anchor::Left,
-            Colour::FAINT,
-            SMALL,
-        )
+        canvas.foot(&self.note)
     }
 
     /// The claims of one unit over their axis.

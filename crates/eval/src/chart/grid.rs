@@ -169,13 +169,7 @@ impl Grid {
         }
         let height = (CELL.1 * self.rows.len() as i32).clamp(60, 160);
         self.shading.legend(canvas, (x + 8, first), height, 0)?;
-        canvas.text_of_size(
-            &self.note,
-            (12, canvas.size().1 - 12),
-            Anchor::Left,
-            Colour::FAINT,
-            SMALL,
-        )
+        canvas.foot(&self.note)
     }
 }
 

@@ -383,10 +383,6 @@ impl<'r> Sight<'r> {
                 .map_or(metric.to_string(), |benchmark| benchmark.to_string())
         });
         let names: Vec<String> = names.collect();
-        let values: Vec<Vec<Option<f64>>> = rows
-            .iter()
-            .map(|row| metrics.iter().map(|metric| change(&row.arm, metric)).collect())
-            .collect();
         let title = |arm: &str, worst: &str, value: f64| {
             format!(
                 "At {} {arm} loses most on {worst}: {} % of the unpruned score",
@@ -395,15 +391,9 @@ impl<'r> Sight<'r> {
             )
         };
         let note = "Change of each benchmark's number, percent of the unpruned model's; rows from the best average to the worst.";
-        self.grid(
-            "benchmarks",
-            budget,
-            &rows,
-            vec![(String::new(), names)],
-            values,
-            title,
-            note,
-        )
+        let columns = vec![(String::new(), names)];
+        let changes = changes(&rows, &metrics, change);
+        self.grid("benchmarks", budget, &rows, columns, changes, title, note)
     }
 
     /// The arms in colour on every kind of question, as points lost or gained.
@@ -432,10 +422,6 @@ impl<'r> Sight<'r> {
             let full = table.row(&self.options.full, "all", metric)?.value;
             Some(table.row(arm, budget, metric)?.value - full)
         };
-        let values: Vec<Vec<Option<f64>>> = rows
-            .iter()
-            .map(|row| metrics.iter().map(|metric| change(&row.arm, metric)).collect())
-            .collect();
         let title = |arm: &str, worst: &str, value: f64| {
             format!(
                 "At {} {arm} loses most on questions of the kind {worst}: {} points",
@@ -444,7 +430,8 @@ impl<'r> Sight<'r> {
             )
         };
         let note = "Points of the mean score, less the unpruned model's.";
-        self.grid("kinds", budget, &rows, columns, values, title, note)
+        let changes = changes(&rows, &metrics, change);
+        self.grid("kinds", budget, &rows, columns, changes, title, note)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the two maps differ in all of them")]
@@ -508,6 +495,17 @@ impl<'r> Sight<'r> {
     fn plot(&self, name: String, title: String, svg: String) -> Result<Option<Plot>, EvalError> {
         Ok(Some(Plot { name, title, svg }))
     }
+}
+
+/// What becomes of each number in each row.
+fn changes(
+    rows: &[&Row],
+    metrics: &[&Metric],
+    change: impl Fn(&str, &Metric) -> Option<f64>,
+) -> Vec<Vec<Option<f64>>> {
+    rows.iter()
+        .map(|row| metrics.iter().map(|metric| change(&row.arm, metric)).collect())
+        .collect()
 }
 
 fn file(name: &str, budget: &str) -> String {

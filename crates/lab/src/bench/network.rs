@@ -283,6 +283,14 @@ impl Vlm for Network {
         self.reader().loss(batch, visual)
     }
 
+    fn loss_recomputed(
+        &self,
+        batch: &TextBatch,
+        visual: Option<&VisualInput>,
+    ) -> Result<Tensor<1>, VlmError> {
+        self.reader().loss_recomputed(batch, visual)
+    }
+
     fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         self.reader().losses(batch, visual)
     }

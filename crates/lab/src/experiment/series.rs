@@ -8,7 +8,7 @@ use diffprune::vlm::{Family, plan_vlm};
 use diffprune_eval::Report;
 use diffprune_files::FolderLock;
 
-use super::outline::outline;
+use super::outline::{Extent, outline};
 use super::{
     Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, given_times, studies_beside, write_index,
 };
@@ -38,6 +38,11 @@ pub struct Series {
     /// A table of times that was measured on the published shape (`diffprune bench --methods --out`); the claims about times are
     /// judged by it.
     pub times: Option<PathBuf>,
+    /// The result of an earlier tuning ([`TunedArms::FILE`] of its run), whose recipes are taken in place of a tuning. A plan
+    /// without one then compares tuned arms too.
+    pub tuned: Option<PathBuf>,
+    /// False leaves the pilot studies out.
+    pub studies: bool,
     /// Folder of the report, or of the page over the reports.
     pub out: PathBuf,
 }
@@ -57,8 +62,9 @@ impl Series {
     ) -> Result<PathBuf, E> {
         let _lock = FolderLock::take(&self.out).map_err(LabError::from)?;
         let model = load()?;
-        let world = self.world(&[model.vlm.family()], observer)?;
-        self.experiment(&model, &world, &self.out, (&mut None, true), observer)?;
+        let mut tuned = self.given_tuning()?;
+        let world = self.world(&[model.vlm.family()], tuned.as_ref(), observer)?;
+        self.experiment(&model, &world, &self.out, (&mut tuned, true), observer)?;
         Ok(self.out.join(Self::PAGE))
     }
 
@@ -79,8 +85,9 @@ impl Series {
         let family = |dir: &PathBuf| plan_vlm(dir, LoadOptions::default()).map(|plan| plan.family());
         // A folder that cannot be read is told when its turn comes.
         let families = dirs.iter().map(family).collect::<Result<Vec<_>, _>>();
-        let world = self.world(&families.unwrap_or_default(), observer)?;
-        let (mut reports, mut tuned) = (Vec::new(), None);
+        let mut tuned = self.given_tuning()?;
+        let world = self.world(&families.unwrap_or_default(), tuned.as_ref(), observer)?;
+        let mut reports = Vec::new();
         for (dir, name) in dirs.iter().zip(names) {
             LabError::unless_stopped(observer, &format!("before {name}"))?;
             let out = self.out.join(&name);
@@ -91,20 +98,33 @@ impl Series {
         Ok(write_index(&self.out, &self.out, reports)?)
     }
 
+    fn given_tuning(&self) -> Result<Option<TunedArms>, LabError> {
+        self.tuned.as_deref().map(TunedArms::read).transpose()
+    }
+
     /// The data, after the observer was told what there is to do on models of these families, as far as they are known.
-    fn world(&self, families: &[Family], observer: &mut dyn Observer) -> Result<World, LabError> {
+    fn world(
+        &self,
+        families: &[Family],
+        tuned: Option<&TunedArms>,
+        observer: &mut dyn Observer,
+    ) -> Result<World, LabError> {
         let given = self.data.as_deref();
         let given = given.map(|folder| World::of_folder(folder, self.limit, &self.revision));
         let given = given.transpose()?;
         let has_boxes = given.as_ref().is_none_or(|world| world.has_boxes);
         let lineups: Vec<Lineup> = families
             .iter()
-            .map(|family| self.lineup(*family, has_boxes))
+            .map(|family| self.lineup(*family, has_boxes, tuned))
             .collect();
         if !lineups.is_empty() {
-            let studies = given.is_none().then_some(self.classifier.is_some());
-            let questions = given.as_ref().map(|world| world.n_questions);
-            observer.outline(&outline(&self.plan, &lineups, questions, studies, self.seed));
+            let extent = Extent {
+                given: given.as_ref().map(|world| world.n_questions),
+                encodes: given.as_ref().is_none_or(|world| world.is_small),
+                tunes: tuned.is_none(),
+                studies: (given.is_none() && self.studies).then_some(self.classifier.is_some()),
+            };
+            observer.outline(&outline(&self.plan, &lineups, &extent, self.seed));
         }
         match given {
             Some(world) => Ok(world),
@@ -115,11 +135,15 @@ impl Series {
         }
     }
 
-    fn lineup(&self, family: Family, has_boxes: bool) -> Lineup {
+    fn lineup(&self, family: Family, has_boxes: bool, tuned: Option<&TunedArms>) -> Lineup {
         let lineup = Lineup::of(family, &self.plan, self.seed);
-        match has_boxes {
+        let lineup = match has_boxes {
             true => lineup,
             false => lineup.without_boxes(),
+        };
+        match tuned {
+            Some(tuned) => lineup.tuned(tuned.chosen()),
+            None => lineup,
         }
     }
 
@@ -132,7 +156,7 @@ impl Series {
         (tuned, study): (&mut Option<TunedArms>, bool),
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
-        let lineup = self.lineup(model.vlm.family(), world.has_boxes);
+        let lineup = self.lineup(model.vlm.family(), world.has_boxes, tuned.as_ref());
         let given = self
             .times
             .as_deref()
@@ -152,16 +176,14 @@ impl Series {
             out,
         };
         if self.plan.tuning.is_some() && tuned.is_none() {
-            *tuned = Some(experiment.tune(observer)?);
+            let made = experiment.tune(observer)?;
+            made.write(&self.out)?;
+            experiment.lineup = experiment.lineup.tuned(made.chosen());
+            *tuned = Some(made);
         }
-        if let Some(tuned) = tuned {
-            let chosen = tuned.arms.iter();
-            let chosen = chosen.filter_map(|tuned| Some((tuned.arm.as_str(), tuned.chosen()?)));
-            experiment.lineup = experiment.lineup.tuned(chosen);
-            experiment.tuned = Some(tuned);
-        }
+        experiment.tuned = tuned.as_ref();
         let mut compared = experiment.compare(observer)?;
-        let left_out = match (study, &self.data) {
+        let left_out = match (study && self.studies, &self.data) {
             (false, _) => Vec::new(),
             (true, None) => experiment.studies(&self.out, self.classifier.as_deref(), observer)?,
             // The stages are about pictures of the small world.

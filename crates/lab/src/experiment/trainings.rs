@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffprune::{Budget, CaptionData, TrainReport, Trainer};
+use diffprune::{Budget, CachePrecision, CaptionData, FeatureOptions, TrainReport, Trainer};
+use serde::{Deserialize, Serialize};
 
 use super::tuning::{Trial, Tuned, tried};
-use super::{Experiment, Learned, Ledger, STAGES};
+use super::{Experiment, Learned, Ledger, Recipe, STAGES};
 use crate::arms::{Scorers, Trained};
-use crate::data;
+use crate::captions::{TrainingData, encode_captions};
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::{make_folder, read_json, write_json};
@@ -37,13 +38,46 @@ pub(super) struct Outcomes {
     pub(super) reports: Vec<(String, TrainReport)>,
 }
 
-/// The outcome of a tuning, for the models that take its recipes over.
-#[derive(Debug, Clone, PartialEq)]
+/// The outcome of a tuning, for the models and runs that take its recipes over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TunedArms {
     /// The model on which the arms were tuned.
     pub model: String,
+    /// Revision of the code.
+    pub revision: String,
+    /// Number of updates of every trial.
+    pub steps: usize,
+    /// Captions of an update.
+    pub batch: usize,
+    /// Seed of data and trainings.
+    pub seed: u64,
     /// The result for each of them.
     pub arms: Vec<Tuned>,
+}
+
+impl TunedArms {
+    /// Name of the file in the folder of a run.
+    pub const FILE: &str = "tuning.json";
+
+    /// Reads what an earlier run has written.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self, LabError> {
+        read_json(path, "the result of a tuning, tuning.json in the folder of a run")
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> Result<(), LabError> {
+        write_json(&folder.join(Self::FILE), self)
+    }
+
+    /// The arms for which the tuning chose another recipe than the declared one, with that recipe.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = (&str, Recipe)> {
+        let chosen = |tuned: &Tuned| tuned.chosen();
+        let arms = self.arms.iter();
+        arms.filter_map(move |tuned| Some((tuned.arm.as_str(), chosen(tuned)?)))
+    }
 }
 
 impl Training {
@@ -77,31 +111,83 @@ impl Experiment<'_> {
             .as_ref()
             .map(|grid| grid.recipes(declared))
             .unwrap_or_default();
-        let mut arms = Vec::new();
+        let mut trainings = Vec::new();
         for learned in tried(&self.lineup.learned) {
-            let mut trials = Vec::new();
             for &recipe in &recipes {
                 let trial = Learned {
                     recipe: (recipe != declared).then_some(recipe),
                     ..learned.clone()
                 };
-                let training = self.training(trial, None, self.seed)?;
-                observer.stage(
-                    &format!("{}: tuning of {}, {recipe}", self.model.name(), learned.arm),
-                    ledger.has(&training.stage),
-                );
-                let report = self.train_or_read(&training, &folder, &mut ledger, observer)?;
-                trials.push(Trial::of(recipe, &report));
+                trainings.push((recipe, self.training(trial, None, self.seed)?));
             }
-            arms.push(Tuned {
-                arm: learned.arm,
-                trials,
-            });
         }
+        let all = trainings.iter().map(|(_, training)| training);
+        let features = self.features(all, &folder, &mut ledger, observer)?;
+        let mut arms: Vec<Tuned> = Vec::new();
+        for (recipe, training) in &trainings {
+            let arm = &training.learned.arm;
+            observer.stage(
+                &format!("{}: tuning of {arm}, {recipe}", self.model.name()),
+                ledger.has(&training.stage),
+            );
+            let report = self.train_or_read(training, features.as_ref(), &mut ledger, observer)?;
+            let trial = Trial::of(*recipe, &report);
+            match arms.last_mut().filter(|tuned| tuned.arm == *arm) {
+                Some(tuned) => tuned.trials.push(trial),
+                None => arms.push(Tuned {
+                    arm: arm.clone(),
+                    trials: vec![trial],
+                }),
+            }
+        }
+        let stages = trainings.iter().map(|(_, training)| training.stage.as_str());
         Ok(TunedArms {
             model: self.model.name(),
+            revision: ledger.revision(&stages.collect::<Vec<_>>()),
+            steps: self.plan.steps,
+            batch: self.plan.batch,
+            seed: self.seed,
             arms,
         })
+    }
+
+    /// The captions of a small world behind the encoder, written once for all of these trainings; `None` for other data, which
+    /// can be large beside what a training reads of it, and when every training is complete.
+    fn features<'t>(
+        &self,
+        mut trainings: impl Iterator<Item = &'t Training>,
+        folder: &Path,
+        ledger: &mut Ledger,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<TrainingData>, LabError> {
+        if !self.world.is_small {
+            return Ok(None);
+        }
+        let named = (self.data(), self.model.fingerprint()?, self.device_and_weights());
+        let stage = format!("features-{}", Digest::of_settings(&named)?.short());
+        let needless = trainings.all(|training| ledger.has(&training.stage));
+        let title = format!("{}: features of the captions", self.model.name());
+        observer.stage(&title, needless || ledger.has(&stage));
+        if needless {
+            return Ok(None);
+        }
+        let out = folder.join(&stage);
+        let pictures = TrainingData::pictures(&self.world.folder, true, None)?;
+        let options = FeatureOptions::default()
+            .with_precision(CachePrecision::F32)
+            // A wish to stop is heard between two files.
+            .with_samples_per_file(256)
+            .with_stop(observer.stop());
+        ledger.time(&stage, || {
+            for (name, data) in pictures.splits() {
+                let mut progress = observer.progress(&format!("features, {name}"), data.len());
+                let mut step = |done, _| progress.step(done, &[]);
+                encode_captions(self.model, (name, data), &out, &options, |_| Ok(()), &mut step)?;
+                progress.finish();
+            }
+            Ok(())
+        })?;
+        Ok(Some(TrainingData::features(&out, self.model, Some(&pictures))?))
     }
 
     /// Every training of the line-up.
@@ -160,13 +246,14 @@ impl Experiment<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Outcomes, LabError> {
         let mut outcomes = Outcomes::default();
+        let features = self.features(trainings.iter(), folder, ledger, observer)?;
         for training in trainings {
             let name = training.name();
             observer.stage(
                 &format!("{}: training of {name}", self.model.name()),
                 ledger.has(&training.stage),
             );
-            let report = self.train_or_read(training, folder, ledger, observer)?;
+            let report = self.train_or_read(training, features.as_ref(), ledger, observer)?;
             let trained = Trained {
                 seed: training.seed,
                 budget: training.budget,
@@ -182,13 +269,15 @@ impl Experiment<'_> {
     fn train_or_read(
         &self,
         training: &Training,
-        folder: &Path,
+        features: Option<&TrainingData>,
         ledger: &mut Ledger,
         observer: &mut dyn Observer,
     ) -> Result<TrainReport, LabError> {
-        let dir = folder.join(&training.stage);
+        let dir = self.out.join(STAGES).join(&training.stage);
         if !ledger.has(&training.stage) {
-            ledger.time(&training.stage, || self.train_one(training, &dir, observer))?;
+            ledger.time(&training.stage, || {
+                self.train_one(training, features, &dir, observer)
+            })?;
         }
         read_json(
             &dir.join(TRAIN_REPORT),
@@ -199,6 +288,7 @@ impl Experiment<'_> {
     fn train_one(
         &self,
         training: &Training,
+        features: Option<&TrainingData>,
         dir: &Path,
         observer: &mut dyn Observer,
     ) -> Result<(), LabError> {
@@ -207,12 +297,23 @@ impl Experiment<'_> {
         let config = self
             .plan
             .train(learned, training.budget, vlm.d_descriptor(), training.seed)?;
-        let (captions, held_out) = data::read_captions(&self.world.folder, learned.method.needs_relevance())?;
-        let held_out = held_out.as_ref().map(|folder| folder as &dyn CaptionData);
+        let pictures;
+        let data = match features {
+            Some(features) => features,
+            None => {
+                let boxes = learned.method.needs_relevance();
+                pictures = TrainingData::pictures(&self.world.folder, boxes, None)?;
+                &pictures
+            }
+        };
+        let held_out = data
+            .held_out
+            .as_ref()
+            .map(|held_out| held_out.as_ref() as &dyn CaptionData);
         let mut progress = observer.progress(&training.name(), config.steps);
         let trainer = Trainer::new(vlm, &config).with_model_digest(self.model.fingerprint()?);
         let trainer = trainer.with_stop(observer.stop());
-        let report = trainer.run(&captions, held_out, dir, &mut progress)?;
+        let report = trainer.run(data.train.as_ref(), held_out, dir, &mut progress)?;
         if !report.finished {
             return Err(LabError::Stopped {
                 after: format!(

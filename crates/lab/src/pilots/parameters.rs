@@ -12,10 +12,10 @@ pub(super) fn flat<M: Module>(module: &M) -> (Vec<f32>, Vec<MatrixPlace>) {
     (flat.values, flat.matrices)
 }
 
-/// The gradients of these parameters in the same order; 0 where there is none.
-pub(super) fn flat_gradient<M: Module>(module: &M, gradients: &GradientsParams) -> Vec<f32> {
+/// The gradients of a loss by the parameters of a module, in the same order; 0 where there is none.
+pub(super) fn flat_gradient<M: Module>(module: &M, loss: &Tensor<1>) -> Vec<f32> {
     let mut flat = FlatGradient {
-        gradients,
+        gradients: &GradientsParams::from_grads(loss.backward(), module),
         values: Vec::new(),
     };
     module.visit(&mut flat);
@@ -108,8 +108,7 @@ mod tests {
     fn gradients_stand_where_their_parameters_do() {
         let layer = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
         let input = Tensor::<2>::from_data([[1.0, 2.0, 3.0]], &Device::flex().autodiff());
-        let gradients = layer.forward(input).sum().backward();
-        let found = flat_gradient(&layer, &GradientsParams::from_grads(gradients, &layer));
+        let found = flat_gradient(&layer, &layer.forward(input).sum());
         let (_, matrices) = flat(&layer);
         let weight = &found[matrices[0].offset..matrices[0].offset + 6];
         assert_eq!(weight, [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);

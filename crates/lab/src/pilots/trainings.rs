@@ -1,6 +1,5 @@
 //! The training losses of DiffPrune and its contrasts as functions of the scorer.
 
-use burn::optim::GradientsParams;
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
     DiffPruneConfig, FeatureStore, HeadCheckpoint, Method, ScorerCheckpoint, TrainConfig, Trainee,
@@ -108,6 +107,7 @@ impl<'a> Setting<'a> {
             draws: (draws..draws + self.batch as u64).collect(),
             seed: self.seed,
             tau: self.tau,
+            recompute: false,
         };
         training_loss(model, self.vlm, config, &batch).map_err(|error| PilotError::Function(Box::new(error)))
     }
@@ -143,16 +143,9 @@ impl PilotModel<'_> {
             let gradient = move |at: GradientAt| {
                 let model = points[at.point].models[at.parameters].for_worker();
                 let loss = setting.loss(&model, &config, at.batch, at.noise)?;
-                let gradients = loss.objective().backward();
-                Ok(flat_gradient(
-                    &model.head,
-                    &GradientsParams::from_grads(gradients, &model.head),
-                ))
+                Ok(flat_gradient(&model.head, &loss.objective()))
             };
-            arms.push(CoherenceArm {
-                name: name.into(),
-                gradient: Box::new(gradient),
-            });
+            arms.push(CoherenceArm::new(name, gradient));
         }
         let described: Vec<CoherencePoint> = points
             .iter()

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use diffprune::learned::{Draws, GateInput};
 use diffprune::pruning::{Grid, Layout, Selection};
@@ -107,16 +106,9 @@ pub fn width_study(
                 plan,
             };
             let loss = setting.loss(&model, &configs[at.point], at.batch, at.noise)?;
-            let gradients = loss.backward();
-            Ok(flat_gradient(
-                &model.head,
-                &GradientsParams::from_grads(gradients, &model.head),
-            ))
+            Ok(flat_gradient(&model.head, &loss))
         };
-        arms.push(CoherenceArm {
-            name: name.into(),
-            gradient: Box::new(gradient),
-        });
+        arms.push(CoherenceArm::new(name, gradient));
     }
     let setting = format!(
         "Classifiers {}, their loss on {}, gate before the first block, budget 2/9;",

@@ -1,13 +1,14 @@
 //! Whole experiments on the smallest plan.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use diffprune::{Budget, DynamicVit, LoadOptions, Method};
 use diffprune_eval::{Metric, Report, TableId};
 use diffprune_lab::{
-    Experiment, LabError, Learned, Lineup, LoadedModel, Observer, Plan, Series, Tuning, studies_beside,
+    Experiment, LabError, Learned, Lineup, LoadedModel, Observer, Plan, Recipe, Series, Trial, Tuned,
+    TunedArms, Tuning, studies_beside,
 };
 use diffprune_test_support::copy_tree;
 
@@ -16,6 +17,28 @@ use crate::Setup;
 #[allow(dead_code, reason = "its `main` reads the command line")]
 #[path = "../../examples/experiment.rs"]
 mod example;
+
+/// The shipped classifier.
+fn deit() -> PathBuf {
+    Path::new(example::MODEL).with_file_name("mini-deit")
+}
+
+/// The smallest experiments into this folder.
+fn series(out: PathBuf) -> Series {
+    Series {
+        plan: Plan::smallest(),
+        seed: 0,
+        device: "cpu".into(),
+        revision: "a".into(),
+        classifier: None,
+        data: None,
+        limit: None,
+        times: None,
+        tuned: None,
+        studies: true,
+        out,
+    }
+}
 
 /// Remembers the stages, and how many there should be.
 #[derive(Default)]
@@ -115,6 +138,7 @@ fn every_training_seed_is_a_stage_and_a_complete_stage_does_not_run_again() {
     assert_eq!(
         names,
         [
+            "model: features of the captions",
             "model: training of diffprune, seed 1",
             "model: training of diffprune, seed 2",
             "model: training of dynamic-vit at 1/3",
@@ -203,7 +227,7 @@ fn a_tuning_is_made_once_and_its_recipes_serve_the_other_models() {
             .flat_map(|tuned| &tuned.trials)
             .all(|trial| trial.val_nll.is_some())
     );
-    assert_eq!(stages.0.len(), 4);
+    assert_eq!(stages.0.len(), 5, "features, two trials of each arm");
     let mut again = Stages::default();
     assert_eq!(experiment(lineup(), None).tune(&mut again).unwrap(), tuned);
     assert!(again.0.iter().all(|(_, complete)| *complete));
@@ -232,19 +256,65 @@ fn a_tuning_is_made_once_and_its_recipes_serve_the_other_models() {
 }
 
 #[test]
+fn the_recipes_of_an_earlier_tuning_are_compared_without_another() {
+    let setup = Setup::new();
+    let recipe = |lr: f64| Recipe {
+        lr,
+        tau_start: 1.0,
+        tau_end: 0.1,
+    };
+    let trial = |lr: f64, nll: f64| Trial {
+        recipe: recipe(lr),
+        val_nll: Some(nll),
+    };
+    let tuned = TunedArms {
+        model: "another".into(),
+        revision: "b".into(),
+        steps: 2,
+        batch: 4,
+        seed: 0,
+        arms: vec![Tuned {
+            arm: "diffprune".into(),
+            trials: vec![trial(1e-3, 0.5), trial(3e-3, 0.4)],
+        }],
+    };
+    let file = setup.at("tuning.json");
+    fs::write(&file, serde_json::to_vec(&tuned).unwrap()).unwrap();
+    let series = Series {
+        tuned: Some(file.clone()),
+        studies: false,
+        ..series(setup.at("tuned"))
+    };
+    let mut stages = Stages::default();
+    let load = || LoadedModel::load(Path::new(example::MODEL), &Device::flex(), LoadOptions::f32());
+    let page = series.one(load, &mut stages).unwrap();
+    assert_eq!(stages.0.len(), stages.1, "{:?}", stages.0);
+    let names: Vec<&str> = stages.0.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.contains("tuning") || name.contains("study")),
+        "{names:?}"
+    );
+    assert!(
+        names.iter().any(|name| name.contains("diffprune-tuned")),
+        "{names:?}"
+    );
+    let page = fs::read_to_string(page).unwrap();
+    assert!(
+        page.contains("tuned on the validation captions of another"),
+        "{page}"
+    );
+
+    fs::write(&file, "{}").unwrap();
+    let error = series.one(load, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("tuning.json"), "{error}");
+}
+
+#[test]
 fn models_of_one_name_are_refused_before_anything_is_computed() {
     let setup = Setup::new();
-    let series = Series {
-        plan: Plan::smallest(),
-        seed: 0,
-        device: "cpu".into(),
-        revision: "a".into(),
-        classifier: None,
-        data: None,
-        limit: None,
-        times: None,
-        out: setup.at("series"),
-    };
+    let series = series(setup.at("series"));
     let dirs = [setup.at("model"), setup.at("model")];
     let load = |_: &Path| -> Result<LoadedModel, LabError> { panic!("nothing is loaded") };
     let error = series.several(&dirs, load, &mut ()).unwrap_err();
@@ -256,15 +326,8 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
 fn the_pilot_studies_are_stages_of_the_first_model() {
     let setup = Setup::new();
     let series = Series {
-        plan: Plan::smallest(),
-        seed: 0,
-        device: "cpu".into(),
-        revision: "a".into(),
-        classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
-        data: None,
-        limit: None,
-        times: None,
-        out: setup.at("series"),
+        classifier: Some(deit()),
+        ..series(setup.at("series"))
     };
     let run = |series: &Series| {
         let mut stages = Stages::default();
@@ -329,15 +392,8 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
 fn a_study_that_a_model_cannot_have_is_left_out_and_told() {
     let out = tempfile::tempdir().unwrap();
     let series = Series {
-        plan: Plan::smallest(),
-        seed: 0,
-        device: "cpu".into(),
-        revision: "a".into(),
-        classifier: Some(Path::new(example::MODEL).with_file_name("mini-deit")),
-        data: None,
-        limit: None,
-        times: None,
-        out: out.path().join("next"),
+        classifier: Some(deit()),
+        ..series(out.path().join("next"))
     };
     let dir = Path::new(example::MODEL).with_file_name("mini-llava-next");
     let load = || LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32());
@@ -370,15 +426,9 @@ fn a_folder_of_data_takes_the_place_of_the_small_world() {
     let text = fs::read_to_string(&questions).unwrap();
     fs::write(&questions, format!("{text}{{\"question_id\": 1}}\n")).unwrap();
     let series = Series {
-        plan: Plan::smallest(),
-        seed: 0,
-        device: "cpu".into(),
-        revision: "a".into(),
-        classifier: None,
         data: Some(data.clone()),
         limit: Some(2),
-        times: None,
-        out: setup.at("own"),
+        ..series(setup.at("own"))
     };
     let before = files_below(&data);
     let run = || {

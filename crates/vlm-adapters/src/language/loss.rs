@@ -19,6 +19,57 @@ pub fn next_token_nll(language: &Llama, spliced: &Spliced, batch: &TextBatch) ->
     Ok(targets.nll(language, spliced).mean())
 }
 
+/// As [`next_token_nll`], with the activations of one layer in memory at a time.
+///
+/// The layers run without a record of what they computed but their inputs; then, before this returns, each runs a second time,
+/// from the last to the first, and hands its gradient on. The model must be frozen: gradients reach the embeddings only. The value
+/// is that of [`next_token_nll`]; the gradient is too, up to the order of sums. Embeddings without gradient take the plain way.
+///
+/// # Errors
+/// As [`next_token_nll`].
+pub fn next_token_nll_recomputed(
+    language: &Llama,
+    spliced: &Spliced,
+    batch: &TextBatch,
+) -> Result<Tensor<1>, VlmError> {
+    let targets = Targets::of(spliced, batch)?;
+    let embeds = &spliced.embeds;
+    if !embeds.is_autodiff() {
+        return Ok(targets.nll(language, spliced).mean());
+    }
+    let n_rows = embeds.dims()[1] - targets.first;
+    let rope = language.rope(spliced.position_ids.clone());
+    let layer = |i: usize, x: Tensor<3>| language.run(i..i + 1, x, &rope, None, None, n_rows).0;
+    let mut inputs = vec![embeds.clone().without_autodiff()];
+    for i in 0..language.layers.len() - 1 {
+        inputs.push(layer(i, inputs[i].clone()));
+    }
+    let mut value = None;
+    let mut gradient: Option<Tensor<3>> = None;
+    for (i, input) in inputs.into_iter().enumerate().rev() {
+        let input = input.autodiff().require_grad();
+        let output = layer(i, input.clone());
+        let loss = match &gradient {
+            // The sum whose gradient by the layer's output is the one that came back.
+            Some(gradient) => (output * gradient.clone().autodiff()).sum(),
+            None => {
+                let nll = targets.of_hidden(language, output).mean();
+                value = Some(nll.clone().without_autodiff());
+                nll
+            }
+        };
+        gradient = input.grad(&loss.backward());
+    }
+    let (Some(value), Some(gradient)) = (value, gradient) else {
+        return Ok(targets.nll(language, spliced).mean());
+    };
+    // A term of value 0 with that gradient; in f16 its sum would overflow.
+    let wide = value.dtype();
+    let linear = (embeds.clone().cast(wide) * gradient.cast(wide).autodiff()).sum();
+    let zero = linear.clone() - linear.without_autodiff().autodiff();
+    Ok(zero + value.autodiff())
+}
+
 /// As [`next_token_nll`], for each sequence by itself: the mean over its own targets, `[b]`.
 ///
 /// # Errors
@@ -86,15 +137,22 @@ impl Targets {
 
     /// The negative log-likelihood of each target, `[targets]`.
     fn nll(&self, language: &Llama, spliced: &Spliced) -> Tensor<1> {
-        let [n_batch, width, d_model] = spliced.embeds.dims();
-        let n_rows = width - self.first;
+        let n_rows = spliced.embeds.dims()[1] - self.first;
+        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
+        self.of_hidden(
+            language,
+            language.layers_tail(embeds, positions, None, None, n_rows),
+        )
+    }
+
+    /// The same from the last layer's output for the places from the first that predicts anything on, `[b, n_rows, d_model]`.
+    fn of_hidden(&self, language: &Llama, hidden: Tensor<3>) -> Tensor<1> {
+        let [n_batch, n_rows, d_model] = hidden.dims();
         let device = language.device();
         let ints = |values: Vec<i64>| {
             let n = values.len();
             Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
         };
-        let (embeds, positions) = (spliced.embeds.clone(), spliced.position_ids.clone());
-        let hidden = language.layers_tail(embeds, positions, None, None, n_rows);
         let rows = self
             .places
             .iter()

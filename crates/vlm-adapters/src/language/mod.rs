@@ -21,6 +21,6 @@ pub(crate) use checks::check_first_scores;
 pub use decode::decode;
 pub use kv_cache::{KvCache, LayerCache};
 pub use llama::{Llama, LlamaLayer, LlamaMlp};
-pub use loss::{next_token_nll, sequence_nll};
+pub use loss::{next_token_nll, next_token_nll_recomputed, sequence_nll};
 pub use pruning::{LayerRun, PrunedPass};
 pub use reader::Reader;

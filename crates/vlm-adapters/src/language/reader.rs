@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::batch::LlamaBatch;
 use super::prefix::LlamaPrefix;
-use super::{Llama, decode, next_token_nll, sequence_nll};
+use super::{Llama, decode, next_token_nll, next_token_nll_recomputed, sequence_nll};
 use crate::{
     DecodeBatch, GenerateOptions, Hooks, Padding, Prefix, PreparedImages, Prompts, Spliced, TextBatch,
     VisualInput, VlmError, plan_splice, splice,
@@ -43,6 +43,19 @@ impl Reader<'_> {
     pub fn loss(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
         next_token_nll(self.llama, &spliced, batch)
+    }
+
+    /// As [`Self::loss`], with the activations of one layer in memory at a time. See [`next_token_nll_recomputed`].
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn loss_recomputed(
+        &self,
+        batch: &TextBatch,
+        visual: Option<&VisualInput>,
+    ) -> Result<Tensor<1>, VlmError> {
+        let spliced = self.splice(&batch.ids, visual, Padding::Right)?;
+        next_token_nll_recomputed(self.llama, &spliced, batch)
     }
 
     /// As [`Self::loss`], for each sequence by itself, `[sequences]`. See [`sequence_nll`].

@@ -184,6 +184,32 @@ mod tests {
     }
 
     #[test]
+    fn recomputed_layers_give_the_same_loss_and_gradient() {
+        let model = tiny();
+        let reader = model.reader();
+        let outcome = |recompute: bool| {
+            let tokens = uniform(3, [2, 3, 16]).autodiff().require_grad();
+            let visual = visual(model.projector.forward(tokens.clone()));
+            let loss = match recompute {
+                true => reader.loss_recomputed(&batch(), Some(&visual)).unwrap(),
+                false => reader.loss(&batch(), Some(&visual)).unwrap(),
+            };
+            // Twice the loss, so that what is behind it in the graph is passed on.
+            let grads = (loss.clone() * 2.0).backward();
+            (loss.without_autodiff(), tokens.grad(&grads).unwrap())
+        };
+        let (plain, recomputed) = (outcome(false), outcome(true));
+        assert_eq!(plain.0.into_scalar::<f32>(), recomputed.0.into_scalar::<f32>());
+        close(plain.1, recomputed.1);
+        // Without anything to learn there is nothing to recompute.
+        let visual = visual(uniform(2, [2, 3, 16]));
+        close(
+            reader.loss(&batch(), Some(&visual)).unwrap(),
+            reader.loss_recomputed(&batch(), Some(&visual)).unwrap(),
+        );
+    }
+
+    #[test]
     fn frozen_weights_pass_the_gradient_on_and_take_none() {
         let model = tiny();
         let tokens = uniform(3, [2, 3, 16]).autodiff().require_grad();

@@ -243,6 +243,14 @@ impl Vlm for LlavaNext {
         self.llava.loss(batch, visual)
     }
 
+    fn loss_recomputed(
+        &self,
+        batch: &TextBatch,
+        visual: Option<&VisualInput>,
+    ) -> Result<Tensor<1>, VlmError> {
+        self.llava.loss_recomputed(batch, visual)
+    }
+
     fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         self.llava.losses(batch, visual)
     }

@@ -295,6 +295,14 @@ impl Vlm for Qwen25Vl {
         self.parts.model.reader().loss(batch, visual)
     }
 
+    fn loss_recomputed(
+        &self,
+        batch: &TextBatch,
+        visual: Option<&VisualInput>,
+    ) -> Result<Tensor<1>, VlmError> {
+        self.parts.model.reader().loss_recomputed(batch, visual)
+    }
+
     fn losses(&self, batch: &TextBatch, visual: Option<&VisualInput>) -> Result<Tensor<1>, VlmError> {
         self.parts.model.reader().losses(batch, visual)
     }

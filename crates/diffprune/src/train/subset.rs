@@ -1,4 +1,4 @@
-//! A share of every class of a data set.
+//! Some of the samples of a data set.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,26 @@ use crate::{CaptionData, CaptionSample, DataError, StoredPicture};
 /// Stream of the draws, apart from those of a run.
 const SHARE: u64 = 7;
 
-/// The same share of every class of a data set, drawn by a seed, at least one sample of each; in the order of the data.
-///
-/// A larger share with the same seed contains a smaller one.
-pub struct ClassShare<D> {
+/// Some of the samples of a data set, in its order: those that [a model can learn from](crate::usable), or
+/// [a share of every class](Self::of_classes). Its digest is that of the data when nothing is left out.
+pub struct Subset<D> {
     data: D,
     indices: Vec<usize>,
 }
 
-impl<D: CaptionData> ClassShare<D> {
-    /// Draws a share, above 0 and at most 1.
+impl<D: CaptionData> Subset<D> {
+    /// The samples with these numbers, which rise.
+    pub(super) fn new(data: D, indices: Vec<usize>) -> Self {
+        Self { data, indices }
+    }
+
+    /// The same share of every class, above 0 and at most 1, drawn by a seed, at least one sample of each.
+    ///
+    /// A larger share with the same seed contains a smaller one.
     ///
     /// # Errors
     /// When the share is something else, or a sample has no class.
-    pub fn of(data: D, share: f64, seed: u64) -> Result<Self, DataError> {
+    pub fn of_classes(data: D, share: f64, seed: u64) -> Result<Self, DataError> {
         if !(share > 0.0 && share <= 1.0) {
             return Err(DataError::Share { found: share });
         }
@@ -47,7 +53,7 @@ impl<D: CaptionData> ClassShare<D> {
             indices.extend(members.iter().take(wanted.max(1)));
         }
         indices.sort_unstable();
-        Ok(Self { data, indices })
+        Ok(Self::new(data, indices))
     }
 
     fn inner(&self, index: usize) -> Result<usize, DataError> {
@@ -58,7 +64,7 @@ impl<D: CaptionData> ClassShare<D> {
     }
 }
 
-impl<D: CaptionData> CaptionData for ClassShare<D> {
+impl<D: CaptionData> CaptionData for Subset<D> {
     fn len(&self) -> usize {
         self.indices.len()
     }
@@ -126,9 +132,9 @@ mod tests {
 
     #[test]
     fn every_class_keeps_its_share_and_a_larger_one_contains_it() {
-        let of = |share, seed| ClassShare::of(Classes, share, seed).unwrap();
+        let of = |share, seed| Subset::of_classes(Classes, share, seed).unwrap();
         let (small, large) = (of(0.2, 3), of(0.5, 3));
-        let count = |share: &ClassShare<Classes>, class| {
+        let count = |share: &Subset<Classes>, class| {
             let classes = (0..share.len()).filter_map(|i| share.class(i));
             classes.filter(|own| own == class).count()
         };
@@ -149,7 +155,7 @@ mod tests {
         assert!(matches!(small.sample(9), Err(DataError::Index { .. })));
         for share in [0.0, -1.0, 1.5, f64::NAN] {
             assert!(matches!(
-                ClassShare::of(Classes, share, 0),
+                Subset::of_classes(Classes, share, 0),
                 Err(DataError::Share { .. })
             ));
         }
