@@ -5,6 +5,8 @@
 //! the corpus.
 
 mod mutate;
+mod served;
+mod shaped;
 mod targets;
 
 use std::fs;
@@ -41,7 +43,8 @@ pub fn inputs(target: &str) -> std::io::Result<Vec<(String, Vec<u8>)>> {
 /// # Panics
 /// When the target does, when there is none of that name, or when the files that targets need cannot be prepared.
 pub fn run(target: &str, bytes: &[u8]) {
-    static BENCH: LazyLock<Bench> = LazyLock::new(|| Bench::new().expect("room for the files of the targets"));
+    static BENCH: LazyLock<Bench> =
+        LazyLock::new(|| Bench::new().expect("room for the files of the targets"));
     let found = TARGETS.iter().find(|known| known.name == target);
     let found = found.unwrap_or_else(|| panic!("found no target {target}"));
     (found.run)(&BENCH, bytes);

@@ -121,7 +121,7 @@ fn main() -> ExitCode {
     for target in chosen {
         let (executions, findings) = run(target, &bench, &flags, share, &running);
         println!(
-            "{:12} {executions:9} executions, {findings} findings",
+            "{:18} {executions:9} executions, {findings} findings",
             target.name
         );
         total += executions;
@@ -152,7 +152,10 @@ fn run(
     let started = Instant::now();
     let (executions, mut places) = (AtomicU64::new(0), Vec::new());
     while started.elapsed() < share {
-        let input = mutator.next(&pool);
+        let input = match target.shaped {
+            true => mutator.choices(&pool),
+            false => mutator.next(&pool),
+        };
         if let Ok(mut running) = running.lock() {
             *running = Some(Running {
                 since: Instant::now(),

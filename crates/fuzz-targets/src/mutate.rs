@@ -58,6 +58,16 @@ impl Mutator {
         input
     }
 
+    /// The choices of a generator: as often new ones as those of the pool with some changes.
+    pub fn choices(&mut self, pool: &[Vec<u8>]) -> Vec<u8> {
+        if self.0.random() {
+            return self.next(pool);
+        }
+        let mut choices = vec![0; 1 << self.0.random_range(3..12)];
+        self.0.fill_bytes(&mut choices);
+        choices
+    }
+
     fn change(&mut self, input: &mut Vec<u8>, pool: &[Vec<u8>]) {
         let place = self.0.random_range(0..=input.len());
         let end = (place + self.0.random_range(1..=32)).min(input.len());

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use burn::tensor::Device;
@@ -22,22 +22,39 @@ use diffprune_eval::{
 use diffprune_lab::{Plan, StoredRun};
 use diffprune_mini::{DeitRecipe, PretrainConfig};
 
+use crate::served::Served;
+use crate::shaped::{self, Forms};
+
 /// One way in.
 pub struct Target {
     /// Its name, also of the folder of its corpus and of its file for `cargo fuzz`.
     pub name: &'static str,
     /// Reads the bytes; what comes of it does not matter.
     pub run: fn(&Bench, &[u8]),
+    /// True when the bytes are the choices of a generator: any bytes make an input of the right form.
+    pub shaped: bool,
 }
 
 impl Target {
     const fn of(name: &'static str, run: fn(&Bench, &[u8])) -> Self {
-        Self { name, run }
+        Self {
+            name,
+            run,
+            shaped: false,
+        }
+    }
+
+    const fn shaped(name: &'static str, run: fn(&Bench, &[u8])) -> Self {
+        Self {
+            name,
+            run,
+            shaped: true,
+        }
     }
 }
 
 /// Every way in.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 24] = [
     Target::of("safetensors", safetensors),
     Target::of("scorer", scorer),
     Target::of("index", index),
@@ -52,13 +69,25 @@ pub const TARGETS: [Target; 14] = [
     Target::of("parquet", parquet),
     Target::of("hub", hub),
     Target::of("options", options),
+    Target::of("http", http),
+    Target::of("chat", chat),
+    Target::of("select", select),
+    Target::shaped("shaped_options", shaped::options),
+    Target::shaped("shaped_settings", shaped::settings),
+    Target::shaped("shaped_toml", shaped::toml),
+    Target::shaped("shaped_safetensors", shaped::safetensors),
+    Target::shaped("shaped_tokens", shaped::choice),
+    Target::shaped("shaped_chat", shaped::chat),
+    Target::shaped("shaped_select", shaped::select),
 ];
 
-/// What targets need beside the bytes: a folder for files, checkpoints in which one file is replaced, a hub.
+/// What targets need beside the bytes: a folder for files, checkpoints in which one file is replaced, a hub, a server.
 pub struct Bench {
     folder: tempfile::TempDir,
     answer: Arc<Mutex<Vec<u8>>>,
     endpoint: String,
+    forms: Forms,
+    server: LazyLock<Served>,
 }
 
 /// Files of a checkpoint, of which the first byte of an input names one.
@@ -102,10 +131,23 @@ impl Bench {
             }
         });
         Ok(Self {
+            forms: Forms::read(folder.path())?,
+            // Only three targets and their generators ask it.
+            server: LazyLock::new(|| Served::start().expect("a server on the loopback interface")),
             folder,
             answer,
             endpoint,
         })
+    }
+
+    /// What generators start from.
+    pub(crate) fn forms(&self) -> &Forms {
+        &self.forms
+    }
+
+    /// The server, which starts when it is first asked for.
+    pub(crate) fn server(&self) -> &Served {
+        &self.server
     }
 
     /// A file with these bytes, in a folder of its own.
@@ -125,7 +167,7 @@ impl Bench {
     }
 
     /// A checkpoint in which one file has these bytes while `work` looks at it.
-    fn checkpoint(&self, name: &str, file: &str, bytes: &[u8], work: impl FnOnce(&Path)) {
+    pub(crate) fn checkpoint(&self, name: &str, file: &str, bytes: &[u8], work: impl FnOnce(&Path)) {
         let dir = self.folder.path().join(name);
         let path = dir.join(file);
         let _restored = Restored {
@@ -163,7 +205,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// The weights of a checkpoint.
-fn safetensors(bench: &Bench, bytes: &[u8]) {
+pub(crate) fn safetensors(bench: &Bench, bytes: &[u8]) {
     let dir = bench.folder.path().join("llava.weights");
     fs::write(dir.join("model.safetensors"), bytes).expect("room for an input");
     let _ = load_vlm(&dir, &Device::flex(), LoadOptions::default());
@@ -207,7 +249,7 @@ fn settings(bench: &Bench, bytes: &[u8]) {
 }
 
 /// What is computed of settings alone.
-fn plan(dir: &Path) {
+pub(crate) fn plan(dir: &Path) {
     let Ok(plan) = plan_vlm(dir, LoadOptions::default()) else {
         return;
     };
@@ -280,7 +322,7 @@ fn jsonl(bench: &Bench, bytes: &[u8]) {
 }
 
 /// Settings and results of the family's own: TOML and JSON.
-fn toml(bench: &Bench, bytes: &[u8]) {
+pub(crate) fn toml(bench: &Bench, bytes: &[u8]) {
     let path = bench.file("own/train.toml", bytes);
     if let Ok(config) = TrainConfig::from_file(&path) {
         let _ = config.resolve(64, &Device::flex());
@@ -321,7 +363,7 @@ fn hub(bench: &Bench, bytes: &[u8]) {
 }
 
 /// Texts of options.
-fn options(_: &Bench, bytes: &[u8]) {
+pub(crate) fn options(_: &Bench, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(budget) = Budget::from_str(&text) {
         for n_tokens in [0, 1, 576, usize::MAX] {
@@ -331,4 +373,19 @@ fn options(_: &Bench, bytes: &[u8]) {
     let _ = Protocols::from_str(&text);
     let _ = Method::from_str(&text);
     let _ = Variant::named(&text);
+}
+
+/// A request to the server, head and all.
+fn http(bench: &Bench, bytes: &[u8]) {
+    bench.server().raw(bytes);
+}
+
+/// The body of a chat completion.
+fn chat(bench: &Bench, bytes: &[u8]) {
+    bench.server().chat(bytes);
+}
+
+/// The body of a selection.
+fn select(bench: &Bench, bytes: &[u8]) {
+    bench.server().select(bytes);
 }

@@ -15,6 +15,9 @@ fn every_stored_input_ends_with_a_value_or_an_error() {
         let mut mutator = Mutator::new(1);
         for _ in 0..20 {
             (target.run)(&bench, &mutator.next(&pool));
+            if target.shaped {
+                (target.run)(&bench, &mutator.choices(&pool));
+            }
         }
     }
 }

@@ -112,7 +112,8 @@ impl Reading {
             let red = states().narrow(1, 0, 1).reshape([1, 1, n]);
             activation::softmax(red, 2).expand([1, queries, n])
         };
-        let zeros = |queries: usize| Tensor::zeros([queries, n], &self.device);
+        // Methods divide by it.
+        let ones = |queries: usize| Tensor::ones([queries, n], &self.device);
         DecoderContext {
             row,
             n_tokens: n,
@@ -122,7 +123,7 @@ impl Reading {
                 keys: signals.keys.then(|| states().unsqueeze_dim(1)),
                 hidden: signals.hidden.then(states),
                 normed: signals.normed.then(states),
-                rotary_bias: queries.filter(|_| signals.rotary_bias).map(zeros),
+                rotary_bias: queries.filter(|_| signals.rotary_bias).map(ones),
             },
         }
     }

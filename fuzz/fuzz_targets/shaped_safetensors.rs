@@ -1,0 +1,5 @@
+//! The target `shaped_safetensors` of `diffprune-fuzz-targets`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| diffprune_fuzz_targets::run("shaped_safetensors", bytes));
