@@ -40,8 +40,10 @@ impl TextTokenizer {
         // The library panics where JSON ends or breaks within the decoder.
         serde_json::from_slice::<Value>(&bytes)
             .map_err(|error| failure(path, error.into(), "a tokenizer.json"))?;
-        let mut inner =
-            Tokenizer::from_bytes(&bytes).map_err(|error| failure(path, error, "a tokenizer.json"))?;
+        // And where merges are shorter than the prefix that they should begin with.
+        let mut inner = catch_unwind(|| Tokenizer::from_bytes(&bytes))
+            .unwrap_or_else(|_| Err("merges that contradict the other settings".into()))
+            .map_err(|error| failure(path, error, "a tokenizer.json"))?;
         inner.with_padding(None);
         inner
             .with_truncation(None)

@@ -263,7 +263,9 @@ fn sizes_beyond_any_model() -> Outcome {
 fn unusable_tokenizers_and_templates() -> Outcome {
     let dir = copy_of(|_| true)?;
     let path = dir.path().join("tokenizer.json");
-    for text in ["", "{}", "nonsense", r#"{"model": {"type": "BPE"}}"#] {
+    let long_prefix = r#"{"model": {"type": "BPE", "continuing_subword_prefix": "long", "vocab": {"a": 0, "b": 1, "ab": 2},
+        "merges": ["a b"]}}"#;
+    for text in ["", "{}", "nonsense", r#"{"model": {"type": "BPE"}}"#, long_prefix] {
         std::fs::write(&path, text)?;
         check(TextTokenizer::from_file(&path), "tokenizer.json", |error| {
             matches!(error, LoadError::Tokenizer { .. })
