@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use diffprune_fuzz_targets::{Bench, Mutator, TARGETS, Target, inputs};
 
 /// A run that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(5);
+/// The same for a run that computes nothing meanwhile.
+const IDLE: Duration = Duration::from_secs(60);
 /// A run that holds more than this at once asks for too much.
 const MOST: usize = 1 << 30;
 
@@ -197,22 +199,43 @@ fn keep(out: &std::path::Path, target: &str, input: &[u8], why: &str) {
 }
 
 /// Ends the program when an input hangs: no thread can be ended from outside.
+///
+/// On a busy machine a process may stand still for seconds, so half of the time must be the process's own; an input that waits and
+/// computes nothing hangs after [`IDLE`].
 fn watch(running: Arc<Mutex<Option<Running>>>, out: PathBuf) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
     std::thread::spawn(move || {
+        let mut seen: Option<(Instant, Option<Duration>)> = None;
         loop {
             std::thread::sleep(Duration::from_millis(200));
             let Ok(running) = running.lock() else { return };
-            let Some(slow) = running
-                .as_ref()
-                .filter(|running| running.since.elapsed() > LONGEST)
-            else {
-                continue;
+            let Some(now) = running.as_ref() else { continue };
+            let (since, before) = match seen {
+                Some(seen) if seen.0 == now.since => seen,
+                _ => *seen.insert((now.since, processor_time())),
             };
-            if !TOLD.swap(true, Ordering::SeqCst) {
-                keep(&out, slow.target, &slow.input, "takes more than five seconds");
+            let passed = since.elapsed();
+            let own = processor_time().zip(before).map(|(now, before)| now - before);
+            let computes = own.is_none_or(|own| 2 * own > LONGEST);
+            if passed > IDLE || passed > LONGEST && computes {
+                let seconds = passed.as_secs();
+                keep(
+                    &out,
+                    now.target,
+                    &now.input,
+                    &format!("takes {seconds} seconds and more"),
+                );
                 std::process::exit(1);
             }
         }
     });
+}
+
+/// Time that processors have worked for this process; `None` where the system does not say.
+fn processor_time() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name, which stands in brackets, may hold blanks.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    // A tick is a hundredth of a second on every Linux.
+    Some(Duration::from_millis(10 * (user + system)))
 }
