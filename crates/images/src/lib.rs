@@ -7,6 +7,7 @@ mod jpeg;
 mod kind;
 mod lfs;
 mod load;
+mod profile;
 mod resample;
 
 pub use coefficients::Filter;
@@ -14,6 +15,7 @@ pub use error::ImageFileError;
 pub use kind::image_kind;
 pub use lfs::{LFS_REMEDY, is_pointer as is_lfs_pointer};
 pub use load::{
-    ImageOrientation, decode_image, decode_image_with, image_size, image_size_of, load_image, load_image_with,
+    ImageOrientation, decode_image, decode_image_with, decoding_bytes_of, image_size, image_size_of,
+    load_image, load_image_with,
 };
 pub use resample::{Canvas, Crop, resize_bicubic};

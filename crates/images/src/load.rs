@@ -4,12 +4,16 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::ImageFileError;
 use crate::channels::{has_colour_key, to_rgb};
 use crate::jpeg;
 use crate::kind::{MAX_BYTES, Refusal, WANTED, format_of};
+use crate::profile::without_profiles;
+
+/// Bytes that a decoder may take beside those of its picture, however small that is.
+const BESIDE: u64 = 4 << 20;
 
 /// Which way up a picture is read.
 ///
@@ -117,6 +121,33 @@ pub fn image_size_of(
     })
 }
 
+/// Bytes of memory that [`decode_image`] takes for a file at most, give or take a few megabytes, from its header: for whoever
+/// reads files of strangers and has to share memory between them.
+///
+/// # Errors
+/// As [`image_size_of`].
+pub fn decoding_bytes_of(path: impl AsRef<Path>, bytes: &[u8]) -> Result<u64, ImageFileError> {
+    let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+    let needed = || -> Result<u64, Refusal> {
+        Ok(match format_of(bytes)? {
+            // Samples and coefficients of four components, and colours.
+            ImageFormat::Jpeg => 16 * pixels(jpeg::dimensions(bytes)?),
+            format => {
+                let decoder = decoder(bytes, format)?;
+                let stored = decoder.total_bytes();
+                let parts = match format {
+                    // A picture of a larger one, and strips before they are put together.
+                    ImageFormat::Gif | ImageFormat::Tiff => stored,
+                    _ => 0,
+                };
+                // Eight bits with an alpha channel and without.
+                stored + parts + 8 * pixels(decoder.dimensions())
+            }
+        })
+    };
+    needed().map_err(|refusal| refusal.at(path.as_ref()))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, ImageFileError> {
     std::fs::read(path).map_err(|source| ImageFileError::read(path, WANTED, source))
 }
@@ -140,13 +171,21 @@ fn decode(path: &Path, bytes: &[u8], orientation: ImageOrientation) -> Result<Rg
     pixels().map_err(|refusal| refusal.at(path))
 }
 
-/// A decoder of any kind but jpeg, for a picture that is not too large.
+/// A decoder of any kind but jpeg, for a picture that is not too large. What the file says beside its size, such as that of
+/// a part of it, makes the decoder take no more memory than that size would.
 fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder, Refusal> {
-    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
+    let bytes = match format {
+        ImageFormat::Png => without_profiles(bytes),
+        _ => bytes.into(),
+    };
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder()?;
     let (width, height) = decoder.dimensions();
     if decoder.total_bytes() > MAX_BYTES {
         return Err(Refusal::too_large(width, height));
     }
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(2 * decoder.total_bytes() + BESIDE);
+    decoder.set_limits(limits)?;
     Ok(decoder)
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, GrayAlphaImage, ImageBuffer, ImageError, ImageFormat, LumaA, Rgb, RgbImage};
+use image::{
+    DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, ImageError, ImageFormat, LumaA, Rgb, RgbImage,
+};
 
 use super::*;
 
@@ -315,5 +317,118 @@ fn pictures_stand_upright_when_asked() -> Result<(), Box<dyn std::error::Error>>
         );
         assert_eq!(image_size(&path, ImageOrientation::AsStored)?, (24, 16), "{note}");
     }
+    Ok(())
+}
+
+/// A packed stream of zeros, as the data of a picture holds it.
+fn packed_zeros(n: usize) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut bytes = Cursor::new(Vec::new());
+    GrayImage::new(4096, (n / 4096) as u32).write_to(&mut bytes, ImageFormat::Png)?;
+    let png = bytes.into_inner();
+    let mut packed = Vec::new();
+    let mut at = 8;
+    while let Some(&[a, b, c, d]) = png.get(at..at + 4) {
+        let end = at + 8 + u32::from_be_bytes([a, b, c, d]) as usize;
+        if &png[at + 4..at + 8] == b"IDAT" {
+            packed.extend(&png[at + 8..end]);
+        }
+        at = end + 4;
+    }
+    Ok(packed)
+}
+
+#[test]
+fn profiles_are_not_unpacked() -> Result<(), Box<dyn std::error::Error>> {
+    let mut bytes = Cursor::new(Vec::new());
+    uneven(5, 3).write_to(&mut bytes, ImageFormat::Png)?;
+    let plain = bytes.into_inner();
+    let profile = chunk(b"iCCP", &[b"a\0\0", &packed_zeros(8 << 20)?[..]].concat());
+    // Behind the signature and the header.
+    let bomb = [&plain[..33], &profile, &plain[33..]].concat();
+    let read = ImageReader::with_format(Cursor::new(&bomb), ImageFormat::Png)
+        .into_decoder()?
+        .icc_profile()?;
+    assert!(
+        read.is_some_and(|profile| profile.len() >= 8 << 20),
+        "the library unpacks it"
+    );
+    assert_eq!(decoder(&bomb, ImageFormat::Png).unwrap().icc_profile()?, None);
+    assert_eq!(decode_image("a.png", &bomb)?, decode_image("a.png", &plain)?);
+    Ok(())
+}
+
+/// A gif file of one colour whose picture has other sides than the file says.
+fn gif(sides: [u16; 2], picture: [u16; 2]) -> Vec<u8> {
+    // A code that clears the table before each pixel keeps all codes three bits wide: 4, 0, 4, 0, …, 5.
+    let n = usize::from(picture[0]) * usize::from(picture[1]);
+    let codes = (0..n).flat_map(|_| [4u8, 0]).chain([5]);
+    let bits: Vec<u8> = codes
+        .flat_map(|code| [code & 1, code >> 1 & 1, code >> 2])
+        .collect();
+    let data: Vec<u8> = bits
+        .chunks(8)
+        .map(|bits| bits.iter().rev().fold(0u8, |byte, bit| byte << 1 | bit))
+        .collect();
+    let packed = data
+        .iter()
+        .enumerate()
+        .fold(Vec::new(), |mut blocks, (i, &byte)| {
+            if i % 255 == 0 {
+                blocks.push((data.len() - i).min(255) as u8);
+            }
+            blocks.push(byte);
+            blocks
+        });
+    let le = |sides: [u16; 2]| sides.map(u16::to_le_bytes).concat();
+    [
+        &b"GIF89a"[..],
+        &le(sides),
+        &[0x91, 0, 0],
+        &[7; 12],
+        b",\0\0\0\0",
+        &le(picture),
+        &[0, 2],
+        &packed,
+        b"\0;",
+    ]
+    .concat()
+}
+
+#[test]
+fn a_part_is_not_larger_than_its_picture() -> Result<(), Box<dyn std::error::Error>> {
+    let whole = decode_image("a.gif", &gif([5, 4], [5, 4]))?;
+    assert_eq!((whole.dimensions(), whole.get_pixel(4, 3).0), ((5, 4), [7; 3]));
+    decode_image("a.gif", &gif([5, 4], [3, 2]))?;
+    // Some encoders are careless with a few pixels; megabytes are no carelessness.
+    decode_image("a.gif", &gif([5, 4], [6, 6]))?;
+    let error = decode_image("a.gif", &gif([5, 4], [1200, 1000]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("a.gif") && error.contains("emory"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn memory_is_told_from_the_header() -> Result<(), Box<dyn std::error::Error>> {
+    for (format, least) in [
+        (ImageFormat::Png, 3),
+        (ImageFormat::Jpeg, 12),
+        (ImageFormat::Gif, 8),
+        (ImageFormat::Bmp, 3),
+        (ImageFormat::Tiff, 6),
+        (ImageFormat::WebP, 3),
+    ] {
+        let mut bytes = Cursor::new(Vec::new());
+        uneven(24, 16).write_to(&mut bytes, format)?;
+        let needed = decoding_bytes_of("a", bytes.get_ref())?;
+        assert!(
+            (least * 24 * 16..=24 * 24 * 16).contains(&needed),
+            "{format:?}: {needed}"
+        );
+    }
+    let mut deep = Cursor::new(Vec::new());
+    ImageBuffer::<image::Rgba<u16>, _>::new(10, 10).write_to(&mut deep, ImageFormat::Png)?;
+    assert_eq!(decoding_bytes_of("a", deep.get_ref())?, 1600);
+    assert!(decoding_bytes_of("a", b"words").is_err());
     Ok(())
 }

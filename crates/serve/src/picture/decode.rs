@@ -1,6 +1,8 @@
 //! Size, pixels and digest of a picture's file.
 
-use diffprune_images::{ImageFileError, ImageOrientation, decode_image_with, image_size_of};
+use diffprune_images::{
+    ImageFileError, ImageOrientation, decode_image_with, decoding_bytes_of, image_size_of,
+};
 use image::RgbImage;
 use sha2::{Digest as _, Sha256};
 
@@ -10,6 +12,11 @@ use crate::error::ApiError;
 /// Width and height by the header alone.
 pub fn size(bytes: &[u8], place: &str) -> Result<(u32, u32), ApiError> {
     image_size_of(place, bytes, ImageOrientation::Upright).map_err(|error| unreadable(place, &error))
+}
+
+/// Bytes of memory that [`pixels`] takes at most, by the header alone.
+pub fn needed(bytes: &[u8], place: &str) -> Result<u64, ApiError> {
+    decoding_bytes_of(place, bytes).map_err(|error| unreadable(place, &error))
 }
 
 /// The pixels, the way up that viewers show.

@@ -77,7 +77,7 @@ impl PictureReader {
         }
         let memory = self.memory.clone().acquire_many_owned(needed as u32).await;
         let memory = memory.map_err(|_| ApiError::unavailable("stopping", "the server is stopping", 1))?;
-        blocking(move || decode_all(sources, asked, Arc::new(memory))).await
+        blocking(move || decode_all(sources, asked, memory)).await
     }
 
     /// The files of the pictures, and the KiB that they take when decoded.
@@ -96,8 +96,7 @@ impl PictureReader {
                 );
                 return Err(too_large("image_too_large", message));
             }
-            // Four bytes: decoders hold an alpha channel for a while.
-            needed += (pixels * 4).div_ceil(1024) as usize;
+            needed += decode::needed(&bytes, &image.place)?.div_ceil(1024) as usize;
             sources.push(Source {
                 bytes,
                 place: image.place.clone(),
@@ -157,19 +156,32 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(ApiError::internal("reading a picture failed without a reason")))
 }
 
+/// Decodes pictures in memory that was set aside for it, and gives back what they do not take any more.
 fn decode_all(
     sources: Vec<Source>,
     asked: Vec<ImageAsked>,
-    memory: Arc<OwnedSemaphorePermit>,
+    mut memory: OwnedSemaphorePermit,
 ) -> Result<Vec<Picture>, ApiError> {
-    let decode = |(source, asked): (Source, ImageAsked)| {
-        Ok(Picture {
-            pixels: Arc::new(decode::pixels(&source.bytes, &source.place)?),
-            digest: decode::digest(&source.bytes),
-            turn: asked.turn,
-            choice: asked.choice,
-            _memory: memory.clone(),
-        })
+    let decode = |source: &Source| {
+        Ok((
+            decode::pixels(&source.bytes, &source.place)?,
+            decode::digest(&source.bytes),
+        ))
     };
-    sources.into_iter().zip(asked).map(decode).collect()
+    let decoded = sources.iter().map(decode).collect::<Result<Vec<_>, ApiError>>()?;
+    drop(sources);
+    let held: usize = decoded
+        .iter()
+        .map(|(pixels, _)| pixels.as_raw().len().div_ceil(1024))
+        .sum();
+    drop(memory.split(memory.num_permits().saturating_sub(held)));
+    let memory = Arc::new(memory);
+    let picture = |((pixels, digest), asked): ((RgbImage, Digest), ImageAsked)| Picture {
+        pixels: Arc::new(pixels),
+        digest,
+        turn: asked.turn,
+        choice: asked.choice,
+        _memory: memory.clone(),
+    };
+    Ok(decoded.into_iter().zip(asked).map(picture).collect())
 }

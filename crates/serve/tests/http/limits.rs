@@ -66,6 +66,21 @@ fn a_bomb_is_not_decoded() {
     assert_eq!(content(&server.chat(&about(1, "still there?"))), "5 tokens");
 }
 
+/// A picture that is small by its header and whose part is not; `diffprune-images` has the same of colour profiles.
+#[test]
+fn a_part_larger_than_its_picture_is_not_decoded() {
+    let server = TestServer::counting();
+    let mut gif = file(&RgbImage::new(4, 4), ImageFormat::Gif);
+    let part = gif.iter().rposition(|&byte| byte == b',').unwrap();
+    gif[part + 5..part + 9].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+    let body = json!({"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": data_url(&gif)}},
+    ]}]});
+    let error = server.refused(400, &body);
+    assert_eq!(error["code"], "invalid_image");
+    assert!(error["message"].as_str().unwrap().contains("emory"), "{error}");
+}
+
 #[test]
 fn pictures_that_are_none_are_refused() {
     let server = TestServer::counting();
@@ -92,10 +107,14 @@ fn pictures_are_bounded_in_number_and_together() {
     let body =
         json!({"messages": [{"role": "user", "content": [image_part(1), image_part(2), image_part(3)]}]});
     assert_eq!(server.refused(400, &body)["code"], "too_many_images");
-    let small = TestServer::with(|config| config.limits.decoded_bytes = 6 * 1024, counting());
+    // Eleven bytes for each of their pixels while they are decoded.
+    let small = TestServer::with(|config| config.limits.decoded_bytes = 20 * 1024, counting());
     let body = json!({"messages": [{"role": "user", "content": [image_part(1), image_part(2)]}]});
     assert_eq!(small.refused(413, &body)["code"], "images_too_large");
-    assert_eq!(content(&small.chat(&about(1, "one"))), "5 tokens");
+    // One after the other there is room for any number.
+    for mark in 1..8 {
+        assert_eq!(content(&small.chat(&about(mark, "one"))), "5 tokens");
+    }
 }
 
 /// The checksum of a part of a PNG file.
