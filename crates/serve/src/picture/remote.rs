@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Instant;
 
-use ureq::{Agent, AgentBuilder, ErrorKind};
+use ureq::{Agent, AgentBuilder, Response};
 
 use super::address::is_public;
 use super::{refused, too_large};
@@ -26,13 +26,19 @@ impl Fetcher {
     /// A fetcher within these limits. Each connection, those of redirections too, is made to an address that was found to
     /// be public, not to a name that could be looked up again with another answer.
     pub fn new(limits: &Limits) -> Self {
-        Self::within(limits, is_public)
+        Self::on(limits, look_up, is_public)
     }
 
-    fn within(limits: &Limits, allowed: fn(IpAddr) -> bool) -> Self {
+    /// A fetcher on a network with these names and these public addresses.
+    fn on(
+        limits: &Limits,
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        is_public: fn(IpAddr) -> bool,
+    ) -> Self {
         let agent = AgentBuilder::new()
-            .resolver(move |name: &str| addresses(name, allowed))
-            .redirects(REDIRECTIONS)
+            .resolver(move |name: &str| all_public(look_up(name)?, is_public))
+            // They are followed here: the library fails on those that lead to no server.
+            .redirects(0)
             .max_idle_connections(0)
             .timeout(limits.fetch_time)
             .user_agent("diffprune-serve")
@@ -47,11 +53,7 @@ impl Fetcher {
     /// The bytes behind an address.
     pub fn fetch(&self, url: &str, place: &str) -> Result<Vec<u8>, ApiError> {
         let start = Instant::now();
-        let response = self
-            .agent
-            .get(url)
-            .call()
-            .map_err(|error| unreachable(place, &error))?;
+        let response = self.follow(url, place, start)?;
         let too_many = || {
             let most = self.most;
             let message =
@@ -78,12 +80,62 @@ impl Fetcher {
             false => Ok(bytes),
         }
     }
+
+    /// The answer at the end of the redirections.
+    fn follow(&self, url: &str, place: &str, start: Instant) -> Result<Response, ApiError> {
+        let mut url = url.to_string();
+        for _ in 0..=REDIRECTIONS {
+            let left = self.time.saturating_sub(start.elapsed());
+            let sent = self.agent.get(&url).timeout(left).call();
+            let response = sent.map_err(|error| unreachable(place, &error))?;
+            if !(300..400).contains(&response.status()) {
+                return Ok(response);
+            }
+            let led = response
+                .header("location")
+                .and_then(|location| led_to(&url, location));
+            url = led.ok_or_else(|| refused(place, "the address leads to no other of http or https"))?;
+        }
+        Err(refused(
+            place,
+            &format!("the address leads on more than {REDIRECTIONS} times"),
+        ))
+    }
 }
 
-/// The addresses of a machine, if all of them are allowed.
-fn addresses(name: &str, allowed: fn(IpAddr) -> bool) -> io::Result<Vec<SocketAddr>> {
-    let found: Vec<SocketAddr> = name.to_socket_addrs()?.collect();
-    match found.iter().all(|address| allowed(address.ip())) {
+/// The address that a redirection from `url` leads to, if it is one of a server.
+fn led_to(url: &str, location: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let begins = |start: &str| {
+        location
+            .get(..start.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(start))
+    };
+    let has_scheme = location
+        .split_once(':')
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains(['/', '?', '#']));
+    Some(match location {
+        _ if begins("http://") || begins("https://") => location.into(),
+        _ if begins("//") => format!("{scheme}:{location}"),
+        _ if has_scheme => return None,
+        _ if begins("/") => format!("{scheme}://{authority}{location}"),
+        _ => {
+            let path = path.split(['?', '#']).next().unwrap_or_default();
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{location}")
+        }
+    })
+}
+
+/// The addresses of a name with a port.
+fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(name.to_socket_addrs()?.collect())
+}
+
+/// The addresses of a machine, if all of them are public.
+fn all_public(found: Vec<SocketAddr>, is_public: fn(IpAddr) -> bool) -> io::Result<Vec<SocketAddr>> {
+    match found.iter().all(|address| is_public(address.ip())) {
         true => Ok(found),
         false => Err(io::Error::new(io::ErrorKind::PermissionDenied, FORBIDDEN)),
     }
@@ -101,10 +153,6 @@ fn unreachable(place: &str, error: &ureq::Error) -> ApiError {
         ureq::Error::Transport(error) if error.to_string().contains(FORBIDDEN) => {
             refused(place, &format!("found {FORBIDDEN}, expected a public one"))
         }
-        ureq::Error::Transport(error) if error.kind() == ErrorKind::TooManyRedirects => refused(
-            place,
-            &format!("the address leads on more than {REDIRECTIONS} times"),
-        ),
         ureq::Error::Transport(_) => refused(place, "the address cannot be reached; check it"),
     }
 }
@@ -113,6 +161,8 @@ fn unreachable(place: &str, error: &ureq::Error) -> ApiError {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -148,11 +198,19 @@ mod tests {
 
     /// A network on which only 127.0.0.1 is public.
     fn fetcher(most: usize) -> Fetcher {
+        knowing(most, look_up)
+    }
+
+    /// The same with other names.
+    fn knowing(
+        most: usize,
+        names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Fetcher {
         let limits = Limits {
             image_bytes: most,
             ..Limits::default()
         };
-        Fetcher::within(&limits, |ip| ip == IpAddr::from([127, 0, 0, 1]))
+        Fetcher::on(&limits, names, |ip| ip == IpAddr::from([127, 0, 0, 1]))
     }
 
     #[test]
@@ -197,12 +255,98 @@ mod tests {
     }
 
     #[test]
+    fn redirections_lead_on_from_where_they_are() {
+        for (location, wanted) in [
+            ("https://other.example/b", Some("https://other.example/b")),
+            ("HTTP://other.example", Some("HTTP://other.example")),
+            ("//other.example/b", Some("http://other.example/b")),
+            ("/b?c:d", Some("http://a.example:81/b?c:d")),
+            ("b.png", Some("http://a.example:81/x/b.png")),
+            ("file:///etc/passwd", None),
+            ("gopher:x", None),
+        ] {
+            let led = led_to("http://a.example:81/x/y?z=/w", location);
+            assert_eq!(led.as_deref(), wanted, "{location}");
+        }
+        assert_eq!(
+            led_to("http://a.example?q", "b").as_deref(),
+            Some("http://a.example/b")
+        );
+        let there = machine("127.0.0.1", |_| page(b"a picture"));
+        let outside = machine("127.0.0.1", move |_| leads_to(&format!("//{there}/b.png")));
+        let found = fetcher(99).fetch(&format!("http://{outside}/a.png"), "here");
+        assert_eq!(found.unwrap(), b"a picture");
+    }
+
+    /// DNS rebinding: a name that leads to a public machine when it is checked, and inside when it is looked up again.
+    #[test]
+    fn a_name_is_looked_up_once_and_the_machine_that_was_checked_is_asked() {
+        let outside = machine("127.0.0.1", |_| page(b"a picture"));
+        let inside = machine("127.0.0.2", |_| page(b"secret"));
+        let looked_up = Arc::new(AtomicUsize::new(0));
+        let count = looked_up.clone();
+        let fetcher = knowing(99, move |name| {
+            assert_eq!(name, "rebound.example:80");
+            Ok(match count.fetch_add(1, Ordering::SeqCst) {
+                0 => vec![outside],
+                _ => vec![inside],
+            })
+        });
+        let fetch = || fetcher.fetch("http://rebound.example/a.png", "here");
+        assert_eq!(fetch().unwrap(), b"a picture");
+        assert_eq!(looked_up.load(Ordering::SeqCst), 1);
+        assert!(fetch().unwrap_err().message.contains(FORBIDDEN));
+    }
+
+    #[test]
+    fn a_name_with_one_private_address_among_public_ones_is_refused() {
+        let outside = machine("127.0.0.1", |_| page(b"a picture"));
+        let inside = SocketAddr::from(([10, 0, 0, 1], 80));
+        for both in [vec![outside, inside], vec![inside, outside]] {
+            let fetcher = knowing(99, move |_| Ok(both.clone()));
+            let error = fetcher.fetch("http://both.example/a.png", "here").unwrap_err();
+            assert!(error.message.contains(FORBIDDEN), "{error}");
+        }
+    }
+
+    #[test]
+    fn redirections_do_not_lead_to_files() {
+        for location in ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://127.0.0.1/"] {
+            let there = machine("127.0.0.1", move |_| leads_to(location));
+            let error = fetcher(9999)
+                .fetch(&format!("http://{there}/"), "here")
+                .unwrap_err();
+            assert_eq!(error.code, Some("image_refused"), "{location}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_takes_its_time_is_given_up() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let there = machine("127.0.0.1", move |_| {
+            // Until the test ends.
+            let _ = wait.recv();
+            Vec::new()
+        });
+        let limits = Limits {
+            fetch_time: std::time::Duration::from_millis(300),
+            ..Limits::default()
+        };
+        let fetcher = Fetcher::on(&limits, look_up, |_| true);
+        let error = fetcher.fetch(&format!("http://{there}/"), "here").unwrap_err();
+        assert_eq!(error.code, Some("image_refused"), "{error}");
+        drop(done);
+    }
+
+    #[test]
     fn loopback_names_and_numbers_in_every_spelling_are_refused() {
         let fetcher = Fetcher::new(&Limits::default());
         for host in [
             "127.0.0.1",
             "localhost",
             "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:a9fe:a9fe]",
             "0.0.0.0",
             "2130706433",
             "0x7f.1",

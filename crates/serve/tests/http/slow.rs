@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use diffprune_serve::ServeConfig;
 
-use crate::common::{LONG, TestServer, content, counting, echo, read_all, saying};
+use serde_json::json;
+
+use crate::common::{LONG, TestServer, and, content, counting, echo, read_all, saying};
 
 fn hasty(config: &mut ServeConfig) {
     config.limits.head_time = Duration::from_secs(1);
@@ -90,6 +92,28 @@ fn slow_answers_are_not_taken_for_slow_clients() {
     });
     let server = TestServer::with(hasty, vlm);
     assert_eq!(content(&server.chat(&saying("hi"))), "late");
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() {
+    // More than the system holds for a connection.
+    let vlm = counting()
+        .with_positions(1_000_000)
+        .answering(|input| match input.text.contains("long") {
+            true => "x".repeat(400_000),
+            false => "short".into(),
+        });
+    let change = |config: &mut ServeConfig| {
+        hasty(config);
+        config.limits.max_tokens = 400_000;
+    };
+    let server = TestServer::with(change, vlm);
+    let body = and(saying("long"), json!({"stream": true, "max_tokens": 400_000}));
+    let idle = server.send(&body);
+    server.wait_for("diffprune_cancelled_total{model=\"fake\"}", 1.0);
+    server.wait_for("diffprune_running{model=\"fake\"}", 0.0);
+    assert_eq!(content(&server.chat(&saying("hi"))), "short");
+    drop(idle);
 }
 
 #[test]
