@@ -119,9 +119,12 @@ pub struct Limits {
     pub max_tokens: usize,
     /// Sequences that a model continues together [default: 16].
     pub running: usize,
-    /// Requests that join those sequences between two steps [default: 4]: more of them shorten the wait of a crowd, fewer the
-    /// pauses of answers that are being made.
+    /// Most requests that join those sequences between two steps [default: 4]: more of them shorten the wait of a crowd,
+    /// fewer the pauses of answers that are being made.
     pub joins: usize,
+    /// Time after which no further request joins before the next step [default: 100 ms]. One request joins in any case, so
+    /// answers that are being made pause for at most this and the reading of one prompt.
+    pub join_time: Duration,
     /// Requests that wait for a model [default: 64]; further ones are answered with 429.
     pub queue: usize,
     /// Bytes of encoder features that are kept for pictures that come again, for each model [default: 256 MiB].
@@ -163,6 +166,7 @@ impl Default for Limits {
             max_tokens: 1024,
             running: 16,
             joins: 4,
+            join_time: Duration::from_millis(100),
             queue: 64,
             feature_cache_bytes: 256 << 20,
             selection_cache_bytes: 64 << 20,
@@ -202,6 +206,23 @@ mod tests {
             config.api_key = Some("secret".into());
         });
         assert!(keyed.is_ok());
+        for other in [
+            "192.168.0.7:80",
+            "[::]:80",
+            "[fe80::1]:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
+            assert!(
+                checked(|config| config.addr = other.parse().unwrap()).is_err(),
+                "{other}"
+            );
+        }
+        for own in ["127.0.0.9:80", "[::1]:80"] {
+            assert!(
+                checked(|config| config.addr = own.parse().unwrap()).is_ok(),
+                "{own}"
+            );
+        }
         assert!(checked(|config| config.api_key = Some(String::new())).is_err());
         assert!(checked(|config| config.api_key = Some("two words".into())).is_err());
         assert!(checked(|_| {}).is_ok());

@@ -345,6 +345,7 @@ impl Body {
             load: self.load,
             most: limits.running.max(1),
             joins: limits.joins.max(1),
+            join_time: limits.join_time,
         };
         engine.run(&self.queue);
     }

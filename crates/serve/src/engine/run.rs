@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffprune_vlm::{DecodeBatch, Finish, StepToken, Vlm};
 
@@ -35,31 +35,39 @@ pub(super) struct Engine<'m> {
     pub most: usize,
     /// Most requests that join between two steps.
     pub joins: usize,
+    /// Time after which no further one joins before the next step.
+    pub join_time: Duration,
 }
 
 impl<'m> Engine<'m> {
     /// Works until the queue is closed and the running answers are complete.
     ///
-    /// A few requests join between two steps, in the order in which they came: nobody is overtaken, a crowd is let in
-    /// quickly, and it delays the answers that are being made by a bounded time.
+    /// A few requests join between two steps, in the order in which they came: nobody is overtaken, and a crowd is let in
+    /// quickly. They delay the answers that are being made by a bounded time: that in which several may join, and the reading
+    /// of one prompt, which is not interrupted.
     pub fn run(&mut self, queue: &Arc<Queue<Job>>) {
         let mut batch = self.vlm.decode_batch();
         let mut running: Vec<Sequence<'m>> = Vec::new();
         loop {
-            if running.is_empty() {
-                match queue.pop() {
-                    Some(job) => self.begin(job, &mut batch, &mut running),
+            let first = match running.is_empty() {
+                true => match queue.pop() {
+                    Some(job) => Some(job),
                     None => return,
-                }
-            }
-            for _ in 0..self.joins {
-                let job = if running.len() < self.most {
-                    queue.try_pop()
-                } else {
-                    None
-                };
-                let Some(job) = job else { break };
+                },
+                false => None,
+            };
+            let start = Instant::now();
+            let mut joined = 0;
+            let mut next = first.or_else(|| self.next(queue, running.len()));
+            while let Some(job) = next {
                 self.begin(job, &mut batch, &mut running);
+                joined += 1;
+                let is_over = joined >= self.joins || start.elapsed() >= self.join_time;
+                next = if is_over {
+                    None
+                } else {
+                    self.next(queue, running.len())
+                };
             }
             self.tell_load(batch.as_ref(), running.len());
             if !running.is_empty() {
@@ -67,6 +75,11 @@ impl<'m> Engine<'m> {
                 self.tell_load(batch.as_ref(), running.len());
             }
         }
+    }
+
+    /// The next waiting request, if there is room for it beside as many sequences.
+    fn next(&self, queue: &Queue<Job>, running: usize) -> Option<Job> {
+        (running < self.most).then(|| queue.try_pop()).flatten()
     }
 
     fn begin(&mut self, job: Job, batch: &mut Box<dyn DecodeBatch>, running: &mut Vec<Sequence<'m>>) {

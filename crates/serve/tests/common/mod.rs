@@ -116,20 +116,21 @@ impl TestServer {
 
     /// The value of a metric, 0 where it is not told.
     pub fn metric(&self, line: &str) -> f64 {
-        let text = self.get("/metrics").text;
-        let found = text
-            .lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-        found.map_or(0.0, |value| value.parse().unwrap())
+        metric_at(self.addr, line)
     }
 
     /// Waits until a metric has this value.
     pub fn wait_for(&self, line: &str, wanted: f64) {
+        self.wait_until(line, |value| value == wanted);
+    }
+
+    /// Waits until a metric has a value of this kind.
+    pub fn wait_until(&self, line: &str, wanted: impl Fn(f64) -> bool) {
         let start = Instant::now();
-        while self.metric(line) != wanted {
+        while !wanted(self.metric(line)) {
             assert!(
                 start.elapsed() < LONG,
-                "{line}: found {}, expected {wanted}",
+                "{line}: found {} for too long",
                 self.metric(line)
             );
             std::thread::sleep(Duration::from_millis(5));
@@ -177,6 +178,15 @@ impl Drop for TestServer {
             ended.unwrap();
         }
     }
+}
+
+/// The value of a line of the metrics of the server at an address; 0 where there is none.
+pub fn metric_at(addr: SocketAddr, line: &str) -> f64 {
+    let text = Reply::of(ureq::get(&format!("http://{addr}/metrics")).timeout(LONG).call()).text;
+    let found = text
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+    found.map_or(0.0, |value| value.parse().unwrap())
 }
 
 /// All that comes until the other side closes the connection.
@@ -280,17 +290,27 @@ pub struct Gate {
 impl Gate {
     /// A model that waits at the gate and then repeats the prompt.
     pub fn model(&self) -> FakeVlm {
+        self.model_with(str::to_string)
+    }
+
+    /// A model that waits at the gate and then answers.
+    pub fn model_with(&self, answer: impl Fn(&str) -> String + Send + Sync + 'static) -> FakeVlm {
         let gate = self.clone();
         fake().answering(move |input| {
             let text = input.text.trim().to_string();
             gate.passed.lock().unwrap().push(text.clone());
             if text.contains("hold") {
-                let (open, opened) = &*gate.open;
-                let open = open.lock().unwrap();
-                drop(opened.wait_timeout_while(open, LONG, |open| !*open).unwrap());
+                gate.pass();
             }
-            text
+            answer(&text)
         })
+    }
+
+    /// Waits until the gate is open.
+    pub fn pass(&self) {
+        let (open, opened) = &*self.open;
+        let open = open.lock().unwrap();
+        drop(opened.wait_timeout_while(open, LONG, |open| !*open).unwrap());
     }
 
     pub fn open(&self) {

@@ -1,11 +1,13 @@
 //! The queue in front of a model.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use diffprune_serve::ServeConfig;
 use serde_json::json;
 
-use crate::common::{Gate, TestServer, and, content, fake, read_all, saying};
+use crate::common::{Gate, LONG, TestServer, and, content, fake, metric_at, read_all, saying};
 
 const QUEUE: &str = "diffprune_queue_length{model=\"fake\"}";
 
@@ -104,4 +106,62 @@ fn a_request_does_not_wait_for_ever() {
     assert!(reply.header("retry-after").is_some());
     gate.open();
     assert!(read_all(held).contains("HTTP/1.1 503"));
+}
+
+/// Tokens of a long answer that were made when each of these prompts was read, where the waiting ones join by these rules. The
+/// first of them makes the others wait until all are there.
+fn tokens_between(joins: usize, join_time: Duration) -> Vec<f64> {
+    const NAME: &str = "diffprune_time_between_tokens_seconds_count{model=\"fake\"}";
+    let gate = Gate::default();
+    let addr = Arc::new(OnceLock::<SocketAddr>::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (at, tell) = (addr.clone(), seen.clone());
+    let vlm = gate.model_with(move |text| match text {
+        "long" => "x".repeat(400_000),
+        _ => {
+            // Prompts are read on the thread that makes the steps, so the number stands still meanwhile.
+            tell.lock().unwrap().push(metric_at(*at.get().unwrap(), NAME));
+            "y".into()
+        }
+    });
+    let change = |config: &mut ServeConfig| {
+        config.limits.running = 32;
+        config.limits.joins = joins;
+        config.limits.join_time = join_time;
+        config.limits.max_tokens = 400_000;
+    };
+    let server = TestServer::with(change, vlm.with_positions(1_000_000));
+    addr.set(server.addr).unwrap();
+    let long = server.send(&and(
+        saying("long"),
+        json!({"stream": true, "max_tokens": 400_000}),
+    ));
+    server.wait_until(NAME, |tokens| tokens >= 1.0);
+    let mut streams = vec![server.send(&saying("hold"))];
+    gate.wait(2);
+    for i in 0..8 {
+        streams.push(server.send(&saying(&format!("number {i}"))));
+        server.wait_for(QUEUE, (i + 1) as f64);
+    }
+    gate.open();
+    streams.into_iter().for_each(|stream| drop(read_all(stream)));
+    drop(long);
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 9);
+    seen
+}
+
+#[test]
+fn answers_go_on_after_so_many_prompts() {
+    let seen = tokens_between(3, LONG);
+    for three in seen.chunks(3) {
+        assert!(three.iter().all(|tokens| *tokens == three[0]), "{seen:?}");
+    }
+    assert!(seen[0] < seen[3] && seen[3] < seen[6], "{seen:?}");
+}
+
+#[test]
+fn answers_go_on_after_the_prompt_that_took_the_time() {
+    let seen = tokens_between(100, Duration::ZERO);
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
 }
