@@ -1,6 +1,7 @@
 //! How many visual tokens a picture may keep: what the request says, and what that means for a picture.
 
 use diffprune_pruner::Budget;
+use diffprune_vlm::Encoded;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::ApiError;
@@ -74,15 +75,18 @@ impl PictureChoice {
     }
 }
 
-/// A budget for a picture of `total` tokens: the integer that is part of every key, and the warning when it is less than
-/// was asked for.
+/// The number of tokens that a budget leaves of a picture, and the warning when it is less than was asked for. The picture
+/// is the only one that `encoded` holds.
 ///
-/// A budget that depends on the picture would be resolved here, after its encoding.
+/// This is the one place where what a request says becomes a number: keys, answers and methods inside the language model see
+/// the number only. A budget that depends on the picture is therefore one more form that [`VisualTokens`] reads, and an arm
+/// here, where the tokens and the signals of the method are at hand.
 pub(crate) fn resolve(
     budget: Budget,
-    total: usize,
+    encoded: &Encoded,
     picture: usize,
 ) -> Result<(usize, Option<String>), ApiError> {
+    let total = encoded.counts()[0];
     let count = budget.resolve(total)?;
     let warning = match budget {
         Budget::Tokens(wanted) if wanted > total => Some(format!(
@@ -95,6 +99,11 @@ pub(crate) fn resolve(
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+    use diffprune_pruner::Signals;
+    use diffprune_vlm::{FakeVlm, encode};
+    use image::RgbImage;
+
     use super::*;
 
     fn parse(json: &str) -> Result<Budget, String> {
@@ -132,10 +141,12 @@ mod tests {
 
     #[test]
     fn more_than_all_is_told() {
-        assert_eq!(resolve(Budget::rate(1, 9), 144, 1).unwrap(), (16, None));
-        let (count, warning) = resolve(Budget::Tokens(200), 144, 2).unwrap();
+        let vlm = FakeVlm::new(&Device::flex()).with_grid(12, 12);
+        let encoded = encode(&vlm, &[RgbImage::new(24, 24)], Signals::default()).unwrap();
+        assert_eq!(resolve(Budget::rate(1, 9), &encoded, 1).unwrap(), (16, None));
+        let (count, warning) = resolve(Budget::Tokens(200), &encoded, 2).unwrap();
         assert_eq!(count, 144);
         assert!(warning.unwrap().contains("picture 2: visual_tokens 200"));
-        assert!(resolve(Budget::Tokens(144), 144, 1).unwrap().1.is_none());
+        assert!(resolve(Budget::Tokens(144), &encoded, 1).unwrap().1.is_none());
     }
 }

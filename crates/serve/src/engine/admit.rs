@@ -177,11 +177,7 @@ impl<'m> Engine<'m> {
             ));
         };
         // Each picture has its share; inside the language model they are one budget.
-        let shares = asked.chosen.iter().zip(asked.pictures).map(|(chosen, picture)| {
-            let budget = self.pictures.budget(picture);
-            budget.resolve(chosen.usage.total)
-        });
-        let share = shares.sum::<Result<usize, _>>()?;
+        let share = asked.chosen.iter().map(|chosen| chosen.count).sum();
         let budget = Budget::Tokens(share);
         let mut each = Vec::new();
         for picture in asked.pictures {

@@ -50,6 +50,8 @@ pub(super) struct Wish<'a, 'm> {
 pub(super) struct Chosen<'m> {
     pub images: PreparedImages<'m>,
     pub key: SelectionKey,
+    /// The budget as a number of tokens.
+    pub count: usize,
     pub usage: ImageUsage,
     pub warning: Option<String>,
 }
@@ -78,7 +80,7 @@ impl<'m> Pictures<'m> {
     }
 
     /// The budget of a picture.
-    pub fn budget(&self, picture: &Picture) -> Budget {
+    fn budget(&self, picture: &Picture) -> Budget {
         match Methods::is_none(picture.choice.pruner.as_deref()) {
             true => Budget::All,
             false => picture.choice.budget.unwrap_or(self.default_budget),
@@ -120,7 +122,7 @@ impl<'m> Pictures<'m> {
         let (encoded, cached) = self.encoded(wish.picture, offered.pruner.signals())?;
         timer.encoded();
         let total = encoded.counts()[0];
-        let (count, warning) = budget::resolve(asked, total, wish.number)?;
+        let (count, warning) = budget::resolve(asked, &encoded, wish.number)?;
         let options = self.options(&wish, Budget::Tokens(count))?;
         let key = SelectionKey {
             digest: wish.picture.digest,
@@ -163,6 +165,7 @@ impl<'m> Pictures<'m> {
         Ok(Chosen {
             images,
             key,
+            count,
             usage,
             warning,
         })

@@ -1,6 +1,6 @@
 //! What methods keep of a picture, side by side.
 
-use diffprune_pruner::Signals;
+use diffprune_pruner::{Budget, Signals};
 use diffprune_vlm::{JoinRequest, SequenceReport, Turn, prepare_encoded};
 
 use super::methods::Offered;
@@ -117,7 +117,7 @@ impl<'m> Engine<'m> {
             ..self.empty(offered)
         };
         if offered.is_inside() {
-            let report = self.report(wish)?;
+            let report = self.report(wish, Budget::Tokens(chosen.count))?;
             selection.kept = report.processed_average().round() as usize;
             selection.indices = left_by(&report, chosen.images.total(0));
             selection.layers = Some(report.visual_tokens);
@@ -126,8 +126,8 @@ impl<'m> Engine<'m> {
         Ok(selection)
     }
 
-    /// What a method inside the language model drops while a question is read.
-    fn report(&mut self, wish: Wish<'_, 'm>) -> Result<SequenceReport, ApiError> {
+    /// What a method inside the language model drops at a budget while a question is read.
+    fn report(&mut self, wish: Wish<'_, 'm>, budget: Budget) -> Result<SequenceReport, ApiError> {
         let question = match wish.question.trim() {
             "" => {
                 let message =
@@ -138,7 +138,7 @@ impl<'m> Engine<'m> {
         };
         let signals = wish.offered.pruner.signals();
         let (encoded, _) = self.pictures.encoded(wish.picture, signals)?;
-        let options = self.pictures.options(&wish, self.pictures.budget(wish.picture))?;
+        let options = self.pictures.options(&wish, budget)?;
         let images = prepare_encoded(self.vlm, &encoded, wish.offered.pruner.as_ref(), &options)?;
         let prompt = self.vlm.prompt_ids(&[Turn::ask(question)])?;
         let one = self.vlm.generate_options().with_max_new_tokens(1);
