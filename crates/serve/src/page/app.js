@@ -52,8 +52,14 @@ function notice(message) {
 
 function refused(error) {
   if (error.name === "AbortError") return;
-  if (error.status === 401) $("key-field").hidden = false;
+  if (error.status === 401) askForKey();
   notice(error.status === undefined ? "The server cannot be reached." : error.message);
+}
+
+function askForKey() {
+  if (!$("key-field").hidden) return;
+  $("key-field").hidden = false;
+  $("key").focus();
 }
 
 // Models and methods.
@@ -94,7 +100,7 @@ function offerMethods(wanted) {
   };
   const views = known.filter((method) => method.name.endsWith("-per-view"));
   $("add").replaceChildren(
-    new Option("Add a method…", ""),
+    new Option("Choose a method…", ""),
     group("Before the language model", plain.filter((method) => !method.inside)),
     group("Inside the language model", plain.filter((method) => method.inside)),
     group("Each view by itself", views),
@@ -120,8 +126,19 @@ function showMethods() {
     return item;
   });
   $("chosen").replaceChildren(...chips);
-  $("add").disabled = state.methods.length >= MOST_METHODS;
+  $("add").disabled = $("add-method").disabled = state.methods.length >= MOST_METHODS;
   cards.arrange([cards.WHOLE, ...state.methods]);
+}
+
+function addMethod() {
+  const name = $("add").value;
+  $("add").value = "";
+  if (!name || state.methods.includes(name)) return $("add").focus();
+  state.methods.push(name);
+  $("status").textContent = `${name} is compared too.`;
+  newConversation();
+  showMethods();
+  refresh();
 }
 
 // The picture.
@@ -144,6 +161,7 @@ async function usePicture(url, sample, name) {
   for (const button of document.querySelectorAll("[data-sample]")) {
     button.setAttribute("aria-pressed", String(button.dataset.sample === sample));
   }
+  $("status").textContent = `The picture is: ${name}.`;
   newConversation();
   refresh();
 }
@@ -158,7 +176,7 @@ function dataUrl(blob) {
 }
 
 /** A file as the server takes it: large ones are scaled down here. */
-async function useFile(file) {
+async function useFile(file, name) {
   if (!file) return;
   let url = await dataUrl(file);
   if (file.size > LARGEST_FILE) {
@@ -171,7 +189,7 @@ async function useFile(file) {
       url = canvas.toDataURL("image/jpeg", 0.92);
     }
   }
-  await usePicture(url, null, file.name || "The pasted picture");
+  await usePicture(url, null, name || file.name);
 }
 
 async function useSample(sample) {
@@ -297,7 +315,7 @@ async function askOne(name, question, signal) {
     return { text: outcome.text, turn };
   } catch (error) {
     turn.fail(error.name === "AbortError" ? "Stopped." : error.message || "The server cannot be reached.");
-    if (error.status === 401) $("key-field").hidden = false;
+    if (error.status === 401) askForKey();
     return null;
   }
 }
@@ -316,14 +334,10 @@ $("model").addEventListener("change", () => {
   offerMethods();
   refresh();
 });
-$("add").addEventListener("change", () => {
-  const name = $("add").value;
-  $("add").value = "";
-  if (!name || state.methods.includes(name)) return;
-  state.methods.push(name);
-  newConversation();
-  showMethods();
-  refresh();
+$("add-method").addEventListener("click", addMethod);
+// Arrows and letters pass over methods that are not meant; only this takes one.
+$("add").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") event.preventDefault(), addMethod();
 });
 $("budget").addEventListener("input", () => setTokens(Number($("budget").value), null));
 for (const button of document.querySelectorAll("[data-share]")) {
@@ -338,13 +352,16 @@ for (const button of document.querySelectorAll("[data-sample]")) {
 $("file").addEventListener("change", () => useFile($("file").files[0]));
 addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
-  if (file) event.preventDefault(), useFile(file);
+  // The clipboard calls all of them image.png.
+  if (file) event.preventDefault(), useFile(file, "The pasted picture");
 });
 for (const [kind, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
   addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.toggle("over", over);
-    if (kind === "drop") useFile(event.dataTransfer?.files[0]);
+    // Words are dropped into the question, as everywhere. What leaves the page does not say what it is.
+    const isFile = event.dataTransfer?.types.includes("Files");
+    if (kind === "dragleave" || isFile) $("drop").classList.toggle("over", over);
+    if (isFile) event.preventDefault();
+    if (kind === "drop" && isFile) useFile(event.dataTransfer.files[0]);
   });
 }
 $("key").addEventListener("change", () => {
@@ -353,7 +370,8 @@ $("key").addEventListener("change", () => {
 });
 $("share").addEventListener("click", async () => {
   toAddress();
-  const done = await navigator.clipboard.writeText(location.href).then(() => true, () => false);
+  // Browsers give pages without TLS no clipboard, but on loopback.
+  const done = await (navigator.clipboard?.writeText(location.href).then(() => true, () => false) ?? false);
   $("share").textContent = done ? "Copied" : "It is in the address bar";
   setTimeout(() => ($("share").textContent = "Copy link"), 2000);
 });

@@ -28,6 +28,7 @@ export function arrange(names) {
       const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
       card.dataset.method = name;
       card.querySelector("h3").textContent = name === WHOLE ? "Every token" : name;
+      card.setAttribute("aria-label", card.querySelector("h3").textContent);
       cards.set(name, card);
     }
     list.append(cards.get(name));
@@ -68,8 +69,8 @@ export function showMethod(name, picture, found, chosen) {
   if (!card) return;
   const title = card.querySelector("h3");
   title.textContent = name;
-  if (chosen.merged) title.append(tag("merges", "Kept tokens may be made of several; a ring shows where one stands."));
-  if (chosen.inside) title.append(tag("inside", "It acts between the layers of the language model."));
+  if (chosen.merged) title.append(" ", tag("merges", "Kept tokens may be made of several; a ring shows where one stands."));
+  if (chosen.inside) title.append(" ", tag("inside", "It acts between the layers of the language model."));
   const figures = card.querySelector(".figures");
   const count = card.querySelector(".count");
   if (chosen.error) {
@@ -80,15 +81,16 @@ export function showMethod(name, picture, found, chosen) {
   const share = ((100 * chosen.kept) / found.total).toFixed(chosen.kept * 10 < found.total ? 1 : 0);
   const average = chosen.inside ? " on average" : "";
   count.textContent = `${chosen.kept} of ${found.total} tokens (${share} %)${average}`;
-  const kept = new Set(chosen.indices);
   const shares = chosen.scores ? ranks(chosen.scores) : null;
   const made = [];
   let first = 0;
   found.grid.forEach((raster, number) => {
     const n = raster.rows * raster.cols;
-    const own = new Set([...kept].filter((i) => i >= first && i < first + n).map((i) => i - first));
+    // Several merged tokens may stand in one place.
+    const places = chosen.indices.filter((i) => i >= first && i < first + n).map((i) => i - first);
+    const own = new Set(places);
     const part = found.grid.length > 1 ? `, ${raster.rows} × ${raster.cols}` : "";
-    const label = `${own.size} of ${n} tokens kept by ${name}${part}; the rest is dimmed`;
+    const label = `${places.length} of ${n} tokens kept by ${name}${part}; the rest is dimmed`;
     made.push(figure(`Kept${part}`, label, (canvas) => drawKept(canvas, picture, raster, own, chosen.merged)));
     if (shares) {
       const scored = `Scores of ${n} tokens by ${name}${part}, dark is low and yellow is high`;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -124,19 +125,44 @@ impl Browser {
             .await
     }
 
-    /// Sets the width of the page, light or dark, and whether the user wants less motion.
+    /// Sets the width of the page, and light or dark, for a user who wants less motion.
     pub async fn look(&self, width: u32, scheme: &str) {
         let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.prefer(scheme, "reduce").await;
+        self.wait(&format!("innerWidth === {width}")).await;
+    }
+
+    /// Sets what the user wants: light or dark, and as much motion.
+    pub async fn prefer(&self, scheme: &str, motion: &str) {
         let features = json!([
-            {"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"},
+            {"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": motion},
         ]);
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features}))
             .await;
     }
 
-    /// Writes a picture of the whole page.
+    /// Writes pictures of a state of the page, on a screen and on a phone, light and dark, and checks that nothing is wider than
+    /// the page. The screen is light afterwards.
+    pub async fn shoot_everywhere(&self, state: &str) {
+        for (width, scheme) in [(1400, "dark"), (420, "light"), (420, "dark"), (1400, "light")] {
+            self.look(width, scheme).await;
+            self.shoot(&format!("{state}-{width}-{scheme}")).await;
+            let wide = self
+                .value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                .await;
+            assert_eq!(
+                wide,
+                json!(0),
+                "{state}, {width}: something is wider than the page"
+            );
+        }
+    }
+
+    /// Writes a picture of the whole page, once it is drawn.
     pub async fn shoot(&self, name: &str) {
+        let drawn = "const [done] = arguments; setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 50);";
+        self.client.execute_async(drawn, Vec::new()).await.unwrap();
         let taken = self
             .devtools(
                 "Page.captureScreenshot",
@@ -203,6 +229,73 @@ impl Browser {
             let key = json!({"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9});
             self.devtools("Input.dispatchKeyEvent", key).await;
         }
+    }
+
+    /// Presses the tab key until an expression about the page is true.
+    pub async fn tab_to(&self, expression: &str) {
+        for _ in 0..60 {
+            if self.value(expression).await == json!(true) {
+                return;
+            }
+            self.tab().await;
+        }
+        panic!("{expression}: not reached by the tab key");
+    }
+
+    /// Types keys, wherever the focus is.
+    pub async fn type_keys(&self, keys: &str) {
+        let actions = keys
+            .chars()
+            .fold(KeyActions::new("keyboard".into()), |actions, key| {
+                actions
+                    .then(KeyAction::Down { value: key })
+                    .then(KeyAction::Up { value: key })
+            });
+        self.client.perform_actions(actions).await.unwrap();
+    }
+
+    /// Drags a file of this machine over the middle of an element, as one drags it out of a folder: `dragEnter` and `dragOver`,
+    /// and at last `drop`.
+    pub async fn drag(&self, kinds: &[&str], path: &Path, selector: &str) {
+        let path = path.canonicalize().unwrap();
+        let middle = format!(
+            "(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect();
+                return [box.left + box.width / 2, box.top + box.height / 2]; }})()"
+        );
+        let middle = self.value(&middle).await;
+        for kind in kinds {
+            let data = json!({"items": [], "files": [path.to_str().unwrap()], "dragOperationsMask": 1});
+            let event = json!({"type": kind, "x": middle[0], "y": middle[1], "data": data});
+            self.devtools("Input.dispatchDragEvent", event).await;
+        }
+    }
+
+    /// Puts a picture that the server gives into the clipboard, as copying it elsewhere does, and presses the keys that paste.
+    pub async fn paste(&self, path: &str) {
+        let permissions = json!({"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]});
+        self.devtools("Browser.grantPermissions", permissions).await;
+        let copy = "const [path, done] = arguments;
+            fetch(path).then((response) => response.blob())
+                .then((blob) => navigator.clipboard.write([new ClipboardItem({'image/png': blob})]))
+                .then(() => done('copied'), (error) => done(String(error)));";
+        let copied = self.client.execute_async(copy, vec![json!(path)]).await.unwrap();
+        assert_eq!(copied, json!("copied"));
+        for (kind, commands) in [("rawKeyDown", vec!["paste"]), ("keyUp", vec![])] {
+            let key = json!({"type": kind, "key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2,
+                "commands": commands});
+            self.devtools("Input.dispatchKeyEvent", key).await;
+        }
+    }
+
+    /// What screen readers are told: role and name of each thing that is not hidden from them.
+    pub async fn spoken(&self) -> Vec<(String, String)> {
+        self.devtools("Accessibility.enable", json!({})).await;
+        let tree = self.devtools("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].as_array().unwrap().iter();
+        let told = nodes.filter(|node| node["ignored"] == false);
+        let text = |node: &Value, field: &str| node[field]["value"].as_str().unwrap_or_default().to_string();
+        told.map(|node| (text(node, "role"), text(node, "name")))
+            .collect()
     }
 
     /// Ends the browser.

@@ -3,5 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod access;
 mod driver;
+mod problems;
 mod story;

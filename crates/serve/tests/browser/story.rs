@@ -11,12 +11,12 @@ use crate::driver::Browser;
 const LEFT: char = '\u{e012}';
 
 /// True when every card shows so many tokens of the picture.
-fn shows(tokens: usize) -> String {
+pub fn shows(tokens: usize) -> String {
     format!("document.body.dataset.selected === '{tokens}/144'")
 }
 
 /// The texts of all elements of a selector.
-async fn texts(browser: &Browser, selector: &str) -> Vec<String> {
+pub async fn texts(browser: &Browser, selector: &str) -> Vec<String> {
     let list = format!("[...document.querySelectorAll('{selector}')].map((found) => found.textContent)");
     let Value::Array(found) = browser.value(&list).await else {
         panic!("{selector}: no list");
@@ -67,7 +67,7 @@ async fn a_visitor_compares_methods_and_asks() {
         texts(&browser, ".card h3").await,
         ["Every token", "diffprune", "random"]
     );
-    browser.shoot("first-look").await;
+    browser.shoot_everywhere("first-look").await;
 
     // A file of one's own, and other methods by the address.
     let shared = "/?methods=diffprune,visionzip&tokens=16&q=what%20color%20is%20the%20cross%3F";
@@ -124,7 +124,7 @@ async fn a_visitor_compares_methods_and_asks() {
         ["purple", "purple"],
         "every token, and sixteen of them"
     );
-    browser.shoot("answered").await;
+    browser.shoot_everywhere("answered").await;
     ask(&browser, "what color is the circle?", 2).await;
     assert_eq!(
         texts(&browser, "[data-method=diffprune] .turns .q").await,
@@ -148,7 +148,18 @@ async fn a_visitor_compares_methods_and_asks() {
     );
 
     // A method inside the language model, added and removed.
-    browser.client.execute("const add = document.getElementById('add'); add.value = 'fastv-kept'; add.dispatchEvent(new Event('change'));", vec![]).await.unwrap();
+    browser
+        .find("#add option[value='fastv-kept']")
+        .await
+        .click()
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&browser, ".card h3").await.len(),
+        3,
+        "only the button adds it"
+    );
+    browser.find("#add-method").await.click().await.unwrap();
     browser
         .wait("document.querySelectorAll('[data-method=fastv-kept] canvas').length > 0")
         .await;
@@ -164,81 +175,89 @@ async fn a_visitor_compares_methods_and_asks() {
     assert_eq!(texts(&browser, ".card h3").await.len(), 3);
     ask(&browser, "what color is the cross?", 1).await;
 
-    // Every width and colour scheme.
-    for (width, scheme) in [(1400, "light"), (1400, "dark"), (420, "light"), (420, "dark")] {
-        browser.look(width, scheme).await;
-        browser.wait(&format!("innerWidth === {width}")).await;
-        browser.shoot(&format!("compared-{width}-{scheme}")).await;
-        let wide = browser
-            .value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            .await;
-        assert_eq!(wide, json!(0), "{width}: something is wider than the page");
-    }
+    browser.shoot_everywhere("compared").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs chromium and its driver; .ci/run installs them and runs this"]
-async fn the_page_is_there_for_keyboards_and_screen_readers() {
-    let server = TestServer::of(config(|_| {}), vec![small_model()]);
-    let browser = Browser::start().await;
-    browser.look(1400, "light").await;
-    browser
-        .client
-        .goto(&server.url("/?methods=visionzip&tokens=16"))
-        .await
-        .unwrap();
-    browser.wait(&shows(16)).await;
-    let nameless = "[...document.querySelectorAll('input, select, textarea, button, canvas, img')]
-        .filter((found) => !found.hidden && !found.labels?.length && !found.getAttribute('aria-label')
-            && !found.getAttribute('aria-labelledby') && !found.alt && !found.textContent.trim()
-            && !found.querySelector('img[alt]'))
-        .map((found) => found.outerHTML)";
-    assert_eq!(browser.value(nameless).await, json!([]));
-    // Everything can be reached by the tab key, in the order in which it stands.
-    let mut reached = Vec::new();
-    browser.tab().await;
-    for _ in 0..24 {
-        let at = "document.activeElement.id || document.activeElement.dataset.share || document.activeElement.className";
-        reached.push(browser.value(at).await.as_str().unwrap_or_default().to_string());
-        browser.tab().await;
-    }
-    let wanted = [
-        "skip", "model", "share", "file", "budget", "1/9", "1/1", "add", "question", "ask",
-    ];
-    let mut rest = reached.iter();
-    for name in wanted {
-        assert!(
-            rest.any(|found| found == name),
-            "{name} is not reached in its turn: {reached:?}"
-        );
-    }
-    browser.close().await;
+/// Number of each sample picture that is chosen, and what the picture is called.
+async fn chosen(browser: &Browser) -> (Value, Value) {
+    let sample = "document.querySelector('[data-sample][aria-pressed=true]')?.dataset.sample ?? null";
+    let name = "document.querySelector('#preview').alt";
+    (browser.value(sample).await, browser.value(name).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs chromium and its driver; .ci/run installs them and runs this"]
-async fn problems_are_told_on_the_page() {
-    let server = TestServer::of(
-        config(|config| config.api_key = Some("secret".into())),
-        vec![small_model()],
-    );
+async fn a_picture_is_dropped_and_another_is_pasted() {
+    let server = TestServer::of(config(|_| {}), vec![small_model()]);
     let browser = Browser::start().await;
     browser.look(1400, "light").await;
-    browser.client.goto(&server.url("/")).await.unwrap();
-    browser.wait("!document.querySelector('#key-field').hidden").await;
-    browser.shoot("key").await;
-    let key = browser.find("#key").await;
-    key.send_keys("secret").await.unwrap();
-    key.send_keys(&Key::Tab.to_string()).await.unwrap();
-    browser.wait(&shows(48)).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("words.png");
-    std::fs::write(&path, "no picture").unwrap();
-    browser.give("#file", &path).await;
+    let address = server.url("/?methods=diffprune&tokens=16&q=what%20color%20is%20the%20cross%3F");
+    browser.client.goto(&address).await.unwrap();
+    browser.wait(&shows(16)).await;
+    assert_eq!(chosen(&browser).await.0, json!("sign"));
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/scene.png");
+
+    // While it is over the page the page says so, and no longer once it is taken away.
+    let over = "document.querySelector('#drop').classList.contains('over')";
+    browser.drag(&["dragEnter", "dragOver"], &picture, "#drop").await;
+    browser.wait(over).await;
+    browser.shoot_everywhere("dragged").await;
+    // The driver ends a drag without telling the page, as no user can.
+    let leave = "document.body.dispatchEvent(new DragEvent('dragleave', { bubbles: true, dataTransfer: new DataTransfer() }));";
+    browser.client.execute(leave, Vec::new()).await.unwrap();
+    browser.wait(&format!("!{over}")).await;
+    assert_eq!(chosen(&browser).await.0, json!("sign"), "nothing was dropped");
+
+    // Dropped, far from the field too: a picture that misses it must not take the place of the page.
+    for place in ["#drop", "#cards"] {
+        browser.find("[data-sample=busy]").await.click().await.unwrap();
+        browser
+            .wait("document.querySelector('#preview').alt !== 'scene.png'")
+            .await;
+        browser
+            .drag(&["dragEnter", "dragOver", "drop"], &picture, place)
+            .await;
+        browser
+            .wait("document.querySelector('#preview').alt === 'scene.png'")
+            .await;
+        browser.wait(&format!("!{over}")).await;
+    }
+    assert_eq!(chosen(&browser).await, (json!(null), json!("scene.png")));
+    browser.wait(&shows(16)).await;
+    ask(&browser, "what color is the cross?", 1).await;
+    assert_eq!(texts(&browser, ".turns .a").await, ["purple", "purple"]);
+    browser.shoot_everywhere("dropped").await;
+
+    // Pasted, with the focus in the question; the conversation about the other picture is over.
+    browser.find("#question").await.click().await.unwrap();
+    browser.paste("/page/shapes.png").await;
     browser
-        .wait("document.querySelector('#notice').textContent.includes('no picture that a browser can show')")
+        .wait("document.querySelector('#preview').alt === 'The pasted picture'")
         .await;
+    browser
+        .wait("document.querySelectorAll('.turns li').length === 0")
+        .await;
+    assert_eq!(chosen(&browser).await.0, json!(null));
+    assert_eq!(
+        browser.value("document.querySelector('#question').value").await,
+        json!("what color is the cross?"),
+        "nothing was pasted into the question"
+    );
+    ask(&browser, "what color is the star?", 1).await;
+    assert_eq!(texts(&browser, ".turns .a").await[0], "pink");
+    browser.shoot_everywhere("pasted").await;
+
+    // Words are dropped and pasted as everywhere.
+    let refused = "(() => {
+        const data = new DataTransfer();
+        data.setData('text/plain', 'words');
+        const drag = new DragEvent('dragover', { bubbles: true, cancelable: true, dataTransfer: data });
+        document.querySelector('#question').dispatchEvent(drag);
+        return drag.defaultPrevented;
+    })()";
+    assert_eq!(browser.value(refused).await, json!(false));
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
     browser.close().await;
 }
