@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use xshell::Shell;
 
@@ -60,7 +60,7 @@ impl TerminalFlags {
     /// Builds the program and draws every picture.
     pub fn run(self, shell: &Shell) -> anyhow::Result<()> {
         let binary = match self.binary {
-            Some(binary) => binary,
+            Some(binary) => called_diffprune(binary)?,
             None => build(shell, "cpu")?,
         };
         let wanted = |name: &str| self.only.as_deref().is_none_or(|only| only == name);
@@ -72,6 +72,17 @@ impl TerminalFlags {
         }
         Ok(())
     }
+}
+
+/// The program, absolute: the lines of the pictures call it `diffprune`, and a shell must find it by that name.
+fn called_diffprune(binary: PathBuf) -> anyhow::Result<PathBuf> {
+    let name = format!("diffprune{}", std::env::consts::EXE_SUFFIX);
+    ensure!(
+        binary.file_name().is_some_and(|found| *found == *name) && binary.is_file(),
+        "binary: found `{}`, expected a file that is called {name}",
+        binary.display()
+    );
+    Ok(std::path::absolute(binary)?)
 }
 
 /// Draws the pictures of lines that are wanted.
@@ -163,6 +174,26 @@ fn broken(line: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_program_of_the_right_name_is_drawn() {
+        let folder = std::env::temp_dir().join(format!("xtask-terminal-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let name = format!("diffprune{}", std::env::consts::EXE_SUFFIX);
+        let (right, wrong) = (folder.join(&name), folder.join("diffprune-copy"));
+        for file in [&right, &wrong] {
+            std::fs::write(file, "").unwrap();
+        }
+        assert_eq!(called_diffprune(right.clone()).unwrap(), right);
+        let error = called_diffprune(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("diffprune-copy") && error.contains(&name),
+            "{error}"
+        );
+        // A folder of that name is no program.
+        assert!(called_diffprune(folder.join("none").join(name)).is_err());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn long_lines_are_broken_and_marks_are_escaped() {
