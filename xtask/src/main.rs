@@ -1,11 +1,12 @@
-//! Project tasks: `cargo xtask <task>`. Links nothing of the family, so that it compiles in seconds; it runs cargo and
-//! the `diffprune` binary.
+//! Project tasks: `cargo xtask <task>`. Links nothing of the family but the hub for tests, so that it compiles in seconds; it
+//! runs cargo and the `diffprune` binary.
 
 mod check;
 mod dashboard;
 mod deny;
 mod device;
 mod features;
+mod kills;
 mod narrow;
 mod package;
 mod run;
@@ -47,6 +48,8 @@ enum Task {
     Bench(run::BenchFlags),
     /// Read mutated files of every kind for a while, and report what panics, hangs or takes too much memory.
     Fuzz(run::FuzzFlags),
+    /// Kill trainings, evaluations and downloads at random moments, go on, and compare the bytes with those of an unbroken run.
+    Kills(kills::KillFlags),
     /// Answer and train for a long time, and write down the memory that is held.
     Soak(run::SoakFlags),
     /// Steps per second of a training on pictures and on features that were encoded before.
@@ -79,6 +82,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Task::Mini(flags) => flags.run(&shell),
         Task::Bench(flags) => flags.run(&shell),
         Task::Fuzz(flags) => flags.run(&shell),
+        Task::Kills(flags) => flags.run(&shell),
         Task::Soak(flags) => flags.run(&shell),
         Task::Features(flags) => flags.run(&shell),
         Task::Terminal(flags) => flags.run(&shell),

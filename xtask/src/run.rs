@@ -196,7 +196,7 @@ pub struct SoakFlags {
     /// Updates of a training.
     #[arg(long, default_value_t = 2_000)]
     updates: usize,
-    /// The table of memory [default: runs/soak.csv in the workspace].
+    /// The table of memory; a drawing is written beside it [default: runs/soak.csv in the workspace].
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -210,6 +210,11 @@ impl SoakFlags {
         cmd!(shell, "{binary} {answers} {updates} {out}").quiet().run()?;
         Ok(())
     }
+}
+
+/// Builds the `diffprune` binary as the tests do, and names it.
+pub(crate) fn build_command(shell: &Shell) -> anyhow::Result<PathBuf> {
+    build_in_dev(shell, "diffprune-cli", ["--bin", "diffprune"])
 }
 
 /// Builds a program of a package with the checks of a debug build, and with the features of the tests, so that Burn is not built

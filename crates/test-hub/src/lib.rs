@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -30,7 +31,12 @@ pub struct Trouble {
     pub busy: usize,
     /// The model has moved here from this name.
     pub old_name: Option<&'static str>,
+    /// Time between two pieces of 16 KiB of an answer.
+    pub pause: Duration,
 }
+
+/// Bytes that are sent between two pauses.
+const PIECE: usize = 16 << 10;
 
 /// One request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,12 +146,24 @@ fn answer(stream: TcpStream, state: &Mutex<State>, endpoint: &str) {
         path,
         headers,
     };
-    let reply = {
+    let (reply, pause) = {
         let mut state = lock(state);
         state.requests.push(request.clone());
-        reply(&request, &mut state, endpoint)
+        let pause = state.trouble.pause;
+        (reply(&request, &mut state, endpoint), pause)
     };
-    let _ = reader.into_inner().write_all(&reply);
+    let mut stream = reader.into_inner();
+    if pause.is_zero() {
+        let _ = stream.write_all(&reply);
+        return;
+    }
+    for piece in reply.chunks(PIECE) {
+        // Whoever asked has gone away.
+        if stream.write_all(piece).is_err() {
+            return;
+        }
+        thread::sleep(pause);
+    }
 }
 
 fn reply(request: &Request, state: &mut State, endpoint: &str) -> Vec<u8> {
