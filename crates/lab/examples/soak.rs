@@ -1,10 +1,11 @@
 //! Answers and updates for a long time, with the memory that the process holds: `cargo xtask soak`.
 //!
-//! `cargo run -p diffprune-lab --example soak -- ANSWERS UPDATES CSV`. Linux alone says what a process holds.
+//! `cargo run -p diffprune-lab --example soak -- ANSWERS UPDATES CSV`. A drawing of the curve is written beside the table, and the last lines
+//! that are printed say whether memory grew; where it did, the exit code is 1. Linux alone says what a process holds.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use burn::tensor::Device;
 use diffprune::training::Progress;
 use diffprune::vlm::{PruneOptions, Turn, answer};
 use diffprune::{Budget, LoadOptions, TrainConfig, Trainer};
+use diffprune_eval::Estimate;
+use diffprune_eval::chart::{Line, Lines, Palette};
 use diffprune_files::write_whole;
 use diffprune_lab::{GeneratedCaptions, LabError, LoadedModel, Method};
 use image::{Rgb, RgbImage};
@@ -22,34 +25,162 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/mini-llav
 /// Methods that are asked in turn, of every kind.
 const METHODS: [&str; 6] = ["random", "cls", "visionzip", "tome", "average-pool", "untrained"];
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// The two kinds of work.
+const WORKS: [&str; 2] = ["answers", "updates"];
+/// Growth that counts as none, MiB: pages of the allocator.
+const LEAST_GROWTH: f64 = 1.0;
+
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let mut count = |usual| words.next().map_or(Ok(usual), |word| word.parse::<usize>());
     let (answers, updates) = (count(10_000)?, count(2_000)?);
     let out = PathBuf::from(words.next().unwrap_or("runs/soak.csv".into()));
     let model = LoadedModel::load(Path::new(MODEL), &Device::flex(), LoadOptions::default())?;
-    let mut curve = String::from("work,done,seconds,resident_mib\n");
+    let mut samples: Vec<Sample> = Vec::new();
     let started = Instant::now();
-    let mut sample = |work: &str, done: usize| {
-        let resident = resident().unwrap_or(0) >> 20;
-        let line = format!("{work},{done},{:.0},{resident}", started.elapsed().as_secs_f64());
-        println!("{line}");
-        // Writing to a text cannot fail.
-        let _ = writeln!(curve, "{line}");
+    let mut note = |work: &'static str, done: usize, mib: f64| {
+        let sample = Sample {
+            work,
+            done,
+            seconds: started.elapsed().as_secs_f64(),
+            mib,
+        };
+        println!("{}", sample.row());
+        samples.push(sample);
     };
-    sample("answers", 0);
+    note(WORKS[0], 0, resident_mib());
     for number in 1..=answers {
         ask(&model, number)?;
         if number.is_multiple_of((answers / 40).max(1)) {
-            sample("answers", number);
+            note(WORKS[0], number, resident_mib());
         }
     }
-    for (done, resident) in train(&model, updates)? {
-        println!("updates,{done},,{resident}");
-        let _ = writeln!(curve, "updates,{done},,{resident}");
+    train(&model, updates, &mut |done, mib| note(WORKS[1], done, mib))?;
+    let mut table = String::from("work,done,seconds,resident_mib\n");
+    for sample in &samples {
+        // Writing to a text cannot fail.
+        let _ = writeln!(table, "{}", sample.row());
     }
-    write_whole(out, curve)?;
-    Ok(())
+    write_whole(&out, table)?;
+    write_whole(out.with_extension("svg"), drawing(&samples)?)?;
+    let mut grew = false;
+    for work in WORKS {
+        let Some(trend) = Trend::of(work, &samples) else {
+            println!("{work}: too few samples for a trend");
+            continue;
+        };
+        println!("{work}: {trend}");
+        grew |= trend.is_growth();
+    }
+    Ok(ExitCode::from(u8::from(grew)))
+}
+
+/// Memory at a moment of the work.
+struct Sample {
+    work: &'static str,
+    done: usize,
+    seconds: f64,
+    mib: f64,
+}
+
+impl Sample {
+    fn row(&self) -> String {
+        let Self {
+            work,
+            done,
+            seconds,
+            mib,
+        } = self;
+        format!("{work},{done},{seconds:.0},{mib:.1}")
+    }
+}
+
+/// The straight line through the second half of the samples of one kind of work; the first half is for caches to fill.
+struct Trend {
+    /// What the line rises by from its first sample to its last, MiB.
+    growth: f64,
+    /// Standard deviation of the samples around it, MiB.
+    noise: f64,
+    samples: usize,
+}
+
+impl Trend {
+    fn of(work: &str, samples: &[Sample]) -> Option<Self> {
+        let own: Vec<&Sample> = samples.iter().filter(|sample| sample.work == work).collect();
+        let half = &own[own.len() / 2..];
+        let (first, last) = (half.first()?, half.last()?);
+        let n = half.len() as f64;
+        let mean = |value: &dyn Fn(&Sample) -> f64| half.iter().map(|sample| value(sample)).sum::<f64>() / n;
+        let (x, y) = (mean(&|sample| sample.done as f64), mean(&|sample| sample.mib));
+        let variance = mean(&|sample| (sample.done as f64 - x).powi(2));
+        if half.len() < 4 || variance == 0.0 {
+            return None;
+        }
+        let slope = mean(&|sample| (sample.done as f64 - x) * (sample.mib - y)) / variance;
+        let noise = mean(&|sample| (sample.mib - y - slope * (sample.done as f64 - x)).powi(2)).sqrt();
+        Some(Self {
+            growth: slope * (last.done - first.done) as f64,
+            noise,
+            samples: half.len(),
+        })
+    }
+
+    fn is_growth(&self) -> bool {
+        self.growth > LEAST_GROWTH.max(2.0 * self.noise)
+    }
+}
+
+impl std::fmt::Display for Trend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verdict = if self.is_growth() {
+            "memory grows"
+        } else {
+            "no growth"
+        };
+        write!(
+            f,
+            "{verdict}: {:+.2} MiB over the second half ({} samples, which lie {:.2} MiB around the line)",
+            self.growth, self.samples, self.noise
+        )
+    }
+}
+
+/// The curve, each kind of work in shares of what was done.
+fn drawing(samples: &[Sample]) -> Result<String, Box<dyn std::error::Error>> {
+    let line = |work: &str| {
+        let own = samples.iter().filter(|sample| sample.work == work);
+        let most = own.clone().map(|sample| sample.done).max().unwrap_or(1).max(1);
+        let point = |sample: &Sample| {
+            let value = sample.mib;
+            let estimate = Estimate {
+                value,
+                lo: value,
+                hi: value,
+            };
+            (100.0 * sample.done as f64 / most as f64, estimate)
+        };
+        Line {
+            name: work.into(),
+            label: format!("{most} {work}:"),
+            points: own.map(point).collect(),
+            dashed: false,
+        }
+    };
+    let chart = Lines {
+        name: "soak".into(),
+        title: "Memory that a process holds while it works".into(),
+        x: "percent of the work".into(),
+        y: "resident memory, MiB".into(),
+        log_x: false,
+        falling: false,
+        x_marks: vec![0.0, 25.0, 50.0, 75.0, 100.0],
+        level: None,
+        decimals: Some(1),
+        note: "One process: answers about pictures of different sides, then the updates of a training."
+            .into(),
+        lines: WORKS.map(line).to_vec(),
+    };
+    Ok(chart.svg(&Palette::of(WORKS))?)
 }
 
 /// One answer about a picture of other sides, by another method, at another budget, than the ones before.
@@ -65,8 +196,12 @@ fn ask(model: &LoadedModel, number: usize) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Updates of a training, with the memory beside them, sampled from outside the loop.
-fn train(model: &LoadedModel, updates: usize) -> Result<Vec<(usize, u64)>, Box<dyn std::error::Error>> {
+/// Updates of a training; `note` gets the memory beside their number, sampled from outside the loop.
+fn train(
+    model: &LoadedModel,
+    updates: usize,
+    note: &mut (dyn FnMut(usize, f64) + Send),
+) -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let config = TrainConfig {
         steps: updates,
@@ -74,35 +209,32 @@ fn train(model: &LoadedModel, updates: usize) -> Result<Vec<(usize, u64)>, Box<d
         ..TrainConfig::default()
     };
     let data = GeneratedCaptions::new(64, 0)?;
-    let ended = Arc::new(AtomicBool::new(false));
+    let ended = AtomicBool::new(false);
     let log = folder.path().join("metrics.jsonl");
-    let sampler = thread::spawn({
-        let ended = ended.clone();
-        move || {
-            let mut curve: Vec<(usize, u64)> = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = 0;
             while !ended.load(Ordering::Relaxed) {
                 let done = std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
-                let last = curve.last().map_or(0, |(done, _)| *done);
                 if done >= last + (updates / 40).max(1) {
-                    curve.push((done, resident().unwrap_or(0) >> 20));
+                    note(done, resident_mib());
+                    last = done;
                 }
                 thread::sleep(Duration::from_millis(200));
             }
-            curve
-        }
-    });
-    let outcome =
-        Trainer::new(model.vlm.as_ref(), &config).run(&data, None, folder.path(), &mut Progress::silent());
-    ended.store(true, Ordering::Relaxed);
-    let curve = sampler.join().map_err(|_| "the thread that samples ended")?;
-    outcome?;
-    Ok(curve)
+        });
+        let trainer = Trainer::new(model.vlm.as_ref(), &config);
+        let outcome = trainer.run(&data, None, folder.path(), &mut Progress::silent());
+        ended.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(())
 }
 
-/// Bytes that the process holds in memory.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kib)
+/// MiB that the process holds in memory; 0 where the system does not say.
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map_or(0.0, |kib| kib as f64 / 1024.0)
 }
