@@ -13,7 +13,7 @@ pub use encoded::{
 pub use train::{
     CAPTIONS_FILE, CachePrecision, CaptionBatch, CaptionData, CaptionFolder, CaptionLoader, CaptionOutput,
     CaptionPrompt, CaptionSample, CaptionShard, CaptionTask, DataError, FeatureStore, HeldOutLoader,
-    HeldOutOutput, HeldOutPart, LEARNER_DIR, METADATA_FILE, METRICS_FILE, SETTINGS_FILE, Skipped,
+    HeldOutOutput, HeldOutPart, LEARNER_DIR, METADATA_FILE, METRICS_FILE, PastRun, SETTINGS_FILE, Skipped,
     StoredPicture, Subset, TokenValues, TrainConfig, TrainError, TrainReport, TrainWarning, Trainee, Trainer,
     TrainingLoss, ValidationConfig, train, training_loss, usable,
 };

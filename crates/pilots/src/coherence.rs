@@ -1,7 +1,7 @@
 //! Agreement of the scorer's gradients over batches.
 
 use diffprune_eval::Estimate;
-use diffprune_eval::chart::{DotRow, Dots, Palette};
+use diffprune_eval::chart::{DotRow, Dots, Line, Lines, Palette};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{check_arms, refuse};
@@ -56,6 +56,32 @@ pub struct CoherencePoint {
     pub label: String,
     /// Number of parameter vectors (seeds); coherence is averaged over them.
     pub n_parameters: usize,
+    /// For a point along the training of one arm, which is the only one that is looked at there.
+    pub along: Option<Along>,
+}
+
+/// A place on the way of a training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Along {
+    /// The arm that was trained.
+    pub arm: String,
+    /// Updates before that place.
+    pub updates: usize,
+}
+
+impl CoherencePoint {
+    /// A point at which every arm is looked at.
+    pub fn new(label: impl Into<String>, n_parameters: usize) -> Self {
+        Self {
+            label: label.into(),
+            n_parameters,
+            along: None,
+        }
+    }
+
+    fn has(&self, arm: &str) -> bool {
+        self.along.as_ref().is_none_or(|along| along.arm == arm)
+    }
 }
 
 /// The size of the study.
@@ -135,9 +161,14 @@ pub(crate) fn measure(
     advance: &mut Advance<'_>,
 ) -> Result<Vec<Vec<Measured>>, PilotError> {
     check(points, arms, plan)?;
-    let per_arm: usize =
-        points.iter().map(|point| point.n_parameters).sum::<usize>() * (plan.batches + plan.noises);
-    let (mut done, total) = (0, per_arm * arms.len());
+    let vectors = |arm: &CoherenceArm<'_>| -> usize {
+        let points = points.iter().filter(|point| point.has(&arm.name));
+        points.map(|point| point.n_parameters).sum()
+    };
+    let (mut done, total) = (
+        0,
+        arms.iter().map(vectors).sum::<usize>() * (plan.batches + plan.noises),
+    );
     let mut measured = Vec::new();
     for arm in arms.iter_mut() {
         let mut of_arm = Vec::new();
@@ -146,7 +177,11 @@ pub(crate) fn measure(
                 batches: Vec::new(),
                 noises: Vec::new(),
             };
-            for parameters in 0..of_point.n_parameters {
+            let n_parameters = match of_point.has(&arm.name) {
+                true => of_point.n_parameters,
+                false => 0,
+            };
+            for parameters in 0..n_parameters {
                 let mut gradients = |places: &mut dyn Iterator<Item = (usize, u64)>| {
                     let mut all = Vec::new();
                     for (batch, noise) in places {
@@ -194,6 +229,21 @@ fn check(
         );
     }
     check_arms(arms.len(), plan.tau)?;
+    let unknown = |point: &&CoherencePoint| !arms.iter().any(|arm| point.has(&arm.name));
+    if let Some(point) = points.iter().find(unknown) {
+        return refuse(
+            "points",
+            format!("{point:?}"),
+            "one along the training of an arm of the study",
+        );
+    }
+    if points[0].along.is_some() {
+        return refuse(
+            "points",
+            format!("{:?}", points[0]),
+            "first one at which every arm is looked at",
+        );
+    }
     if plan.batches < 3 || plan.batch == 0 {
         let found = format!("{} batches of {}", plan.batches, plan.batch);
         return refuse("batches", found, "at least 3, of one picture or more");
@@ -261,7 +311,11 @@ fn result(
         ratios.join(", "),
     );
     let mut rows = Vec::new();
-    for (point, of_point) in points.iter().enumerate() {
+    for (point, of_point) in points
+        .iter()
+        .enumerate()
+        .filter(|(_, point)| point.along.is_none())
+    {
         for (arm, name) in names.iter().enumerate() {
             let found = &measured[arm][point];
             let seeds: Vec<f64> = found.batches.iter().map(|units| units.mean(None)).collect();
@@ -301,10 +355,14 @@ fn result(
         "mean norm",
         "unusable gradients",
     ];
+    // Points at which every arm is looked at.
+    let shared: Vec<usize> = (0..points.len())
+        .filter(|&point| points[point].along.is_none())
+        .collect();
     let row = |(arm, name): (usize, &&str)| DotRow {
         name: name.to_string(),
         label: name.to_string(),
-        values: (0..points.len()).map(|point| coherence(arm, point)).collect(),
+        values: shared.iter().map(|&point| coherence(arm, point)).collect(),
     };
     let chart = Dots {
         name: "coherence".into(),
@@ -317,12 +375,13 @@ fn result(
             gaps.len()
         ),
         x: "mean cosine of the scorer's unit gradients".into(),
-        series: points.iter().map(|point| point.label.clone()).collect(),
+        series: shared.iter().map(|&point| points[point].label.clone()).collect(),
         level: Some((0.0, "no agreement".into())),
         decimals: 2,
         note: "Intervals: 95 %, jackknife over batches.".into(),
         rows: names.iter().enumerate().map(row).collect(),
     };
+    let along = along_trainings(points, names, coherence)?;
     let setting = format!(
         "{setting} {n} disjoint batches of {}, τ = {}, seed {}; intervals: 95 %, jackknife over batches.",
         plan.batch, plan.tau, plan.seed
@@ -342,22 +401,99 @@ fn result(
                 published: Some(PUBLISHED.into()),
             },
         ],
-        tables: vec![StudyTable {
+        tables: std::iter::once(StudyTable {
             title: "Coherence by point and arm".into(),
             columns: columns.map(String::from).to_vec(),
             rows,
-        }],
-        figures: vec![StudyFigure {
-            file: "coherence.svg".into(),
-            caption: setting.clone(),
-            bytes: chart.svg(&Palette::default())?.into_bytes(),
-        }],
+        })
+        .chain(along.as_ref().map(|(table, _)| table.clone()))
+        .collect(),
+        figures: [("coherence.svg", chart.svg(&Palette::default())?)]
+            .into_iter()
+            .chain(along.map(|(_, drawing)| ("coherence-along.svg", drawing)))
+            .map(|(file, drawing)| StudyFigure {
+                file: file.into(),
+                caption: setting.clone(),
+                bytes: drawing.into_bytes(),
+            })
+            .collect(),
         setting,
         limits: "Gradients that agree are not gradients that are right: a biased estimate can agree perfectly. All arms are looked at \
                  with the same parameters, so after a training by one of them the others stand where they would not have gone. \
                  Intervals cover batches and noise, not scorers; the range over these stands beside."
             .into(),
     })
+}
+
+/// Each trained arm's own coherence on the way of its training, from the first point on: as a table and drawn. `None` without
+/// such points.
+fn along_trainings(
+    points: &[CoherencePoint],
+    names: &[&str],
+    coherence: impl Fn(usize, usize) -> Estimate,
+) -> Result<Option<(StudyTable, String)>, PilotError> {
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for (arm, name) in names.iter().enumerate() {
+        let on_the_way = points.iter().enumerate().filter_map(|(place, point)| {
+            let along = point.along.as_ref().filter(|along| along.arm == *name)?;
+            Some((along.updates, place))
+        });
+        let mut places: Vec<(usize, usize)> = on_the_way.collect();
+        if places.is_empty() {
+            continue;
+        }
+        places.push((0, 0));
+        places.sort_unstable();
+        for &(updates, place) in &places {
+            rows.push(vec![
+                name.to_string(),
+                updates.to_string(),
+                number(&coherence(arm, place)),
+                points[place].n_parameters.to_string(),
+            ]);
+        }
+        let value = |&(updates, place): &(usize, usize)| (updates as f64, coherence(arm, place));
+        lines.push(Line {
+            name: name.to_string(),
+            label: name.to_string(),
+            points: places.iter().map(value).collect(),
+            dashed: false,
+        });
+    }
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let change = |line: &Line| {
+        let ends = line.points.first().zip(line.points.last());
+        ends.map_or(String::new(), |(first, last)| {
+            format!("{} from {:.2} to {:.2}", line.label, first.1.value, last.1.value)
+        })
+    };
+    let changes: Vec<String> = lines.iter().map(change).collect();
+    let chart = Lines {
+        name: "coherence-along".into(),
+        title: format!(
+            "Along its own training the agreement of gradients goes, for {}",
+            changes.join(", ")
+        ),
+        x: "updates of the arm's own training".into(),
+        y: "mean cosine of the scorer's unit gradients".into(),
+        log_x: false,
+        falling: false,
+        x_marks: Vec::new(),
+        level: Some((0.0, "no agreement".into())),
+        decimals: None,
+        note: "Intervals: 95 %, jackknife over batches.".into(),
+        lines,
+    };
+    let table = StudyTable {
+        title: "Coherence along each arm's own training".into(),
+        columns: ["arm", "updates", "coherence over batches", "scorers"]
+            .map(String::from)
+            .to_vec(),
+        rows,
+    };
+    Ok(Some((table, chart.svg(&Palette::default())?)))
 }
 
 pub(crate) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -401,10 +537,7 @@ mod tests {
     }
 
     fn study(arms: &mut [CoherenceArm<'_>]) -> Result<Study, PilotError> {
-        let points = [CoherencePoint {
-            label: "start".into(),
-            n_parameters: 2,
-        }];
+        let points = [CoherencePoint::new("start", 2)];
         let plan = CoherencePlan {
             batches: 8,
             noises: 4,
@@ -448,11 +581,64 @@ mod tests {
     }
 
     #[test]
+    fn a_point_along_a_training_is_for_its_arm_alone() {
+        let along = |arm: &str, updates| CoherencePoint {
+            along: Some(Along {
+                arm: arm.into(),
+                updates,
+            }),
+            ..CoherencePoint::new(format!("{arm} {updates}"), 3)
+        };
+        let run = |points: &[CoherencePoint]| {
+            let mut asked = Vec::new();
+            let arms: Vec<_> = ["ours", "mask"].map(|name| arm(name, 1.0, 0.1)).into();
+            let mut counted: Vec<CoherenceArm<'_>> = Vec::new();
+            let calls = std::cell::RefCell::new(&mut asked);
+            for (place, mut arm) in arms.into_iter().enumerate() {
+                let calls = &calls;
+                counted.push(CoherenceArm::new(arm.name.clone(), move |at: GradientAt| {
+                    calls.borrow_mut().push((place, at.point));
+                    (arm.gradient)(at)
+                }));
+            }
+            let plan = CoherencePlan {
+                batches: 4,
+                noises: 0,
+                ..CoherencePlan::default()
+            };
+            let mut shares = Vec::new();
+            let study = coherence("", points, &mut counted, &["mask"], &plan, &mut |share| {
+                shares.push(share);
+                true
+            });
+            drop(counted);
+            (study, asked, shares)
+        };
+        let points = [
+            CoherencePoint::new("start", 1),
+            along("mask", 60),
+            along("mask", 30),
+        ];
+        let (study, asked, shares) = run(&points);
+        let study = study.unwrap();
+        assert!(!asked.iter().any(|&(arm, point)| arm == 0 && point > 0));
+        assert_eq!(asked.len(), 2 * 4 + 2 * 3 * 4);
+        assert_eq!(shares.last(), Some(&1.0));
+        assert_eq!(study.tables[0].rows.len(), 2);
+        let updates: Vec<&str> = study.tables[1].rows.iter().map(|row| row[1].as_str()).collect();
+        assert_eq!(updates, ["0", "30", "60"]);
+        assert_eq!(study.figures[1].file, "coherence-along.svg");
+        for points in [
+            vec![CoherencePoint::new("start", 1), along("nobody", 1)],
+            vec![along("mask", 1)],
+        ] {
+            assert!(matches!(run(&points).0, Err(PilotError::Plan { .. })));
+        }
+    }
+
+    #[test]
     fn it_stops_when_told_and_refuses_plans_of_nothing() {
-        let points = [CoherencePoint {
-            label: "start".into(),
-            n_parameters: 1,
-        }];
+        let points = [CoherencePoint::new("start", 1)];
         let mut arms = [arm("ours", 1.0, 0.1)];
         let plan = CoherencePlan::default();
         let mut calls = 0;

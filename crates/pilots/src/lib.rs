@@ -12,7 +12,7 @@ mod trials;
 mod units;
 mod widths;
 
-pub use coherence::{CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, GradientFn, coherence};
+pub use coherence::{Along, CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, GradientFn, coherence};
 pub use diversity::{DiversityArm, DiversityPlan, diversity};
 pub use error::PilotError;
 pub use labelled::LabelledImages;

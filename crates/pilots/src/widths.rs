@@ -61,6 +61,7 @@ pub fn coherence_over_widths(
     let points: Vec<CoherencePoint> = networks
         .iter()
         .map(|network| CoherencePoint {
+            along: None,
             label: network.name.clone(),
             n_parameters: network.n_scorers,
         })

@@ -104,9 +104,7 @@ impl CheckpointDir {
     /// # Errors
     /// When the folder cannot be read.
     pub fn all(&self) -> Result<Vec<Checkpoint>, TrainingError> {
-        let mut found: Vec<Checkpoint> = entries(&self.root)?.into_iter().filter_map(complete).collect();
-        found.sort_by_key(|checkpoint| checkpoint.step);
-        Ok(found)
+        Checkpoint::all_in(&self.root)
     }
 
     fn write(&self, step: usize, target: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), TrainingError> {
@@ -152,6 +150,25 @@ impl CheckpointDir {
 }
 
 impl Checkpoint {
+    /// All complete checkpoints in a folder, oldest first; nothing is written or cleaned there.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn all_in(root: &Path) -> Result<Vec<Self>, TrainingError> {
+        let mut found: Vec<Self> = entries(root)?.into_iter().filter_map(complete).collect();
+        found.sort_by_key(|checkpoint| checkpoint.step);
+        Ok(found)
+    }
+
+    /// Puts the stored values into `module`, built from the same configuration, without those of the optimizer.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub fn module<M: Module>(&self, module: M) -> Result<M, TrainingError> {
+        let file = self.path.join(MODULE);
+        load_module_tensors(module, from_bytes(&read(&file)?, &file)?, &file)
+    }
+
     /// Puts the stored values into `module` (built from the same configuration) and `optimizer`; returns the state.
     ///
     /// # Errors
@@ -161,8 +178,7 @@ impl Checkpoint {
         module: M,
         optimizer: &mut Optimizer,
     ) -> Result<(M, S), TrainingError> {
-        let file = self.path.join(MODULE);
-        let module = load_module_tensors(module, from_bytes(&read(&file)?, &file)?, &file)?;
+        let module = self.module(module)?;
         let file = self.path.join(OPTIMIZER);
         optimizer.load_bytes(&read(&file)?, &module, &file)?;
         Ok((module, self.state()?))

@@ -83,6 +83,9 @@ pub struct TrainingArgs {
 pub struct CoherenceArgs {
     #[command(flatten)]
     training: TrainingArgs,
+    /// Folder of a training of an arm, to look at its gradients along the way; give it once for each.
+    #[arg(long = "run", value_name = "DIR")]
+    runs: Vec<PathBuf>,
     /// Disjoint batches.
     #[arg(long, default_value_t = 16)]
     batches: usize,
@@ -230,7 +233,8 @@ impl CoherenceArgs {
             tau: training.tau,
             seed: training.out.seed,
         };
-        let pilot = PilotModel::new(&model, training.scorers);
+        let mut pilot = PilotModel::new(&model, training.scorers);
+        pilot.runs = self.runs;
         let bar = Bar::new("coherence")?;
         let study = pilot.coherence(data.as_ref(), self.seeds, &plan, &mut |share| bar.advance(share))?;
         training.out.finish(&study)

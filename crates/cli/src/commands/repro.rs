@@ -9,7 +9,7 @@ use diffprune_mini::{Family, model_name};
 
 use crate::model::ModelArgs;
 use crate::print::say;
-use crate::signals::{self, Watch};
+use crate::signals;
 use crate::watch::Terminal;
 
 /// The papers' three tables in small, on the three shipped models or on others.
@@ -77,24 +77,19 @@ impl ReproArgs {
             studies: !self.no_studies,
             out: self.out,
         };
-        let page = if model.model.is_some() {
-            let dir = model.dir()?;
-            let (_watch, mut terminal) = terminal()?;
-            series.one(|| model.load_from(&dir), &mut terminal)?
-        } else {
-            let dirs = folders(&model, &self.models)?;
-            let (_watch, mut terminal) = terminal()?;
-            series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?
+        let dirs = match model.model.is_some() {
+            true => vec![model.dir()?],
+            false => folders(&model, &self.models)?,
+        };
+        let (_watch, stop) = signals::after("step")?;
+        let mut terminal = Terminal::new("repro", stop);
+        let page = match model.model.is_some() {
+            true => series.one(|| model.load_from(&dirs[0]), &mut terminal)?,
+            false => series.several(&dirs, |dir| model.load_from(dir), &mut terminal)?,
         };
         say!("{}", page.display());
         Ok(())
     }
-}
-
-/// What shows the progress, and ends the experiment when a signal asks.
-fn terminal() -> anyhow::Result<(Watch, Terminal)> {
-    let (watch, stop) = signals::after("step")?;
-    Ok((watch, Terminal::new("repro", stop)))
 }
 
 /// A plan by its name, or as it stands in a file.

@@ -270,6 +270,26 @@ impl RunFile {
         }
     }
 
+    /// Reads the file of a run.
+    pub(crate) fn read(path: &Path) -> Result<Self, TrainError> {
+        stored(path)?
+            .try_into()
+            .map_err(|cause: toml::de::Error| TrainError::Toml {
+                path: path.into(),
+                found: cause.to_string(),
+            })
+    }
+
+    /// The settings of the training.
+    pub(crate) fn config(&self) -> &TrainConfig {
+        &self.train
+    }
+
+    /// Width of the descriptors that the scorer looks at.
+    pub(crate) fn d_descriptor(&self) -> usize {
+        self.vlm.d_descriptor
+    }
+
     /// Writes the file into a fresh run directory, or compares with the one that is there.
     pub(crate) fn write_or_compare(&self, path: &PathBuf) -> Result<(), TrainError> {
         let unreadable = |found: String| TrainError::Toml {
@@ -278,14 +298,7 @@ impl RunFile {
         };
         let own = toml::Value::try_from(self).map_err(|cause| unreadable(cause.to_string()))?;
         if path.exists() {
-            let text = fs::read_to_string(path).map_err(|source| TrainError::Io {
-                action: "read",
-                path: path.clone(),
-                source,
-            })?;
-            let mut stored: toml::Table =
-                toml::from_str(&text).map_err(|cause| unreadable(cause.to_string()))?;
-            rename_width(&mut stored);
+            let mut stored = stored(path)?;
             let mut own = own;
             forget_unknown_inputs(&mut stored, &mut own);
             return match difference("", &toml::Value::Table(stored), &own) {
@@ -305,6 +318,21 @@ impl RunFile {
             source: error.into(),
         })
     }
+}
+
+/// What stands in the file of a run, in the words of today.
+fn stored(path: &Path) -> Result<toml::Table, TrainError> {
+    let text = fs::read_to_string(path).map_err(|source| TrainError::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    })?;
+    let mut stored: toml::Table = toml::from_str(&text).map_err(|cause| TrainError::Toml {
+        path: path.into(),
+        found: cause.to_string(),
+    })?;
+    rename_width(&mut stored);
+    Ok(stored)
 }
 
 /// Drops from both files the inputs that one of them does not know: runs of earlier versions, callers that cannot tell.

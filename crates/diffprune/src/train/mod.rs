@@ -12,6 +12,7 @@ mod loader;
 mod metrics;
 mod model;
 mod order;
+mod past;
 mod path;
 mod run;
 mod serve;
@@ -32,6 +33,7 @@ pub use health::TrainWarning;
 pub use learner::{CaptionOutput, CaptionShard, HeldOutOutput, HeldOutPart};
 pub use loader::{CaptionLoader, CaptionTask, HeldOutLoader};
 pub use model::Trainee;
+pub use past::PastRun;
 pub use subset::Subset;
 
 pub use path::{CaptionBatch, TrainingLoss, training_loss};

@@ -21,7 +21,7 @@ use super::setting::Setting;
 use super::trainer::{METRICS_FILE, SETTINGS_FILE};
 use crate::{TrainError, TrainReport, Trainee};
 
-const CHECKPOINTS: &str = "checkpoints";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 const BEST: &str = "best";
 
 /// Measurements that the log of a run keeps for each update.

@@ -133,36 +133,29 @@ impl Experiment<'_> {
     /// The report, with these notes and the verdicts of the studies among them, and the table of times beside it.
     fn report(
         &self,
-        compared: &mut Compared<'_>,
+        made: &mut Compared<'_>,
         studies: Vec<StudyPage>,
         notes: Vec<String>,
         observer: &mut dyn Observer,
     ) -> Result<Report, LabError> {
         LabError::unless_stopped(observer, "before the report, with every answer saved")?;
         observer.stage(&format!("{}: report", self.model.name()), false);
-        let Compared {
-            stages,
-            outcomes,
-            comparison,
-            answers,
-            left_out,
-            ledger,
-        } = compared;
-        let mut heading = self.heading(comparison, outcomes, stages, ledger)?;
-        heading.note += &format!("{left_out}{}", answers.unanswered);
+        let mut heading = self.heading(&made.comparison, &made.outcomes, &made.stages, &made.ledger)?;
+        heading.note += &format!("{}{}", made.left_out, made.answers.unanswered);
         heading
             .notes
             .extend(studies::note_about(&studies).into_iter().chain(notes));
+        let comparison = &mut made.comparison;
         let findings = studies.iter().flat_map(|study| &study.findings);
         comparison.given.extend(findings.map(|finding| Given {
             id: finding.claim.clone(),
             tier: Tier::Mini,
             verdict: verdict_of(finding),
         }));
-        let report = comparison.report(&answers.records, &heading)?;
-        let pictures = self.pictures(comparison, &outcomes.scorers)?;
+        let report = comparison.report(&made.answers.records, &heading)?;
+        let pictures = self.pictures(comparison, &made.outcomes.scorers)?;
         comparison.write(&report, &pictures, self.out, observer)?;
-        self.times(comparison, &self.out.join(STAGES), ledger, observer)?;
+        self.times(comparison, &self.out.join(STAGES), &mut made.ledger, observer)?;
         Ok(report)
     }
 

@@ -14,7 +14,7 @@ use diffprune_pilots::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Ledger, STAGES};
+use super::{Experiment, Learned, Ledger, STAGES};
 use crate::checksums::verify_checksums;
 use crate::digest::Digest;
 use crate::error::LabError;
@@ -24,6 +24,8 @@ use crate::pilots::{GeneratedCaptions, PilotModel, read_classifiers, width_study
 
 /// Folder of the pages below that of the report.
 pub const STUDIES: &str = "studies";
+/// Arms whose gradients are looked at along their own trainings.
+const ALONG: [&str; 4] = ["diffprune", "gumbel-noise", "gumbel-gathered", "gumbel-ste"];
 /// Parts of a study in its display.
 const PARTS: usize = 1000;
 
@@ -49,6 +51,8 @@ pub struct StudySizes {
     pub surface: usize,
     /// Pictures behind each loss.
     pub pictures: usize,
+    /// True looks at gradients along the trainings of DiffPrune and its contrasts, too.
+    pub along: bool,
 }
 
 impl Default for StudySizes {
@@ -64,6 +68,7 @@ impl Default for StudySizes {
             steps: 32,
             surface: 7,
             pictures: 8,
+            along: false,
         }
     }
 }
@@ -96,6 +101,7 @@ impl StudySizes {
             steps: 96,
             surface: 13,
             pictures: 8,
+            along: true,
         }
     }
 
@@ -110,6 +116,7 @@ impl StudySizes {
             steps: 8,
             surface: 0,
             pictures: 2,
+            along: true,
             ..Self::default()
         }
     }
@@ -220,7 +227,11 @@ impl Experiment<'_> {
         let stages = out.join(STAGES);
         make_folder(&stages)?;
         let mut ledger = Ledger::open(&stages.join(Ledger::FILE), self.revision.into())?;
-        let scorers = self.diffprune_folders()?;
+        let scorers = self.folders_of(|learned| learned.arm == "diffprune")?;
+        let runs = match sizes.along {
+            true => self.folders_of(|learned| ALONG.contains(&learned.arm.as_str()))?,
+            false => Vec::new(),
+        };
         let trained: Vec<Option<String>> = scorers.iter().map(|dir| folder_name(dir)).collect();
         let judge = classifier
             .map(|dir| Digest::of_folder(dir, &["config.json"]))
@@ -255,7 +266,7 @@ impl Experiment<'_> {
             observer.stage(&label, ledger.has(&stage));
             if !ledger.has(&stage) {
                 let made = ledger.time(&stage, || {
-                    let study = self.study(kind, sizes, &scorers, &widths, classifier, observer)?;
+                    let study = self.study(kind, sizes, [&scorers, &runs], &widths, classifier, observer)?;
                     study.write(&dir)?;
                     Ok(())
                 });
@@ -274,12 +285,12 @@ impl Experiment<'_> {
         Ok(left_out)
     }
 
-    /// The folders of DiffPrune's own trainings, one for each seed.
-    fn diffprune_folders(&self) -> Result<Vec<PathBuf>, LabError> {
+    /// The folders of the trainings of some arms that serve all budgets, one for each seed.
+    fn folders_of(&self, is_asked: impl Fn(&Learned) -> bool) -> Result<Vec<PathBuf>, LabError> {
         let trainings = self.trainings()?;
         let own = trainings
             .iter()
-            .filter(|training| training.learned.arm == "diffprune" && training.budget.is_none());
+            .filter(|training| training.budget.is_none() && is_asked(&training.learned));
         Ok(own
             .map(|training| self.out.join(STAGES).join(&training.stage))
             .collect())
@@ -289,7 +300,7 @@ impl Experiment<'_> {
         &self,
         kind: Kind,
         sizes: &StudySizes,
-        scorers: &[PathBuf],
+        [scorers, runs]: [&[PathBuf]; 2],
         widths: &[PathBuf],
         classifier: Option<&Path>,
         observer: &mut dyn Observer,
@@ -305,6 +316,7 @@ impl Experiment<'_> {
             vlm,
             name: self.model.name(),
             scorers: scorers.to_vec(),
+            runs: runs.to_vec(),
         };
         let seed = self.seed;
         let judge = || -> Result<(Vit, String, LabelledImages), LabError> {

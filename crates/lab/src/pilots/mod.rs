@@ -42,6 +42,8 @@ pub struct PilotModel<'a> {
     pub name: String,
     /// Folders of scorers that DiffPrune trained on it, one for each training seed.
     pub scorers: Vec<PathBuf>,
+    /// Folders of trainings of DiffPrune and its contrasts on it, whose checkpoints are looked at too.
+    pub runs: Vec<PathBuf>,
 }
 
 impl<'a> PilotModel<'a> {
@@ -51,6 +53,7 @@ impl<'a> PilotModel<'a> {
             vlm: model.vlm.as_ref(),
             name: model.name(),
             scorers,
+            runs: Vec::new(),
         }
     }
 

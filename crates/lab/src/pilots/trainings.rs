@@ -1,13 +1,15 @@
 //! The training losses of DiffPrune and its contrasts as functions of the scorer.
 
+use std::collections::BTreeMap;
+
 use diffprune::{
     Budget, CachePrecision, CaptionBatch, CaptionData, CaptionPrompt, CaptionSample, DataError,
-    DiffPruneConfig, FeatureStore, HeadCheckpoint, Method, ScorerCheckpoint, TrainConfig, Trainee,
+    DiffPruneConfig, FeatureStore, HeadCheckpoint, Method, PastRun, ScorerCheckpoint, TrainConfig, Trainee,
     TrainingLoss, Variant, Vlm, training_loss,
 };
 use diffprune_mini::{SceneDataset, Split, WorldConfig, caption, render};
 use diffprune_pilots::{
-    Advance, CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, LandscapeArm, LandscapePlan,
+    Advance, Along, CoherenceArm, CoherencePlan, CoherencePoint, GradientAt, LandscapeArm, LandscapePlan,
     LandscapePoint, PilotError, Study, coherence, landscape,
 };
 
@@ -117,14 +119,18 @@ impl<'a> Setting<'a> {
 struct Point {
     label: String,
     models: Vec<Trainee>,
+    /// For a place on the way of the training of one arm.
+    along: Option<Along>,
 }
 
 impl PilotModel<'_> {
     /// Agreement of gradients over batches, for DiffPrune, the scale gate and the Gumbel contrasts, at `seeds` fresh scorers
-    /// and at the trained ones if there are some: claim `f1.coherence`.
+    /// and at the trained ones if there are some, and for each arm of [`PilotModel::runs`] at the checkpoints of its own
+    /// trainings: claim `f1.coherence`.
     ///
     /// # Errors
-    /// When `data` has too few captions, a scorer cannot be read, or `advance` stops the study.
+    /// When `data` has too few captions, a scorer or a training cannot be read or is of no arm of the study, or `advance` stops
+    /// the study.
     pub fn coherence(
         &self,
         data: &dyn CaptionData,
@@ -135,7 +141,8 @@ impl PilotModel<'_> {
         enough(data.len(), plan.batches * plan.batch)?;
         let setting = Setting::new(self.vlm, data, plan.batch, plan.tau, plan.seed)?;
         let setting = &setting;
-        let points = self.points(plan.seed, seeds)?;
+        let mut points = self.points(plan.seed, seeds)?;
+        points.extend(self.points_along()?);
         let points = &points;
         let mut arms = Vec::new();
         for name in [OURS, SCALE].into_iter().chain(SURROGATES) {
@@ -150,8 +157,8 @@ impl PilotModel<'_> {
         let described: Vec<CoherencePoint> = points
             .iter()
             .map(|point| CoherencePoint {
-                label: point.label.clone(),
-                n_parameters: point.models.len(),
+                along: point.along.clone(),
+                ..CoherencePoint::new(&point.label, point.models.len())
             })
             .collect();
         Ok(coherence(
@@ -232,6 +239,7 @@ impl PilotModel<'_> {
         let mut points = vec![Point {
             label: "before training".into(),
             models: fresh.collect::<Result<_, _>>()?,
+            along: None,
         }];
         let mut trained = Vec::new();
         for dir in &self.scorers {
@@ -245,9 +253,39 @@ impl PilotModel<'_> {
             points.push(Point {
                 label: "after DiffPrune's training".into(),
                 models: trained,
+                along: None,
             });
         }
         Ok(points)
+    }
+
+    /// The checkpoints of the trainings, those after as many updates of one arm together.
+    fn points_along(&self) -> Result<Vec<Point>, LabError> {
+        let (width, device) = (self.vlm.d_descriptor(), self.vlm.device());
+        let mut points: BTreeMap<(String, usize), Vec<Trainee>> = BTreeMap::new();
+        for folder in &self.runs {
+            let run = PastRun::open(folder)?;
+            let own = run.config().diffprune.resolve(width)?;
+            let of_arm = |name: &&str| -> bool {
+                let config = arm_config(name, width);
+                config.is_ok_and(|config| config.method == own.method && config.throttler == own.throttler)
+            };
+            let arm = [OURS, SCALE].into_iter().chain(SURROGATES).find(of_arm);
+            let arm = arm.ok_or_else(|| LabError::Setup {
+                subject: folder.display().to_string(),
+                found: format!("a training of {}", own.method.name()),
+                wanted: "one of DiffPrune, its scale gate or a Gumbel contrast".into(),
+            })?;
+            for (updates, trainee) in run.checkpoints(&device)? {
+                points.entry((arm.into(), updates)).or_default().push(trainee);
+            }
+        }
+        let point = |((arm, updates), models): ((String, usize), Vec<Trainee>)| Point {
+            label: format!("after {updates} updates of {arm}"),
+            models,
+            along: Some(Along { arm, updates }),
+        };
+        Ok(points.into_iter().map(point).collect())
     }
 
     fn setting(&self) -> String {

@@ -379,6 +379,7 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
     for page in &pages {
         assert!(series.out.join(&page.page).is_file(), "{}", page.page);
     }
+    assert!(series.out.join("studies/coherence-along.svg").is_file());
     assert!(run(&series).iter().all(|(_, complete)| *complete));
     // Without a classifier two are left out.
     let without = Series {
@@ -464,7 +465,7 @@ fn a_folder_of_data_takes_the_place_of_the_small_world() {
     assert_eq!(run(), page);
 }
 
-fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
+fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

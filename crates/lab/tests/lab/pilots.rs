@@ -14,6 +14,7 @@ fn narrow(model: &LoadedModel, scorers: Vec<PathBuf>) -> PilotModel<'_> {
         vlm: model.vlm.as_ref(),
         name: "narrow".into(),
         scorers,
+        runs: Vec::new(),
     }
 }
 
