@@ -2,17 +2,13 @@
 
 use std::io::Cursor;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use burn::tensor::Device;
-use diffprune_lab::LoadedModel;
 use diffprune_serve::ModelSource;
-use diffprune_vlm_adapters::LoadOptions;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -28,11 +24,11 @@ pub const NEW_TOKENS: usize = 16;
 /// Requests of a point: at least so many, and so many of each client.
 const REQUESTS: usize = 32;
 const OF_EACH: usize = 2;
-/// A point is measured so often, and the one in the middle counts. Budgets take turns, so that whatever else the machine does
-/// meets all of them.
+/// A point is measured so often unless another number is given, and the one in the middle counts. Budgets take turns, so that
+/// whatever else the machine does meets all of them.
 pub const ROUNDS: usize = 3;
-/// No request of a point begins later.
-const LONGEST: Duration = Duration::from_secs(30);
+/// No request of a point begins later, unless another time is given.
+pub const LONGEST: Duration = Duration::from_secs(30);
 /// Pictures that take turns.
 const PICTURES: usize = 16;
 const SIDE: u32 = 168;
@@ -52,12 +48,17 @@ pub struct Point {
     pub first_token_ms: [f64; 2],
 }
 
-/// Measures a model.
-pub async fn run(dir: &Path) -> Result<Vec<Point>, Failure> {
-    let dir = dir.to_path_buf();
-    let source = ModelSource::checkpoint("model", move || {
-        Ok(LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32())?)
-    });
+/// How long a model is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Times that a point is measured.
+    pub rounds: usize,
+    /// No request of a point begins later.
+    pub longest: Duration,
+}
+
+/// Measures a model. One of random weights has to write all the tokens that it may.
+pub async fn run(source: ModelSource, effort: Effort, is_random: bool) -> Result<Vec<Point>, Failure> {
     let (addr, _stop) = serve(source, |config| {
         config.limits.feature_cache_bytes = 0;
         config.limits.selection_cache_bytes = 0;
@@ -67,19 +68,26 @@ pub async fn run(dir: &Path) -> Result<Vec<Point>, Failure> {
     .await?;
     let bodies = BUDGETS.map(|budget| Arc::new((0..PICTURES).map(|n| body(n, budget)).collect::<Vec<_>>()));
     // What is done once is not measured.
-    client::ask(addr, &bodies[0][0]).await?;
+    let first = client::ask(addr, &bodies[0][0]).await?;
+    if is_random && (first.tokens != NEW_TOKENS as u64 || first.text.is_empty()) {
+        let found = format!("{} tokens and the text `{}`", first.tokens, first.text);
+        return Err(format!(
+            "found {found}, expected {NEW_TOKENS} and a text: no time to the first token can be told"
+        )
+        .into());
+    }
     let mut points = Vec::new();
     for clients in CLIENTS {
         let mut rounds: [Vec<Point>; BUDGETS.len()] = Default::default();
-        for _ in 0..ROUNDS {
+        for _ in 0..effort.rounds {
             for (n, budget) in BUDGETS.into_iter().enumerate() {
-                rounds[n].push(point(addr, &bodies[n], budget, clients).await?);
+                rounds[n].push(point(addr, &bodies[n], budget, clients, effort.longest).await?);
             }
         }
         for mut of_budget in rounds {
             of_budget.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
             let all: Vec<f64> = of_budget.iter().map(|point| point.requests_per_second).collect();
-            let mut middle = of_budget.swap_remove(ROUNDS / 2);
+            let mut middle = of_budget.swap_remove(effort.rounds / 2);
             eprintln!(
                 "  {clients:>3} clients, {:>4}: {:6.1} requests/s, first token after {:.0} ms",
                 middle.budget, middle.requests_per_second, middle.first_token_ms[0]
@@ -96,6 +104,7 @@ async fn point(
     bodies: &Arc<Vec<String>>,
     budget: &str,
     clients: usize,
+    longest: Duration,
 ) -> Result<Point, Failure> {
     let wanted = REQUESTS.max(OF_EACH * clients);
     let (start, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
@@ -103,7 +112,7 @@ async fn point(
         let (bodies, next) = (bodies.clone(), next.clone());
         tokio::spawn(async move {
             let mut done = Vec::new();
-            while start.elapsed() < LONGEST {
+            while start.elapsed() < longest {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= wanted {
                     break;

@@ -3,19 +3,32 @@
 //!
 //! ```sh
 //! cargo run -r -p diffprune-benches --bin serve-load -- --out runs/load assets/mini-llava-1.5 …
+//! cargo run -r -p diffprune-benches --bin serve-load -- --out runs/load --shape llava-1.5-7b --width 1024 --layers 4
 //! ```
 //!
-//! `--draw DIR` draws the curves of a record again. Every number of requests and every time is bounded. A thousand clients need two thousand files: `ulimit -n 4096`.
+//! A shape has random weights: a published model's proportions, all its widths divided alike and its first layers only, with
+//! every visual token. `--rounds N` measures each point N times, `--seconds N` begins no request of a point later; without
+//! folders and `--shape` only the crowd is measured.
+//! `--draw DIR` draws the curves of a record again. Every number of requests and every time is bounded. A thousand clients need
+//! two thousand files: `ulimit -n 4096`.
 
 mod client;
 mod crowd;
 mod curve;
 mod plot;
+mod shape;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use burn::tensor::Device;
+use diffprune_lab::LoadedModel;
 use diffprune_serve::{ModelSource, ServeConfig, Server};
+use diffprune_vlm_adapters::LoadOptions;
 use serde_json::{Value, json};
+
+use curve::Effort;
+use shape::Shape;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,23 +38,41 @@ fn main() -> Result<(), Failure> {
     {
         return draw_again(Path::new(dir));
     }
-    let (out, models) = arguments()?;
-    std::fs::create_dir_all(&out)?;
+    let asked = Asked::read()?;
+    std::fs::create_dir_all(&asked.out)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // What else the machine did: processes that wanted a core over the last minute, before and after each part.
     let mut others = vec![load_average()?];
     let mut curves = Vec::new();
-    for dir in &models {
+    let mut measure = |name: String, source: ModelSource, shape: Option<&Shape>| -> Result<(), Failure> {
+        eprintln!("{name}");
+        let points = runtime.block_on(curve::run(source, asked.effort, shape.is_some()))?;
+        for (file, svg) in plot::draw(&name, &points)? {
+            std::fs::write(asked.out.join(file), svg)?;
+        }
+        curves.push(json!({"model": name, "shape": shape, "points": points}));
+        others.push(load_average()?);
+        Ok(())
+    };
+    for dir in &asked.models {
         let name = dir
             .file_name()
             .map_or("model".into(), |name| name.to_string_lossy().into_owned());
-        eprintln!("{name}");
-        let points = runtime.block_on(curve::run(dir))?;
-        for (file, svg) in plot::draw(&name, &points)? {
-            std::fs::write(out.join(file), svg)?;
-        }
-        curves.push(json!({"model": name, "points": points}));
-        others.push(load_average()?);
+        let dir = dir.clone();
+        let read = move || Ok(LoadedModel::load(&dir, &Device::flex(), LoadOptions::f32())?);
+        measure(name, ModelSource::checkpoint("model", read), None)?;
+    }
+    if let Some(shape) = asked.shape {
+        let (vlm, shape) = shape.model()?;
+        eprintln!(
+            "{} weights, {} visual tokens",
+            shape.parameters, shape.visual_tokens
+        );
+        measure(
+            shape.name(),
+            ModelSource::new("model", move || Ok(vlm)),
+            Some(&shape),
+        )?;
     }
     eprintln!("crowd");
     let crowd = runtime.block_on(crowd::run())?;
@@ -51,14 +82,15 @@ fn main() -> Result<(), Failure> {
         "release": !cfg!(debug_assertions),
         "load_average": others,
         "settings": {
-            "clients": curve::CLIENTS, "budgets": curve::BUDGETS, "new_tokens": curve::NEW_TOKENS, "rounds": curve::ROUNDS,
+            "clients": curve::CLIENTS, "budgets": curve::BUDGETS, "new_tokens": curve::NEW_TOKENS,
+            "rounds": asked.effort.rounds, "seconds": asked.effort.longest.as_secs(),
             "caches": "off in the curves, so that every picture is encoded, chosen from and read",
         },
         "curves": curves,
         "crowd": crowd,
     });
     std::fs::write(
-        out.join("load.json"),
+        asked.out.join("load.json"),
         serde_json::to_string_pretty(&record)? + "\n",
     )?;
     Ok(())
@@ -82,20 +114,61 @@ fn load_average() -> Result<f64, Failure> {
     Ok(text.split(' ').next().unwrap_or_default().parse()?)
 }
 
-/// The folder for results, and those of the models.
-fn arguments() -> Result<(PathBuf, Vec<PathBuf>), Failure> {
-    let mut out = PathBuf::from("runs/load");
-    let mut models = Vec::new();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--out" => out = words.next().ok_or("--out: expected a folder behind it")?.into(),
-            dir => models.push(PathBuf::from(dir)),
+/// What the command line asks for.
+struct Asked {
+    out: PathBuf,
+    models: Vec<PathBuf>,
+    shape: Option<Shape>,
+    effort: Effort,
+}
+
+impl Asked {
+    fn read() -> Result<Self, Failure> {
+        let mut asked = Self {
+            out: PathBuf::from("runs/load"),
+            models: Vec::new(),
+            shape: None,
+            effort: Effort {
+                rounds: curve::ROUNDS,
+                longest: curve::LONGEST,
+            },
+        };
+        let (mut width, mut layers) = (None, None);
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let mut next = || {
+                words
+                    .next()
+                    .ok_or_else(|| format!("{word}: expected a value behind it"))
+            };
+            match word.as_str() {
+                "--out" => asked.out = next()?.into(),
+                "--shape" => asked.shape = Some(Shape::whole(&next()?)?),
+                "--width" => width = Some(next()?.parse()?),
+                "--layers" => layers = Some(next()?.parse()?),
+                "--rounds" => asked.effort.rounds = next()?.parse::<usize>()?.max(1),
+                "--seconds" => asked.effort.longest = Duration::from_secs(next()?.parse()?),
+                _ if word.starts_with("--") => {
+                    let known = "--out, --shape, --width, --layers, --rounds, --seconds, --draw and folders of models";
+                    return Err(format!("{word}: expected {known}").into());
+                }
+                _ => asked.models.push(PathBuf::from(word)),
+            }
         }
-    }
-    match models.iter().find(|dir| !Path::new(dir).is_dir()) {
-        Some(dir) => Err(format!("{}: found no folder, expected that of a model", dir.display()).into()),
-        None => Ok((out, models)),
+        match &mut asked.shape {
+            Some(shape) => {
+                shape.width = width.unwrap_or(shape.width);
+                shape.layers = layers.unwrap_or(shape.layers);
+            }
+            None if width.or(layers).is_some() => {
+                return Err("--width and --layers: expected --shape beside them".into());
+            }
+            None => {}
+        }
+        match asked.models.iter().find(|dir| !dir.is_dir()) {
+            Some(dir) => Err(format!("{}: found no folder, expected that of a model", dir.display()).into()),
+            None => Ok(asked),
+        }
     }
 }
 

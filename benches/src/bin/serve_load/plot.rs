@@ -10,6 +10,10 @@ const MILLISECONDS: &str = "milliseconds";
 
 /// Throughput and time to the first token of a model: file names and documents.
 pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Failure> {
+    let rounds = match points.first().map_or(0, |point| point.rounds.len()) {
+        0 | 1 => "One round".to_string(),
+        n => format!("The middle of {n} rounds"),
+    };
     let chart = |file: &str, title: String, y: &str, value: fn(&Point) -> f64| {
         let line = |budget: &&str| {
             let own = points.iter().filter(|point| point.budget == *budget);
@@ -37,9 +41,7 @@ pub fn draw(model: &str, points: &[Point]) -> Result<Vec<(String, String)>, Fail
             x_marks: CLIENTS.map(|clients| clients as f64).to_vec(),
             level: None,
             decimals: Some(if y == MILLISECONDS { 0 } else { 1 }),
-            note:
-                "The middle of three rounds; caches off, so every picture is encoded, chosen from and read."
-                    .into(),
+            note: format!("{rounds}; caches off, so every picture is encoded, chosen from and read."),
             lines: BUDGETS.iter().map(line).collect(),
         };
         let svg = chart.svg(&Palette::of(BUDGETS))?;
