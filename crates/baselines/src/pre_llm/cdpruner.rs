@@ -67,8 +67,9 @@ pub fn order(features: &Matrix, relevance: &[f32], k: usize) -> Vec<usize> {
     let unit = features.normalised(0.0);
     let n_tokens = unit.n_rows();
     let k = k.min(n_tokens);
+    // Relevances whose range is no number give gains that are none; such tokens come last too.
     let mut gains: Vec<f32> = (0..n_tokens)
-        .map(|i| relevance[i] * relevance[i] * dot(unit.row(i), unit.row(i)))
+        .map(|i| (relevance[i] * relevance[i] * dot(unit.row(i), unit.row(i))).max(f32::MIN))
         .collect();
     let mut factors: Vec<f32> = Vec::with_capacity(k * n_tokens);
     let mut picked = Vec::with_capacity(k);
@@ -124,5 +125,22 @@ impl Pruner for CdPruner {
             let features = features[row].selected(&crop.tokens);
             order(&features, &crop.of(&relevance[row]), crop.k)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_picked_where_no_gain_is_a_number() {
+        let features = Matrix::new(vec![1.0, 0.0, 0.5, 2.0, 0.0, 0.0], 2);
+        for relevance in [[f32::NAN; 3], [f32::INFINITY; 3], [0.0; 3], [1.0, f32::NAN, 0.5]] {
+            let mut picked = order(&features, &relevance, 2);
+            picked.sort_unstable();
+            picked.dedup();
+            assert_eq!(picked.len(), 2, "{relevance:?}");
+        }
+        assert_eq!(order(&features, &[f32::NAN, 0.1, 1.0], 1), [1]);
     }
 }
