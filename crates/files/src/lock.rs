@@ -39,6 +39,8 @@ pub enum LockError {
 impl FolderLock {
     /// Locks a folder, which is made if it is not there. Where the file system has no locks nobody is kept out.
     ///
+    /// Files that the process before was writing when it was killed are removed.
+    ///
     /// # Errors
     /// [`LockError::Held`] when another process works in it; [`LockError::Io`] when it cannot be made or written.
     pub fn take(folder: impl AsRef<Path>) -> Result<Self, LockError> {
@@ -57,9 +59,9 @@ impl FolderLock {
             .write(true)
             .open(&path)
             .map_err(at)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+        let locked = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => false,
             Err(TryLockError::Error(error)) => return Err(at(error)),
             Err(TryLockError::WouldBlock) => {
                 let process = fs::read_to_string(&path).ok();
@@ -68,13 +70,45 @@ impl FolderLock {
                     process: process.and_then(|text| text.trim().parse().ok()),
                 });
             }
+        };
+        let own = std::process::id();
+        let before = fs::read_to_string(&path).ok();
+        let before = before.and_then(|text| text.trim().parse::<u32>().ok());
+        if let Some(before) = before.filter(|before| *before != own && locked) {
+            remove_unfinished(folder, before);
         }
-        let process = std::process::id().to_string();
         file.set_len(0)
-            .and_then(|()| file.write_all(process.as_bytes()))
+            .and_then(|()| file.write_all(own.to_string().as_bytes()))
             .map_err(at)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Removes what a process that is no more was writing below a folder; see `write_whole` for the names. What cannot be removed
+/// stays and does no harm.
+fn remove_unfinished(folder: &Path, process: u32) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        // Links are not followed.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_unfinished(&entry.path(), process);
+        } else if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_unfinished(name, process))
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// `true` for `.NAME.PROCESS-NUMBER.tmp`.
+fn is_unfinished(name: &str, process: u32) -> bool {
+    let rest = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+    let last = rest.and_then(|rest| rest.rsplit_once('.'));
+    let numbers = last.and_then(|(_, last)| last.split_once('-'));
+    numbers
+        .is_some_and(|(by, nth)| by.parse() == Ok(process) && nth.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl fmt::Display for LockError {
@@ -124,6 +158,31 @@ mod tests {
         let _other = FolderLock::take(root.path()).unwrap();
         drop(first);
         FolderLock::take(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_was_writing_is_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("stages");
+        fs::create_dir(&inner).unwrap();
+        let dead = 4_000_000_000_u32;
+        fs::write(root.path().join(NAME), dead.to_string()).unwrap();
+        let unfinished = [
+            root.path().join(format!(".report.md.{dead}-12.tmp")),
+            inner.join(format!(".a.svg.{dead}-0.tmp")),
+        ];
+        let others = [
+            root.path().join(".report.md.7-12.tmp"),
+            root.path().join(format!("report.md.{dead}-12.tmp")),
+            root.path().join(format!(".report.md.{dead}-x.tmp")),
+            inner.join("a.svg"),
+        ];
+        for file in unfinished.iter().chain(&others) {
+            fs::write(file, "").unwrap();
+        }
+        let _lock = FolderLock::take(root.path()).unwrap();
+        assert!(unfinished.iter().all(|file| !file.exists()));
+        assert!(others.iter().all(|file| file.exists()));
     }
 
     #[test]
