@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 /// Every file below a folder, but those that tell of the run itself.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Folder(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Folder {
@@ -34,6 +34,13 @@ impl Folder {
             }
         }
         Ok(Self(files))
+    }
+
+    /// The same without the checkpoints: a run that is asked to end writes one where it is.
+    pub fn without_checkpoints(mut self) -> Self {
+        self.0
+            .retain(|name, _| !name.components().any(|part| part.as_os_str() == "checkpoints"));
+        self
     }
 
     /// Number of files.

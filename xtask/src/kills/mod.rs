@@ -169,7 +169,16 @@ impl<'a> Whole<'a> {
                 false => Running::start(case, &self.out).and_then(Running::succeed),
             };
             let differs = match resumed {
-                Ok(()) => self.left.differs(&Folder::read(&self.out)?),
+                Ok(()) => {
+                    let found = Folder::read(&self.out)?;
+                    match signal {
+                        Signal::Kill => self.left.differs(&found),
+                        Signal::Ask => {
+                            let left = self.left.clone().without_checkpoints();
+                            left.differs(&found.without_checkpoints())
+                        }
+                    }
+                }
                 Err(error) => vec![format!("{error:#}")],
             };
             let told = match differs.is_empty() {
