@@ -88,7 +88,8 @@ fn report(out: &Path, resumed: usize) -> Value {
     stages.retain(|name, _| !name.starts_with("study-") && !name.starts_with("times-"));
     let is_noted = |stage: &Value| stage["seconds"].is_number() && stage["revisions"][0].is_string();
     assert!(
-        stages.len() == 2 + trainings.len() && stages.values().all(is_noted),
+        // The data, the captions' features, the records.
+        stages.len() == 3 + trainings.len() && stages.values().all(is_noted),
         "{stages:?}"
     );
     let timing = read(out.join("timing.json"));
@@ -166,8 +167,8 @@ fn interrupted_experiments_end_with_the_same_reports() {
             .filter(|entry| entry.as_ref().unwrap().path().is_dir())
             .count()
     };
-    // The world and the six pilot studies are written once, above the models' folders; those have trainings and times.
-    assert_eq!((data(&broken), data(&broken.join("llava-next"))), (7, 7));
+    // The world and the six pilot studies are written once, above the models' folders; those have features, trainings and times.
+    assert_eq!((data(&broken), data(&broken.join("llava-next"))), (7, 8));
     files(&broken.join("llava-1.5"));
     // Pictures of an earlier run do not come back; files of others stay.
     let pictures = broken.join("llava-1.5/pictures");

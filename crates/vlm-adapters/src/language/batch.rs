@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use burn::tensor::Device;
+
 use super::continuation::{Continuation, Prefilled, is_finite, last_scores, limit, prefill};
 use super::prefix::LlamaPrefix;
 use super::{KvCache, LayerRun, Llama};
@@ -13,9 +15,12 @@ use crate::{
 
 /// Slots that are set aside at once for the next tokens of a sequence.
 const ROOM: usize = 64;
+/// On the CPU so many sequences or fewer are fed one after the other: a product with one row reads the weights once, at the speed of
+/// memory, while one with several rows packs them first, which takes as long as several such readings.
+const FEW: usize = 4;
 
 /// Sequences that a language model continues together. Each has a cache of its own, in which every run of layers has its
-/// own length; linear layers and scores are computed for all of them at once, attention for each by itself.
+/// own length; linear layers and scores are computed for all of them at once (on the CPU from [`FEW`] on), attention for each by itself.
 #[derive(Debug)]
 pub(super) struct LlamaBatch {
     language: Llama,
@@ -58,36 +63,43 @@ impl LlamaBatch {
 
     /// Feeds the last id of every sequence that has no scores.
     fn feed(&mut self) {
-        let language = &self.language;
         let waits = |sequence: &&mut Sequence| sequence.scores.is_none() && !sequence.is_over();
         let mut fed: Vec<&mut Sequence> = self.sequences.iter_mut().filter(waits).collect();
-        if fed.is_empty() {
-            return;
+        let at_once = match fed.len() <= FEW && self.language.device() == Device::flex() {
+            true => 1,
+            false => fed.len().max(1),
+        };
+        for part in fed.chunks_mut(at_once) {
+            feed(&self.language, part);
         }
-        let (n, axes, device) = (fed.len(), language.position_axes(), language.device());
-        for sequence in &mut fed {
-            let left = sequence.continuation.left();
-            sequence.cache.make_room(ROOM.min(left));
+    }
+}
+
+/// Feeds the last ids of some sequences together.
+fn feed(language: &Llama, fed: &mut [&mut Sequence]) {
+    let (n, axes, device) = (fed.len(), language.position_axes(), language.device());
+    for sequence in fed.iter_mut() {
+        let left = sequence.continuation.left();
+        sequence.cache.make_room(ROOM.min(left));
+    }
+    let ids = fed.iter().map(|sequence| sequence.continuation.last());
+    let mut hidden = language.embed(ints(ids.collect(), [n, 1], &device));
+    // Positions change where any of the sequences lost tokens.
+    let runs = fed.iter().flat_map(|sequence| &sequence.runs);
+    let mut cuts: BTreeSet<usize> = runs.map(|run| run.layers.start).collect();
+    cuts.insert(language.layers.len());
+    let cuts: Vec<usize> = cuts.into_iter().collect();
+    for pair in cuts.windows(2) {
+        let positions = fed.iter().map(|sequence| sequence.position(pair[0]) as i64);
+        let positions = positions.collect::<Vec<_>>().repeat(axes);
+        let rope = language.rope(ints(positions, [axes, n, 1], &device));
+        for layer in pair[0]..pair[1] {
+            let caches = fed.iter_mut().map(|sequence| sequence.cache.layer(layer));
+            hidden = language.layers[layer].forward_each(hidden, &rope, caches);
         }
-        let ids = fed.iter().map(|sequence| sequence.continuation.last());
-        let mut hidden = language.embed(ints(ids.collect(), [n, 1], &device));
-        // Positions change where any of the sequences lost tokens.
-        let runs = fed.iter().flat_map(|sequence| &sequence.runs);
-        let mut cuts: BTreeSet<usize> = runs.map(|run| run.layers.start).collect();
-        cuts.insert(language.layers.len());
-        let cuts: Vec<usize> = cuts.into_iter().collect();
-        for pair in cuts.windows(2) {
-            let positions = fed.iter().map(|sequence| sequence.position(pair[0]) as i64);
-            let positions = positions.collect::<Vec<_>>().repeat(axes);
-            let rope = language.rope(ints(positions, [axes, n, 1], &device));
-            for layer in pair[0]..pair[1] {
-                let caches = fed.iter_mut().map(|sequence| sequence.cache.layer(layer));
-                hidden = language.layers[layer].forward_each(hidden, &rope, caches);
-            }
-        }
-        for (sequence, scores) in fed.into_iter().zip(last_scores(language, hidden)) {
-            sequence.scores = Some(scores);
-        }
+    }
+    for (sequence, scores) in fed.iter_mut().zip(last_scores(language, hidden)) {
+        sequence.scores = Some(scores);
     }
 }
 
