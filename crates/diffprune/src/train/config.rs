@@ -52,8 +52,8 @@ pub struct TrainConfig {
     pub cache_precision: CachePrecision,
     /// Threads; 0 takes all of the machine. Has no influence on the result. Default: 0.
     pub threads: usize,
-    /// Hold the activations of one layer of the language model at a time, and run its layers a second time for the gradient:
-    /// what a 7B model needs on one GPU. Default: false.
+    /// Hold the activations of one layer of the language model at a time, and run its layers a second time for the gradient,
+    /// where the activations of all of them do not fit. Default: false.
     #[serde(skip_serializing_if = "is_false")]
     pub recompute: bool,
     /// Validation and early stopping.
