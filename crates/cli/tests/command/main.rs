@@ -8,6 +8,8 @@ mod formats;
 mod hub;
 mod looking;
 mod machine;
+#[cfg(target_os = "linux")]
+mod readme;
 mod repro;
 mod rivals;
 mod serve;
