@@ -85,6 +85,18 @@ impl ModelArgs {
         devices.map(|name| on(name).load_from(&dir)).collect()
     }
 
+    /// The folders of several checkpoints, named as `--model` is; those on the hub are fetched.
+    pub fn dirs(&self, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+        let dir = |name: &String| {
+            let model = Self {
+                model: Some(name.trim().into()),
+                ..self.clone()
+            };
+            model.dir()
+        };
+        names.iter().map(dir).collect()
+    }
+
     /// The folder of the checkpoint, fetched from the hub where that is meant.
     pub fn dir(&self) -> anyhow::Result<PathBuf> {
         match &self.model {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use diffprune::Budget;
-use diffprune_eval::{Annotations, Arm, Benchmark, EvalError, Replica, Report, RunTiming};
+use diffprune_eval::{Annotations, Arm, Benchmark, EvalError, Record, Replica, Report, RunTiming};
 
 use crate::annotations::SceneTruth;
 use crate::answers::{ANSWERS, write_answers};
 use crate::arms::{ArmSource, ORACLE_QUESTIONS, Scorers, Trained};
-use crate::comparison::{Comparison, Heading, Pictures, RunSettings};
+use crate::comparison::{Answers, Comparison, Heading, Pictures, RunSettings};
 use crate::data::{self, QuestionSet, Reading};
 use crate::digest::Digest;
 use crate::error::LabError;
@@ -277,14 +277,7 @@ impl Prepared<'_> {
     /// As [`Comparison::answer`], [`Comparison::report`] and [`Comparison::write`].
     pub fn run(&self, out: &Path, observer: &mut dyn Observer) -> Result<Evaluated, LabError> {
         let (evaluation, comparison) = (self.evaluation, &self.comparison);
-        let records = out.join(RECORDS);
-        if !records.is_file() {
-            make_folder(out)?;
-            write_json(&out.join(INPUTS), &self.inputs)?;
-        }
-        let answers = comparison
-            .answer(&records, observer)
-            .map_err(|error| self.other_run(error, out))?;
+        let answers = self.answer(out, observer)?;
         self.set.list_problems(out)?;
         let write_files = || {
             let (model, questions) = (comparison.model.name(), &comparison.questions);
@@ -302,6 +295,25 @@ impl Prepared<'_> {
         let timing = comparison.timing(&answers);
         timing.write(out)?;
         Ok(Evaluated::Report(Box::new(report), timing))
+    }
+
+    /// The scored answers alone, which are kept in `out` as [`Self::run`] keeps them.
+    ///
+    /// # Errors
+    /// As [`Comparison::answer`].
+    pub fn answers(&self, out: &Path, observer: &mut dyn Observer) -> Result<Vec<Record>, LabError> {
+        Ok(self.answer(out, observer)?.records)
+    }
+
+    fn answer(&self, out: &Path, observer: &mut dyn Observer) -> Result<Answers, LabError> {
+        let records = out.join(RECORDS);
+        if !records.is_file() {
+            make_folder(out)?;
+            write_json(&out.join(INPUTS), &self.inputs)?;
+        }
+        self.comparison
+            .answer(&records, observer)
+            .map_err(|error| self.other_run(error, out))
     }
 
     /// A refused record file with what its run was about, as far as that is known.

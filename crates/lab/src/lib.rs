@@ -69,7 +69,8 @@ pub use observer::Observer;
 pub use overall::OverallProgress;
 pub use pictures::drawn_pictures;
 pub use pilots::{
-    GeneratedCaptions, NamedVit, PilotModel, read_classifiers, study_pictures, width_study, widths_beside,
+    GeneratedCaptions, NamedVit, PilotModel, ScaleQuestions, read_classifiers, scale_study, sizes_beside,
+    study_pictures, width_study,
 };
 pub use revision::revision;
 pub use run_folder::{pretrain_recipe, read_recipe, replace_folder, settle_recipe, unfinished_folder};

@@ -126,11 +126,10 @@ impl Study {
 
     /// The page.
     pub fn to_markdown(&self) -> String {
-        let mut page = format!(
-            "# {}\n\n{}\n\n{}\n\n## Verdict\n\n",
-            self.title, self.question, self.setting
-        );
-        page += "| claim | verdict | estimate | published | rule and result |\n|---|---|---|---|---|\n";
+        let mut page = format!("# {}\n\n{}\n\n{}\n", self.title, self.question, self.setting);
+        if !self.findings.is_empty() {
+            page += "\n## Verdict\n\n| claim | verdict | estimate | published | rule and result |\n|---|---|---|---|---|\n";
+        }
         for finding in &self.findings {
             let estimate = finding
                 .estimate

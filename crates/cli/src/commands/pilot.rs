@@ -1,23 +1,26 @@
 //! `diffprune pilot`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use diffprune::CaptionData;
 use diffprune::vlm::Vit;
 use diffprune_eval::Stop;
 use diffprune_lab::{
-    CLASSIFIER, GeneratedCaptions, PilotModel, find_shipped, read_captions, read_classifiers, study_pictures,
-    verify_checksums, width_study, widths_beside,
+    CLASSIFIER, GeneratedCaptions, PilotModel, ScaleQuestions, find_shipped, read_captions, read_classifiers,
+    scale_study, shipped_model, sizes_beside, study_pictures, verify_checksums, width_study,
 };
+use diffprune_mini::Family;
 use diffprune_pilots::{
-    CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, Study, proxy,
+    CoherencePlan, DiversityPlan, LabelledImages, LandscapePlan, LlmFreePlan, ProxyPlan, ScalesPlan, Study,
+    proxy,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::ModelArgs;
 use crate::print::{self, say};
 use crate::signals::{self, Watch};
+use crate::watch::Terminal;
 
 /// The pilot studies of the papers. Each writes a page, its figures and a data file.
 #[derive(Debug, Subcommand)]
@@ -34,6 +37,8 @@ pub enum Pilot {
     LlmFree(LlmFreeArgs),
     /// Likeness of the highest-scored and the lowest-scored tokens (claim f5.diverse).
     Diversity(DiversityArgs),
+    /// Scores over rates of pruning on several sizes of one model (claim a1.no-collapse).
+    Scales(ScalesArgs),
 }
 
 /// Where a result goes.
@@ -197,6 +202,23 @@ pub struct DiversityArgs {
     pictures: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub struct ScalesArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The sizes, each named as for --model and with a scorer beside its weights [default: the shipped sizes of Qwen2.5-VL].
+    #[arg(long, value_delimiter = ',', value_name = "A,B,C", conflicts_with = "model")]
+    models: Vec<String>,
+    #[command(flatten)]
+    out: OutArgs,
+    /// Folder with mme, scienceqa and mmbench (or some of them) in their official formats [default: the small world].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Questions of each benchmark of the small world, about.
+    #[arg(long, default_value_t = 200, conflicts_with = "data")]
+    questions: usize,
+}
+
 impl Pilot {
     /// Runs the study.
     pub fn run(self) -> anyhow::Result<()> {
@@ -207,6 +229,7 @@ impl Pilot {
             Self::Proxy(args) => args.run(),
             Self::LlmFree(args) => args.run(),
             Self::Diversity(args) => args.run(),
+            Self::Scales(args) => args.run(),
         }
     }
 }
@@ -244,7 +267,7 @@ impl CoherenceArgs {
 impl WidthsArgs {
     fn run(self) -> anyhow::Result<()> {
         let dirs = match self.classifiers.is_empty() {
-            true => widths_beside(&find_shipped(CLASSIFIER, "deit")?)?,
+            true => sizes_beside(&find_shipped(CLASSIFIER, "deit")?)?,
             false => self.classifiers,
         };
         let classifiers = read_classifiers(&dirs, &diffprune_devices::parse(&self.device)?)?;
@@ -331,6 +354,29 @@ impl DiversityArgs {
         let bar = Bar::new("diversity")?;
         let study = pilot.diversity(&images, &plan, &mut |share| bar.advance(share))?;
         self.common.out.finish(&study)
+    }
+}
+
+impl ScalesArgs {
+    fn run(self) -> anyhow::Result<()> {
+        let dirs = match (self.model.model.is_some(), self.models.is_empty()) {
+            (true, _) => vec![self.model.dir()?],
+            (_, false) => self.model.dirs(&self.models)?,
+            (_, true) => sizes_beside(&shipped_model(Family::Qwen25Vl)?)?,
+        };
+        let questions = match self.data {
+            Some(folder) => ScaleQuestions::Folder(folder),
+            None => ScaleQuestions::Generated(self.questions),
+        };
+        let plan = ScalesPlan {
+            seed: self.out.seed,
+            ..ScalesPlan::default()
+        };
+        let (_watch, stop) = signals::after("answer")?;
+        let mut terminal = Terminal::new("scales", stop);
+        let load = |dir: &Path| self.model.load_from(dir);
+        let study = scale_study(&dirs, load, &questions, &plan, &self.out.out, &mut terminal)?;
+        self.out.finish(&study)
     }
 }
 

@@ -79,7 +79,8 @@ impl ReproArgs {
         };
         let dirs = match model.model.is_some() {
             true => vec![model.dir()?],
-            false => folders(&model, &self.models)?,
+            false if self.models.is_empty() => model.dirs(&Family::ALL.map(model_name))?,
+            false => model.dirs(&self.models)?,
         };
         let (_watch, stop) = signals::after("step")?;
         let mut terminal = Terminal::new("repro", stop);
@@ -104,20 +105,4 @@ fn plan(text: &str) -> anyhow::Result<Plan> {
         )
     })?;
     toml::from_str(&read).with_context(|| format!("{text}: expected a plan in TOML"))
-}
-
-/// The folders of several models; those on the hub are fetched.
-fn folders(shared: &ModelArgs, models: &[String]) -> anyhow::Result<Vec<PathBuf>> {
-    let names = match models {
-        [] => Family::ALL.map(model_name).to_vec(),
-        given => given.iter().map(|name| name.trim().to_string()).collect(),
-    };
-    let dir = |name: String| {
-        let model = ModelArgs {
-            model: Some(name),
-            ..shared.clone()
-        };
-        model.dir()
-    };
-    names.into_iter().map(dir).collect()
 }

@@ -2,6 +2,7 @@
 
 mod parameters;
 mod pictures;
+mod scales;
 mod trainings;
 mod widths;
 
@@ -22,8 +23,9 @@ use crate::methods::{Method, load_scorer, untrained};
 use crate::model::LoadedModel;
 
 pub use pictures::study_pictures;
+pub use scales::{ScaleQuestions, scale_study};
 pub use trainings::GeneratedCaptions;
-pub use widths::{NamedVit, read_classifiers, width_study, widths_beside};
+pub use widths::{NamedVit, read_classifiers, sizes_beside, width_study};
 
 /// Name of the judged arm.
 const OURS: &str = "diffprune";

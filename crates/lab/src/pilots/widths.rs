@@ -22,18 +22,18 @@ use crate::files::folder_name;
 /// A classifier and its name.
 pub type NamedVit = (String, Vit);
 
-/// A classifier and those of other widths that lie beside it, under its name with a dash and more behind it; by name.
+/// A model and those of other sizes that lie beside it, under its name with a dash and more behind it; by name.
 ///
 /// # Errors
 /// When the folder around it cannot be read.
-pub fn widths_beside(classifier: &Path) -> Result<Vec<PathBuf>, LabError> {
-    let around = classifier.parent().unwrap_or(Path::new("."));
-    let name = folder_name(classifier).unwrap_or_default();
-    let mut found = vec![classifier.to_path_buf()];
+pub fn sizes_beside(model: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let around = model.parent().unwrap_or(Path::new("."));
+    let name = folder_name(model).unwrap_or_default();
+    let mut found = vec![model.to_path_buf()];
     for entry in std::fs::read_dir(around).map_err(LabError::io(around, "read"))? {
         let path = entry.map_err(LabError::io(around, "read"))?.path();
-        let is_width = folder_name(&path).is_some_and(|other| other.starts_with(&format!("{name}-")));
-        if is_width && path.join("config.json").is_file() {
+        let is_size = folder_name(&path).is_some_and(|other| other.starts_with(&format!("{name}-")));
+        if is_size && path.join("config.json").is_file() {
             found.push(path);
         }
     }

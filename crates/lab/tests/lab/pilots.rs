@@ -1,10 +1,13 @@
 //! The studies of trainings, end to end on the narrow model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use diffprune::{CaptionData, Metadata, ScorerCheckpoint, ScorerConfig};
-use diffprune_lab::{GeneratedCaptions, LabError, LoadedModel, PilotModel};
-use diffprune_pilots::{CoherencePlan, LandscapePlan, PilotError};
+use burn::tensor::Device;
+use diffprune::{CaptionData, LoadOptions, Metadata, ScorerCheckpoint, ScorerConfig};
+use diffprune_lab::{
+    GeneratedCaptions, LabError, LoadedModel, PilotModel, SCORER, ScaleQuestions, scale_study,
+};
+use diffprune_pilots::{CoherencePlan, LandscapePlan, Outcome, PilotError, ScalesPlan};
 
 use crate::Setup;
 
@@ -51,12 +54,9 @@ fn gradients_are_compared_for_every_arm() {
     assert!(page.is_file() && setup.at("study").join("coherence.svg").is_file());
 }
 
-#[test]
-fn losses_are_looked_at_before_and_after_a_training() {
-    let setup = Setup::new();
-    let model = setup.model();
+/// A scorer that was never trained, as a training leaves it.
+fn write_scorer(model: &LoadedModel, dir: &Path) {
     let width = model.vlm.d_descriptor();
-    let dir = setup.at("scorer");
     let trainee = diffprune::DiffPruneConfig {
         scorer: diffprune::ScorerChoice::Config(ScorerConfig::mini(width)),
         ..diffprune::DiffPruneConfig::default()
@@ -67,7 +67,15 @@ fn losses_are_looked_at_before_and_after_a_training() {
         panic!("no scorer");
     };
     let described = Metadata::new("throttle", scorer);
-    ScorerCheckpoint::save_with_denoiser(&dir, scorer, &trainee.denoiser, &described).unwrap();
+    ScorerCheckpoint::save_with_denoiser(dir, scorer, &trainee.denoiser, &described).unwrap();
+}
+
+#[test]
+fn losses_are_looked_at_before_and_after_a_training() {
+    let setup = Setup::new();
+    let model = setup.model();
+    let dir = setup.at("scorer");
+    write_scorer(&model, &dir);
     let pilot = narrow(&model, vec![dir]);
     let data = GeneratedCaptions::new(2, 0).unwrap();
     let plan = LandscapePlan {
@@ -110,4 +118,64 @@ fn too_few_captions_and_a_stop_are_errors() {
         .coherence(&data, 1, &small_coherence(), &mut |_| false)
         .unwrap_err();
     assert!(matches!(error, LabError::Pilot(PilotError::Stopped)), "{error}");
+}
+
+#[test]
+fn each_size_is_asked_at_every_rate_and_not_twice() {
+    let setup = Setup::new();
+    let model = setup.model();
+    write_scorer(&model, &setup.at("model").join(SCORER));
+    let dirs = [setup.at("model")];
+    let plan = ScalesPlan {
+        resamples: 50,
+        ..ScalesPlan::default()
+    };
+    let mut stages = Heard::default();
+    let out = setup.at("scales");
+    let mut run = || {
+        let load = |dir: &Path| LoadedModel::load(dir, &Device::flex(), LoadOptions::default());
+        scale_study(
+            &dirs,
+            load,
+            &ScaleQuestions::Generated(4),
+            &plan,
+            &out,
+            &mut stages,
+        )
+        .unwrap()
+    };
+    let study = run();
+    // One size is no verdict.
+    assert_eq!(study.findings[0].outcome, Outcome::Untestable);
+    let kept: Vec<&str> = study.tables[0].rows.iter().map(|row| row[2].as_str()).collect();
+    assert_eq!(kept, ["all", "1/2", "1/3", "2/9", "1/9", "1/18"]);
+    let columns = &study.tables[0].columns;
+    for benchmark in ["mme", "scienceqa", "mmbench"] {
+        assert!(columns.iter().any(|column| column == benchmark), "{columns:?}");
+    }
+    let records = std::fs::read(out.join("stages/model/records.jsonl")).unwrap();
+    assert_eq!(run(), study);
+    assert_eq!(
+        std::fs::read(out.join("stages/model/records.jsonl")).unwrap(),
+        records
+    );
+    assert_eq!(
+        stages.0,
+        [
+            "data",
+            "model: answers at 6 rates",
+            "data",
+            "model: answers at 6 rates"
+        ]
+    );
+}
+
+/// The names of the stages.
+#[derive(Default)]
+struct Heard(Vec<String>);
+
+impl diffprune_lab::Observer for Heard {
+    fn stage(&mut self, name: &str, _: bool) {
+        self.0.push(name.into());
+    }
 }
