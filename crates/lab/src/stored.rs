@@ -10,6 +10,7 @@ use diffprune_eval::{
 
 use crate::error::LabError;
 use crate::evaluation::RECORDS;
+use crate::experiment::TunedArms;
 use crate::files::{folder_name, make_folder};
 use crate::pictures::copy_pictures;
 
@@ -86,7 +87,7 @@ impl StoredRun {
     }
 
     /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
-    /// records, compressed and under the same name with `.columns.gz`, the table of times, and the pictures. A report that is computed in `out` is that of
+    /// records, compressed and under the same name with `.columns.gz`, the table of times, the tuning, and the pictures. A report that is computed in `out` is that of
     /// `dir`, byte for byte.
     ///
     /// # Errors
@@ -109,6 +110,7 @@ impl StoredRun {
         if times.is_file() {
             TimesTable::read(&times)?.write(out)?;
         }
+        TunedArms::copy(dir, out)?;
         copy_pictures(dir, out)
     }
 

@@ -17,7 +17,7 @@ const TRAIN: &str =
     "batch = 4\nsteps = 24\ncheckpoint_every = 3\n\n[diffprune]\nbudget = \"1/9\"\nscorer = \"mini\"\n";
 /// The smallest plan that has every stage.
 const PLAN: &str = "rounds = 0\nsteps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 1\nrival_seeds = 1\n\
-                    untrained_seeds = 1\nrandom_seeds = 1\nablations = \"none\"\nown_budgets = false\noracle_questions = 1\n\
+                    untrained_seeds = 1\nrandom_seeds = 1\nablations = \"none\"\nown_budgets = false\ntuned_contrasts = false\noracle_questions = 1\n\
                     resamples = 50\nmax_new_tokens = 2\npope_per_image = 1\npictures = 1\n[counts]\n\
                     pope_images = 1\ngqa_per_kind = 1\ntextvqa_questions = 1\nvqav2_questions = 1\n\
                     vizwiz_questions = 1\nmme_pictures = 1\nmmbench_questions = 1\nmmbench_cn_questions = 1\n\

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{diffprune, model_of, output, succeed};
 
-const PLAN: &str = "rounds = 1\nsteps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
-                    untrained_seeds = 2\nrandom_seeds = 2\nablations = \"none\"\nown_budgets = false\noracle_questions = 2\n\
+pub(crate) const PLAN: &str = "rounds = 1\nsteps = 2\nbatch = 4\ncheckpoint_every = 1\ntraining_seeds = 2\nrival_seeds = 1\n\
+                    untrained_seeds = 2\nrandom_seeds = 2\nablations = \"none\"\nown_budgets = false\ntuned_contrasts = false\noracle_questions = 2\n\
                     resamples = 50\nmax_new_tokens = 2\npope_per_image = 1\npictures = 1\n[counts]\n\
                     pope_images = 2\ngqa_per_kind = 1\ntextvqa_questions = 2\nvqav2_questions = 1\n\
                     vizwiz_questions = 1\nmme_pictures = 1\nmmbench_questions = 1\nmmbench_cn_questions = 1\n\

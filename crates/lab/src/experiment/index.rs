@@ -9,6 +9,7 @@ use diffprune_eval::{
 use diffprune_files::write_whole;
 
 use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
+use super::trainings::TunedArms;
 use super::transfer::{TRANSFER, transfer};
 use crate::LabError;
 use crate::evaluation::MINI;
@@ -45,8 +46,11 @@ const SHOWN: [&str; 2] = ["retention", "ranked"];
 pub fn write_index(from: &Path, out: &Path, mut reports: Vec<ModelReport>) -> Result<PathBuf, LabError> {
     reports.sort_by_cached_key(|shown| (text(&shown.report, "table"), shown.folder.clone()));
     let studies = studies_beside(from)?;
-    if from != out && !studies.is_empty() {
-        publish(&from.join(STUDIES), &out.join(STUDIES))?;
+    if from != out {
+        TunedArms::copy(from, out)?;
+        if !studies.is_empty() {
+            publish(&from.join(STUDIES), &out.join(STUDIES))?;
+        }
     }
     let ledger = together(&reports, &studies);
     let claims = forest(&ledger, CLAIMS)?;
@@ -149,7 +153,10 @@ fn pilots(studies: &[StudyPage]) -> Sheet {
         vec![
             format!("[{}]({})", study.title, study.page),
             study.question.clone(),
-            verdicts.collect::<Vec<_>>().join(", "),
+            match study.findings.is_empty() {
+                true => NOTHING.into(),
+                false => verdicts.collect::<Vec<_>>().join(", "),
+            },
         ]
     };
     Sheet::new(["study", "question", "verdicts"]).with(studies.iter().map(row))

@@ -3,6 +3,7 @@
 mod index;
 mod learned;
 mod ledger;
+mod length;
 mod lineup;
 mod notes;
 mod outline;
@@ -20,6 +21,7 @@ pub use index::{ModelReport, write_index};
 pub use learned::{Learned, Recipe};
 pub use ledger::{Ledger, Stage};
 pub use lineup::Lineup;
+use lineup::contrasts;
 pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;

@@ -56,7 +56,8 @@ pub(super) fn outline(plan: &Plan, lineups: &[Lineup], extent: &Extent, seed: u6
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
         if let Some(has_classifier) = extent.studies.filter(|_| number == 0) {
             let images = plan.studies.images as f64;
-            work.extend(study_kinds(has_classifier).map(|_| STUDY * images));
+            let has_longer = lineup.learned.iter().any(|learned| learned.steps.is_some());
+            work.extend(study_kinds(has_classifier, has_longer).map(|_| STUDY * images));
         }
         work.push(REPORT);
         if plan.rounds > 0 {

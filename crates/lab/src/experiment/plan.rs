@@ -41,6 +41,9 @@ pub struct Plan {
     /// The grid of a tuning before the trainings; without one every arm has the declared recipe alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tuning: Option<Tuning>,
+    /// True when DiffPrune and its contrasts are trained with the recipes of [`TunedArms::committed`](super::TunedArms::committed),
+    /// too. For the small world and plans without a tuning of their own.
+    pub tuned_contrasts: bool,
     /// Questions for the leave-one-out oracle: each costs as many forward passes as its picture has tokens.
     pub oracle_questions: usize,
     /// Resamples behind each interval.
@@ -62,7 +65,7 @@ pub struct Plan {
 pub enum Ablations {
     /// None.
     None,
-    /// Those of the papers' Table 5: the scale gate and the global denoiser.
+    /// Those of the papers' Table 5, the scale gate and the global denoiser, and the soft gradients of the contrasts.
     #[default]
     Papers,
     /// Every variant of DiffPrune, every contrast, longer trainings, a training for each budget, and the budget 1/36.
@@ -99,6 +102,7 @@ impl Default for Plan {
             ablations: Ablations::Papers,
             own_budgets: true,
             tuning: None,
+            tuned_contrasts: true,
             oracle_questions: 32,
             resamples: 2000,
             max_new_tokens: 8,
@@ -153,6 +157,7 @@ impl Plan {
             random_seeds: 2,
             ablations: Ablations::None,
             own_budgets: false,
+            tuned_contrasts: false,
             oracle_questions: 8,
             resamples: 1000,
             pictures: 3,
@@ -181,6 +186,7 @@ impl Plan {
             rival_seeds: 3,
             ablations: Ablations::All,
             tuning: Some(Tuning::grid()),
+            tuned_contrasts: false,
             oracle_questions: 64,
             studies: StudySizes::full(),
             ..Self::default()
@@ -213,6 +219,7 @@ impl Plan {
             random_seeds: 2,
             ablations: Ablations::None,
             own_budgets: false,
+            tuned_contrasts: false,
             oracle_questions: 2,
             resamples: 50,
             max_new_tokens: 2,

@@ -10,7 +10,8 @@ use diffprune_files::FolderLock;
 
 use super::outline::{Extent, outline};
 use super::{
-    Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, given_times, studies_beside, write_index,
+    Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, contrasts, given_times, studies_beside,
+    write_index,
 };
 use crate::error::LabError;
 use crate::files::folder_name;
@@ -39,7 +40,7 @@ pub struct Series {
     /// judged by it.
     pub times: Option<PathBuf>,
     /// The result of an earlier tuning ([`TunedArms::FILE`] of its run), whose recipes are taken in place of a tuning. A plan
-    /// without one then compares tuned arms too.
+    /// without one then compares every tuned arm too. `None`: what the plan says.
     pub tuned: Option<PathBuf>,
     /// False leaves the pilot studies out.
     pub studies: bool,
@@ -99,7 +100,14 @@ impl Series {
     }
 
     fn given_tuning(&self) -> Result<Option<TunedArms>, LabError> {
-        self.tuned.as_deref().map(TunedArms::read).transpose()
+        match &self.tuned {
+            Some(path) => TunedArms::read(path).map(Some),
+            // Its recipes were chosen on the captions of the small world.
+            None if self.plan.tuned_contrasts && self.data.is_none() => {
+                Ok(Some(TunedArms::committed()?.of(&contrasts(&self.plan))))
+            }
+            None => Ok(None),
+        }
     }
 
     /// The data, after the observer was told what there is to do on models of these families, as far as they are known.

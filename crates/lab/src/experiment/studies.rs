@@ -14,13 +14,13 @@ use diffprune_pilots::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Learned, Ledger, STAGES};
+use super::{Experiment, Learned, Ledger, STAGES, length};
 use crate::checksums::verify_checksums;
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::{folder_name, make_folder, read_json};
 use crate::observer::Observer;
-use crate::pilots::{GeneratedCaptions, PilotModel, read_classifiers, width_study, widths_beside};
+use crate::pilots::{GeneratedCaptions, PilotModel, read_classifiers, sizes_beside, width_study};
 
 /// Folder of the pages below that of the report.
 pub const STUDIES: &str = "studies";
@@ -171,16 +171,18 @@ enum Kind {
     Proxy,
     LlmFree,
     Diversity,
+    Length,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Coherence,
         Self::Widths,
         Self::Landscape,
         Self::Proxy,
         Self::LlmFree,
         Self::Diversity,
+        Self::Length,
     ];
 
     /// The id of the study.
@@ -192,6 +194,7 @@ impl Kind {
             Self::Proxy => "proxy",
             Self::LlmFree => "llm-free",
             Self::Diversity => "diversity",
+            Self::Length => length::ID,
         }
     }
 
@@ -200,11 +203,12 @@ impl Kind {
     }
 }
 
-/// The names of the studies that are made, with a classifier or without one.
-pub(super) fn study_kinds(has_classifier: bool) -> impl Iterator<Item = &'static str> {
+/// The names of the studies that are made, with a classifier or without one, and with longer trainings or without.
+pub(super) fn study_kinds(has_classifier: bool, has_longer: bool) -> impl Iterator<Item = &'static str> {
     let kinds = Kind::ALL.into_iter();
     kinds
         .filter(move |kind| has_classifier || !kind.needs_classifier())
+        .filter(move |kind| has_longer || !matches!(kind, Kind::Length))
         .map(Kind::id)
 }
 
@@ -237,9 +241,13 @@ impl Experiment<'_> {
             .map(|dir| Digest::of_folder(dir, &["config.json"]))
             .transpose()?;
         let judge = judge.map_or(String::new(), |digest| digest.short());
-        let widths = classifier.map(widths_beside).transpose()?.unwrap_or_default();
+        let widths = classifier.map(sizes_beside).transpose()?.unwrap_or_default();
         let beside: Vec<Option<String>> = widths.iter().map(|dir| folder_name(dir)).collect();
+        let lengths = self.lengths()?;
         for kind in Kind::ALL {
+            if matches!(kind, Kind::Length) && lengths.is_empty() {
+                continue;
+            }
             let label = format!("{}: study {}", self.model.name(), kind.id());
             if kind.needs_classifier() && classifier.is_none() {
                 let sentence = format!("{label} is left out: it needs a classifier.");
@@ -249,6 +257,10 @@ impl Experiment<'_> {
             }
             let judge = match kind {
                 Kind::Widths => format!("{judge} {beside:?}"),
+                Kind::Length => {
+                    let names: Vec<&str> = lengths.iter().map(|training| training.stage.as_str()).collect();
+                    names.join(" ")
+                }
                 _ if kind.needs_classifier() => judge.clone(),
                 _ => String::new(),
             };
@@ -399,6 +411,7 @@ impl Experiment<'_> {
                 };
                 pilot.diversity(&images, &plan, &mut advance)
             }
+            Kind::Length => self.length(&self.lengths()?),
         }
     }
 }

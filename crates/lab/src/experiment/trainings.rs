@@ -68,6 +68,37 @@ impl TunedArms {
         read_json(path, "the result of a tuning, tuning.json in the folder of a run")
     }
 
+    /// The tuning of the committed run of the plan `full`, on `mini-llava-1.5`.
+    ///
+    /// # Errors
+    /// When this crate's copy of it is damaged.
+    pub fn committed() -> Result<Self, LabError> {
+        const TEXT: &str = include_str!("tuning.json");
+        serde_json::from_str(TEXT).map_err(|source| LabError::Json {
+            path: "crates/lab/src/experiment/tuning.json".into(),
+            wanted: "the result of a tuning; take the file from a checkout",
+            source,
+        })
+    }
+
+    /// Copies the file of a run that has one.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), LabError> {
+        let file = from.join(Self::FILE);
+        match file.is_file() {
+            true => Self::read(&file)?.write(to),
+            false => Ok(()),
+        }
+    }
+
+    /// The part of it about these arms.
+    pub(super) fn of(mut self, arms: &[String]) -> Self {
+        self.arms.retain(|tuned| arms.contains(&tuned.arm));
+        self
+    }
+
     pub(super) fn write(&self, folder: &Path) -> Result<(), LabError> {
         write_json(&folder.join(Self::FILE), self)
     }

@@ -83,24 +83,38 @@ pub(crate) fn table_of(meta: &Meta, options: &ReportOptions) -> Option<usize> {
 /// Roles whose arms are scorers with seeds of their own: a seed is a start, and a training from it.
 const TRAINED_ROLES: [&str; 6] = ["ours", "gumbel", "scale", "global", "own-budget", "untrained"];
 
+/// Ends of the names of arms that use the scorers of the arm before them: positions numbered anew, a count made to fit the budget.
+const FORMS: [&str; 2] = ["-reindexed", "-at-budget"];
+/// DiffPrune's scorers upside down.
+const INVERTED: &str = "inverted";
+
 /// The arms whose seeds are trainings, or the starts of trainings: those of the claims' roles, those that the options name, and
 /// the learned ones of a line-up in the report's configuration.
 pub(crate) fn trained(claims: &Claims, meta: &Meta, options: &ReportOptions) -> BTreeSet<String> {
     let named = TRAINED_ROLES.into_iter().filter_map(|role| claims.role(role));
     let named = named.flat_map(|role| role.arms.iter().chain(&role.instead));
-    let learned = meta
-        .config
-        .pointer("/lineup/learned")
-        .and_then(|list| list.as_array());
-    let learned = learned
-        .into_iter()
-        .flatten()
-        .filter_map(|learned| learned.get("arm")?.as_str());
+    let list = |pointer: &str| {
+        let list = meta.config.pointer(pointer).and_then(|list| list.as_array());
+        list.into_iter().flatten()
+    };
+    let learned: Vec<&str> = list("/lineup/learned")
+        .filter_map(|learned| learned.get("arm")?.as_str())
+        .collect();
+    // The same scorers under another rule.
+    let is_form = |arm: &&str| {
+        let rest = learned.iter().filter_map(|learned| arm.strip_prefix(learned));
+        *arm == INVERTED || rest.into_iter().any(|rest| FORMS.contains(&rest))
+    };
+    let forms: Vec<&str> = list("/lineup/arms")
+        .filter_map(|arm| arm.as_str())
+        .filter(is_form)
+        .collect();
     let own = options.evidence.trained.iter().chain([&options.method]);
     named
         .chain(own)
         .map(String::as_str)
         .chain(learned)
+        .chain(forms)
         .map(String::from)
         .collect()
 }
