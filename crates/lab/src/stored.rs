@@ -86,13 +86,13 @@ impl StoredRun {
         runs
     }
 
-    /// Copies all that the report of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
-    /// records, compressed and under the same name with `.columns.gz`, the table of times, the tuning, and the pictures. A report that is computed in `out` is that of
-    /// `dir`, byte for byte.
+    /// Copies all that the `report` of the run in `dir` is made of into `out`: its settings and circumstances (`report.json`), the
+    /// records, compressed and under the same name with `.columns.gz`, the table of times, the tuning, and the pictures. A report
+    /// that is computed in `out` is that of `dir`, byte for byte.
     ///
     /// # Errors
     /// When a file cannot be read or written, or the records' file lies outside of `dir`.
-    pub fn archive(&self, dir: &Path, out: &Path) -> Result<(), LabError> {
+    pub fn archive(&self, report: &Report, dir: &Path, out: &Path) -> Result<(), LabError> {
         let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
         if !self.file.components().all(is_inside) {
             return Err(LabError::Setup {
@@ -104,8 +104,7 @@ impl StoredRun {
         let target = out.join(&self.file);
         make_folder(target.parent().unwrap_or(out))?;
         RecordFile::compress(&dir.join(&self.file), &target)?;
-        self.report()?
-            .write_as(out, &[Format::Json], &Figures::default())?;
+        report.write_as(out, &[Format::Json], &Figures::default())?;
         let times = dir.join(TimesTable::FILE);
         if times.is_file() {
             TimesTable::read(&times)?.write(out)?;
@@ -348,7 +347,8 @@ mod tests {
             .unwrap()
             .write(&dir)
             .unwrap();
-        StoredRun::read(&dir).unwrap().archive(&dir, &out).unwrap();
+        let run = StoredRun::read(&dir).unwrap();
+        run.archive(&run.report().unwrap(), &dir, &out).unwrap();
         assert!(!out.join(file).exists(), "records are compressed");
         StoredRun::read(&out)
             .unwrap()

@@ -57,47 +57,53 @@ impl ReportArgs {
             return same_result(&self.dirs);
         }
         let dirs: Vec<PathBuf> = self.dirs.iter().flat_map(|dir| StoredRun::folders(dir)).collect();
+        if self.dirs.len() == 1 && !self.leaderboard {
+            return self.each(&dirs);
+        }
         let stored = dirs
             .iter()
             .map(|dir| StoredRun::read(dir))
             .collect::<Result<Vec<_>, LabError>>()?;
-        match (self.leaderboard, stored.as_slice(), self.dirs.len()) {
-            (true, runs, _) => self.show(&leaderboard(runs)?),
-            (false, runs, 1) => {
-                let mut models = Vec::new();
-                for (run, dir) in runs.iter().zip(&dirs) {
-                    let within = |out: &Path| match runs.len() {
-                        1 => out.to_path_buf(),
-                        _ => out.join(&run.name),
-                    };
-                    let report = run.report()?;
-                    let out = match &self.archive {
-                        Some(archive) => {
-                            run.archive(dir, &within(archive))?;
-                            within(archive)
-                        }
-                        None => self.out.as_deref().map_or_else(|| dir.clone(), within),
-                    };
-                    self.write(&report, &out, &drawn_pictures(dir)?)?;
-                    models.push(ModelReport {
-                        folder: run.name.clone(),
-                        report,
-                    });
-                }
-                // One page over the models of an experiment; runs without a line-up have none.
-                let is_series = models.len() > 1 && models.iter().all(ModelReport::is_experiment);
-                if is_series && self.format.is_empty() {
-                    let over = self
-                        .archive
-                        .as_ref()
-                        .or(self.out.as_ref())
-                        .unwrap_or(&self.dirs[0]);
-                    say!("{}", write_index(&self.dirs[0], over, models)?.display());
-                }
-                Ok(())
-            }
-            (false, runs, _) => self.show(&difference(runs)?),
+        match self.leaderboard {
+            true => self.show(&leaderboard(&stored)?),
+            false => self.show(&difference(&stored)?),
         }
+    }
+
+    /// The report of each run below one folder, and the page over all of them. The records of one run at a time are in memory.
+    fn each(&self, dirs: &[PathBuf]) -> anyhow::Result<()> {
+        let mut models = Vec::new();
+        for dir in dirs {
+            let run = StoredRun::read(dir)?;
+            let within = |out: &Path| match dirs.len() {
+                1 => out.to_path_buf(),
+                _ => out.join(&run.name),
+            };
+            let report = run.report()?;
+            let out = match &self.archive {
+                Some(archive) => {
+                    run.archive(&report, dir, &within(archive))?;
+                    within(archive)
+                }
+                None => self.out.as_deref().map_or_else(|| dir.clone(), within),
+            };
+            self.write(&report, &out, &drawn_pictures(dir)?)?;
+            models.push(ModelReport {
+                folder: run.name,
+                report,
+            });
+        }
+        // One page over the models of an experiment; runs without a line-up have none.
+        let is_series = models.len() > 1 && models.iter().all(ModelReport::is_experiment);
+        if is_series && self.format.is_empty() {
+            let over = self
+                .archive
+                .as_ref()
+                .or(self.out.as_ref())
+                .unwrap_or(&self.dirs[0]);
+            say!("{}", write_index(&self.dirs[0], over, models)?.display());
+        }
+        Ok(())
     }
 
     /// What the printed tables say, to the terminal or into a folder.

@@ -1,6 +1,6 @@
 //! Records column by column: what repeats in a column is next to itself, so that it packs a few times smaller than lines do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,57 @@ use serde_json::{Map, Value};
 use super::record::Record;
 use crate::EvalError;
 
-/// The file: one array for each field of the records, all of one length; `null` where a record lacks the field.
+/// The file: one column for each field of the records, all of one length.
 #[derive(Serialize, Deserialize)]
 struct Columns {
     records: usize,
-    columns: BTreeMap<String, Vec<Value>>,
+    columns: BTreeMap<String, Column>,
+}
+
+/// The values of a field; `null` where a record lacks it. Runs ask the same questions once for each arm, further apart than the
+/// compression looks back, so that what repeats has to be said in fewer letters before.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Column {
+    /// As they are.
+    Plain(Vec<Value>),
+    /// Each text once, and for each record how far its place is from the place of the record before.
+    Distinct { distinct: Vec<Value>, steps: Vec<i64> },
+}
+
+impl Column {
+    fn of(values: Vec<Value>) -> Self {
+        if values.iter().any(|value| !value.is_string() && !value.is_null()) {
+            return Self::Plain(values);
+        }
+        let (mut places, mut distinct, mut steps) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut before = 0;
+        for value in values {
+            let text = value.as_str().map(String::from);
+            let place = *places.entry(text).or_insert_with(|| {
+                distinct.push(value);
+                distinct.len() as i64 - 1
+            });
+            steps.push(place - before);
+            before = place;
+        }
+        Self::Distinct { distinct, steps }
+    }
+
+    /// The values again; `None` when a step leads to no text.
+    fn values(self) -> Option<Vec<Value>> {
+        match self {
+            Self::Plain(values) => Some(values),
+            Self::Distinct { distinct, steps } => {
+                let mut place: i64 = 0;
+                let mut value = |step: i64| {
+                    place = place.checked_add(step)?;
+                    distinct.get(usize::try_from(place).ok()?).cloned()
+                };
+                steps.into_iter().map(&mut value).collect()
+            }
+        }
+    }
 }
 
 /// The packed file in place of a file of records.
@@ -32,19 +78,27 @@ pub(crate) fn packed(path: &Path) -> PathBuf {
 /// Writes records, whole or not at all. The same records give the same bytes: no clock and no name is stored.
 pub(crate) fn write(records: &[Record], target: &Path) -> Result<(), EvalError> {
     let damaged = |error: serde_json::Error| EvalError::io(target, "encode a record", error.into());
-    let rows: Vec<Map<String, Value>> = records
-        .iter()
-        .map(|record| serde_json::from_value(serde_json::to_value(record)?))
-        .collect::<Result<_, _>>()
-        .map_err(damaged)?;
-    let names: BTreeSet<&String> = rows.iter().flat_map(Map::keys).collect();
-    let column = |name: &String| -> Vec<Value> {
-        let values = rows.iter().map(|row| row.get(name).cloned());
-        values.map(Option::unwrap_or_default).collect()
-    };
+    // One record at a time as a map of its fields: those of a long run would take ten times the memory of the columns.
+    let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (place, record) in records.iter().enumerate() {
+        let row: Map<String, Value> = serde_json::to_value(record)
+            .and_then(serde_json::from_value)
+            .map_err(damaged)?;
+        for (name, value) in row {
+            let column = columns.entry(name).or_default();
+            column.resize(place, Value::Null);
+            column.push(value);
+        }
+    }
+    columns
+        .values_mut()
+        .for_each(|column| column.resize(records.len(), Value::Null));
     let columns = Columns {
-        records: rows.len(),
-        columns: names.iter().map(|&name| (name.clone(), column(name))).collect(),
+        records: records.len(),
+        columns: columns
+            .into_iter()
+            .map(|(name, values)| (name, Column::of(values)))
+            .collect(),
     };
     let text = serde_json::to_vec(&columns).map_err(damaged)?;
     let io = |source| EvalError::io(target, "compress the records", source);
@@ -66,21 +120,30 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Record>, EvalError> {
     };
     let Columns { records, columns } = serde_json::from_reader(BufReader::new(GzDecoder::new(file)))
         .map_err(|error| unfit(error.to_string()))?;
+    let values = |(name, column): (String, Column)| match column.values() {
+        Some(values) => Ok((name, values)),
+        None => Err(unfit(format!("a step out of the texts of `{name}`"))),
+    };
+    let columns: Vec<(String, Vec<Value>)> = columns.into_iter().map(values).collect::<Result<_, _>>()?;
     if let Some((name, column)) = columns.iter().find(|(_, column)| column.len() != records) {
         return Err(unfit(format!(
             "{} values of `{name}` for {records} records",
             column.len()
         )));
     }
-    let mut rows = vec![Map::new(); records];
-    for (name, column) in columns {
-        for (row, value) in rows.iter_mut().zip(column).filter(|(_, value)| !value.is_null()) {
-            row.insert(name.clone(), value);
-        }
-    }
-    let record = |row: Map<String, Value>| serde_json::from_value(row.into());
-    rows.into_iter()
-        .map(record)
+    let mut columns: Vec<_> = columns
+        .into_iter()
+        .map(|(name, column)| (name, column.into_iter()))
+        .collect();
+    let mut record = || {
+        let fields = columns
+            .iter_mut()
+            .map(|(name, column)| (name.clone(), column.next().unwrap_or_default()));
+        let row: Map<String, Value> = fields.filter(|(_, value)| !value.is_null()).collect();
+        serde_json::from_value(row.into())
+    };
+    (0..records)
+        .map(|_| record())
         .collect::<Result<_, _>>()
         .map_err(|error| unfit(error.to_string()))
 }
@@ -130,6 +193,8 @@ mod tests {
         };
         assert!(pack(r#"{"records":2,"columns":{"arm":["a"]}}"#).contains("1 values of `arm` for 2 records"));
         assert!(pack(r#"{"records":1,"columns":{"arm":["a"]}}"#).contains("r.columns.gz"));
+        let step = r#"{"records":1,"columns":{"arm":{"distinct":["a"],"steps":[1]}}}"#;
+        assert!(pack(step).contains("a step out of the texts of `arm`"));
         assert!(pack("nothing").contains("columns of records"));
     }
 }
