@@ -11,6 +11,7 @@ use diffprune_files::write_whole;
 use super::studies::{STUDIES, StudyPage, publish, studies_beside, verdict_of};
 use super::trainings::TunedArms;
 use super::transfer::{TRANSFER, transfer};
+use super::tuning::Tuned;
 use crate::LabError;
 use crate::evaluation::MINI;
 
@@ -115,7 +116,15 @@ fn index_page(
     let mut lead = vec![format!(
         "{about}Brackets are paired-bootstrap 95 % intervals over images; a claim whose interval covers zero is a tie."
     )];
-    lead.extend(shared.iter().map(|note| note.to_string()));
+    let tuned = tuned(reports);
+    // What a table below says better.
+    let is_listed = |note: &&&String| tuned.iter().any(|arm| arm.sentence() == ***note);
+    lead.extend(
+        shared
+            .iter()
+            .filter(|note| !is_listed(note))
+            .map(|note| note.to_string()),
+    );
     lead.push(ledger.counted());
     let plot = claims.map(|plot| Block::Plot(plot.clone(), format!("{CLAIMS}.svg")));
     let rules = Block::Text(Ledger::RULES.into());
@@ -137,6 +146,9 @@ fn index_page(
     }
     for shown in reports {
         sections.push(section(shown, &shared)?);
+    }
+    if !tuned.is_empty() {
+        sections.push(Section::new("Tuning", vec![Block::Sheet(trials(&tuned))]));
     }
     Ok(Page {
         title: "The papers' tables in small".into(),
@@ -198,6 +210,48 @@ fn shared_notes(reports: &[ModelReport]) -> Vec<&String> {
     };
     let everywhere = |note: &&String| others.iter().all(|other| other.report.meta.notes.contains(*note));
     first.report.meta.notes.iter().filter(everywhere).collect()
+}
+
+/// The tuning whose recipes the models share.
+fn tuned(reports: &[ModelReport]) -> Vec<Tuned> {
+    let arms = reports
+        .first()
+        .and_then(|shown| shown.report.meta.config.pointer("/tuning/arms"));
+    let read = |arms: &serde_json::Value| serde_json::from_value(arms.clone()).ok();
+    arms.and_then(read).unwrap_or_default()
+}
+
+/// The trials of every arm: the loss of each on the validation captions, the lowest one marked.
+fn trials(tuned: &[Tuned]) -> Sheet {
+    let recipes: Vec<_> = tuned
+        .iter()
+        .flat_map(|arm| &arm.trials)
+        .map(|trial| trial.recipe)
+        .collect();
+    let mut distinct = Vec::new();
+    for recipe in recipes {
+        if !distinct.contains(&recipe) {
+            distinct.push(recipe);
+        }
+    }
+    let columns = distinct.iter().map(ToString::to_string);
+    let row = |arm: &Tuned| {
+        let lowest = arm.best().map(|best| best.recipe);
+        let loss = |recipe| {
+            let trial = arm.trials.iter().find(|trial| trial.recipe == recipe);
+            match trial.and_then(|trial| trial.val_nll) {
+                Some(loss) if lowest == Some(recipe) => format!("**{loss:.4}**"),
+                Some(loss) => format!("{loss:.4}"),
+                None => NOTHING.into(),
+            }
+        };
+        let losses = distinct.iter().map(|recipe| loss(*recipe));
+        std::iter::once(arm.arm.clone()).chain(losses).collect::<Vec<_>>()
+    };
+    let columns: Vec<String> = std::iter::once("arm; loss by recipe".to_string())
+        .chain(columns)
+        .collect();
+    Sheet::new(columns).with(tuned.iter().map(row))
 }
 
 /// Every claim with its verdict on each model.

@@ -69,7 +69,7 @@ impl Tuned {
     }
 
     /// The first of the trials with the lowest validation loss.
-    fn best(&self) -> Option<&Trial> {
+    pub(super) fn best(&self) -> Option<&Trial> {
         let known = self
             .trials
             .iter()

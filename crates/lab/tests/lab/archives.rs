@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffprune_lab::{ModelReport, StoredRun, drawn_pictures, write_index};
+use diffprune_lab::{ModelReport, Recipe, StoredRun, Tuned, TunedArms, drawn_pictures, write_index};
 
 /// Results whose records were not kept. One that has them must not stand here.
 const WITHOUT_RECORDS: [&str; 0] = [];
@@ -81,4 +81,14 @@ fn committed_records_give_the_committed_pages() {
             "{name}: {runs} runs with records"
         );
     }
+}
+
+#[test]
+fn the_built_in_tuning_is_that_of_the_committed_run() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
+    let made = TunedArms::read(&results.join("repro").join(TunedArms::FILE)).unwrap();
+    assert_eq!(TunedArms::committed().unwrap(), made);
+    // Every arm had the same trials.
+    let recipes = |arm: &Tuned| -> Vec<Recipe> { arm.trials.iter().map(|trial| trial.recipe).collect() };
+    assert!(made.arms.iter().all(|arm| recipes(arm) == recipes(&made.arms[0])));
 }
