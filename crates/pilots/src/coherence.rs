@@ -470,6 +470,7 @@ fn along_trainings(
         })
     };
     let changes: Vec<String> = lines.iter().map(change).collect();
+    let palette = Palette::of(names.iter().copied());
     let chart = Lines {
         name: "coherence-along".into(),
         title: format!(
@@ -493,7 +494,7 @@ fn along_trainings(
             .to_vec(),
         rows,
     };
-    Ok(Some((table, chart.svg(&Palette::default())?)))
+    Ok(Some((table, chart.svg(&palette)?)))
 }
 
 pub(crate) fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -628,6 +629,11 @@ mod tests {
         let updates: Vec<&str> = study.tables[1].rows.iter().map(|row| row[1].as_str()).collect();
         assert_eq!(updates, ["0", "30", "60"]);
         assert_eq!(study.figures[1].file, "coherence-along.svg");
+        let drawing = String::from_utf8(study.figures[1].bytes.clone()).unwrap();
+        assert!(
+            drawing.matches(">\nmask\n<").count() + drawing.matches(">mask<").count() > 0,
+            "no name at its line"
+        );
         for points in [
             vec![CoherencePoint::new("start", 1), along("nobody", 1)],
             vec![along("mask", 1)],

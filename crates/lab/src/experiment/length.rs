@@ -86,10 +86,12 @@ impl Experiment<'_> {
             y: "held-out loss, nats per token".into(),
             log_x: true,
             falling: false,
-            x_marks: Vec::new(),
-            level: Some((start, "before the first update".into())),
+            x_marks: marks(&lines),
+            level: None,
             decimals: None,
-            note: "Mean over the training seeds; bars from the lowest to the highest of them.".into(),
+            note: format!(
+                "Mean over the training seeds; bars from the lowest to the highest of them. Before the first update: {start:.3}."
+            ),
             lines,
         };
         let names: Vec<&str> = arms.iter().map(|arm| arm.0.as_str()).collect();
@@ -214,6 +216,17 @@ fn line(arm: &str, steps: usize, runs: &[Losses]) -> Line {
         points: first.map(point).collect(),
         dashed: false,
     }
+}
+
+/// First and last update of each line.
+fn marks(lines: &[Line]) -> Vec<f64> {
+    let ends = lines
+        .iter()
+        .flat_map(|line| [line.points.first(), line.points.last()]);
+    let mut marks: Vec<f64> = ends.flatten().map(|point| point.0).collect();
+    marks.sort_unstable_by(f64::total_cmp);
+    marks.dedup();
+    marks
 }
 
 #[cfg(test)]
