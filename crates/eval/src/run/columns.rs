@@ -78,7 +78,7 @@ pub(crate) fn packed(path: &Path) -> PathBuf {
 /// Writes records, whole or not at all. The same records give the same bytes: no clock and no name is stored.
 pub(crate) fn write(records: &[Record], target: &Path) -> Result<(), EvalError> {
     let damaged = |error: serde_json::Error| EvalError::io(target, "encode a record", error.into());
-    // One record at a time as a map of its fields: those of a long run would take ten times the memory of the columns.
+    // One record at a time as a map of its fields: all of them at once would take far more memory than the columns.
     let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for (place, record) in records.iter().enumerate() {
         let row: Map<String, Value> = serde_json::to_value(record)
