@@ -137,10 +137,21 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
     let (tower, language) = (&config.tower, &config.language);
     let phrases = Architecture::of(config.family);
     let start = match &config.start {
+        Some(hash) if config.start_tower => {
+            format!(", on the tower of another copy (its weights hash to `{hash}`)")
+        }
         Some(hash) => {
             format!(", from an earlier copy (its weights hash to `{hash}`; its recipe is `{EARLIER}`)")
         }
         None => String::new(),
+    };
+    let own = model_name(config.family);
+    let command = match config.start_tower {
+        true => format!(
+            "diffprune mini train --model {} --config {RECIPE} --start assets/{own}",
+            config.family
+        ),
+        false => format!("cargo xtask mini --model {}", config.family),
     };
     let first = match tower.steps {
         0 => "The tower stays as it was.".to_string(),
@@ -179,7 +190,7 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          width {d_model}, {heads} heads; f16. The tokenizer knows the words of the small world and the fixed sentences \
          of the benchmarks' prompts.\n\n\
          ## How it was made\n\n\
-         `cargo xtask mini --model {family}`, from the seed {seed}{start}, with no outside data or weights:\n\n\
+         `{command}`, from the seed {seed}{start}, with no outside data or weights:\n\n\
          1. {first}\n\
          2. {bridge} and decoder on the frozen tower, {language_images} images: up to {turns} question-answer turns \
          per image in one sequence, in the words of the ten benchmarks, and in half of the sequences its caption; loss \
@@ -196,13 +207,12 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          Scenes of 1 to 4 drawn objects and, in half of them, a sign. Counting leans on the share of object tokens \
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
          {plain} Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
-        name = model_name(config.family),
+        name = config.model_name(),
         large = phrases.large,
         parts = phrases.parts,
         tokens = phrases.tokens,
         spare = phrases.spare,
         bridge = phrases.bridge,
-        family = config.family,
         d_vision = config.d_vision,
         vision_layers = config.vision_layers,
         language_layers = config.language_layers,

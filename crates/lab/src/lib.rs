@@ -56,8 +56,8 @@ pub use error::LabError;
 pub use evaluation::{Evaluated, Evaluation, MINI, Prepared, RECORDS};
 pub use experiment::{
     Ablations, Experiment, Learned, Ledger, Lineup, ModelReport, Plan, Recipe, RunnableArms, STAGES, STUDIES,
-    Series, Stage, StudyPage, StudySizes, Trial, Tuned, TunedArms, Tuning, World, given_times, runnable_arms,
-    stopped_after, studies_beside, training_summary, verdict_of, write_index, write_world,
+    Series, Stage, StudyModels, StudyPage, StudySizes, Trial, Tuned, TunedArms, Tuning, World, given_times,
+    runnable_arms, stopped_after, studies_beside, training_summary, verdict_of, write_index, write_world,
 };
 pub use files::make_folder;
 pub use methods::{

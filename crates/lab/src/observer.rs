@@ -45,3 +45,24 @@ pub trait Observer: Send {
 }
 
 impl Observer for () {}
+
+/// Work that is one stage of a whole: stages of its own are not told.
+pub(crate) struct WithinStage<'a>(pub(crate) &'a mut dyn Observer);
+
+impl Observer for WithinStage<'_> {
+    fn note(&mut self, text: &str) {
+        self.0.note(text);
+    }
+
+    fn progress(&mut self, label: &str, total: usize) -> Progress {
+        self.0.progress(label, total)
+    }
+
+    fn stop(&self) -> Stop {
+        self.0.stop()
+    }
+
+    fn shows_answers(&self) -> bool {
+        self.0.shows_answers()
+    }
+}

@@ -24,9 +24,9 @@ pub fn shipped_family(model: &str) -> Option<Family> {
     named.filter(|_| !Path::new(model).is_dir())
 }
 
-/// The folder of a family's shipped small model, from the root of the repository.
-pub fn shipped_folder(family: Family) -> PathBuf {
-    Path::new(ASSETS).join(model_name(family))
+/// The folder of the shipped small model of this name, from the root of the repository.
+pub fn shipped_folder(name: &str) -> PathBuf {
+    Path::new(ASSETS).join(name)
 }
 
 /// Finds the shipped small model of a family.
@@ -102,7 +102,11 @@ mod tests {
     fn shipped_models_are_found_by_name() {
         for family in Family::ALL {
             assert_eq!(shipped_family(&model_name(family)), Some(family));
-            assert!(shipped_model(family).unwrap().ends_with(shipped_folder(family)));
+            assert!(
+                shipped_model(family)
+                    .unwrap()
+                    .ends_with(shipped_folder(&model_name(family)))
+            );
         }
         assert_eq!(shipped_family("mini-llava"), None);
         let error = find_shipped("mini-nothing", "nothing").unwrap_err().to_string();

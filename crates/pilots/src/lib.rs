@@ -20,7 +20,7 @@ pub use labelled::LabelledImages;
 pub use landscape::{LandscapeArm, LandscapePlan, LandscapePoint, LossFn, MatrixPlace, landscape};
 pub use llm_free::{LlmFreeArm, LlmFreeModels, LlmFreePlan, llm_free};
 pub use proxy::{ProxyPlan, proxy};
-pub use scales::{ScaledAnswer, ScaledModel, ScalesPlan, scales};
+pub use scales::{SIZES, ScaledAnswer, ScaledModel, ScalesPlan, scales};
 pub use study::{Finding, Outcome, Study, StudyFigure, StudyTable};
 pub use trials::{Advance, Trials};
 pub use widths::{NetworkWidth, coherence_over_widths};

@@ -11,8 +11,8 @@ use crate::{Finding, Outcome, PilotError, Study, StudyFigure, StudyTable};
 
 /// Id of the study, and name of its files.
 const ID: &str = "scales";
-/// Sizes that the claim speaks of.
-const SIZES: usize = 3;
+/// Sizes that the claim speaks of: fewer give no verdict.
+pub const SIZES: usize = 3;
 /// Columns of a benchmark at a rate: the sum of its scores, and their number.
 const COLUMNS: usize = 2;
 

@@ -63,7 +63,9 @@ impl MiniTrainArgs {
             self.start.as_deref(),
             &stop,
         )?;
-        let assets = self.assets.unwrap_or_else(|| shipped_folder(config.family));
+        let assets = self
+            .assets
+            .unwrap_or_else(|| shipped_folder(&config.model_name()));
         let folder = unfinished_folder(&assets)?;
         write_checkpoint(&trained, config.family, &world, &recipe, &folder)?;
         if self.no_card {

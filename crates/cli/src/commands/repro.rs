@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use diffprune_lab::{CLASSIFIER, Plan, Series, WeightType, find_shipped, revision};
+use diffprune_lab::{
+    CLASSIFIER, Plan, Series, StudyModels, WeightType, find_shipped, revision, shipped_model, sizes_beside,
+};
 use diffprune_mini::{Family, model_name};
 
 use crate::model::ModelArgs;
@@ -69,7 +71,7 @@ impl ReproArgs {
             seed: self.seed,
             device: model.device.clone(),
             revision: revision(),
-            classifier: find_shipped(CLASSIFIER, "deit").ok(),
+            study_models: study_models()?,
             data: self.data,
             limit: self.limit,
             times: self.times,
@@ -91,6 +93,15 @@ impl ReproArgs {
         say!("{}", page.display());
         Ok(())
     }
+}
+
+/// The shipped models of the pilot studies, as far as they are here.
+fn study_models() -> anyhow::Result<StudyModels> {
+    let sizes = shipped_model(Family::Qwen25Vl).ok().map(|dir| sizes_beside(&dir));
+    Ok(StudyModels {
+        classifier: find_shipped(CLASSIFIER, "deit").ok(),
+        sizes: sizes.transpose()?.unwrap_or_default(),
+    })
 }
 
 /// A plan by its name, or as it stands in a file.

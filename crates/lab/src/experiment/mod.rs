@@ -25,7 +25,7 @@ use lineup::contrasts;
 pub use plan::{Ablations, Plan};
 pub use rehearsal::{RunnableArms, runnable_arms};
 pub use series::Series;
-pub use studies::{STUDIES, StudyPage, StudySizes, studies_beside, verdict_of};
+pub use studies::{STUDIES, StudyModels, StudyPage, StudySizes, studies_beside, verdict_of};
 pub use times::given_times;
 pub use trainings::{TunedArms, stopped_after, training_summary};
 pub use tuning::{Trial, Tuned, Tuning};

@@ -2,7 +2,7 @@
 
 use diffprune_mini::MiniCounts;
 
-use super::studies::study_kinds;
+use super::studies::{StudyModels, studies_work};
 use super::tuning::tried;
 use super::{Learned, Lineup, Plan};
 
@@ -15,19 +15,19 @@ const REPORT: f64 = 100.0;
 const STUDY: f64 = 2.0;
 
 /// What there is to do beside the plan and the line-ups.
-pub(super) struct Extent {
+pub(super) struct Extent<'a> {
     /// Number of questions of a folder of data; without it the small world is drawn first.
     pub(super) given: Option<usize>,
     /// True when the captions are encoded before the trainings.
     pub(super) encodes: bool,
     /// True when the first model is tuned on.
     pub(super) tunes: bool,
-    /// The pilot studies: with a classifier or without one, or none.
-    pub(super) studies: Option<bool>,
+    /// The models of the pilot studies; none: no studies.
+    pub(super) studies: Option<&'a StudyModels>,
 }
 
 /// The work of each stage of the experiments with these line-ups, in the order in which they are begun.
-pub(super) fn outline(plan: &Plan, lineups: &[Lineup], extent: &Extent, seed: u64) -> Vec<f64> {
+pub(super) fn outline(plan: &Plan, lineups: &[Lineup], extent: &Extent<'_>, seed: u64) -> Vec<f64> {
     let given = extent.given;
     let questions = given.unwrap_or_else(|| questions(&plan.counts, plan.pope_per_image));
     let captions = plan.counts.train_captions + plan.counts.val_captions;
@@ -54,10 +54,10 @@ pub(super) fn outline(plan: &Plan, lineups: &[Lineup], extent: &Extent, seed: u6
             work.extend(std::iter::repeat_n(updates(learned), trainings));
         }
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
-        if let Some(has_classifier) = extent.studies.filter(|_| number == 0) {
-            let images = plan.studies.images as f64;
+        if let Some(models) = extent.studies.filter(|_| number == 0) {
             let has_longer = lineup.learned.iter().any(|learned| learned.steps.is_some());
-            work.extend(study_kinds(has_classifier, has_longer).map(|_| STUDY * images));
+            let pictures = studies_work(&plan.studies, models, has_longer);
+            work.extend(pictures.iter().map(|pictures| STUDY * pictures));
         }
         work.push(REPORT);
         if plan.rounds > 0 {

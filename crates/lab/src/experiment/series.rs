@@ -10,8 +10,8 @@ use diffprune_files::FolderLock;
 
 use super::outline::{Extent, outline};
 use super::{
-    Experiment, Lineup, ModelReport, Plan, STAGES, TunedArms, World, contrasts, given_times, studies_beside,
-    write_index,
+    Experiment, Lineup, ModelReport, Plan, STAGES, StudyModels, TunedArms, World, contrasts, given_times,
+    studies_beside, write_index,
 };
 use crate::error::LabError;
 use crate::files::folder_name;
@@ -29,9 +29,8 @@ pub struct Series {
     pub device: String,
     /// Revision of the code, for the reports.
     pub revision: String,
-    /// Folder of the classifier of the small world's pictures, for the pilot studies that need one; without it they are left
-    /// out.
-    pub classifier: Option<PathBuf>,
+    /// The models that the pilot studies need beside the first one; without them those studies are left out.
+    pub study_models: StudyModels,
     /// A folder with benchmarks and captions in their official formats, in place of the small world.
     pub data: Option<PathBuf>,
     /// At most so many questions of each benchmark of [`Self::data`].
@@ -130,7 +129,7 @@ impl Series {
                 given: given.as_ref().map(|world| world.n_questions),
                 encodes: given.as_ref().is_none_or(|world| world.is_small),
                 tunes: tuned.is_none(),
-                studies: (given.is_none() && self.studies).then_some(self.classifier.is_some()),
+                studies: (given.is_none() && self.studies).then_some(&self.study_models),
             };
             observer.outline(&outline(&self.plan, &lineups, &extent, self.seed));
         }
@@ -193,7 +192,7 @@ impl Series {
         let mut compared = experiment.compare(observer)?;
         let left_out = match (study && self.studies, &self.data) {
             (false, _) => Vec::new(),
-            (true, None) => experiment.studies(&self.out, self.classifier.as_deref(), observer)?,
+            (true, None) => experiment.studies(&self.out, &self.study_models, observer)?,
             // The stages are about pictures of the small world.
             (true, Some(_)) => vec![
                 "The pilot studies are no part of a run on a folder of data; `diffprune pilot` makes them on any model and pictures."

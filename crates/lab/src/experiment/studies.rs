@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use diffprune::VlmError;
 use diffprune::vlm::Vit;
+use diffprune::{LoadOptions, VlmError};
 use diffprune_eval::{TierVerdict, Verdict};
 use diffprune_files::write_whole;
 use diffprune_mini::{SceneDataset, Split, WorldConfig, render};
 use diffprune_pilots::{
     CoherencePlan, DiversityPlan, Finding, LabelledImages, LandscapePlan, LlmFreePlan, Outcome, PilotError,
-    ProxyPlan, Study, proxy,
+    ProxyPlan, SIZES, ScalesPlan, Study, proxy,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +19,20 @@ use crate::checksums::verify_checksums;
 use crate::digest::Digest;
 use crate::error::LabError;
 use crate::files::{folder_name, make_folder, read_json};
-use crate::observer::Observer;
-use crate::pilots::{GeneratedCaptions, PilotModel, read_classifiers, sizes_beside, width_study};
+use crate::model::LoadedModel;
+use crate::observer::{Observer, WithinStage};
+use crate::pilots::{
+    GeneratedCaptions, PilotModel, SCALE_BENCHMARKS, ScaleQuestions, read_classifiers, scale_study,
+    sizes_beside, width_study,
+};
+use crate::scorer::SCORER;
 
 /// Folder of the pages below that of the report.
 pub const STUDIES: &str = "studies";
 /// Arms whose gradients are looked at along their own trainings.
 const ALONG: [&str; 4] = ["diffprune", "gumbel-noise", "gumbel-gathered", "gumbel-ste"];
+/// The work of an answer in pictures that a study looks at: rough, for the display of time left.
+const ANSWERED: f64 = 0.15;
 /// Parts of a study in its display.
 const PARTS: usize = 1000;
 
@@ -53,6 +60,8 @@ pub struct StudySizes {
     pub pictures: usize,
     /// True looks at gradients along the trainings of DiffPrune and its contrasts, too.
     pub along: bool,
+    /// Questions of each benchmark of the study about sizes, about.
+    pub questions: usize,
 }
 
 impl Default for StudySizes {
@@ -69,6 +78,7 @@ impl Default for StudySizes {
             surface: 7,
             pictures: 8,
             along: false,
+            questions: 120,
         }
     }
 }
@@ -85,6 +95,7 @@ impl StudySizes {
             steps: 16,
             surface: 0,
             pictures: 4,
+            questions: 40,
             ..Self::default()
         }
     }
@@ -102,6 +113,7 @@ impl StudySizes {
             surface: 13,
             pictures: 8,
             along: true,
+            questions: 400,
         }
     }
 
@@ -117,6 +129,7 @@ impl StudySizes {
             surface: 0,
             pictures: 2,
             along: true,
+            questions: 4,
             ..Self::default()
         }
     }
@@ -172,10 +185,11 @@ enum Kind {
     LlmFree,
     Diversity,
     Length,
+    Scales,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Coherence,
         Self::Widths,
         Self::Landscape,
@@ -183,6 +197,7 @@ impl Kind {
         Self::LlmFree,
         Self::Diversity,
         Self::Length,
+        Self::Scales,
     ];
 
     /// The id of the study.
@@ -195,6 +210,7 @@ impl Kind {
             Self::LlmFree => "llm-free",
             Self::Diversity => "diversity",
             Self::Length => length::ID,
+            Self::Scales => "scales",
         }
     }
 
@@ -203,19 +219,61 @@ impl Kind {
     }
 }
 
-/// The names of the studies that are made, with a classifier or without one, and with longer trainings or without.
-pub(super) fn study_kinds(has_classifier: bool, has_longer: bool) -> impl Iterator<Item = &'static str> {
-    let kinds = Kind::ALL.into_iter();
-    kinds
-        .filter(move |kind| has_classifier || !kind.needs_classifier())
-        .filter(move |kind| has_longer || !matches!(kind, Kind::Length))
-        .map(Kind::id)
+/// The models that pilot studies need beside the one that is studied.
+#[derive(Debug, Clone, Default)]
+pub struct StudyModels {
+    /// Folder of a ViT that knows the classes of the small world.
+    pub classifier: Option<PathBuf>,
+    /// Folders of one model in [`SIZES`] sizes or more, each with a scorer beside its weights.
+    pub sizes: Vec<PathBuf>,
+}
+
+impl StudyModels {
+    /// What a study needs and these models lack, in words.
+    fn lacks(&self, kind: Kind) -> Option<String> {
+        match kind {
+            Kind::Scales if self.sizes.len() < SIZES => Some(format!(
+                "it needs {SIZES} sizes of a model, and {} are here",
+                self.sizes.len()
+            )),
+            _ if kind.needs_classifier() && self.classifier.is_none() => Some("it needs a classifier".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The work of each study that is made with these models, in pictures looked at, with longer trainings or without.
+pub(super) fn studies_work(sizes: &StudySizes, models: &StudyModels, has_longer: bool) -> Vec<f64> {
+    let made = Kind::ALL
+        .into_iter()
+        .filter(|kind| models.lacks(*kind).is_none() && (has_longer || !matches!(kind, Kind::Length)));
+    made.map(|kind| match kind {
+        Kind::Scales => {
+            let rates = ScalesPlan::default().rates.len();
+            (models.sizes.len() * rates * SCALE_BENCHMARKS.len() * sizes.questions) as f64 * ANSWERED
+        }
+        _ => sizes.images as f64,
+    })
+    .collect()
+}
+
+/// What the studies of an experiment are made from, beside its model.
+struct StudyInputs<'a> {
+    /// The trainings of DiffPrune.
+    scorers: &'a [PathBuf],
+    /// The trainings whose gradients are looked at along the way.
+    runs: &'a [PathBuf],
+    /// The classifier and its other widths.
+    widths: &'a [PathBuf],
+    models: &'a StudyModels,
+    /// Folder of the answers of the study about sizes.
+    answers: &'a Path,
 }
 
 impl Experiment<'_> {
-    /// The pilot studies of the plan, with the scorers that the experiment has trained, in `out`; each is a stage. `classifier`
-    /// is the folder of a ViT that knows the classes of the small world. A study that needs one and has none, or cannot be made
-    /// on the model, is left out; gives a sentence for each of them, which the observer is told, too.
+    /// The pilot studies of the plan, with the scorers that the experiment has trained, in `out`; each is a stage. A study that
+    /// needs models that are not given, or cannot be made on the model, is left out; gives a sentence for each of them, which the
+    /// observer is told, too.
     ///
     /// # Errors
     /// When a training of DiffPrune is not complete, the classifier cannot be read, a study fails, the observer asks to stop, or
@@ -223,9 +281,10 @@ impl Experiment<'_> {
     pub fn studies(
         &self,
         out: &Path,
-        classifier: Option<&Path>,
+        models: &StudyModels,
         observer: &mut dyn Observer,
     ) -> Result<Vec<String>, LabError> {
+        let classifier = models.classifier.as_deref();
         let sizes = &self.plan.studies;
         let mut left_out = Vec::new();
         let stages = out.join(STAGES);
@@ -249,8 +308,8 @@ impl Experiment<'_> {
                 continue;
             }
             let label = format!("{}: study {}", self.model.name(), kind.id());
-            if kind.needs_classifier() && classifier.is_none() {
-                let sentence = format!("{label} is left out: it needs a classifier.");
+            if let Some(lack) = models.lacks(kind) {
+                let sentence = format!("{label} is left out: {lack}.");
                 observer.note(&sentence);
                 left_out.push(sentence);
                 continue;
@@ -261,6 +320,7 @@ impl Experiment<'_> {
                     let names: Vec<&str> = lengths.iter().map(|training| training.stage.as_str()).collect();
                     names.join(" ")
                 }
+                Kind::Scales => digests(&models.sizes)?.join(" "),
                 _ if kind.needs_classifier() => judge.clone(),
                 _ => String::new(),
             };
@@ -273,13 +333,21 @@ impl Experiment<'_> {
                 judge.as_str(),
                 self.device_and_weights(),
             );
-            let stage = format!("study-{}-{}", kind.id(), Digest::of_settings(&settings)?.short());
+            let digest = Digest::of_settings(&settings)?.short();
+            let stage = format!("study-{}-{digest}", kind.id());
+            let answers = stages.join(format!("answers-{}-{digest}", kind.id()));
             let dir = stages.join(&stage);
             observer.stage(&label, ledger.has(&stage));
             if !ledger.has(&stage) {
                 let made = ledger.time(&stage, || {
-                    let study = self.study(kind, sizes, [&scorers, &runs], &widths, classifier, observer)?;
-                    study.write(&dir)?;
+                    let inputs = StudyInputs {
+                        scorers: &scorers,
+                        runs: &runs,
+                        widths: &widths,
+                        models,
+                        answers: &answers,
+                    };
+                    self.study(kind, sizes, &inputs, observer)?.write(&dir)?;
                     Ok(())
                 });
                 if let Err(error) = made {
@@ -312,11 +380,10 @@ impl Experiment<'_> {
         &self,
         kind: Kind,
         sizes: &StudySizes,
-        [scorers, runs]: [&[PathBuf]; 2],
-        widths: &[PathBuf],
-        classifier: Option<&Path>,
+        inputs: &StudyInputs<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Study, LabError> {
+        let classifier = inputs.models.classifier.as_deref();
         let vlm = self.model.vlm.as_ref();
         let mut progress = observer.progress(kind.id(), PARTS);
         let stop = observer.stop();
@@ -327,8 +394,8 @@ impl Experiment<'_> {
         let pilot = PilotModel {
             vlm,
             name: self.model.name(),
-            scorers: scorers.to_vec(),
-            runs: runs.to_vec(),
+            scorers: inputs.scorers.to_vec(),
+            runs: inputs.runs.to_vec(),
         };
         let seed = self.seed;
         let judge = || -> Result<(Vit, String, LabelledImages), LabError> {
@@ -366,7 +433,7 @@ impl Experiment<'_> {
                     ..CoherencePlan::default()
                 };
                 let data = LabelledImages::generated(sizes.batches * sizes.batch, seed)?;
-                let classifiers = read_classifiers(widths, &vlm.device())?;
+                let classifiers = read_classifiers(inputs.widths, &vlm.device())?;
                 width_study(&classifiers, &data, sizes.fresh, &plan, &mut advance)
             }
             Kind::Landscape => {
@@ -412,8 +479,33 @@ impl Experiment<'_> {
                 pilot.diversity(&images, &plan, &mut advance)
             }
             Kind::Length => self.length(&self.lengths()?),
+            Kind::Scales => {
+                let plan = ScalesPlan {
+                    seed,
+                    ..ScalesPlan::default()
+                };
+                let questions = ScaleQuestions::Generated(sizes.questions);
+                let load = |dir: &Path| LoadedModel::load(dir, &vlm.device(), LoadOptions::f32());
+                let observer = &mut WithinStage(observer);
+                scale_study(
+                    &inputs.models.sizes,
+                    load,
+                    &questions,
+                    &plan,
+                    inputs.answers,
+                    observer,
+                )
+            }
         }
     }
+}
+
+/// The weights and scorers of models.
+fn digests(models: &[PathBuf]) -> Result<Vec<String>, LabError> {
+    let parts = models.iter().flat_map(|dir| [dir.clone(), dir.join(SCORER)]);
+    parts
+        .map(|dir| Ok(Digest::of_folder(&dir, &["config.json"])?.short()))
+        .collect()
 }
 
 /// True for errors that say that a study cannot be made on a model, or by one of its methods there.

@@ -23,7 +23,7 @@ use crate::methods::{Method, load_scorer, untrained};
 use crate::model::LoadedModel;
 
 pub use pictures::study_pictures;
-pub use scales::{ScaleQuestions, scale_study};
+pub use scales::{SCALE_BENCHMARKS, ScaleQuestions, scale_study};
 pub use trainings::GeneratedCaptions;
 pub use widths::{NamedVit, read_classifiers, sizes_beside, width_study};
 

@@ -17,7 +17,7 @@ use crate::model::LoadedModel;
 use crate::observer::Observer;
 
 /// The benchmarks of the papers' figure.
-const BENCHMARKS: [Benchmark; 3] = [Benchmark::Mme, Benchmark::ScienceQa, Benchmark::MmBench];
+pub const SCALE_BENCHMARKS: [Benchmark; 3] = [Benchmark::Mme, Benchmark::ScienceQa, Benchmark::MmBench];
 /// The arm of the unpruned model.
 const FULL: &str = "full";
 
@@ -93,7 +93,7 @@ fn answers(
     };
     let budgets: Vec<Budget> = pruned.map(budget).collect::<Result<_, _>>()?;
     let evaluation = Evaluation {
-        benchmarks: BENCHMARKS.to_vec(),
+        benchmarks: SCALE_BENCHMARKS.to_vec(),
         arms: [FULL, OURS].map(String::from).to_vec(),
         budgets,
         seed: plan.seed,

@@ -7,8 +7,8 @@ use burn::tensor::Device;
 use diffprune::{Budget, DynamicVit, LoadOptions, Method};
 use diffprune_eval::{Metric, Report, TableId};
 use diffprune_lab::{
-    Experiment, LabError, Learned, Lineup, LoadedModel, Observer, Plan, Recipe, Series, Trial, Tuned,
-    TunedArms, Tuning, studies_beside,
+    Experiment, LabError, Learned, Lineup, LoadedModel, Observer, Plan, Recipe, Series, StudyModels, Trial,
+    Tuned, TunedArms, Tuning, sizes_beside, studies_beside,
 };
 use diffprune_test_support::copy_tree;
 
@@ -23,6 +23,14 @@ fn deit() -> PathBuf {
     Path::new(example::MODEL).with_file_name("mini-deit")
 }
 
+/// The shipped models of the studies.
+fn study_models() -> StudyModels {
+    StudyModels {
+        classifier: Some(deit()),
+        sizes: sizes_beside(&Path::new(example::MODEL).with_file_name("mini-qwen2.5-vl")).unwrap(),
+    }
+}
+
 /// The smallest experiments into this folder.
 fn series(out: PathBuf) -> Series {
     Series {
@@ -30,7 +38,7 @@ fn series(out: PathBuf) -> Series {
         seed: 0,
         device: "cpu".into(),
         revision: "a".into(),
-        classifier: None,
+        study_models: StudyModels::default(),
         data: None,
         limit: None,
         times: None,
@@ -326,7 +334,7 @@ fn models_of_one_name_are_refused_before_anything_is_computed() {
 fn the_pilot_studies_are_stages_of_the_first_model() {
     let setup = Setup::new();
     let series = Series {
-        classifier: Some(deit()),
+        study_models: study_models(),
         ..series(setup.at("series"))
     };
     let run = |series: &Series| {
@@ -357,7 +365,8 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
             "landscape",
             "proxy",
             "llm-free",
-            "diversity"
+            "diversity",
+            "scales"
         ]
     );
     assert!(first.iter().all(|(_, complete)| !complete));
@@ -373,6 +382,7 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
         "f3.llm-free",
         "f4.proxy",
         "f5.diverse",
+        "a1.no-collapse",
     ] {
         assert!(claims.contains(&claim), "{claim} in {claims:?}");
     }
@@ -381,9 +391,9 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
     }
     assert!(series.out.join("studies/coherence-along.svg").is_file());
     assert!(run(&series).iter().all(|(_, complete)| *complete));
-    // Without a classifier two are left out.
+    // Without a classifier three are left out, without sizes one.
     let without = Series {
-        classifier: None,
+        study_models: StudyModels::default(),
         ..series
     };
     assert_eq!(run(&without).len(), 3);
@@ -393,7 +403,7 @@ fn the_pilot_studies_are_stages_of_the_first_model() {
 fn a_study_that_a_model_cannot_have_is_left_out_and_told() {
     let out = tempfile::tempdir().unwrap();
     let series = Series {
-        classifier: Some(deit()),
+        study_models: study_models(),
         ..series(out.path().join("next"))
     };
     let dir = Path::new(example::MODEL).with_file_name("mini-llava-next");

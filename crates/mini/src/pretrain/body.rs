@@ -1,5 +1,6 @@
 //! Sizes of the small models, and what each family makes of an image.
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
@@ -183,6 +184,36 @@ impl Body {
         Ok(network.parts())
     }
 
+    /// The tower of a checkpoint folder whose tower has these sizes; its language model may have others.
+    ///
+    /// # Errors
+    /// When the folder holds another family, or a tower of other sizes.
+    pub fn load_tower(&self, dir: &Path, device: &Device) -> Result<Tower, MiniError> {
+        let network = match self {
+            Self::Llava(config, _) => {
+                let start = LlavaConfig::from_dir(dir)?;
+                same_tower(dir, &start.vision, &config.vision)?;
+                Network::Llava(start.load_weights(dir, DType::F32, device)?)
+            }
+            Self::Next(config, ..) => {
+                let start = LlavaNextConfig::from_dir(dir)?;
+                same_tower(dir, &start.llava.vision, &config.llava.vision)?;
+                Network::Next(start.load_weights(dir, DType::F32, device)?)
+            }
+            Self::Qwen(config, ..) => {
+                let start = Qwen25VlConfig::from_dir(dir)?;
+                // The width of what the merger makes is the language model's.
+                let own = QwenVisionConfig {
+                    out_hidden_size: start.vision.out_hidden_size,
+                    ..config.vision.clone()
+                };
+                same_tower(dir, &start.vision, &own)?;
+                Network::Qwen(start.load_weights(dir, DType::F32, device)?)
+            }
+        };
+        Ok(network.parts().0)
+    }
+
     /// The whole network.
     ///
     /// # Panics
@@ -334,6 +365,18 @@ impl Body {
             Self::Next(..) => Newlines::All.sequence(layout, keep, PositionRule::Keep),
             Self::Qwen(..) => VisualSequence::cells(layout.segments[0].grid, keep, PositionRule::Keep),
         }
+    }
+}
+
+/// Refuses a tower of other sizes than the recipe's.
+fn same_tower<C: PartialEq + Debug>(dir: &Path, found: &C, expected: &C) -> Result<(), MiniError> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(MiniError::Config {
+            field: "start_tower",
+            found: format!("a tower of {found:?} in {}", dir.display()),
+            wanted: format!("the recipe's, {expected:?}"),
+        }),
     }
 }
 

@@ -3,6 +3,8 @@
 use diffprune_vlm::Family;
 use serde::{Deserialize, Serialize};
 
+use super::family::model_name;
+
 /// The whole recipe of a small model: two stages, one after the other.
 ///
 /// Stage one teaches the vision tower alone (dense labels); stage two teaches the bridge and the language model on the
@@ -17,6 +19,9 @@ pub struct PretrainConfig {
     /// Hash of the weights that training starts from (FNV-1a of `model.safetensors`); none: from nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// The start gives its tower alone: bridge and language model are fresh, in sizes of their own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub start_tower: bool,
     /// Width of the vision tower.
     pub d_vision: usize,
     /// Layers of the tower that are used; a LLaVA's checkpoint holds one more, because LLaVA reads layer -2.
@@ -94,6 +99,7 @@ impl PretrainConfig {
             family,
             seed: 1,
             start: None,
+            start_tower: false,
             d_vision: match family {
                 Family::Qwen25Vl => 96,
                 _ => 128,
@@ -128,6 +134,15 @@ impl PretrainConfig {
             subset_max: 0.7,
             checkpoint_every: 300,
             log_every: 20,
+        }
+    }
+
+    /// The name of the model: its family's, with the width of the language model where that is not the family's usual one.
+    pub fn model_name(&self) -> String {
+        let name = model_name(self.family);
+        match self.d_model == Self::of(self.family).d_model {
+            true => name,
+            false => format!("{name}-{}", self.d_model),
         }
     }
 

@@ -36,7 +36,8 @@ const STREAM_CHECK: u64 = 12;
 const STREAM_SUBSETS: u64 = 13;
 
 /// Trains a small model from nothing, or from the checkpoint folder `start`; a stopped run in `dir` goes on where its
-/// last checkpoint is. A stage of no steps leaves its part as it is.
+/// last checkpoint is. A stage of no steps leaves its part as it is; with [`PretrainConfig::start_tower`] the part that reads is
+/// fresh whatever the start.
 ///
 /// `threads` compute the shards of a step on a CPU; their number changes nothing. `None` computes one shard after the
 /// other on the calling thread, as GPUs want it, which changes the last bits. `stop` ends the training after the running step,
@@ -57,6 +58,7 @@ pub fn pretrain(
     let body = Body::new(config, world)?;
     device.seed(config.seed);
     let (tower, reader) = match start {
+        Some(folder) if config.start_tower => (body.load_tower(folder, device)?, body.init(device).1),
         Some(folder) => body.load(folder, device)?,
         None => body.init(device),
     };
