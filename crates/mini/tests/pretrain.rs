@@ -114,6 +114,36 @@ fn every_family_trains_resumes_and_loads() -> Outcome {
 }
 
 #[test]
+fn a_tower_is_taken_alone_for_a_reader_of_another_size() -> Outcome {
+    let _turn = DEVICE.lock()?;
+    let tokens = |dir: &Path| -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+        let vlm = load_vlm(dir.join("model"), &Device::flex(), LoadOptions::f32())?;
+        let scenes = SceneDataset::new(WorldConfig::default(), 1, Split::Val)?;
+        let pixels = vlm.preprocess(&[render(&scenes.get(0))])?;
+        Ok(vlm
+            .encode(pixels, Signals::default())
+            .tokens
+            .into_data()
+            .try_to_vec()?)
+    };
+    for family in Family::ALL {
+        let (whole, wider) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let mut recipe = recipe(family);
+        (recipe.tower.steps, recipe.language.steps) = (1, 1);
+        weights(&recipe, whole.path(), Some(1), None)?;
+        let start = whole.path().join("model");
+        (recipe.tower.steps, recipe.start_tower, recipe.d_model) = (0, true, 48);
+        weights(&recipe, wider.path(), Some(1), Some(&start))?;
+        assert!(tokens(whole.path())? == tokens(wider.path())?, "{family}");
+        assert!(recipe.model_name().ends_with("-48"));
+        recipe.d_vision = 48;
+        let error = weights(&recipe, &wider.path().join("other"), Some(1), Some(&start)).unwrap_err();
+        assert!(error.to_string().contains("start_tower"), "{family}: {error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_shipped_recipes_fit_in_eight_megabytes() -> Outcome {
     let _turn = DEVICE.lock()?;
     for family in Family::ALL {

@@ -170,6 +170,12 @@ impl HeldOutPart {
         self.device = device;
         self
     }
+
+    /// The same for the copy of the model on that device.
+    pub(super) fn at(self, device: &Device) -> Self {
+        let copy = self.task.copy_on(device);
+        self.on_device(copy)
+    }
 }
 
 /// What a part of the held-out data came to: tokens pruned as at inference.

@@ -31,7 +31,22 @@ impl CaptionTask {
         data: Arc<dyn CaptionData + Send + Sync>,
         held_out: Option<Arc<dyn CaptionData + Send + Sync>>,
     ) -> Result<Self, TrainError> {
-        Ok(Self(Arc::new(Setting::new(&[vlm], config, data, held_out)?)))
+        Self::on_devices(&[vlm], config, data, held_out)
+    }
+
+    /// The same for a strategy over several devices (`ExecutionStrategy::multi`, `::ddp`), with a copy of the model on each, in
+    /// the order in which the strategy is given them. Each device then learns from its share of every batch. The strategies
+    /// weigh the shares alike, whatever their number of caption tokens.
+    ///
+    /// # Errors
+    /// As [`CaptionTask::new`]; and when there is no model, or they are not copies of one.
+    pub fn on_devices(
+        vlms: &[&dyn Vlm],
+        config: &TrainConfig,
+        data: Arc<dyn CaptionData + Send + Sync>,
+        held_out: Option<Arc<dyn CaptionData + Send + Sync>>,
+    ) -> Result<Self, TrainError> {
+        Ok(Self(Arc::new(Setting::new(vlms, config, data, held_out)?)))
     }
 
     /// The modules that are trained, before the first update, with gradients as a learner wants them.
@@ -42,7 +57,8 @@ impl CaptionTask {
         Ok(self.0.trainee()?.for_worker())
     }
 
-    /// Whole batches in the order of the settings, an item each.
+    /// Whole batches in the order of the settings, an item each; on several devices first all shares of the first device, then
+    /// those of the second: `burn-train` gives each device its part of the whole.
     pub fn batches(&self) -> CaptionLoader {
         CaptionLoader::batches(self.0.clone())
     }
@@ -60,7 +76,10 @@ pub struct CaptionLoader {
     items: Range<usize>,
     /// Shards of an update.
     n_shards: usize,
+    /// True for the shards of one update behind one another, whose gradients are summed; else those of one device are.
     is_part: bool,
+    /// Number of the copy of the model.
+    device: usize,
 }
 
 impl CaptionLoader {
@@ -72,16 +91,19 @@ impl CaptionLoader {
             task,
             n_shards,
             is_part: true,
+            device: 0,
         }
     }
 
     /// Whole batches, as the strategies of `burn-train` want them.
     pub(super) fn batches(task: Arc<Setting>) -> Self {
+        let n_shards = task.n_devices();
         Self {
-            items: 0..task.config.steps,
+            items: 0..task.config.steps * n_shards,
             task,
-            n_shards: 1,
+            n_shards,
             is_part: false,
+            device: 0,
         }
     }
 }
@@ -99,9 +121,12 @@ impl DataLoader<CaptionShard> for CaptionLoader {
         self.items.len()
     }
 
-    /// Items name samples; the device is that of the model.
-    fn to_device(&self, _: &Device) -> Arc<dyn DataLoader<CaptionShard>> {
-        Arc::new(self.clone())
+    /// Items name samples; the device says which copy of the model takes them.
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<CaptionShard>> {
+        Arc::new(Self {
+            device: self.task.copy_on(device),
+            ..self.clone()
+        })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<CaptionShard>> {
@@ -128,19 +153,23 @@ impl Iterator for Shards<'_> {
             items,
             n_shards,
             is_part,
+            device,
         } = self.loader;
         if self.next >= items.end {
             return None;
         }
         let config = &task.config;
-        let (step, part) = (self.next / n_shards, self.next % n_shards);
+        let (step, part) = match is_part {
+            true => (self.next / n_shards, self.next % n_shards),
+            false => (self.next % config.steps, self.next / config.steps),
+        };
         self.next += 1;
         let range = shard_ranges(config.batch, *n_shards).swap_remove(part);
         let first = (step * config.batch + range.start) as u64;
         Some(Ok(CaptionShard {
             indices: self.order.at(first..first + range.len() as u64),
             task: task.clone(),
-            device: 0,
+            device: *device,
             first,
             tau: config.diffprune.tau_at(step, config.steps),
             is_part: *is_part,
@@ -181,8 +210,11 @@ impl DataLoader<HeldOutPart> for HeldOutLoader {
         self.parts.len()
     }
 
-    fn to_device(&self, _: &Device) -> Arc<dyn DataLoader<HeldOutPart>> {
-        Arc::new(self.clone())
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<HeldOutPart>> {
+        let parts = self.parts.iter();
+        Arc::new(Self {
+            parts: parts.map(|part| part.clone().at(device)).collect(),
+        })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<HeldOutPart>> {

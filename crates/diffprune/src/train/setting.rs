@@ -59,7 +59,9 @@ impl Setting {
         data: SharedData,
         validation: Option<SharedData>,
     ) -> Result<Self, TrainError> {
-        let vlm = vlms[0];
+        let Some(&vlm) = vlms.first() else {
+            return Err(ConfigError::new("models", 0, "a copy for each device, one at least").into());
+        };
         let device = vlm.device();
         check_replicas(vlms)?;
         let mut config = config.clone();
@@ -132,6 +134,18 @@ impl Setting {
     /// Parts of a batch.
     pub(super) fn n_shards(&self) -> usize {
         self.config.shards.unwrap_or(1)
+    }
+
+    /// Copies of the frozen model.
+    pub(super) fn n_devices(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// The number of the copy on that device; the first where there is none.
+    pub(super) fn copy_on(&self, device: &Device) -> usize {
+        let plain = device.clone().inner();
+        let place = self.replicas.iter().position(|replica| replica.device == plain);
+        place.unwrap_or(0)
     }
 
     /// The parts that a validation looks at; none without held-out data.

@@ -8,7 +8,9 @@ use burn::optim::AdamWConfig;
 use burn::tensor::Device;
 use diffprune::training::Progress;
 use diffprune::training::learner::burn_train::metric::LossMetric;
-use diffprune::training::learner::burn_train::{ExecutionStrategy, Learner, SupervisedTraining};
+use diffprune::training::learner::burn_train::{
+    ExecutionStrategy, Learner, MultiDeviceOptim, SupervisedTraining,
+};
 use diffprune::{CaptionTask, TrainConfig, TrainReport, Trainee, Trainer, Vlm};
 
 use crate::{Stripes, alone, result, run, settings, tiny};
@@ -110,6 +112,27 @@ fn copies_of_another_model_are_refused() {
 
 #[test]
 fn the_trainee_is_a_model_for_burns_own_learner() {
+    let single = ExecutionStrategy::single(Device::flex());
+    burns_learner_trains(1, single);
+}
+
+/// Each device has a share of every batch: as many updates as on one, and twice as many items.
+#[test]
+fn burns_learner_shares_batches_between_devices() {
+    let devices = vec![Device::flex(), Device::flex()];
+    burns_learner_trains(
+        2,
+        ExecutionStrategy::multi(devices, MultiDeviceOptim::OptimMainDevice),
+    );
+}
+
+#[test]
+fn a_task_without_a_model_is_refused() {
+    let task = CaptionTask::on_devices(&[], &settings(), Arc::new(Stripes(4)), None);
+    assert!(task.err().unwrap().to_string().contains("models"));
+}
+
+fn burns_learner_trains(n_devices: usize, strategy: ExecutionStrategy) {
     let _guard = alone();
     let folder = tempfile::tempdir().unwrap();
     let vlm = tiny();
@@ -119,7 +142,8 @@ fn the_trainee_is_a_model_for_burns_own_learner() {
         ..settings()
     };
     let held_out = Some(Arc::new(Stripes(7)) as Arc<_>);
-    let task = CaptionTask::new(&vlm, &config, Arc::new(Stripes(12)), held_out).unwrap();
+    let copies = vec![&vlm as &dyn Vlm; n_devices];
+    let task = CaptionTask::on_devices(&copies, &config, Arc::new(Stripes(12)), held_out).unwrap();
     let start = task.trainee().unwrap();
     let result = SupervisedTraining::<Trainee>::new(
         folder.path(),
@@ -128,7 +152,7 @@ fn the_trainee_is_a_model_for_burns_own_learner() {
     )
     .metrics((LossMetric::new(),))
     .with_application_logger(None)
-    .with_training_strategy(ExecutionStrategy::single(Device::flex()).into())
+    .with_training_strategy(strategy.into())
     .num_epochs(1)
     .launch(Learner::new(start, AdamWConfig::new().init(), 1e-2));
     assert!(result.error.is_none());
@@ -140,8 +164,9 @@ fn the_trainee_is_a_model_for_burns_own_learner() {
         .filter(|line| !line.ends_with("final"))
         .map(number)
         .collect();
-    assert_eq!(losses.len(), 40);
+    assert_eq!(losses.len(), 40 * n_devices);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-    assert!(mean(&losses[35..]) < mean(&losses[..5]) - 0.1, "{losses:?}");
+    let (first, last) = (5 * n_devices, 35 * n_devices);
+    assert!(mean(&losses[last..]) < mean(&losses[..first]) - 0.1, "{losses:?}");
     assert!(folder.path().join("valid/epoch-1/Loss.log").is_file());
 }
