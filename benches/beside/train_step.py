@@ -186,7 +186,7 @@ def main():
         vlm = transformers.LlavaForConditionalGeneration.from_pretrained(args.model, dtype=torch.float32)
         vlm.requires_grad_(False)
         tokens, captions = read_features(tmp / "features" / "train")
-        ids, asked, place = texts(args.model, captions, vlm.config.image_token_index)
+        ids, asked, place = texts(args.model, captions, vlm.config.image_token_id)
         trainee = Trainee(tokens.shape[-1])
         optimizer = torch.optim.AdamW(trainee.parameters(), lr=1e-3, weight_decay=0.01)
         k = round(tokens.shape[1] / 9)

@@ -63,17 +63,30 @@ fn main() -> Result<(), Failure> {
     let mut list = BufWriter::new(fs::File::create(folder.join("metadata.jsonl"))?);
     for file in 0..n_files {
         let numbers = file * PER_FILE..images.min((file + 1) * PER_FILE);
-        let rows = numbers.map(|number| row(&scenes, number)).collect::<Result<Vec<_>, _>>()?;
+        let rows = numbers
+            .map(|number| row(&scenes, number))
+            .collect::<Result<Vec<_>, _>>()?;
         for row in &rows {
             let name = format!("{}/{}", row.class, row.id);
             fs::create_dir_all(folder.join(&row.class))?;
             fs::write(folder.join(&name), &row.jpeg)?;
-            writeln!(list, "{}", json!({"file_name": name, "caption_enriched": row.caption}))?;
+            writeln!(
+                list,
+                "{}",
+                json!({"file_name": name, "caption_enriched": row.caption})
+            )?;
         }
-        write_parquet(&parquet.join(format!("train-{file:05}-of-{n_files:05}.parquet")), &rows)?;
+        write_parquet(
+            &parquet.join(format!("train-{file:05}-of-{n_files:05}.parquet")),
+            &rows,
+        )?;
     }
     list.flush()?;
-    println!("{images} pictures in {} and {}", parquet.display(), folder.display());
+    println!(
+        "{images} pictures in {} and {}",
+        parquet.display(),
+        folder.display()
+    );
     Ok(())
 }
 
@@ -99,7 +112,11 @@ fn write_parquet(path: &Path, rows: &[Row]) -> Result<(), Failure> {
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(fs::File::create(path)?, schema, properties)?;
     let mut group = writer.next_row_group()?;
-    let bytes = |part: fn(&Row) -> &[u8]| rows.iter().map(|row| ByteArray::from(part(row).to_vec())).collect();
+    let bytes = |part: fn(&Row) -> &[u8]| {
+        rows.iter()
+            .map(|row| ByteArray::from(part(row).to_vec()))
+            .collect()
+    };
     let columns: [(Vec<ByteArray>, Option<Vec<i16>>); 4] = [
         (bytes(|row| row.id.as_bytes()), None),
         (bytes(|row| &row.jpeg), None),

@@ -1,6 +1,6 @@
 //! Hard selection: the sharp limit of the soft operator, and what inference uses.
 
-use burn::tensor::{Bool, DType, Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Element, IndexingUpdateOp, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::rank::{PAIRS_AT_ONCE, ranking_keys, ranks};
@@ -54,28 +54,87 @@ pub fn hard_topk_mask(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>
 }
 
 fn host_topk(scores: Tensor<2>, k: usize, mask: Option<Tensor<2, Bool>>) -> Tensor<2, Int> {
-    let [batch, n_tokens] = scores.dims();
+    let [batch, _] = scores.dims();
     let device: Device = scores.device();
-    let keys = ranking_keys(scores, mask);
-    // Exact for f32 and f64 alike.
-    let keys = keys.into_data().convert_dtype(DType::F64);
-    let keys = keys
-        .try_into_vec::<f64>()
-        .expect("the data was converted to this type");
-    let mut indices = vec![0_i64; batch * k];
-    indices
-        .par_chunks_mut(k)
-        .zip(keys.par_chunks(n_tokens))
-        .for_each(|(indices, keys)| {
-            let mut order: Vec<usize> = (0..n_tokens).collect();
-            order.select_nth_unstable_by(k - 1, |&a, &b| keys[b].total_cmp(&keys[a]).then(a.cmp(&b)));
-            order.truncate(k);
-            order.sort_unstable();
-            for (place, index) in indices.iter_mut().zip(order) {
-                *place = index as i64;
-            }
-        });
+    let real = mask.map(|mask| {
+        mask.without_autodiff()
+            .into_data()
+            .iter::<bool>()
+            .collect::<Vec<_>>()
+    });
+    let indices = match scores.dtype() {
+        DType::F64 => largest::<f64>(scores, k, real.as_deref()),
+        _ => largest::<f32>(scores, k, real.as_deref()),
+    };
     Tensor::from_data(TensorData::new(indices, [batch, k]), &device)
+}
+
+/// Numbers with whole numbers in their order, which are faster to select among.
+trait Ranked: Element + Copy + Send + Sync {
+    type Key: Ord + Copy + Send + Sync;
+
+    /// The key of a score as [`ranking_keys`] makes it; that of a masked token is the lowest.
+    fn key(self, is_real: bool) -> Self::Key;
+}
+
+impl Ranked for f32 {
+    type Key = i32;
+
+    fn key(self, is_real: bool) -> i32 {
+        // `max` takes the other of a NaN and a number; adding zero turns -0.0 into 0.0.
+        let score = if is_real {
+            self.max(Self::MIN) + 0.0
+        } else {
+            Self::NEG_INFINITY
+        };
+        let bits = score.to_bits().cast_signed();
+        bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
+    }
+}
+
+impl Ranked for f64 {
+    type Key = i64;
+
+    fn key(self, is_real: bool) -> i64 {
+        let score = if is_real {
+            self.max(Self::MIN) + 0.0
+        } else {
+            Self::NEG_INFINITY
+        };
+        let bits = score.to_bits().cast_signed();
+        bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+    }
+}
+
+/// The places of the `k` largest of each row, ascending: what lies above the `k`-th largest key, and of its equals the first.
+fn largest<T: Ranked>(scores: Tensor<2>, k: usize, real: Option<&[bool]>) -> Vec<i64> {
+    let [batch, n_tokens] = scores.dims();
+    let scores = scores
+        .into_data()
+        .try_into_vec::<T>()
+        .expect("the type was asked for");
+    let mut indices = vec![0_i64; batch * k];
+    let rows = indices.par_chunks_mut(k).zip(scores.par_chunks(n_tokens));
+    rows.enumerate().for_each(|(row, (indices, scores))| {
+        let is_real = |token: usize| real.is_none_or(|real| real[row * n_tokens + token]);
+        let keys: Vec<T::Key> = scores
+            .iter()
+            .enumerate()
+            .map(|(token, score)| score.key(is_real(token)))
+            .collect();
+        let least = *keys.clone().select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1;
+        let mut equals = k - keys.iter().filter(|key| **key > least).count();
+        let mut place = 0;
+        for (token, key) in keys.iter().enumerate() {
+            let is_equal = *key == least && equals > 0;
+            equals -= usize::from(is_equal);
+            if is_equal || *key > least {
+                indices[place] = token as i64;
+                place += 1;
+            }
+        }
+    });
+    indices
 }
 
 /// Ones for the `k` first in rank, zeros for the rest, without leaving the device.
