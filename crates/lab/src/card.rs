@@ -23,6 +23,7 @@ use crate::files::make_folder;
 use crate::methods;
 use crate::model::LoadedModel;
 use crate::observer::Observer;
+use crate::shipped::shipped_folder;
 
 /// Name of a card.
 pub const CARD: &str = "README.md";
@@ -145,7 +146,7 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
         }
         None => String::new(),
     };
-    let own = model_name(config.family);
+    let (own, name) = (model_name(config.family), config.model_name());
     let command = match config.start_tower {
         true => format!(
             "diffprune mini train --model {} --config {RECIPE} --start assets/{own}",
@@ -201,13 +202,16 @@ pub fn card_without_scores(recipe: &str) -> Result<String, LabError> {
          and falls apart, which large models do not do; with it, fewer tokens mostly mean less information. Keep that \
          in mind when comparing with models that never saw subsets.\n\n\
          The full recipe is `{RECIPE}`. `scorer` holds the scorer that DiffPrune learned for it (`diffprune mini scorer \
-         --model {name}`: 60 updates on captions, as the default plan of `cargo xtask repro` trains it); `ask` and `show` use it \
+         --model {model}`: 60 updates on captions, as the default plan of `cargo xtask repro` trains it); `ask` and `show` use it \
          unless told otherwise.\n\n\
          ## Limits\n\n\
          Scenes of 1 to 4 drawn objects and, in half of them, a sign. Counting leans on the share of object tokens \
          among those given: it suffers when only background is dropped, although nothing that it needs is missing. \
          {plain} Numbers say how much information pruning leaves, not how a 7B model behaves.\n",
-        name = config.model_name(),
+        model = match name == own {
+            true => own,
+            false => shipped_folder(&name).display().to_string(),
+        },
         large = phrases.large,
         parts = phrases.parts,
         tokens = phrases.tokens,
