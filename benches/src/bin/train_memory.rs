@@ -7,14 +7,17 @@
 //!
 //! The frozen model is held in f16, the trained parts and their moments are in f32, pictures go through the model one at a time
 //! (`micro_batch = 1`) and their gradients are summed over a batch. The vision tower has one layer that is used: it has no gradient, so
-//! that its activations do not add up. Captions, tokenizer and pictures (enlarged to 336 pixels) are those of the small world.
+//! that its activations do not add up. With few layers the optimiser's step is the peak, whose size does not depend on them: a small
+//! scorer (`--scorer small`) moves it to the language model and shows what each layer holds. Captions, tokenizer and pictures (enlarged to 336 pixels) are those of the small world.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use diffprune::training::Progress;
-use diffprune::{DiffPruneConfig, TrainConfig, Trainer, ValidationConfig};
+use diffprune::{DiffPruneConfig, ScorerChoice, TrainConfig, Trainer, ValidationConfig};
+use diffprune_denoiser::DenoiserConfig;
 use diffprune_lab::{GeneratedCaptions, find_shipped};
+use diffprune_scorer::ScorerConfig;
 use diffprune_vlm_adapters::{
     ChatTemplate, GenerationConfig, ImageProcessor, Llava, LlavaConfig, LlavaParts, PromptStyle,
     TextTokenizer,
@@ -31,6 +34,8 @@ type Failure = Box<dyn std::error::Error>;
 const ALL_LAYERS: f64 = 32.0;
 /// Weights of the 22 layers of the tower that are left out, in f16: they are held, too.
 const TOWER_LAYERS: f64 = 22.0 * 12_596_224.0 * 2.0;
+/// Width of the feed-forward parts of a small scorer and denoiser.
+const NARROW: usize = 64;
 /// Updates: the second one meets the moments of the first.
 const STEPS: usize = 2;
 
@@ -41,6 +46,8 @@ struct Measured {
     recompute: bool,
     batch: usize,
     micro_batch: usize,
+    /// True for a scorer and denoiser of a few million weights in place of the preset `base`.
+    small_scorer: bool,
     /// Bytes held before the training: the frozen weights.
     frozen_bytes: usize,
     /// Most bytes held at once during the training, weights included.
@@ -64,6 +71,7 @@ fn main() -> Result<(), Failure> {
     let mut layers = vec![1, 2];
     let mut batch = 8;
     let mut out = PathBuf::from("runs/memory");
+    let mut small = false;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or(format!("{word}: a value is missing"))?;
@@ -71,7 +79,11 @@ fn main() -> Result<(), Failure> {
             "--layers" => layers = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
             "--batch" => batch = value.parse()?,
             "--out" => out = value.into(),
-            _ => return Err(format!("found {word}, expected --layers, --batch or --out").into()),
+            "--scorer" if ["base", "small"].contains(&value.as_str()) => small = value == "small",
+            _ => {
+                let expected = "--layers N,M, --batch N, --scorer base|small or --out DIR";
+                return Err(format!("found {word} {value}, expected {expected}").into());
+            }
         }
     }
     std::fs::create_dir_all(&out)?;
@@ -80,7 +92,7 @@ fn main() -> Result<(), Failure> {
     for recompute in [true, false] {
         let from = measured.len();
         for &count in &layers {
-            let run = measure(count, recompute, batch, &out)?;
+            let run = measure(count, recompute, batch, small, &out)?;
             println!("{}", serde_json::to_string(&run)?);
             measured.push(run);
         }
@@ -97,20 +109,27 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(layers: usize, recompute: bool, batch: usize, out: &Path) -> Result<Measured, Failure> {
+fn measure(
+    layers: usize,
+    recompute: bool,
+    batch: usize,
+    small: bool,
+    out: &Path,
+) -> Result<Measured, Failure> {
     let device = Device::flex();
-    let small = find_shipped("mini-llava-1.5", "llava-1.5")?;
+    let shipped = find_shipped("mini-llava-1.5", "llava-1.5")?;
     let mut config = LlavaConfig::llava_1_5_7b();
     config.text.num_hidden_layers = layers;
     config.vision.num_hidden_layers = 2;
-    config.image_token_id = LlavaConfig::from_dir(&small)?.image_token_id;
+    config.image_token_id = LlavaConfig::from_dir(&shipped)?.image_token_id;
+    let width = config.vision.hidden_size;
     let vlm = Llava::from_parts(LlavaParts {
         model: config.init_random(DType::F16, 0, &device)?,
         processor: ImageProcessor::clip(config.vision.image_size as u32),
-        tokenizer: TextTokenizer::from_file(small.join("tokenizer.json"))?,
-        template: ChatTemplate::from_dir(&small)?,
+        tokenizer: TextTokenizer::from_file(shipped.join("tokenizer.json"))?,
+        template: ChatTemplate::from_dir(&shipped)?,
         prompt_style: PromptStyle::Hf,
-        generation: GenerationConfig::from_dir(&small)?,
+        generation: GenerationConfig::from_dir(&shipped)?,
         config,
     })?;
     let settings = TrainConfig {
@@ -124,7 +143,7 @@ fn measure(layers: usize, recompute: bool, batch: usize, out: &Path) -> Result<M
             every: 0,
             ..ValidationConfig::default()
         },
-        diffprune: DiffPruneConfig::default(),
+        diffprune: method(width, small),
         ..TrainConfig::default()
     };
     let run = out.join(format!("run-{layers}-{recompute}"));
@@ -139,9 +158,27 @@ fn measure(layers: usize, recompute: bool, batch: usize, out: &Path) -> Result<M
         recompute,
         batch,
         micro_batch: 1,
+        small_scorer: small,
         frozen_bytes,
         peak_bytes,
     })
+}
+
+/// DiffPrune with the preset `base`, or with narrow feed-forward parts and one block.
+fn method(width: usize, small: bool) -> DiffPruneConfig {
+    let usual = DiffPruneConfig::default();
+    if !small {
+        return usual;
+    }
+    DiffPruneConfig {
+        scorer: ScorerChoice::Config(ScorerConfig {
+            n_layers: 1,
+            d_ff: Some(NARROW),
+            ..ScorerConfig::mini(width)
+        }),
+        denoiser: Some(DenoiserConfig::new(width).with_d_ff(Some(NARROW))),
+        ..usual
+    }
 }
 
 /// From the first and the last of some runs that differ in their layers.

@@ -199,7 +199,8 @@ impl Setting {
     /// Gradients of a part of the batch, in micro-batches one after the other.
     pub(super) fn shard(&self, model: &Trainee, shard: &CaptionShard) -> Result<Shard, TrainError> {
         let size = self.config.micro_batch.unwrap_or(shard.indices.len()).max(1);
-        let parts = shard.indices.chunks(size).enumerate().map(|(i, indices)| {
+        let mut whole = Shard::nothing();
+        for (i, indices) in shard.indices.chunks(size).enumerate() {
             let first = shard.first + (i * size) as u64;
             let batch = CaptionBatch {
                 store: &self.data,
@@ -213,9 +214,10 @@ impl Setting {
             let loss = self.with_vlm_on(shard.device, |vlm| {
                 training_loss(model, vlm, &self.config.diffprune, &batch)
             })?;
-            Ok(Shard::of(loss, model))
-        });
-        Ok(Shard::sum(parts.collect::<Result<Vec<_>, TrainError>>()?, model))
+            // Added as they come: a part's gradients are as large as the model in training.
+            whole = Shard::sum(vec![whole, Shard::of(loss, model)], model);
+        }
+        Ok(whole)
     }
 
     /// Negative log-likelihood of held-out captions with tokens pruned as at inference, for each part its sum over the targets

@@ -46,6 +46,14 @@ impl Sums {
 }
 
 impl Shard {
+    /// No sample.
+    pub(super) fn nothing() -> Self {
+        Self {
+            grads: GradientsParams::new(),
+            sums: Sums::default(),
+        }
+    }
+
     /// Walks backward from the sum over the targets.
     pub(super) fn of(loss: TrainingLoss, model: &Trainee) -> Self {
         let (weights, images) = WeightStats::of(&loss.weights, loss.mask.as_ref());
