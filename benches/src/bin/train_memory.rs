@@ -181,9 +181,11 @@ fn method(width: usize, small: bool) -> DiffPruneConfig {
     }
 }
 
-/// From the first and the last of some runs that differ in their layers.
+/// From the last two of some runs that differ in their layers; a single layer computes fewer rows than the others.
 fn line(runs: &[Measured]) -> Option<Line> {
-    let (first, last) = (runs.first()?, runs.last()?);
+    let [.., first, last] = runs else {
+        return None;
+    };
     let steps = (last.layers.checked_sub(first.layers)).filter(|steps| *steps > 0)?;
     let layer_bytes = (last.peak_bytes as f64 - first.peak_bytes as f64) / steps as f64;
     let base_bytes = first.peak_bytes as f64 - layer_bytes * first.layers as f64;
