@@ -5,7 +5,7 @@
     beside/bin/python benches/beside/train_step.py --diffprune target/release/diffprune --out benches/runs/NAME
 
 Both learn from the same stored tokens and captions (`diffprune encode`), in batches of 32, with the same sizes: scorer of two blocks,
-soft top-k, throttler, denoiser of one block, frozen projector and language model, AdamW. A time is the difference of two trainings of
+soft top-k, throttler, denoiser of one block, frozen projector and language model, AdamW, all in f32. A time is the difference of two trainings of
 our program, divided by the difference of their updates, so that starting and reading do not count; PyTorch's is the mean over as many
 updates after two that do not count. Threads: those of the machine on both sides. Results: `train_step.csv`, and the ratios printed.
 """
@@ -170,7 +170,7 @@ def main():
             subprocess.run([args.diffprune, "-q", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
         ours("mini", "data", "--out", tmp / "world", "--images", 256, "--val-images", 4)
-        ours("encode", "--model", args.model, "--data", tmp / "world", "--out", tmp / "features", "--precision", "f32")
+        ours("encode", "--model", args.model, "--data", tmp / "world", "--out", tmp / "features", "--precision", "f32", "--dtype", "f32")
         settings = f'batch = {BATCH}\nlr = 1e-3\n[validation]\nevery = 0\n[diffprune]\nbudget = "1/9"\nscorer = "mini"\n'
         (tmp / "train.toml").write_text(settings)
 
@@ -179,7 +179,7 @@ def main():
             run = tmp / f"run-{time.monotonic_ns()}"
             ours(
                 "train", "--model", args.model, "--features", tmp / "features", "--out", run,
-                "--config", tmp / "train.toml", "--steps", steps,
+                "--config", tmp / "train.toml", "--steps", steps, "--dtype", "f32",
             )  # fmt: skip
             return time.perf_counter() - start
 
