@@ -118,7 +118,7 @@ def read_features(folder):
 
 
 def texts(model_dir, captions, image_id):
-    """Ids before and behind the image, and which of the latter are asked for."""
+    """Ids `[samples, longest]`, which of them are targets, and the place of the image."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
     tail = tokenizer.convert_tokens_to_ids("</s>")
     rows = []
@@ -144,9 +144,9 @@ def pytorch_update(vlm, trainee, optimizer, tokens, ids, asked, place, k):
     n_visual = visual.shape[1]
     # Right padding under a causal mask: what stands behind a text is not read by it.
     hidden = language(inputs_embeds=embeds).last_hidden_state
-    logits_at = torch.cat([hidden[:, place + n_visual - 1 : -1]], 1)
+    hidden = hidden[:, place + n_visual - 1 : -1]
     targets, wanted = ids[:, place + 1 :], asked[:, place + 1 :]
-    logits = vlm.lm_head(logits_at[wanted])
+    logits = vlm.lm_head(hidden[wanted])
     loss = F.cross_entropy(logits, targets[wanted])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -180,7 +180,7 @@ def main():
             ours(
                 "train", "--model", args.model, "--features", tmp / "features", "--out", run,
                 "--config", tmp / "train.toml", "--steps", steps, "--dtype", "f32",
-            )  # fmt: skip
+            )
             return time.perf_counter() - start
 
         vlm = transformers.LlavaForConditionalGeneration.from_pretrained(args.model, dtype=torch.float32)

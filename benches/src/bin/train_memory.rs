@@ -8,7 +8,8 @@
 //! The frozen model is held in f16, the trained parts and their moments are in f32, pictures go through the model one at a time
 //! (`micro_batch = 1`) and their gradients are summed over a batch. The vision tower has one layer that is used: it has no gradient, so
 //! that its activations do not add up. With few layers the optimiser's step is the peak, whose size does not depend on them: a small
-//! scorer (`--scorer small`) moves it to the language model and shows what each layer holds. Captions, tokenizer and pictures (enlarged to 336 pixels) are those of the small world.
+//! scorer (`--scorer small`) moves it to the language model and shows what each layer holds. Captions, tokenizer
+//! and pictures (enlarged to 336 pixels) are those of the small world.
 
 use std::path::{Path, PathBuf};
 

@@ -56,8 +56,9 @@ pub(super) fn outline(plan: &Plan, lineups: &[Lineup], extent: &Extent<'_>, seed
         work.push(ANSWER * (questions * lineup.arms.len() * lineup.budgets.len()) as f64);
         if let Some(models) = extent.studies.filter(|_| number == 0) {
             let has_longer = lineup.learned.iter().any(|learned| learned.steps.is_some());
-            let pictures = studies_work(&plan.studies, models, has_longer);
-            work.extend(pictures.iter().map(|pictures| STUDY * pictures));
+            let studies = studies_work(&plan.studies, models, has_longer);
+            let cost = |[pictures, answers]: [usize; 2]| STUDY * pictures as f64 + ANSWER * answers as f64;
+            work.extend(studies.into_iter().map(cost));
         }
         work.push(REPORT);
         if plan.rounds > 0 {

@@ -31,8 +31,6 @@ use crate::scorer::SCORER;
 pub const STUDIES: &str = "studies";
 /// Arms whose gradients are looked at along their own trainings.
 const ALONG: [&str; 4] = ["diffprune", "gumbel-noise", "gumbel-gathered", "gumbel-ste"];
-/// The work of an answer in pictures that a study looks at: rough, for the display of time left.
-const ANSWERED: f64 = 0.15;
 /// Parts of a study in its display.
 const PARTS: usize = 1000;
 
@@ -242,17 +240,20 @@ impl StudyModels {
     }
 }
 
-/// The work of each study that is made with these models, in pictures looked at, with longer trainings or without.
-pub(super) fn studies_work(sizes: &StudySizes, models: &StudyModels, has_longer: bool) -> Vec<f64> {
+/// Pictures looked at and questions answered by each study that is made with these models, with longer trainings or without.
+pub(super) fn studies_work(sizes: &StudySizes, models: &StudyModels, has_longer: bool) -> Vec<[usize; 2]> {
     let made = Kind::ALL
         .into_iter()
         .filter(|kind| models.lacks(*kind).is_none() && (has_longer || !matches!(kind, Kind::Length)));
     made.map(|kind| match kind {
         Kind::Scales => {
             let rates = ScalesPlan::default().rates.len();
-            (models.sizes.len() * rates * SCALE_BENCHMARKS.len() * sizes.questions) as f64 * ANSWERED
+            [
+                0,
+                models.sizes.len() * rates * SCALE_BENCHMARKS.len() * sizes.questions,
+            ]
         }
-        _ => sizes.images as f64,
+        _ => [sizes.images, 0],
     })
     .collect()
 }
